@@ -1,0 +1,65 @@
+"""ConvNeXt for Keras 3, on TensorFlow, JAX and PyTorch."""
+
+from keras_convnext import layers
+from keras_convnext.applications import ConvNeXt
+from keras_convnext.applications import ConvNeXtAtto
+from keras_convnext.applications import ConvNeXtBase
+from keras_convnext.applications import ConvNeXtFemto
+from keras_convnext.applications import ConvNeXtIsotropicBase
+from keras_convnext.applications import ConvNeXtIsotropicLarge
+from keras_convnext.applications import ConvNeXtIsotropicSmall
+from keras_convnext.applications import ConvNeXtLarge
+from keras_convnext.applications import ConvNeXtNano
+from keras_convnext.applications import ConvNeXtPico
+from keras_convnext.applications import ConvNeXtSmall
+from keras_convnext.applications import ConvNeXtTiny
+from keras_convnext.applications import ConvNeXtV2Atto
+from keras_convnext.applications import ConvNeXtV2Base
+from keras_convnext.applications import ConvNeXtV2Femto
+from keras_convnext.applications import ConvNeXtV2Huge
+from keras_convnext.applications import ConvNeXtV2Large
+from keras_convnext.applications import ConvNeXtV2Nano
+from keras_convnext.applications import ConvNeXtV2Pico
+from keras_convnext.applications import ConvNeXtV2Small
+from keras_convnext.applications import ConvNeXtV2Tiny
+from keras_convnext.applications import ConvNeXtXLarge
+from keras_convnext.applications import ConvNeXtXXLarge
+from keras_convnext.applications import create_model
+from keras_convnext.applications import list_models
+from keras_convnext.model import ConvNeXtModel
+from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.variants import Variant
+from keras_convnext.version import __version__
+
+__all__ = [
+    "ConvNeXt",
+    "ConvNeXtAtto",
+    "ConvNeXtBase",
+    "ConvNeXtFemto",
+    "ConvNeXtIsotropicBase",
+    "ConvNeXtIsotropicLarge",
+    "ConvNeXtIsotropicSmall",
+    "ConvNeXtLarge",
+    "ConvNeXtModel",
+    "ConvNeXtNano",
+    "ConvNeXtPico",
+    "ConvNeXtSmall",
+    "ConvNeXtTiny",
+    "ConvNeXtV2Atto",
+    "ConvNeXtV2Base",
+    "ConvNeXtV2Femto",
+    "ConvNeXtV2Huge",
+    "ConvNeXtV2Large",
+    "ConvNeXtV2Nano",
+    "ConvNeXtV2Pico",
+    "ConvNeXtV2Small",
+    "ConvNeXtV2Tiny",
+    "ConvNeXtXLarge",
+    "ConvNeXtXXLarge",
+    "Preprocessing",
+    "Variant",
+    "__version__",
+    "create_model",
+    "layers",
+    "list_models",
+]

@@ -1,0 +1,244 @@
+"""Checks of the public arguments: what was expected, received, what to do."""
+
+import difflib
+import numbers
+
+import keras
+
+from keras_convnext.builder import HEADS
+from keras_convnext.builder import NORMS
+from keras_convnext.builder import POOLINGS
+from keras_convnext.builder import STEMS
+from keras_convnext.preprocessing import IMAGENET_MEAN
+from keras_convnext.preprocessing import IMAGENET_STD
+
+
+def check_variant(variant):
+    """Raises `ValueError` for a topology that cannot be built."""
+    for name in ("depths", "dims", "kernel_sizes"):
+        values = getattr(variant, name)
+        if not values or not all(_is_positive_int(v) for v in values):
+            raise ValueError(
+                f"`{name}` must hold positive integers, one for each stage. "
+                f"Received: {name}={values}"
+            )
+    if len(variant.dims) != len(variant.depths):
+        raise ValueError(
+            "`depths` and `dims` must have one entry for each stage. "
+            f"Received: depths={variant.depths}, dims={variant.dims}"
+        )
+    if len(variant.kernel_sizes) != len(variant.depths):
+        raise ValueError(
+            "`kernel_size` must be an int or one int for each of the "
+            f"{len(variant.depths)} stages. Received: "
+            f"kernel_size={variant.kernel_sizes}"
+        )
+    if any(size % 2 == 0 for size in variant.kernel_sizes):
+        raise ValueError(
+            "`kernel_size` must be odd, so that the zero padding is the same "
+            f"on both sides. Received: kernel_size={variant.kernel_sizes}"
+        )
+    if not _is_positive_int(variant.patch_size):
+        raise ValueError(
+            "`patch_size` must be a positive int. Received: "
+            f"patch_size={variant.patch_size!r}"
+        )
+    one_of("stem", variant.stem, STEMS)
+    one_of("norm", variant.norm, NORMS)
+    one_of("head", variant.head, HEADS)
+    if variant.activation != "gelu_tanh":
+        activation("activation", variant.activation)
+    if variant.layer_scale_init_value < 0:
+        raise ValueError(
+            "`layer_scale_init_value` must be positive, or 0 for no layer "
+            "scale. Received: layer_scale_init_value="
+            f"{variant.layer_scale_init_value}"
+        )
+
+
+def one_of(name, value, allowed):
+    if value not in allowed:
+        raise ValueError(
+            f"`{name}` must be one of {list(allowed)}. Received: "
+            f"{name}={value!r}{did_you_mean(value, allowed)}"
+        )
+
+
+def did_you_mean(value, allowed):
+    """The nearest of the allowed names, as a question; may be empty."""
+    matches = difflib.get_close_matches(
+        str(value), [name for name in allowed if isinstance(name, str)], n=4
+    )
+    return f". Did you mean {' or '.join(matches)}?" if matches else ""
+
+
+def activation(name, value):
+    """The function that a Keras activation identifier stands for."""
+    try:
+        return keras.activations.get(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"`{name}` must be the name of a Keras activation such as "
+            "'gelu', 'relu', 'silu' or 'softmax', a callable, or None. "
+            f"Received: {name}={value!r}"
+        ) from error
+
+
+def rate(name, value):
+    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
+        raise ValueError(
+            f"`{name}` must be a number of at least 0 and below 1. "
+            f"Received: {name}={value!r}"
+        )
+
+
+def positive_number(name, value):
+    if not isinstance(value, numbers.Real) or value <= 0:
+        raise ValueError(
+            f"`{name}` must be a positive number. Received: {name}={value!r}"
+        )
+
+
+def number_of_classes(value):
+    if not _is_positive_int(value):
+        raise ValueError(
+            "`classes` must be a positive int, or None for the number that "
+            "the weights have (1000 without weights). Received: "
+            f"classes={value!r}"
+        )
+
+
+def data_format(value):
+    if value is None:
+        return keras.config.image_data_format()
+    one_of("data_format", value, ("channels_last", "channels_first"))
+    return value
+
+
+def input_shape(shape, data_format, image_size, include_top, stride):
+    """The full shape of one image, in the given layout.
+
+    `None` stands for the default: `image_size` squared for a classifier, any
+    size without one, in three channels.
+    """
+    if shape is None:
+        side = image_size if include_top else None
+        return to_layout(side, side, 3, data_format)
+    shape = tuple(shape)
+    if len(shape) != 3 or not all(
+        size is None or _is_positive_int(size) for size in shape
+    ):
+        raise ValueError(
+            "`input_shape` must be a tuple of three positive integers, height "
+            "and width possibly None, without the batch. Received: "
+            f"input_shape={shape}"
+        )
+    height, width, channels = from_layout(shape, data_format)
+    if channels is None:
+        raise ValueError(
+            "The number of channels must be known: `input_shape` must be "
+            f"{_layout_name(data_format)} under data_format="
+            f"{data_format!r}. Received: input_shape={shape}"
+        )
+    for size in (height, width):
+        if size is not None and size < stride:
+            raise ValueError(
+                f"The input must be at least {stride}x{stride} pixels, the "
+                "total stride of this model; with fewer nothing is left of "
+                "the image at the last stage. Use larger images, or a custom "
+                "`keras_convnext.ConvNeXt` with fewer stages or a smaller "
+                f"`patch_size`. Received: input_shape={shape} under "
+                f"data_format={data_format!r}"
+            )
+    return shape
+
+
+def to_layout(height, width, channels, data_format):
+    if data_format == "channels_first":
+        return (channels, height, width)
+    return (height, width, channels)
+
+
+def from_layout(shape, data_format):
+    """Height, width and channels of an image shape in either layout."""
+    if data_format == "channels_first":
+        return (shape[1], shape[2], shape[0])
+    return tuple(shape)
+
+
+def mean_and_std(mean, std, channels, include_preprocessing):
+    """One mean and one standard deviation for each channel.
+
+    The defaults, ImageNet's, exist for three channels only.
+    """
+    if (mean is None) != (std is None):
+        raise ValueError(
+            "`mean` and `std` must be given together. Received: "
+            f"mean={mean}, std={std}"
+        )
+    if mean is None:
+        if channels == 3:
+            return IMAGENET_MEAN, IMAGENET_STD
+        if not include_preprocessing:
+            return (), ()
+        raise ValueError(
+            f"Inputs of {channels} channels have no default normalisation. "
+            "Pass `mean` and `std` with one number for each channel, for "
+            "pixels scaled to 0–1, or `include_preprocessing=False` and "
+            f"normalise the images yourself. Received: {channels} channels"
+        )
+    mean, std = (_per_channel(values, channels) for values in (mean, std))
+    if len(mean) != channels or len(std) != channels or min(std) <= 0:
+        raise ValueError(
+            "`mean` and `std` must hold one number for each of the "
+            f"{channels} channels, every standard deviation positive. "
+            f"Received: mean={mean}, std={std}"
+        )
+    return mean, std
+
+
+def dtype_policy(dtype):
+    """The policy of the body, and that of the head.
+
+    The head of a mixed policy is float32: half-precision probabilities of a
+    thousand classes round to one another.
+    """
+    policy = (
+        keras.config.dtype_policy()
+        if dtype is None
+        else keras.dtype_policies.get(dtype)
+    )
+    if "float64" in (policy.compute_dtype, policy.variable_dtype):
+        _check_float64()
+    mixed = policy.compute_dtype != policy.variable_dtype
+    return policy, "float32" if mixed else policy
+
+
+def _check_float64():
+    if keras.backend.backend() != "jax":
+        return
+    import jax
+
+    if not jax.config.jax_enable_x64:
+        raise ValueError(
+            "JAX computes in float32 where float64 is asked for, unless it is "
+            "told otherwise before it starts: set the environment variable "
+            "JAX_ENABLE_X64=1. Received: dtype='float64'"
+        )
+
+
+def _layout_name(data_format):
+    return str(to_layout("height", "width", "channels", data_format)).replace(
+        "'", ""
+    )
+
+
+def _is_positive_int(value):
+    integral = isinstance(value, numbers.Integral)
+    return integral and not isinstance(value, bool) and value > 0
+
+
+def _per_channel(values, channels):
+    if isinstance(values, numbers.Real):
+        return (float(values),) * channels
+    return tuple(float(value) for value in values)

@@ -1,0 +1,197 @@
+"""The layers and activations that ConvNeXt needs and Keras lacks."""
+
+import keras
+import numpy
+from keras import ops
+
+from keras_convnext.depthwise import DepthwiseConv2D
+
+__all__ = [
+    "DepthwiseConv2D",
+    "GlobalResponseNormalization",
+    "LayerScale",
+    "Normal",
+    "SimpleNormalization",
+    "gelu_tanh",
+]
+
+register = keras.saving.register_keras_serializable(package="keras_convnext")
+
+
+@register
+def gelu_tanh(x):
+    """GELU in its tanh approximation (timm's `test_convnext` models)."""
+    return keras.activations.gelu(x, approximate=True)
+
+
+@register
+class Normal(keras.initializers.RandomNormal):
+    """`RandomNormal` that XLA does not compile anew for every shape.
+
+    On JAX the numbers come from NumPy, which builds a model in a tenth of the
+    time; elsewhere from Keras. One object gives every call the same numbers.
+
+    Example:
+
+    >>> keras_convnext.layers.Normal(stddev=0.02, seed=0)((2, 3)).shape
+    (2, 3)
+    """
+
+    def __call__(self, shape, dtype=None):
+        if keras.backend.backend() != "jax":
+            return super().__call__(shape, dtype)
+        generator = numpy.random.default_rng(self.seed)
+        values = generator.normal(self.mean, self.stddev, shape)
+        return ops.convert_to_tensor(values, dtype=dtype or "float32")
+
+
+@register
+class LayerScale(keras.layers.Layer):
+    """Multiplies every channel by a learned factor (arXiv:2103.17239).
+
+    Args:
+        initial_value: float, the value that every factor starts from.
+        **kwargs: `name`, `dtype` and so on.
+
+    Call arguments:
+        inputs: float tensor `(..., channels)`.
+
+    Returns:
+        A tensor of the same shape and dtype.
+
+    Example:
+
+    >>> keras_convnext.layers.LayerScale(0.5)(keras.ops.ones((1, 2, 2, 3)))[0, 0, 0]
+    array([0.5, 0.5, 0.5], dtype=float32)
+    """  # noqa: E501
+
+    def __init__(self, initial_value=1e-6, **kwargs):
+        super().__init__(**kwargs)
+        self.initial_value = initial_value
+
+    def build(self, input_shape):
+        self.gamma = self.add_weight(
+            name="gamma",
+            shape=(input_shape[-1],),
+            initializer=keras.initializers.Constant(self.initial_value),
+        )
+
+    def call(self, inputs):
+        return inputs * self.gamma
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "initial_value": self.initial_value}
+
+
+@register
+class GlobalResponseNormalization(keras.layers.Layer):
+    """Global response normalisation of ConvNeXt V2 (arXiv:2301.00808 §4).
+
+    With `g` the Frobenius norm of each channel over height and width, and `n`
+    = `g` / (mean of `g` over the channels + epsilon), returns
+    `gamma * (x * n) + beta + x`. The norms are taken in at least float32.
+
+    Args:
+        epsilon: float, added to the mean of the norms.
+        **kwargs: `name`, `dtype` and so on.
+
+    Call arguments:
+        inputs: float tensor `(batch, height, width, channels)`.
+
+    Returns:
+        A tensor of the same shape and dtype.
+
+    Example:
+
+    >>> layer = keras_convnext.layers.GlobalResponseNormalization()
+    >>> layer(keras.ops.ones((1, 8, 8, 4))).shape
+    (1, 8, 8, 4)
+    """
+
+    def __init__(self, epsilon=1e-6, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        shape = (input_shape[-1],)
+        self.gamma = self.add_weight(
+            name="gamma", shape=shape, initializer="zeros"
+        )
+        self.beta = self.add_weight(
+            name="beta", shape=shape, initializer="zeros"
+        )
+
+    def call(self, inputs):
+        x = ops.cast(inputs, _at_least_float32(self.compute_dtype))
+        energy = ops.sum(ops.square(x), axis=(1, 2), keepdims=True)
+        # The slope of the root at zero is infinite: a channel without energy
+        # takes the root of one instead, and a norm and gradient of zero.
+        alive = energy > 0
+        root = ops.sqrt(ops.where(alive, energy, ops.ones_like(energy)))
+        norms = ops.where(alive, root, ops.zeros_like(root))
+        mean = ops.mean(norms, axis=-1, keepdims=True)
+        response = norms / (mean + self.epsilon)
+        scale = 1 + ops.cast(self.gamma, response.dtype) * response
+        return inputs * ops.cast(scale, self.compute_dtype) + self.beta
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+@register
+class SimpleNormalization(keras.layers.Layer):
+    """Divides by the unbiased standard deviation over the channels.
+
+    timm's `SimpleNorm`: `x * rsqrt(var(x) + epsilon) * gamma`, without
+    subtracting the mean, the variance divided by `channels - 1`.
+
+    Args:
+        epsilon: float, added to the variance.
+        **kwargs: `name`, `dtype` and so on.
+
+    Call arguments:
+        inputs: float tensor `(..., channels)`.
+
+    Returns:
+        A tensor of the same shape and dtype.
+
+    Example:
+
+    >>> layer = keras_convnext.layers.SimpleNormalization()
+    >>> layer(keras.ops.ones((1, 8, 8, 4))).shape
+    (1, 8, 8, 4)
+    """
+
+    def __init__(self, epsilon=1e-6, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        self.channels = input_shape[-1]
+        self.gamma = self.add_weight(
+            name="gamma", shape=(self.channels,), initializer="ones"
+        )
+
+    def call(self, inputs):
+        x = ops.cast(inputs, _at_least_float32(self.compute_dtype))
+        deviations = x - ops.mean(x, axis=-1, keepdims=True)
+        squares = ops.sum(ops.square(deviations), axis=-1, keepdims=True)
+        variance = squares / (self.channels - 1)
+        outputs = x * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(outputs, self.compute_dtype) * self.gamma
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+def _at_least_float32(dtype):
+    return "float32" if dtype in ("float16", "bfloat16") else dtype

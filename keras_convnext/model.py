@@ -1,0 +1,171 @@
+"""The model class: a Functional `keras.Model` that knows what it is."""
+
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import fields
+from dataclasses import replace
+
+import keras
+
+from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.variants import Variant
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model carries beside its layers; saved in its config.
+
+    Attributes:
+        variant: the `Variant` it was built from.
+        weights: tag or file name of the loaded weights, or `None`.
+        preprocessing: the `Preprocessing` that its input expects.
+        class_names: one name per class, or `None`.
+        licence: licence of the loaded weights, or `None`.
+        pyramid_level_inputs: name of the layer that ends each stage, by level
+            (`"P2"` is stride 4), as keras-cv looks it up.
+    """
+
+    variant: Variant | None = None
+    weights: str | None = None
+    preprocessing: Preprocessing | None = None
+    class_names: tuple | None = None
+    licence: str | None = None
+    pyramid_level_inputs: dict | None = None
+
+    @classmethod
+    def from_config(cls, config):
+        """The record behind `asdict`, also after a round trip as JSON."""
+        values = {key: _as_tuple(value) for key, value in config.items()}
+        for name, record in (
+            ("variant", Variant),
+            ("preprocessing", Preprocessing),
+        ):
+            if values.get(name) is not None:
+                values[name] = _record(record, values[name])
+        return cls(**values)
+
+
+@keras.saving.register_keras_serializable(package="keras_convnext")
+class ModelCard(keras.layers.Layer):
+    """Passes images through unchanged and carries a `ModelInfo`.
+
+    Keras rebuilds a Functional model from its layers alone: only what a
+    layer's config holds survives `clone_model`, nesting and reloading.
+    """
+
+    def __init__(self, info=None, **kwargs):
+        # Without autocasting, mixed precision would round the pixels.
+        super().__init__(autocast=False, **kwargs)
+        if isinstance(info, dict):
+            info = ModelInfo.from_config(info)
+        self.info = info or ModelInfo()
+
+    def call(self, inputs):
+        return inputs
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs.shape, inputs.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "info": asdict(self.info)}
+
+
+@keras.saving.register_keras_serializable(package="keras_convnext")
+class ConvNeXtModel(keras.Model):
+    """A Functional model that knows its variant, weights and preprocessing.
+
+    Every public constructor returns one. It behaves as any Functional model;
+    what it knows survives `save`, `load_model`, `clone_model` and being nested
+    in another saved model.
+
+    Args:
+        inputs, outputs, name: as for `keras.Model`; a `ModelCard` is among
+            the layers between them.
+
+    Example:
+
+    >>> model = keras_convnext.ConvNeXtAtto(weights=None)
+    >>> model.variant.depths
+    (2, 2, 6, 2)
+    >>> model.preprocessing.mean
+    (0.485, 0.456, 0.406)
+    """
+
+    # Keras recognises the constructor of a Functional model by exactly these
+    # names; with any other `get_config` would lose the graph.
+    def __init__(self, inputs, outputs, name=None, **kwargs):
+        try:
+            super().__init__(inputs, outputs, name=name, **kwargs)
+        except ValueError as error:
+            if "names should be unique" not in str(error):
+                raise
+            raise ValueError(
+                "Layers are named independently of the model's name, so two "
+                "ConvNeXts in one model need different prefixes: pass "
+                "`layer_prefix='second_'` to one of them. Received: "
+                f"{error}"
+            ) from error
+
+    @property
+    def info(self):
+        """The `ModelInfo` of this model."""
+        return self._card.info
+
+    @property
+    def variant(self):
+        """The `Variant` that this model was built from."""
+        return self.info.variant
+
+    @property
+    def preprocessing(self):
+        """The `Preprocessing` that belongs to the weights."""
+        return self.info.preprocessing
+
+    @property
+    def licence(self):
+        """Licence of the loaded weights, or `None`."""
+        return self.info.licence
+
+    @property
+    def pyramid_level_inputs(self):
+        """Name of the layer that ends each stage, by level such as `"P2"`."""
+        return dict(self.info.pyramid_level_inputs or {})
+
+    @property
+    def class_names(self):
+        """Class names in the order of the outputs, or `None`; assignable."""
+        names = self.info.class_names
+        return None if names is None else list(names)
+
+    @class_names.setter
+    def class_names(self, names):
+        if names is not None:
+            names = tuple(str(name) for name in names)
+            shape = self.output_shape
+            if len(shape) != 2 or len(names) != shape[-1]:
+                raise ValueError(
+                    "`class_names` must have one name for each output of the "
+                    f"classifier. Received: {len(names)} names for a model "
+                    f"with output shape {shape}"
+                )
+        self._card.info = replace(self.info, class_names=names)
+
+    @property
+    def _card(self):
+        return next(x for x in self.layers if isinstance(x, ModelCard))
+
+
+def _record(record, values):
+    """Unknown fields are dropped: a newer release may have saved them."""
+    known = {field.name for field in fields(record)}
+    return record(
+        **{
+            key: _as_tuple(value)
+            for key, value in values.items()
+            if key in known
+        }
+    )
+
+
+def _as_tuple(value):
+    return tuple(value) if isinstance(value, list) else value

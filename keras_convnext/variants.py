@@ -1,0 +1,162 @@
+"""What exists: one frozen record per ConvNeXt architecture. Data, no logic.
+
+To add an architecture, add one `Variant` to `VARIANTS`; the builder, the
+public constructors' names, `list_models` and the tests read this table.
+"""
+
+from dataclasses import dataclass
+
+MIT = "mit"
+APACHE = "apache-2.0"
+CC_BY_NC = "cc-by-nc-4.0"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The topology of one ConvNeXt, independent of input size and classes.
+
+    Attributes:
+        name: timm's model name, or `convnext_isotropic_*`.
+        depths: number of blocks per stage.
+        dims: width (channels) per stage.
+        kernel_sizes: depthwise kernel size per stage, odd.
+        stem: `"patch"` (one `patch_size` convolution of that stride),
+            `"overlap"` (two 3×3 convolutions of stride 2), `"overlap_tiered"`
+            (the first of half width) or `"overlap_act"` (an activation
+            between them).
+        patch_size: side of the patch stem in pixels.
+        stem_norm: whether a normalisation follows the stem.
+        norm: `"layer_norm"`, `"rms_norm"` or `"simple_norm"`.
+        epsilon: added to the variance in every normalisation.
+        activation: `"gelu"` is the exact erf form.
+        grn: global response normalisation in the blocks (ConvNeXt V2).
+        layer_scale_init_value: initial layer scale; 0 means no layer scale.
+        head: `"pool_norm"` (pool, then normalise) or `"norm_pool"`.
+        head_hidden_size: width of a hidden GELU layer before the classifier.
+        image_size: default height and width in pixels.
+        licence: SPDX-like id of the licence of the published weights.
+    """
+
+    name: str
+    depths: tuple
+    dims: tuple
+    kernel_sizes: tuple = (7, 7, 7, 7)
+    stem: str = "patch"
+    patch_size: int = 4
+    stem_norm: bool = True
+    norm: str = "layer_norm"
+    epsilon: float = 1e-6
+    activation: str = "gelu"
+    grn: bool = False
+    layer_scale_init_value: float = 1e-6
+    head: str = "pool_norm"
+    head_hidden_size: int | None = None
+    image_size: int = 224
+    licence: str = APACHE
+
+
+ATTO = ((2, 2, 6, 2), (40, 80, 160, 320))
+FEMTO = ((2, 2, 6, 2), (48, 96, 192, 384))
+PICO = ((2, 2, 6, 2), (64, 128, 256, 512))
+NANO = ((2, 2, 8, 2), (80, 160, 320, 640))
+TINY = ((3, 3, 9, 3), (96, 192, 384, 768))
+SMALL = ((3, 3, 27, 3), (96, 192, 384, 768))
+BASE = ((3, 3, 27, 3), (128, 256, 512, 1024))
+LARGE = ((3, 3, 27, 3), (192, 384, 768, 1536))
+XLARGE = ((3, 3, 27, 3), (256, 512, 1024, 2048))
+XXLARGE = ((3, 4, 30, 3), (384, 768, 1536, 3072))
+HUGE = ((3, 3, 27, 3), (352, 704, 1408, 2816))
+ZEPTO = ((2, 2, 4, 2), (32, 64, 128, 256))
+TEST = ((1, 1, 1, 1), (32, 64, 96, 128))
+
+# V2 replaces layer scale by global response normalisation.
+V2 = {"grn": True, "layer_scale_init_value": 0.0}
+# One stage at stride 16, no normalisation behind the stem.
+ISOTROPIC = {"kernel_sizes": (7,), "patch_size": 16, "stem_norm": False}
+
+_RECORDS = (
+    # ConvNeXt V1, arXiv:2201.03545; Atto to Nano and XXLarge are timm's.
+    Variant("convnext_atto", *ATTO),
+    Variant("convnext_femto", *FEMTO),
+    Variant("convnext_pico", *PICO),
+    Variant("convnext_nano", *NANO),
+    Variant("convnext_tiny", *TINY, licence=MIT),
+    Variant("convnext_small", *SMALL, licence=MIT),
+    Variant("convnext_base", *BASE, licence=MIT),
+    Variant("convnext_large", *LARGE, licence=MIT),
+    Variant("convnext_xlarge", *XLARGE, licence=MIT),
+    Variant("convnext_xxlarge", *XXLARGE, epsilon=1e-5, image_size=256),
+    # timm's relatives.
+    Variant("convnext_tiny_hnf", *TINY, head="norm_pool"),
+    Variant(
+        "convnext_large_mlp", *LARGE, head_hidden_size=1536, image_size=256
+    ),
+    Variant("convnext_atto_ols", *ATTO, stem="overlap_tiered"),
+    Variant("convnext_femto_ols", *FEMTO, stem="overlap_tiered"),
+    Variant("convnext_pico_ols", *PICO, stem="overlap_tiered"),
+    Variant("convnext_nano_ols", *NANO, stem="overlap"),
+    Variant("convnext_atto_rms", *ATTO, norm="rms_norm"),
+    # Named rms upstream, yet they divide by the unbiased standard deviation.
+    Variant("convnext_zepto_rms", *ZEPTO, norm="simple_norm"),
+    Variant(
+        "convnext_zepto_rms_ols",
+        *ZEPTO,
+        norm="simple_norm",
+        stem="overlap_act",
+    ),
+    Variant(
+        "test_convnext",
+        (1, 2, 4, 2),
+        (24, 32, 48, 64),
+        epsilon=1e-5,
+        activation="gelu_tanh",
+        image_size=160,
+    ),
+    Variant(
+        "test_convnext2",
+        *TEST,
+        epsilon=1e-5,
+        activation="gelu_tanh",
+        image_size=160,
+    ),
+    Variant(
+        "test_convnext3",
+        *TEST,
+        epsilon=1e-5,
+        activation="silu",
+        kernel_sizes=(7, 5, 5, 3),
+        image_size=160,
+    ),
+    # ConvNeXt V2, arXiv:2301.00808; Small is timm's, without weights.
+    Variant("convnextv2_atto", *ATTO, **V2, licence=CC_BY_NC),
+    Variant("convnextv2_femto", *FEMTO, **V2, licence=CC_BY_NC),
+    Variant("convnextv2_pico", *PICO, **V2, licence=CC_BY_NC),
+    Variant("convnextv2_nano", *NANO, **V2, licence=CC_BY_NC),
+    Variant("convnextv2_tiny", *TINY, **V2, licence=CC_BY_NC),
+    Variant("convnextv2_small", *SMALL, **V2),
+    Variant("convnextv2_base", *BASE, **V2, licence=CC_BY_NC),
+    Variant("convnextv2_large", *LARGE, **V2, licence=CC_BY_NC),
+    Variant("convnextv2_huge", *HUGE, **V2, licence=CC_BY_NC),
+    # Isotropic ConvNeXt, arXiv:2201.03545 §3.3: only Large has layer scale.
+    Variant(
+        "convnext_isotropic_small",
+        (18,),
+        (384,),
+        **ISOTROPIC,
+        layer_scale_init_value=0.0,
+        licence=MIT,
+    ),
+    Variant(
+        "convnext_isotropic_base",
+        (18,),
+        (768,),
+        **ISOTROPIC,
+        layer_scale_init_value=0.0,
+        licence=MIT,
+    ),
+    Variant(
+        "convnext_isotropic_large", (36,), (1024,), **ISOTROPIC, licence=MIT
+    ),
+)
+
+VARIANTS = {record.name: record for record in _RECORDS}
