@@ -28,6 +28,7 @@ from keras_convnext.applications import create_model
 from keras_convnext.applications import list_models
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.variants import VARIANTS
 from keras_convnext.variants import Variant
 from keras_convnext.version import __version__
 
@@ -57,6 +58,7 @@ __all__ = [
     "ConvNeXtXLarge",
     "ConvNeXtXXLarge",
     "Preprocessing",
+    "VARIANTS",
     "Variant",
     "__version__",
     "create_model",

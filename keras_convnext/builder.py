@@ -6,22 +6,27 @@ from keras import layers
 
 from keras_convnext.layers import DepthwiseConv2D
 from keras_convnext.layers import GlobalResponseNormalization
+from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import LayerScale
 from keras_convnext.layers import Normal
 from keras_convnext.layers import SimpleNormalization
 from keras_convnext.layers import gelu_tanh
+from keras_convnext.precision import Dense
+from keras_convnext.precision import GlobalAveragePooling2D
+from keras_convnext.precision import LayerNormalization
+from keras_convnext.precision import RMSNormalization
 
 MLP_RATIO = 4
 
 NORMS = {
-    "layer_norm": layers.LayerNormalization,
-    "rms_norm": layers.RMSNormalization,
+    "layer_norm": LayerNormalization,
+    "rms_norm": RMSNormalization,
     "simple_norm": SimpleNormalization,
 }
 STEMS = ("patch", "overlap", "overlap_tiered", "overlap_act")
 HEADS = ("pool_norm", "norm_pool")
 POOLINGS = {
-    "avg": layers.GlobalAveragePooling2D,
+    "avg": GlobalAveragePooling2D,
     "max": layers.GlobalMaxPooling2D,
 }
 
@@ -80,7 +85,7 @@ class Builder:
 
     def dense(self, name, units, dtype=None, scale=1.0):
         return self.named(
-            layers.Dense,
+            Dense,
             name,
             units,
             dtype=dtype,
@@ -88,17 +93,8 @@ class Builder:
         )
 
     def preprocessing(self, x, mean, std, dtype):
-        # A scale and an offset rather than `Normalization`: its captured
-        # constants turn into extra inputs when exported to ONNX. Always in
-        # at least float32, so that no half-precision pixel is rounded.
-        scale = 1 / (255 * np.asarray(std, "float64"))
-        offset = -np.asarray(mean, "float64") / np.asarray(std, "float64")
         return self.named(
-            layers.Rescaling,
-            "normalization",
-            scale=scale.tolist(),
-            offset=offset.tolist(),
-            dtype=dtype,
+            ImageNormalization, "normalization", mean, std, dtype=dtype
         )(x)
 
     def stem(self, x):

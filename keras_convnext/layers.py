@@ -5,10 +5,12 @@ import numpy
 from keras import ops
 
 from keras_convnext.depthwise import DepthwiseConv2D
+from keras_convnext.precision import mean
 
 __all__ = [
     "DepthwiseConv2D",
     "GlobalResponseNormalization",
+    "ImageNormalization",
     "LayerScale",
     "Normal",
     "SimpleNormalization",
@@ -43,6 +45,54 @@ class Normal(keras.initializers.RandomNormal):
         generator = numpy.random.default_rng(self.seed)
         values = generator.normal(self.mean, self.stddev, shape)
         return ops.convert_to_tensor(values, dtype=dtype or "float32")
+
+
+@register
+class ImageNormalization(keras.layers.Layer):
+    """Normalises pixels of 0–255 by one mean and deviation per channel.
+
+    A scale and an offset on the last axis, whatever Keras' global image data
+    format is (`keras.layers.Rescaling` follows that one, and
+    `keras.layers.Normalization` turns into extra inputs in ONNX files).
+
+    Args:
+        mean, std: one number per channel, for pixels scaled to 0–1.
+        **kwargs: `name`, `dtype` and so on.
+
+    Call arguments:
+        inputs: tensor `(..., channels)` of any dtype with values of 0–255.
+
+    Returns:
+        `(inputs / 255 - mean) / std` in the layer's dtype.
+
+    Example:
+
+    >>> layer = keras_convnext.layers.ImageNormalization([0.5], [0.25])
+    >>> layer(keras.ops.full((1, 1, 1, 1), 255.0))
+    array([[[[2.]]]], dtype=float32)
+    """
+
+    def __init__(self, mean, std, **kwargs):
+        # Without autocasting, mixed precision would round the pixels.
+        super().__init__(autocast=False, **kwargs)
+        self.mean = [float(value) for value in mean]
+        self.std = [float(value) for value in std]
+        self._scale = 1 / (255 * numpy.array(self.std))
+        self._offset = -numpy.array(self.mean) / numpy.array(self.std)
+
+    def call(self, inputs):
+        dtype = self.compute_dtype
+        scale, offset = (
+            ops.convert_to_tensor(values.astype(dtype))
+            for values in (self._scale, self._offset)
+        )
+        return ops.cast(inputs, dtype) * scale + offset
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "mean": self.mean, "std": self.std}
 
 
 @register
@@ -132,8 +182,7 @@ class GlobalResponseNormalization(keras.layers.Layer):
         alive = energy > 0
         root = ops.sqrt(ops.where(alive, energy, ops.ones_like(energy)))
         norms = ops.where(alive, root, ops.zeros_like(root))
-        mean = ops.mean(norms, axis=-1, keepdims=True)
-        response = norms / (mean + self.epsilon)
+        response = norms / (mean(norms, -1) + self.epsilon)
         scale = 1 + ops.cast(self.gamma, response.dtype) * response
         return inputs * ops.cast(scale, self.compute_dtype) + self.beta
 
@@ -180,7 +229,7 @@ class SimpleNormalization(keras.layers.Layer):
 
     def call(self, inputs):
         x = ops.cast(inputs, _at_least_float32(self.compute_dtype))
-        deviations = x - ops.mean(x, axis=-1, keepdims=True)
+        deviations = x - mean(x, -1)
         squares = ops.sum(ops.square(deviations), axis=-1, keepdims=True)
         variance = squares / (self.channels - 1)
         outputs = x * ops.rsqrt(variance + self.epsilon)

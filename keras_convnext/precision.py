@@ -1,0 +1,74 @@
+"""Keras layers that compute in float64 when their dtype says so.
+
+On JAX and torch Keras 3.15 promotes float64 to float32 inside `ops.mean`,
+`ops.layer_normalization`, `ops.rms_normalization` and (torch) `ops.matmul`,
+whatever the dtype policy. Below float64 these layers are Keras' own.
+"""
+
+import keras
+from keras import ops
+
+register = keras.saving.register_keras_serializable(package="keras_convnext")
+
+
+def mean(x, axis):
+    """Mean over `axis`, kept as axes of size 1, in the dtype of `x`."""
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    total = ops.sum(x, axis=axis, keepdims=True)
+    size = 1
+    for axis in axes:
+        size = size * ops.shape(x)[axis]
+    return total / ops.cast(size, x.dtype)
+
+
+@register
+class Dense(keras.layers.Dense):
+    """`keras.layers.Dense` that keeps float64."""
+
+    def call(self, inputs, training=None):
+        if self.compute_dtype != "float64":
+            return super().call(inputs, training=training)
+        kernel, bias = self.kernel, self.bias
+        outputs = inputs @ ops.convert_to_tensor(kernel)
+        if bias is not None:
+            outputs = outputs + ops.convert_to_tensor(bias)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def quantize(self, mode=None, type_check=True, config=None):
+        # Keras refuses subclasses, whose `call` may differ; this one's does
+        # not in any dtype that can be quantised.
+        return super().quantize(mode, type_check=False, config=config)
+
+
+@register
+class LayerNormalization(keras.layers.LayerNormalization):
+    """`keras.layers.LayerNormalization` that keeps float64."""
+
+    def call(self, inputs):
+        if self.compute_dtype != "float64":
+            return super().call(inputs)
+        centred = inputs - mean(inputs, -1)
+        variance = mean(ops.square(centred), -1)
+        scaled = centred * ops.rsqrt(variance + self.epsilon) * self.gamma
+        return scaled + self.beta
+
+
+@register
+class RMSNormalization(keras.layers.RMSNormalization):
+    """`keras.layers.RMSNormalization` that keeps float64."""
+
+    def call(self, inputs):
+        if self.compute_dtype != "float64":
+            return super().call(inputs)
+        energy = mean(ops.square(inputs), -1)
+        return inputs * ops.rsqrt(energy + self.epsilon) * self.scale
+
+
+@register
+class GlobalAveragePooling2D(keras.layers.GlobalAveragePooling2D):
+    """`keras.layers.GlobalAveragePooling2D` that keeps float64."""
+
+    def call(self, inputs):
+        if self.compute_dtype != "float64":
+            return super().call(inputs)
+        return ops.squeeze(mean(inputs, (1, 2)), (1, 2))

@@ -1,0 +1,126 @@
+"""Logits against PyTorch models by other people, weights randomised."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import predict
+from conftest import random_images
+from families import FAMILIES
+from peers import PEERS
+from peers import load_peer
+from peers import peer_logits
+from peers import timm_peer
+
+from keras_convnext import VARIANTS
+from keras_convnext.applications import build
+
+CASES = [
+    *[("timm", name) for name in FAMILIES if "isotropic" not in name],
+    ("transformers", "v1"),
+    ("transformers", "v2"),
+    ("official", "isotropic"),
+    ("official", "isotropic_layer_scale"),
+]
+
+
+def assert_logits_agree(ours, theirs, bound=1e-4):
+    assert ours.shape == theirs.shape
+    # Logits of an untouched model would agree by being all alike.
+    assert np.ptp(theirs) > 0.1
+    difference = np.abs(ours - theirs).max()
+    assert difference <= bound * max(1, np.abs(theirs).max())
+
+
+def pair(layout, variant, classes=11, **options):
+    peer = PEERS[layout](variant, classes)
+    model = build(
+        variant,
+        weights=None,
+        classes=classes,
+        classifier_activation=None,
+        **options,
+    )
+    return load_peer(model, peer, layout), peer
+
+
+@pytest.mark.parametrize("layout, name", CASES)
+def test_logits_equal_the_peers(layout, name):
+    images = random_images((2, 64, 96, 3))
+    model, peer = pair(layout, FAMILIES[name], input_shape=(64, 96, 3))
+    assert_logits_agree(predict(model, images), peer_logits(peer, images))
+
+
+@pytest.mark.parametrize("layout, name", CASES)
+def test_float64_leaves_no_room_for_approximations(layout, name, float64):
+    import torch
+
+    images = random_images((2, 64, 64, 3))
+    model, peer = pair(
+        layout, FAMILIES[name], input_shape=(64, 64, 3), dtype="float64"
+    )
+    ours = predict(model, images)
+    assert ours.dtype == "float64"
+    theirs = peer_logits(peer, images, torch.float64)
+    # TensorFlow's own erf GELU is exact to 5e-9; float32 anywhere costs
+    # 2e-7 and more.
+    assert_logits_agree(ours, theirs, bound=3e-8)
+
+
+@pytest.mark.parametrize("size", [(33, 47), (63, 64)])
+def test_odd_sizes_are_floored_as_in_pytorch(size):
+    images = random_images((1, *size, 3))
+    for name in ("v1", "overlap"):
+        model, peer = pair("timm", FAMILIES[name], input_shape=(None, None, 3))
+        assert_logits_agree(predict(model, images), peer_logits(peer, images))
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch",
+    reason="full size on one backend; on all of them in `make test-long`",
+)
+@pytest.mark.parametrize("name", ["convnext_atto", "convnext_tiny"])
+def test_full_size_logits_equal_timm(name):
+    check_full_size(name)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "name",
+    [
+        "convnext_atto",
+        "convnext_tiny",
+        "convnext_tiny_hnf",
+        "convnext_nano_ols",
+        "convnext_atto_rms",
+        "convnext_zepto_rms_ols",
+        "convnextv2_atto",
+        "convnextv2_tiny",
+        "test_convnext3",
+    ],
+)
+def test_full_size_logits_equal_timm_on_every_backend(name):
+    check_full_size(name)
+
+
+def check_full_size(name):
+    variant = VARIANTS[name]
+    images = random_images((1, variant.image_size, variant.image_size, 3))
+    peer = timm_peer(variant, 1000)
+    model = build(variant, weights=None, classifier_activation=None)
+    load_peer(model, peer, "timm")
+    assert_logits_agree(predict(model, images), peer_logits(peer, images))
+
+
+@pytest.mark.parametrize("name", ["v1", "v2", "head_norm_first", "head_mlp"])
+def test_features_equal_timm(name):
+    import torch
+
+    images = random_images((2, 64, 64, 3))
+    variant = FAMILIES[name]
+    classifier, peer = pair("timm", variant)
+    vector = build(variant, weights=None, include_top=False, pooling="avg")
+    for layer in vector.layers:
+        layer.set_weights(classifier.get_layer(layer.name).get_weights())
+    peer.reset_classifier(0)
+    assert_logits_agree(predict(vector, images), peer_logits(peer, images))
+    assert torch.is_grad_enabled()
