@@ -3,6 +3,7 @@
 import fnmatch
 import inspect
 import os
+import weakref
 from dataclasses import replace
 
 import keras
@@ -163,6 +164,8 @@ def build(
         )
     elif pooling is None and data_format == "channels_first":
         x = build.named(layers.Permute, "to_channels_first", (3, 1, 2))(x)
+    if input_tensor is not None:
+        _check_towers(input_tensor, layer_prefix)
     model = ConvNeXtModel(_source(image), x, name=name or variant.name)
     if file:
         ignore = () if include_top else (loading.CLASSIFIER,)
@@ -401,3 +404,23 @@ def _image(
 def _source(image):
     inputs = keras.utils.get_source_inputs(image)
     return inputs[0] if len(inputs) == 1 else inputs
+
+
+# The prefixes of the towers that were built on each `input_tensor`'s inputs.
+_TOWERS = weakref.WeakKeyDictionary()
+
+
+def _check_towers(input_tensor, prefix):
+    """Names must differ within one model, and inputs make the model."""
+    for source in keras.utils.get_source_inputs(input_tensor):
+        prefixes = _TOWERS.setdefault(source, set())
+        if prefix in prefixes:
+            raise ValueError(
+                "Another ConvNeXt was built on the same input. Layers are "
+                "named independently of the model's name, so two of them in "
+                "one model need different prefixes: pass "
+                "`layer_prefix='second_'` to one, or give it an input of its "
+                f"own. Received: layer_prefix={prefix!r} again for "
+                f"{source.name!r}"
+            )
+        prefixes.add(prefix)

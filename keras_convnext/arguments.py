@@ -7,7 +7,6 @@ import keras
 
 from keras_convnext.builder import HEADS
 from keras_convnext.builder import NORMS
-from keras_convnext.builder import POOLINGS
 from keras_convnext.builder import STEMS
 from keras_convnext.preprocessing import IMAGENET_MEAN
 from keras_convnext.preprocessing import IMAGENET_STD

@@ -203,9 +203,7 @@ class Builder:
             )(x)
         return x
 
-    def classifier(
-        self, x, classes, activation, dropout_rate, head_init_scale
-    ):
+    def classifier(self, x, classes, activation, dropout_rate, head_init_scale):
         if dropout_rate:
             x = self.named(
                 layers.Dropout,

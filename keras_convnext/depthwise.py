@@ -104,9 +104,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
         name = self.implementation
         if name == "auto":
             name = choose_implementation()
-        outputs = IMPLEMENTATIONS[name](
-            inputs, self.kernel, self.dilation_rate
-        )
+        outputs = IMPLEMENTATIONS[name](inputs, self.kernel, self.dilation_rate)
         if self.use_bias:
             outputs = ops.add(outputs, self.bias)
         return self.activation(outputs)

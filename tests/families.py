@@ -15,14 +15,10 @@ FAMILIES = {
         Variant("head_mlp", **SMALL, head_hidden_size=12),
         Variant("overlap", **SMALL, stem="overlap"),
         Variant("overlap_tiered", **SMALL, stem="overlap_tiered"),
-        Variant(
-            "overlap_act", **SMALL, stem="overlap_act", norm="simple_norm"
-        ),
+        Variant("overlap_act", **SMALL, stem="overlap_act", norm="simple_norm"),
         Variant("rms", **SMALL, norm="rms_norm"),
         Variant("gelu_tanh", **SMALL, activation="gelu_tanh"),
-        Variant(
-            "silu", **SMALL, activation="silu", kernel_sizes=(7, 5, 5, 3)
-        ),
+        Variant("silu", **SMALL, activation="silu", kernel_sizes=(7, 5, 5, 3)),
         Variant(
             "isotropic",
             (3,),

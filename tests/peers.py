@@ -1,5 +1,6 @@
 """The same models in PyTorch, by other people, with randomised weights."""
 
+import contextlib
 import functools
 
 import numpy as np
@@ -22,10 +23,8 @@ def import_timm():
         "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
         "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     ):
-        try:
+        with contextlib.suppress(RuntimeError):  # it may bring its own
             library.define(schema)
-        except RuntimeError:  # a torchvision that brought its own
-            pass
     import_timm.library = library  # dropped schemas are undeclared again
     import timm
 

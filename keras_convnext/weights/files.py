@@ -75,10 +75,15 @@ def _read_keras_archive(path):
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
         weights = io.BytesIO(archive.read("model.weights.h5"))
-    info = config.get("config", {}).get("info")
     with h5py.File(weights, "r") as file:
-        tensors = _read_h5(file)
-    return tensors, ModelInfo.from_config(info) if info else ModelInfo()
+        return _read_h5(file), _model_info(config)
+
+
+def _model_info(config):
+    for layer in config["config"].get("layers", ()):
+        if layer.get("registered_name") == "keras_convnext>ModelCard":
+            return ModelInfo.from_config(layer["config"]["info"])
+    return ModelInfo()
 
 
 def _read_h5(file):

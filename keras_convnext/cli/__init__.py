@@ -1,0 +1,28 @@
+"""The `keras-convnext` command: one module per subcommand."""
+
+import sys
+
+import typer
+
+from keras_convnext.cli.demo import demo
+from keras_convnext.cli.models import models
+
+app = typer.Typer(
+    name="keras-convnext",
+    help="ConvNeXt for Keras 3. The backend is the one that Keras is "
+    "configured for: set KERAS_BACKEND to tensorflow, jax or torch.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo)
+app.command()(models)
+
+
+def main():
+    """Runs the command; bad input ends with its message and status 2."""
+    try:
+        app()
+    except (ValueError, ImportError, OSError) as error:
+        typer.echo(f"keras-convnext: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,133 @@
+"""The table of variants against published counts, and its public lookup."""
+
+import keras
+import pytest
+from conftest import predict
+from conftest import random_images
+
+import keras_convnext
+from keras_convnext import VARIANTS
+from keras_convnext.applications import build
+
+# Parameters with 1000 classes, without classifier, and number of tensors,
+# computed with the official PyTorch code and timm 1.0.29.
+COUNTS = {
+    "convnext_atto": (3_695_520, 3_374_520, 128),
+    "convnext_femto": (5_217_784, 4_832_784, 128),
+    "convnext_pico": (9_045_672, 8_532_672, 128),
+    "convnext_nano": (15_593_560, 14_952_560, 146),
+    "convnext_tiny": (28_589_128, 27_820_128, 182),
+    "convnext_small": (50_223_688, 49_454_688, 344),
+    "convnext_base": (88_591_464, 87_566_464, 344),
+    "convnext_large": (197_767_336, 196_230_336, 344),
+    "convnext_xlarge": (350_196_968, 348_147_968, 344),
+    "convnext_xxlarge": (846_471_016, 843_398_016, 380),
+    "convnext_tiny_hnf": (28_589_128, 27_820_128, 182),
+    "convnext_large_mlp": (200_128_168, 198_591_168, 346),
+    "convnext_atto_ols": (3_702_912, 3_381_912, 130),
+    "convnext_femto_ols": (5_226_520, 4_841_520, 130),
+    "convnext_pico_ols": (9_061_928, 8_548_928, 130),
+    "convnext_nano_ols": (15_649_560, 15_008_560, 148),
+    "convnext_atto_rms": (3_693_040, 3_372_040, 111),
+    "convnext_zepto_rms": (2_155_656, 1_898_656, 95),
+    "convnext_zepto_rms_ols": (2_164_232, 1_907_232, 97),
+    "test_convnext": (272_128, 207_128, 101),
+    "test_convnext2": (477_800, 348_800, 56),
+    "test_convnext3": (468_840, 339_840, 56),
+    "convnextv2_atto": (3_708_400, 3_387_400, 140),
+    "convnextv2_femto": (5_233_240, 4_848_240, 140),
+    "convnextv2_pico": (9_066_280, 8_553_280, 140),
+    "convnextv2_nano": (15_623_800, 14_982_800, 160),
+    "convnextv2_tiny": (28_635_496, 27_866_496, 200),
+    "convnextv2_small": (50_318_440, 49_549_440, 380),
+    "convnextv2_base": (88_717_800, 87_692_800, 380),
+    "convnextv2_large": (197_956_840, 196_419_840, 380),
+    "convnextv2_huge": (660_289_640, 657_472_640, 380),
+    "convnext_isotropic_small": (22_308_712, 21_923_712, 150),
+    "convnext_isotropic_base": (87_083_752, 86_314_752, 150),
+    "convnext_isotropic_large": (305_942_504, 304_917_504, 330),
+}
+COUNTS_22K = {
+    "convnext_tiny": 44_615_857,
+    "convnext_small": 66_250_417,
+    "convnext_base": 109_953_489,
+    "convnext_large": 229_799_953,
+    "convnext_xlarge": 392_900_177,
+}
+# Sizes without a published 22k count: the classifier is a layer like others.
+FOR_22K = [*COUNTS_22K, "convnextv2_huge", "convnext_isotropic_small"]
+
+CONSTRUCTORS = {
+    f"ConvNeXt{prefix}{size}": f"convnext{infix}_{size.lower()}"
+    for prefix, infix, sizes in (
+        ("", "", "Atto Femto Pico Nano Tiny Small Base Large XLarge XXLarge"),
+        ("V2", "v2", "Atto Femto Pico Nano Tiny Small Base Large Huge"),
+        ("Isotropic", "_isotropic", "Small Base Large"),
+    )
+    for size in sizes.split()
+}
+
+needs_meta = pytest.mark.skipif(
+    keras.backend.backend() != "torch",
+    reason="torch alone builds models without allocating them",
+)
+
+
+def test_every_variant_has_a_published_count():
+    assert COUNTS.keys() == VARIANTS.keys()
+
+
+@needs_meta
+@pytest.mark.parametrize("name", VARIANTS)
+def test_parameter_counts(name):
+    with_top, headless, tensors = COUNTS[name]
+    with keras.device("meta"):
+        model = build(VARIANTS[name], weights=None)
+        features = build(VARIANTS[name], weights=None, include_top=False)
+    assert model.count_params() == with_top
+    assert len(model.trainable_variables) == tensors
+    assert features.count_params() == headless
+
+
+@needs_meta
+@pytest.mark.parametrize("name", FOR_22K)
+def test_parameter_counts_at_21841_classes(name):
+    with keras.device("meta"):
+        model = build(VARIANTS[name], weights=None, classes=21_841)
+    dim = VARIANTS[name].dims[-1]
+    computed = COUNTS[name][1] + (dim + 1) * 21_841
+    assert model.count_params() == COUNTS_22K.get(name, computed)
+
+
+@pytest.mark.parametrize("name", ["test_convnext", "test_convnext3"])
+def test_a_small_variant_counts_and_runs_on_every_backend(name):
+    model = keras_convnext.create_model(name, weights=None)
+    assert model.count_params() == COUNTS[name][0]
+    probabilities = predict(model, random_images((1, 160, 160, 3)))
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+
+
+@needs_meta
+@pytest.mark.parametrize("function, name", CONSTRUCTORS.items())
+def test_named_constructors_build_their_variant(function, name):
+    constructor = getattr(keras_convnext, function)
+    with keras.device("meta"):
+        model = constructor(weights=None)
+    assert model.variant == VARIANTS[name]
+    assert model.name == name
+    assert constructor.__name__ == function
+    assert f"`{name}`" in constructor.__doc__
+
+
+def test_list_models_filters_by_pattern():
+    assert keras_convnext.list_models() == list(VARIANTS)
+    assert keras_convnext.list_models("convnext_isotropic_*") == [
+        "convnext_isotropic_small",
+        "convnext_isotropic_base",
+        "convnext_isotropic_large",
+    ]
+
+
+def test_unknown_names_raise_with_the_nearest_matches():
+    with pytest.raises(ValueError, match="Did you mean convnext_tiny"):
+        keras_convnext.create_model("convnext_tinny", weights=None)
