@@ -79,8 +79,8 @@ def test_odd_sizes_are_floored_as_in_pytorch(size):
     reason="full size on one backend; on all of them in `make test-long`",
 )
 @pytest.mark.parametrize("name", ["convnext_atto", "convnext_tiny"])
-def test_full_size_logits_equal_timm(name):
-    check_full_size(name)
+def test_full_size_logits_equal_timm(name, record_property):
+    check_full_size(name, record_property)
 
 
 @pytest.mark.long
@@ -98,17 +98,20 @@ def test_full_size_logits_equal_timm(name):
         "test_convnext3",
     ],
 )
-def test_full_size_logits_equal_timm_on_every_backend(name):
-    check_full_size(name)
+def test_full_size_logits_equal_timm_on_every_backend(name, record_property):
+    check_full_size(name, record_property)
 
 
-def check_full_size(name):
+def check_full_size(name, record_property):
     variant = VARIANTS[name]
     images = random_images((1, variant.image_size, variant.image_size, 3))
     peer = timm_peer(variant, 1000)
     model = build(variant, weights=None, classifier_activation=None)
-    load_peer(model, peer, "timm")
-    assert_logits_agree(predict(model, images), peer_logits(peer, images))
+    ours = predict(load_peer(model, peer, "timm"), images)
+    theirs = peer_logits(peer, images)
+    record_property("max|difference|", f"{np.abs(ours - theirs).max():.1e}")
+    record_property("max|logit|", f"{np.abs(theirs).max():.2f}")
+    assert_logits_agree(ours, theirs)
 
 
 @pytest.mark.parametrize("name", ["v1", "v2", "head_norm_first", "head_mlp"])

@@ -1,0 +1,58 @@
+# Everything a fresh machine needs: `make demo` or `make test`, each alone.
+# BACKEND=tensorflow|jax|torch picks the Keras backend.
+
+PYTHON ?= python3
+BACKEND ?=
+DEMO_BACKEND := $(or $(BACKEND),tensorflow)
+BACKENDS := $(or $(BACKEND),jax tensorflow torch)
+
+# Of the CPU builds only TensorFlow's has a name of its own (not on macOS).
+tensorflow_PACKAGE := $(if $(filter Darwin,$(shell uname -s)),tensorflow,tensorflow-cpu)
+jax_PACKAGE := jax
+torch_PACKAGE := torch
+
+ifeq ($(filter tensorflow jax torch,$(DEMO_BACKEND)),)
+$(error BACKEND must be tensorflow, jax or torch. Received: BACKEND=$(BACKEND))
+endif
+
+DEMO_VENV := .venv-demo-$(DEMO_BACKEND)
+TEST_VENV := .venv-test
+INSTALL = bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+.PHONY: help demo test test-long benchmark lint format clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s ':'
+
+demo: $(DEMO_VENV)/ready  ## train on handwritten digits (default BACKEND=tensorflow)
+	KERAS_BACKEND=$(DEMO_BACKEND) TF_CPP_MIN_LOG_LEVEL=3 $(DEMO_VENV)/bin/keras-convnext demo
+
+test: $(TEST_VENV)/ready  ## run the tests (default: on all three backends)
+	$(TEST_VENV)/bin/python tests/run.py $(BACKENDS)
+
+test-long: $(TEST_VENV)/ready  ## run the long proofs and write tests/LONG.md
+	$(TEST_VENV)/bin/python tests/run.py --long $(BACKENDS)
+
+benchmark: $(TEST_VENV)/ready  ## time the depthwise convolution's forms on every backend
+	for backend in $(BACKENDS); do KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 $(TEST_VENV)/bin/python benchmarks/depthwise.py || exit 1; done
+
+lint: $(TEST_VENV)/ready  ## check style
+	$(TEST_VENV)/bin/ruff check .
+	$(TEST_VENV)/bin/ruff format --check .
+
+format: $(TEST_VENV)/ready  ## fix style
+	$(TEST_VENV)/bin/ruff check --fix .
+	$(TEST_VENV)/bin/ruff format .
+
+clean:  ## remove the environments and what the demo wrote
+	rm -rf .venv-* demo_output
+
+.venv-demo-%/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-demo-$*
+	.venv-demo-$*/$(INSTALL) '.[demo]' $($*_PACKAGE)
+	touch $@
+
+$(TEST_VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(TEST_VENV)
+	$(TEST_VENV)/$(INSTALL) '.[test]' $(tensorflow_PACKAGE) $(jax_PACKAGE) $(torch_PACKAGE)
+	touch $@

@@ -1,0 +1,125 @@
+"""Runs the tests on several backends, two processes side by side.
+
+Usage: python tests/run.py [--long] [BACKEND ...] [-- PYTEST ARGUMENTS]
+
+Keras fixes its backend at import, so each backend is a process of its own.
+`--long` runs the long proofs instead, and writes their table to
+`tests/LONG.md`.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+BACKENDS = ("jax", "tensorflow", "torch")
+ROOT = Path(__file__).parent.parent
+REPORT = ROOT / "tests" / "LONG.md"
+PACKAGES = ("keras", "jax", "tensorflow-cpu", "torch", "timm", "transformers")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("backends", nargs="*", default=BACKENDS)
+    parser.add_argument("--long", action="store_true")
+    own, pytest_arguments = split(sys.argv[1:])
+    arguments = parser.parse_args(own)
+    unknown = set(arguments.backends) - set(BACKENDS)
+    if unknown:
+        parser.error(f"backends are {BACKENDS}. Received: {sorted(unknown)}")
+    if arguments.long:
+        pytest_arguments = ["-m", "long", *pytest_arguments]
+
+    with tempfile.TemporaryDirectory() as folder:
+        reports = [Path(folder) / f"{name}.xml" for name in arguments.backends]
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            statuses = list(
+                pool.map(
+                    lambda job: run(*job, pytest_arguments),
+                    zip(arguments.backends, reports),
+                )
+            )
+        if arguments.long:
+            write_report(zip(arguments.backends, reports))
+    sys.exit(max(statuses))
+
+
+def split(words):
+    if "--" not in words:
+        return words, []
+    at = words.index("--")
+    return words[:at], words[at + 1 :]
+
+
+def run(backend, report, pytest_arguments):
+    start = time.monotonic()
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--quiet",
+            "--durations=5",
+            f"--junitxml={report}",
+            *pytest_arguments,
+        ],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "KERAS_BACKEND": backend,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    seconds = time.monotonic() - start
+    print(f"===== {backend}: {seconds:.0f} s =====\n{result.stdout}", flush=True)
+    return result.returncode
+
+
+def write_report(reports):
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    ).stdout.strip()
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}" for name in PACKAGES
+    )
+    lines = [
+        "# Long proofs",
+        "",
+        f"Written by `make test-long` on {datetime.date.today()} at commit "
+        f"`{commit}`, with {versions}, on CPU.",
+        "",
+        "| backend | test | result | measured | seconds |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for backend, report in reports:
+        for case in ElementTree.parse(report).iter("testcase"):
+            failed = case.find("failure") is not None
+            failed = failed or case.find("error") is not None
+            measured = "; ".join(
+                f"{item.get('name')} {item.get('value')}"
+                for item in case.iter("property")
+            )
+            lines.append(
+                f"| {backend} | `{case.get('name')}` | "
+                f"{'FAILED' if failed else 'passed'} | {measured} | "
+                f"{float(case.get('time')):.1f} |"
+            )
+    REPORT.write_text("\n".join(lines) + "\n")
+    print(f"wrote {REPORT}")
+
+
+if __name__ == "__main__":
+    main()
