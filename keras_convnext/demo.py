@@ -74,6 +74,7 @@ def run_demo(output="demo_output", epochs=15, seed=0):
         train,
         validation_data=test,
         epochs=epochs,
+        shuffle=False,  # `train` does, repeatably
         verbose=1 if sys.stdout.isatty() else 2,
     )
 

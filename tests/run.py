@@ -75,13 +75,18 @@ def run(backend, report, pytest_arguments):
             **os.environ,
             "KERAS_BACKEND": backend,
             "TF_CPP_MIN_LOG_LEVEL": "3",
+            # Two processes with a thread for every core each spend their
+            # time waiting for one another.
+            "OMP_NUM_THREADS": "1",
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     seconds = time.monotonic() - start
-    print(f"===== {backend}: {seconds:.0f} s =====\n{result.stdout}", flush=True)
+    print(
+        f"===== {backend}: {seconds:.0f} s =====\n{result.stdout}", flush=True
+    )
     return result.returncode
 
 

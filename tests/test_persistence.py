@@ -196,6 +196,7 @@ def test_weights_of_other_models_are_refused(tmp_path):
         ConvNeXt(**SMALL, weights=tmp_path / "m.weights.h5")
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_quantisation_survives(model, images, mode, tmp_path):
     expected = predict(model, images)

@@ -1,0 +1,30 @@
+"""The code of every notebook runs, without Jupyter."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted(Path(__file__).parent.parent.glob("notebooks/*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs_and_shows_pictures(path, tmp_path):
+    cells = [
+        cell
+        for cell in json.loads(path.read_text())["cells"]
+        if cell["cell_type"] == "code"
+    ]
+    committed = [output for cell in cells for output in cell["outputs"]]
+    assert not [x for x in committed if x["output_type"] == "error"]
+    assert any("image/png" in x.get("data", {}) for x in committed)
+    code = "\n\n".join("".join(cell["source"]) for cell in cells)
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "MPLBACKEND": "Agg"},
+        check=True,
+    )
