@@ -31,6 +31,8 @@ from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.variants import VARIANTS
 from keras_convnext.variants import Variant
 from keras_convnext.version import __version__
+from keras_convnext.weights.conversion import convert_weights
+from keras_convnext.weights.registry import list_weights
 
 __all__ = [
     "ConvNeXt",
@@ -61,7 +63,9 @@ __all__ = [
     "VARIANTS",
     "Variant",
     "__version__",
+    "convert_weights",
     "create_model",
     "layers",
     "list_models",
+    "list_weights",
 ]

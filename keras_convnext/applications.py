@@ -2,7 +2,6 @@
 
 import fnmatch
 import inspect
-import os
 import weakref
 from dataclasses import replace
 
@@ -17,7 +16,6 @@ from keras_convnext.model import ModelInfo
 from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.variants import VARIANTS
 from keras_convnext.variants import Variant
-from keras_convnext.weights import files
 from keras_convnext.weights import loading
 
 ARGUMENTS = """
@@ -31,13 +29,17 @@ ARGUMENTS = """
             vector.
         include_preprocessing: whether the model normalises its input. If not,
             images are expected normalised by `mean` and `std`.
-        weights: path of a `.keras` or `.weights.h5` file saved by this
-            package, or `None` for random weights.
+        weights: `None` for random weights; an alias (`"imagenet"`,
+            `"imagenet22k"`, `"imagenet22k_ft_imagenet"`, `…_384`) or tag of
+            `keras_convnext.list_weights()`; `"hf://org/repository[@revision]"`;
+            a URL; or a file of this package, the official repositories,
+            timm, transformers, torchvision or keras.applications.
         input_tensor: a Keras tensor to build upon, possibly the output of
             another layer, in place of a new input.
         input_shape: shape of one image; height and width may be `None` for
             any size. Defaults to the variant's own size with three channels,
-            and without top to any size.
+            and without top to any size. Published weights bring their own
+            size.
         pooling: `None`, `"avg"` or `"max"`; only without top.
         classes: number of classes; `None` for as many as the weights have,
             1000 without weights.
@@ -107,44 +109,47 @@ def build(
     )
     data_format = arguments.data_format(data_format)
     dtype, head_dtype = arguments.dtype_policy(dtype)
-    file = _weight_file(weights)
-    if classes is None:
-        classes = (file and file.classes) or 1000
-    arguments.number_of_classes(classes)
+    source = loading.find(variant, weights)
+    known = source.info if source else ModelInfo()
+    classes = _classes(classes, source, include_top)
+    if source and source.is_projection and classes == source.classes:
+        classifier_activation = keras.activations.linear
 
     # Pixels in at least float32, whatever the policy.
     is_float64 = dtype.compute_dtype == "float64"
     image_dtype = "float64" if is_float64 else "float32"
+    image_size = variant.image_size
+    if known.preprocessing is not None:
+        image_size = known.preprocessing.image_size[0]
     image = _image(
         input_tensor,
         input_shape,
         data_format,
-        variant,
-        include_top,
+        builder.total_stride(variant),
+        image_size if include_top else None,
         f"{layer_prefix}image",
         image_dtype,
     )
     height, width, channels = arguments.from_layout(
         image.shape[1:], data_format
     )
-    saved = file and file.info.preprocessing
+    saved = known.preprocessing
     if mean is None and std is None and saved is not None:
-        mean, std = saved.mean, saved.std
+        fits = len(saved.mean) == channels
+        mean, std = (saved.mean, saved.std) if fits else (None, None)
     mean, std = arguments.mean_and_std(
         mean, std, channels, include_preprocessing
     )
-
-    size = (height, width)
-    if None in size:
-        size = (variant.image_size, variant.image_size)
-    info = ModelInfo(
+    size = (height, width) if height and width else (image_size, image_size)
+    keeps_classes = source and include_top and classes == source.classes
+    info = replace(
+        known,
         variant=variant,
-        weights=file and os.path.basename(os.fspath(weights)),
         preprocessing=replace(
             saved or Preprocessing(size), image_size=size, mean=mean, std=std
         ),
-        class_names=file.info.class_names if file and include_top else None,
-        licence=file.info.licence if file else None,
+        class_names=known.class_names if keeps_classes else None,
+        label_set=known.label_set if keeps_classes else None,
         pyramid_level_inputs=builder.pyramid_levels(variant, layer_prefix),
     )
 
@@ -167,9 +172,9 @@ def build(
     if input_tensor is not None:
         _check_towers(input_tensor, layer_prefix)
     model = ConvNeXtModel(_source(image), x, name=name or variant.name)
-    if file:
-        ignore = () if include_top else (loading.CLASSIFIER,)
-        loading.assign(model, file.tensors, weights, layer_prefix, ignore)
+    if source:
+        tensors, optional = loading.fit(source, channels, classes, include_top)
+        loading.assign(model, tensors, source.name, layer_prefix, optional)
     return model
 
 
@@ -352,24 +357,28 @@ def _as_tuple(values):
     return tuple(values) if hasattr(values, "__iter__") else (values,)
 
 
-def _weight_file(weights):
-    if weights is None:
-        return None
-    if weights == "imagenet":
+def _classes(classes, source, include_top):
+    """The number of classes: the given one, the weights' own, or 1000."""
+    if classes is not None:
+        arguments.number_of_classes(classes)
+        return classes
+    if source is None:
+        return 1000
+    if source.classes is None and include_top:
         raise ValueError(
-            "Official weights are not available in this version. Pass "
-            "`weights=None` for random weights or the path of a `.keras` or "
-            "`.weights.h5` file. Received: weights='imagenet'"
+            f"The weights {source.name!r} have no classifier. Pass the number "
+            "of `classes` to put a new one on top, or `include_top=False` for "
+            "features. Received: classes=None, include_top=True"
         )
-    return files.read(weights)
+    return source.classes
 
 
 def _image(
     input_tensor,
     input_shape,
     data_format,
-    variant,
-    include_top,
+    stride,
+    default_size,
     name,
     dtype,
 ):
@@ -392,9 +401,8 @@ def _image(
     shape = arguments.input_shape(
         input_shape,
         data_format,
-        variant.image_size,
-        include_top,
-        builder.total_stride(variant),
+        default_size,
+        stride,
     )
     if input_tensor is not None:
         return input_tensor

@@ -114,15 +114,14 @@ def data_format(value):
     return value
 
 
-def input_shape(shape, data_format, image_size, include_top, stride):
+def input_shape(shape, data_format, default_size, stride):
     """The full shape of one image, in the given layout.
 
-    `None` stands for the default: `image_size` squared for a classifier, any
-    size without one, in three channels.
+    `None` stands for three channels of `default_size` squared, which is
+    `None` itself where any size will do.
     """
     if shape is None:
-        side = image_size if include_top else None
-        return to_layout(side, side, 3, data_format)
+        return to_layout(default_size, default_size, 3, data_format)
     shape = tuple(shape)
     if len(shape) != 3 or not all(
         size is None or _is_positive_int(size) for size in shape

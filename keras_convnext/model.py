@@ -7,8 +7,12 @@ from dataclasses import replace
 
 import keras
 
+from keras_convnext import labels
 from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.variants import Variant
+
+# The sets whose names come with the package; saved models name them only.
+LABEL_SETS = ("imagenet1k", "imagenet12k", "imagenet22k")
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,8 @@ class ModelInfo:
         weights: tag or file name of the loaded weights, or `None`.
         preprocessing: the `Preprocessing` that its input expects.
         class_names: one name per class, or `None`.
+        label_set: `"imagenet1k"`, `"imagenet12k"` or `"imagenet22k"` where the
+            classes are those, `"clip"` for a projection, or `None`.
         licence: licence of the loaded weights, or `None`.
         pyramid_level_inputs: name of the layer that ends each stage, by level
             (`"P2"` is stride 4), as keras-cv looks it up.
@@ -29,6 +35,7 @@ class ModelInfo:
     weights: str | None = None
     preprocessing: Preprocessing | None = None
     class_names: tuple | None = None
+    label_set: str | None = None
     licence: str | None = None
     pyramid_level_inputs: dict | None = None
 
@@ -134,8 +141,11 @@ class ConvNeXtModel(keras.Model):
     @property
     def class_names(self):
         """Class names in the order of the outputs, or `None`; assignable."""
-        names = self.info.class_names
-        return None if names is None else list(names)
+        if self.info.class_names is not None:
+            return list(self.info.class_names)
+        if self.info.label_set in LABEL_SETS:
+            return [name for _, name in labels.label_set(self.output_shape[-1])]
+        return None
 
     @class_names.setter
     def class_names(self, names):

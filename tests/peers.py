@@ -122,7 +122,7 @@ def isotropic_peer(variant, classes=11):
 PEERS = {
     "timm": timm_peer,
     "transformers": transformers_peer,
-    "official": isotropic_peer,
+    "official_isotropic": isotropic_peer,
 }
 
 
@@ -168,6 +168,8 @@ def load_peer(model, peer, layout):
         name: tensor.detach().numpy()
         for name, tensor in peer.state_dict().items()
     }
-    tensors = layouts.convert(state, layout, model.variant)
+    found, prefix = layouts.recognise(state)
+    assert found == layout
+    tensors = layouts.from_layout(state, layout, model.variant, prefix)
     loading.assign(model, tensors, layout)
     return model

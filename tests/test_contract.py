@@ -355,7 +355,7 @@ BAD_ARGUMENTS = [
     ({"input_tensor": np.zeros((1, 64, 64, 3))}, "must be a Keras tensor"),
     ({"input_tensor": keras.Input((32, 32, 3))}, "shape of `input_tensor`"),
     ({"weights": "no/such/file.keras"}, "path of an existing"),
-    ({"weights": "imagenet"}, "weights=None"),
+    ({"weights": "imagenet"}, "no published weights"),
     ({"dtype": "float31"}, "float31"),
 ]
 

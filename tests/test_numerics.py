@@ -18,8 +18,8 @@ CASES = [
     *[("timm", name) for name in FAMILIES if "isotropic" not in name],
     ("transformers", "v1"),
     ("transformers", "v2"),
-    ("official", "isotropic"),
-    ("official", "isotropic_layer_scale"),
+    ("official_isotropic", "isotropic"),
+    ("official_isotropic", "isotropic_layer_scale"),
 ]
 
 

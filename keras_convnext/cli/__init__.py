@@ -4,8 +4,10 @@ import sys
 
 import typer
 
+from keras_convnext.cli.convert import convert
 from keras_convnext.cli.demo import demo
 from keras_convnext.cli.models import models
+from keras_convnext.cli.weights import weights
 
 app = typer.Typer(
     name="keras-convnext",
@@ -15,8 +17,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(demo)
-app.command()(models)
+for command in (demo, models, weights, convert):
+    app.command()(command)
 
 
 def main():

@@ -12,7 +12,7 @@ def demo(
     ] = Path("demo_output"),
     epochs: Annotated[
         int, typer.Option(min=1, help="Passes over the training scans.")
-    ] = 15,
+    ] = 25,
     seed: Annotated[
         int, typer.Option(min=0, help="The same seed gives the same model.")
     ] = 0,

@@ -1,21 +1,26 @@
-"""Reads weight files into `{"layer/variable": array}`, whatever wrote them."""
+"""Reads weight files into `{name: array}`, whatever wrote them.
 
+The format is recognised from the content, never from the file's name. Arrays
+stay on disk where the format allows it, until they are used.
+"""
+
+import argparse
 import io
 import json
 import os
 import re
 import zipfile
 from dataclasses import dataclass
+from dataclasses import field
 
 import h5py
 import ml_dtypes
 import numpy as np
+import safetensors
 
 from keras_convnext.model import ModelInfo
 
-# The first layer of every ConvNeXt: what stands before it is the prefix that
-# the model was built with.
-STEM_LAYERS = ("stem_conv", "stem_conv_0")
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 # Variables of each layer class in the order in which Keras saves them.
 VARIABLES = {
@@ -28,55 +33,74 @@ VARIABLES = {
     "rms_normalization": ("scale",),
     "simple_normalization": ("gamma",),
 }
+# Where training scripts keep the weights among other things.
+WRAPPERS = ("model", "state_dict", "module")
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """The content of a file: tensors by canonical name, and what they are."""
+    """The content of a file: named arrays, and what a `.keras` file knows."""
 
     tensors: dict
-    info: ModelInfo
-
-    @property
-    def classes(self):
-        """Outputs of the classifier, or `None` where there is none."""
-        bias = self.tensors.get("head_classifier/bias")
-        return None if bias is None else len(bias)
+    info: ModelInfo = field(default_factory=ModelInfo)
 
 
 def read(path):
-    """Reads a `.keras` or `.weights.h5` file that this package wrote.
+    """Reads `.keras`, `.h5`, `.safetensors` and PyTorch files.
 
     Raises:
         ValueError: if the file is missing, damaged or something else.
+        ImportError: for PyTorch files where torch is not installed.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
         raise ValueError(
-            "`weights` must be None or the path of an existing `.keras` or "
-            f"`.weights.h5` file. Received: weights={path!r}"
+            "`weights` must be None, a tag, or the path of an existing file. "
+            f"Received: weights={path!r}"
+        )
+    reader = _reader(path)
+    if reader is None:
+        raise ValueError(
+            "`weights` must be a `.keras`, `.h5`, `.safetensors` or PyTorch "
+            f"file; the content is none of them. Received: weights={path!r}"
         )
     try:
-        if zipfile.is_zipfile(path):
-            tensors, info = _read_keras_archive(path)
-        else:
-            with h5py.File(path, "r") as file:
-                tensors, info = _read_h5(file), ModelInfo()
-    except (OSError, KeyError, json.JSONDecodeError, zipfile.BadZipFile) as e:
+        return reader(path)
+    except ImportError:
+        raise
+    except Exception as error:
         raise ValueError(
-            "`weights` must be an intact `.keras` or `.weights.h5` file "
-            "written by Keras; this one cannot be read "
-            f"({type(e).__name__}: {e}). Received: weights={path!r}"
-        ) from e
-    return WeightFile(_without_prefix(tensors, path), info)
+            "`weights` must be an intact file; this one cannot be read "
+            f"({type(error).__name__}: {error}). Received: weights={path!r}"
+        ) from error
 
 
-def _read_keras_archive(path):
+def _reader(path):
+    with open(path, "rb") as file:
+        start = file.read(16)
+    if start.startswith(b"PK"):
+        return _read_zip
+    if start.startswith(HDF5_SIGNATURE):
+        return _read_h5_file
+    if start[8:9] == b"{":
+        return _read_safetensors
+    if start[:1] == b"\x80":
+        return _read_torch
+    return None
+
+
+# Keras
+
+
+def _read_zip(path):
     with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if any(name.endswith("data.pkl") for name in names):
+            return _read_torch(path)
         config = json.loads(archive.read("config.json"))
         weights = io.BytesIO(archive.read("model.weights.h5"))
     with h5py.File(weights, "r") as file:
-        return _read_h5(file), _model_info(config)
+        return WeightFile(_read_h5(file), _model_info(config))
 
 
 def _model_info(config):
@@ -86,22 +110,44 @@ def _model_info(config):
     return ModelInfo()
 
 
+def _read_h5_file(path):
+    with h5py.File(path, "r") as file:
+        if "model_weights" in file:  # a whole model of Keras 2
+            return WeightFile(_read_legacy_h5(file["model_weights"]))
+        if "layer_names" in file.attrs:
+            return WeightFile(_read_legacy_h5(file))
+        return WeightFile(_read_h5(file))
+
+
 def _read_h5(file):
     tensors = {}
-    for name, group in file["layers"].items():
-        if "vars" not in group:
-            continue
-        layer = group["vars"].attrs.get("name")
-        for index, dataset in group["vars"].items():
-            variable = _variable_name(name, int(index))
+
+    def visit(path, group):
+        if path.split("/")[-1] != "vars" or not len(group):
+            return
+        layer = group.attrs.get("name")
+        kind = re.sub(r"_\d+$", "", path.split("/")[-2])
+        names = VARIABLES.get(kind, ())
+        for index, dataset in group.items():
+            known = int(index) < len(names)
+            variable = names[int(index)] if known else index
             tensors[f"{layer}/{variable}"] = _array(dataset)
+
+    file["layers"].visititems(visit)
     return tensors
 
 
-def _variable_name(group, index):
-    """Keras numbers a layer's variables, and its layers by class."""
-    names = VARIABLES.get(re.sub(r"_\d+$", "", group), ())
-    return names[index] if index < len(names) else str(index)
+def _read_legacy_h5(file):
+    tensors = {}
+    for layer in _strings(file.attrs["layer_names"]):
+        for name in _strings(file[layer].attrs["weight_names"]):
+            parts = name.removesuffix(":0").split("/")
+            tensors["/".join(parts[-2:])] = _array(file[layer][name])
+    return tensors
+
+
+def _strings(values):
+    return [v.decode() if isinstance(v, bytes) else str(v) for v in values]
 
 
 def _array(dataset):
@@ -111,19 +157,51 @@ def _array(dataset):
     return np.array(dataset)
 
 
-def _without_prefix(tensors, path):
-    for name in tensors:
-        layer = name.split("/")[0]
-        for stem in STEM_LAYERS:
-            if layer.endswith(stem):
-                prefix = layer.removesuffix(stem)
-                return {
-                    key.removeprefix(prefix): value
-                    for key, value in tensors.items()
-                }
-    raise ValueError(
-        "`weights` must be a file saved from a model of this package; it has "
-        f"no layer named {' or '.join(STEM_LAYERS)}. Received: "
-        f"weights={path!r} with layers "
-        f"{sorted({name.split('/')[0] for name in tensors})[:5]}…"
+# Others
+
+
+def _read_safetensors(path):
+    with safetensors.safe_open(path, "np") as file:
+        names = file.keys()
+        return WeightFile({name: file.get_tensor(name) for name in names})
+
+
+def _read_torch(path):
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            f"{path!r} is a PyTorch file, and reading it safely takes torch, "
+            "which is not installed. Use a `.safetensors` file of the same "
+            "weights (`keras_convnext.list_weights()` shows the tags that "
+            "download as such), or convert it on a machine with torch: "
+            f"`keras-convnext convert {path} weights.safetensors`"
+        ) from error
+    # Pickles can run code: only tensors, and the command-line options that
+    # training scripts save beside them, are let through.
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        content = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=_mappable(path)
+        )
+    for wrapper in WRAPPERS:
+        if isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+            break
+    return WeightFile(
+        {
+            name: _torch_array(torch, tensor)
+            for name, tensor in content.items()
+            if isinstance(tensor, torch.Tensor)
+        }
     )
+
+
+def _mappable(path):
+    # The format before torch 1.6 is no archive and cannot stay on disk.
+    return zipfile.is_zipfile(path)
+
+
+def _torch_array(torch, tensor):
+    if tensor.dtype == torch.bfloat16:  # unknown to NumPy
+        return tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.detach().numpy()

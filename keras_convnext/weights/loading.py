@@ -1,9 +1,148 @@
-"""Puts tensors into a model, each exactly once, or says what is wrong."""
+"""From `weights=` to a model whose every variable was set exactly once."""
 
-CLASSIFIER = "head_classifier"
+import os
+import warnings
+from dataclasses import dataclass
+from dataclasses import replace
+
+import numpy as np
+
+from keras_convnext.model import ModelInfo
+from keras_convnext.weights import files
+from keras_convnext.weights import hub
+from keras_convnext.weights import layouts
+from keras_convnext.weights import registry
+
+CLASSIFIER = layouts.CLASSIFIER
+STEM_KERNELS = ("stem_conv/kernel", "stem_conv_0/kernel")
 
 
-def assign(model, tensors, source, prefix="", ignore=()):
+@dataclass(frozen=True)
+class Source:
+    """Weights that were found and read, in our names, and what they are."""
+
+    name: str
+    tensors: dict
+    info: ModelInfo
+
+    @property
+    def classes(self):
+        """Outputs of the classifier, or `None` where there is none."""
+        bias = self.tensors.get(f"{CLASSIFIER}/bias")
+        return None if bias is None else len(bias)
+
+    @property
+    def is_projection(self):
+        """Whether the classifier is a CLIP tower's projection."""
+        return self.info.label_set == "clip"
+
+
+def find(variant, weights):
+    """Finds and reads what `weights` names, or `None` for `None`.
+
+    Args:
+        variant: the `Variant` that the weights are for.
+        weights: `None`, a path, a URL, `hf://org/repo[@revision]`, or an alias
+            or tag of the registry.
+
+    Raises:
+        ValueError: for anything that cannot be found, read or recognised.
+    """
+    if weights is None:
+        return None
+    if isinstance(weights, str):
+        if hub.is_remote(weights):
+            return from_file(variant, hub.fetch(weights), weights)
+        if not os.path.exists(weights) and not _looks_like_path(weights):
+            return _published(variant, weights)
+    return from_file(variant, os.fspath(weights), os.fspath(weights))
+
+
+def from_file(variant, path, name, info=None):
+    """Reads a local file of any layout."""
+    file = files.read(path)
+    layout, prefix = layouts.recognise(file.tensors)
+    tensors = layouts.from_layout(file.tensors, layout, variant, prefix)
+    info = info or replace(file.info, weights=os.path.basename(name))
+    return Source(name, tensors, info)
+
+
+def _published(variant, weights):
+    checkpoint = registry.find(variant.name, weights)
+    _show_licence(checkpoint)
+    info = ModelInfo(
+        weights=checkpoint.tag,
+        preprocessing=checkpoint.preprocessing,
+        label_set=checkpoint.label_set or None,
+        licence=checkpoint.licence,
+    )
+    path = hub.fetch_checkpoint(checkpoint, variant)
+    return from_file(variant, path, checkpoint.name, info)
+
+
+_shown_licences = set()
+
+
+def _show_licence(checkpoint):
+    if checkpoint.licence in registry.FREE_LICENCES:
+        return
+    if checkpoint.name not in _shown_licences:
+        _shown_licences.add(checkpoint.name)
+        warnings.warn(
+            f"The weights {checkpoint.name} come under the licence "
+            f"{checkpoint.licence}, which restricts their use: read it "
+            "before you do.",
+            stacklevel=2,
+        )
+
+
+def fit(source, channels, classes, include_top):
+    """The tensors of a source, adapted to a stem and classifier.
+
+    The stem takes any number of channels, as in timm: one is the sum over
+    red, green and blue; more are copies of them in turn, scaled so that the
+    sum stays. A classifier of another number of classes is left out, with a
+    warning, and stays as initialised.
+
+    Returns:
+        `(tensors, optional)`: arrays by name, and the layers that the model
+        has and the file need not have.
+    """
+    tensors = dict(source.tensors)
+    for name in STEM_KERNELS:
+        if name in tensors:
+            tensors[name] = adapt_channels(tensors[name], channels)
+    optional = set()
+    if source.classes is None:
+        # Pre-trained without labels: perhaps not even a last norm.
+        optional |= {"head_norm", "head_hidden", CLASSIFIER}
+    elif not include_top or source.classes != classes:
+        for variable in ("kernel", "bias"):
+            tensors.pop(f"{CLASSIFIER}/{variable}", None)
+        optional |= {CLASSIFIER}
+        if include_top:
+            warnings.warn(
+                f"The classifier of {source.name} has {source.classes} "
+                f"classes, not {classes}: it was left out, and the model's "
+                "own starts from random weights.",
+                stacklevel=2,
+            )
+    return tensors, optional
+
+
+def adapt_channels(kernel, channels):
+    """A stem kernel (height, width, 3, filters) for other channels."""
+    present = kernel.shape[2]
+    if present == channels or present != 3:
+        return kernel
+    kernel = np.asarray(kernel, "float32")
+    if channels == 1:
+        return kernel.sum(axis=2, keepdims=True)
+    repeated = kernel[:, :, np.arange(channels) % 3]
+    return repeated * (3 / channels)
+
+
+def assign(model, tensors, source, prefix="", optional=()):
     """Assigns every variable of `model` from `tensors`.
 
     Args:
@@ -11,7 +150,7 @@ def assign(model, tensors, source, prefix="", ignore=()):
         tensors: arrays by `layer/variable`, without the model's `prefix`.
         source: what to call the tensors in errors, such as a path.
         prefix: the model's `layer_prefix`.
-        ignore: layers of the file that the model may lack.
+        optional: layers of the model that the tensors may lack.
 
     Raises:
         ValueError: listing the missing, unexpected and mis-shaped names;
@@ -21,16 +160,17 @@ def assign(model, tensors, source, prefix="", ignore=()):
         f"{layer.name.removeprefix(prefix)}/{variable.name}": variable
         for layer in model.layers
         for variable in layer.weights
-        if not _is_random_state(variable)
+        if variable.name != "seed_generator_state"
     }
-    missing = sorted(variables.keys() - tensors.keys())
-    unexpected = sorted(
+    missing = sorted(
         name
-        for name in tensors.keys() - variables.keys()
-        if name.split("/")[0] not in ignore
+        for name in variables.keys() - tensors.keys()
+        if name.split("/")[0] not in optional
     )
+    unexpected = sorted(tensors.keys() - variables.keys())
     misshaped = [
-        f"{name}: file {tensors[name].shape}, model {tuple(variable.shape)}"
+        f"{name}: file {tuple(tensors[name].shape)}, model "
+        f"{tuple(variable.shape)}"
         for name, variable in variables.items()
         if name in tensors
         and tuple(tensors[name].shape) != tuple(variable.shape)
@@ -38,18 +178,27 @@ def assign(model, tensors, source, prefix="", ignore=()):
     if missing or unexpected or misshaped:
         raise ValueError(
             f"The weights do not fit the model {model.name!r}: load them into "
-            "the architecture and number of classes that they were saved "
-            f"from. Received: weights={source!r} with "
+            "the architecture that they were saved from. Received: "
+            f"weights={source!r} with "
             f"{_listing('missing', missing)}, "
             f"{_listing('unexpected', unexpected)} and "
             f"{_listing('mis-shaped', misshaped)} variables"
         )
     for name, variable in variables.items():
-        variable.assign(tensors[name])
+        if name in tensors:
+            variable.assign(_assignable(tensors[name]))
 
 
-def _is_random_state(variable):
-    return variable.name == "seed_generator_state"
+def _assignable(tensor):
+    # Files may hold half precision, and views that are not contiguous.
+    dtype = "float64" if tensor.dtype == "float64" else "float32"
+    return np.ascontiguousarray(tensor, dtype=dtype)
+
+
+def _looks_like_path(weights):
+    return os.sep in weights or weights.endswith(
+        (".keras", ".h5", ".safetensors", ".pth", ".pt", ".bin")
+    )
 
 
 def _listing(kind, names):

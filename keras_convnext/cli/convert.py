@@ -1,0 +1,38 @@
+"""`keras-convnext convert`: weight files between packages."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="Weight file of any layout.")],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            help="File to write: .keras, .weights.h5, .safetensors, .pth."
+        ),
+    ],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Layout: keras, official, timm, transformers or torchvision."
+        ),
+    ] = "keras",
+    model: Annotated[
+        str | None,
+        typer.Option(help="Name of the model; recognised if not given."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing file.")
+    ] = False,
+):
+    """Convert a weight file, bit for bit, between Keras and PyTorch.
+
+    Example: keras-convnext convert mine.keras mine.safetensors --to timm
+    """
+    from keras_convnext import convert_weights
+
+    name = convert_weights(source, target, to, model, overwrite=force)
+    typer.echo(f"{name}: {source} -> {target} ({to})")

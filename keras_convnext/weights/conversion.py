@@ -1,0 +1,210 @@
+"""Weight files from one layout to another, bit for bit."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from keras_convnext.variants import VARIANTS
+from keras_convnext.weights import files
+from keras_convnext.weights import layouts
+
+TARGETS = ("keras", "official", "timm", "transformers", "torchvision")
+EXTENSIONS = {
+    "keras": (".keras", ".weights.h5", ".safetensors"),
+    "others": (".safetensors", ".pth", ".pt", ".bin"),
+}
+# Absent from files without a classifier.
+OPTIONAL = ("head_norm", "head_hidden", layouts.CLASSIFIER)
+
+
+def convert_weights(source, target, to="keras", model=None, overwrite=False):
+    """Writes the weights of one file in another package's layout.
+
+    Args:
+        source: path of a weight file in any layout that `weights=` takes.
+        target: path to write; its extension says the container: `.keras`,
+            `.weights.h5`, `.safetensors`, `.pth`, `.pt` or `.bin`.
+        to: `"keras"`, `"official"`, `"timm"`, `"transformers"` or
+            `"torchvision"`.
+        model: name of the variant; `None` to recognise it.
+        overwrite: whether `target` may exist.
+
+    Returns:
+        The name of the variant.
+
+    Raises:
+        ValueError: for files that do not fit, or that exist.
+        ImportError: for PyTorch containers without torch.
+
+    Example:
+
+    >>> keras_convnext.convert_weights(
+    ...     "fine_tuned.keras", "fine_tuned.safetensors", to="timm"
+    ... )  # doctest: +SKIP
+    """
+    target = Path(target)
+    _check_target(target, to, overwrite)
+    file = files.read(source)
+    layout, prefix = layouts.recognise(file.tensors)
+    variant = file.info.variant
+    if model is not None:
+        variant = VARIANTS[model]
+    elif variant is None:
+        variant = recognise_variant(file.tensors, layout, prefix)
+    tensors = layouts.from_layout(file.tensors, layout, variant, prefix)
+    check_complete(tensors, variant, source)
+    unfinished = target.with_name(f"unfinished_{target.name}")
+    try:
+        _write(unfinished, tensors, to, variant, file.info)
+        os.replace(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return variant.name
+
+
+def recognise_variant(tensors, layout, prefix=""):
+    """The variant that has exactly these names, widths and kernel sizes.
+
+    Raises:
+        ValueError: if there is none, asking for a name.
+    """
+    for variant in VARIANTS.values():
+        known, unknown = layouts.match(tensors, layout, variant, prefix)
+        places = {pair.here: (name, pair) for name, pair in known.items()}
+        if unknown or _problems(places, variant):
+            continue
+        kernels = []
+        for stage in range(len(variant.depths)):
+            name, pair = places[f"stage_{stage}_block_0_depthwise/kernel"]
+            kernels.append(pair.way_in(tensors[name]).shape[:3:2])
+        if kernels == list(zip(variant.kernel_sizes, variant.dims)):
+            return variant
+    raise ValueError(
+        "The file holds no variant of `keras_convnext.list_models()`. Give "
+        "its `model` name, or save a custom model as `.keras`, which knows "
+        f"what it is. Received: layout {layout!r} with {len(tensors)} tensors"
+    )
+
+
+def check_complete(tensors, variant, source):
+    """Every tensor of the variant is there, and no other."""
+    problems = _problems(tensors, variant)
+    if problems:
+        raise ValueError(
+            f"The file does not hold {variant.name!r}. Received: "
+            f"{source} with {'; '.join(problems[:6])}"
+        )
+
+
+def _problems(names, variant):
+    expected = {
+        pair.here: pair.here.split("/")[0] in OPTIONAL
+        or (pair.here.startswith("stem_norm") and not variant.stem_norm)
+        or ("_grn/" in pair.here and not variant.grn)
+        or ("_layer_scale/" in pair.here and not variant.layer_scale_init_value)
+        for pair in layouts.pairs("keras", variant)
+    }
+    unexpected = [
+        f"unexpected {name}"
+        for name in names
+        if name not in expected
+        or (expected[name] and name.split("/")[0] not in OPTIONAL)
+    ]
+    missing = [
+        f"missing {name}"
+        for name, optional in expected.items()
+        if not optional and name not in names
+    ]
+    return missing + unexpected
+
+
+def _check_target(target, to, overwrite):
+    if to not in TARGETS:
+        raise ValueError(
+            f"`to` must be one of {list(TARGETS)}. Received: to={to!r}"
+        )
+    allowed = EXTENSIONS["keras" if to == "keras" else "others"]
+    if not target.name.endswith(allowed):
+        raise ValueError(
+            f"The target must end in one of {list(allowed)} for {to!r}. "
+            f"Received: {target}"
+        )
+    if target.exists() and not overwrite:
+        raise ValueError(
+            "The target exists: pass `overwrite=True` (`--force`) to replace "
+            f"it. Received: {target}"
+        )
+    if not target.parent.is_dir():
+        raise ValueError(f"The target's folder must exist. Received: {target}")
+
+
+def _write(path, tensors, to, variant, info):
+    if to == "keras":
+        if path.name.endswith(".safetensors"):
+            _write_safetensors(path, tensors)
+        else:
+            _write_keras(path, tensors, variant, info)
+        return
+    if to == "official" and len(variant.depths) == 1:
+        to = "official_isotropic"
+    converted = layouts.to_layout(tensors, to, variant)
+    if path.suffix == ".safetensors":
+        _write_safetensors(path, converted)
+    else:
+        _write_torch(path, converted, wrapped=to.startswith("official"))
+
+
+def _write_safetensors(path, tensors):
+    from safetensors.numpy import save_file
+
+    # PyTorch libraries ask for this note.
+    save_file(
+        {name: np.ascontiguousarray(x) for name, x in tensors.items()},
+        path,
+        metadata={"format": "pt"},
+    )
+
+
+def _write_torch(path, tensors, wrapped):
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            "Writing PyTorch files takes torch: install it, or choose a "
+            f"target that ends in `.safetensors`. Received: {path}"
+        ) from error
+    # Copied: torch warns of arrays that it may not write to.
+    state = {name: torch.from_numpy(x.copy()) for name, x in tensors.items()}
+    torch.save({"model": state} if wrapped else state, path)
+
+
+def _write_keras(path, tensors, variant, info):
+    from keras_convnext.applications import build
+    from keras_convnext.weights import loading
+
+    bias = tensors.get(f"{layouts.CLASSIFIER}/bias")
+    channels = tensors[
+        next(name for name in loading.STEM_KERNELS if name in tensors)
+    ].shape[2]
+    model = build(
+        variant,
+        weights=None,
+        include_top=bias is not None,
+        classes=None if bias is None else len(bias),
+        input_shape=(None, None, channels),
+        classifier_activation=None,
+        include_preprocessing=channels == 3 or info.preprocessing is not None,
+        **_normalisation(info),
+    )
+    loading.assign(model, tensors, str(path), optional=OPTIONAL)
+    if info.class_names is not None:
+        model.class_names = info.class_names
+    save = model.save if path.suffix == ".keras" else model.save_weights
+    save(path)
+
+
+def _normalisation(info):
+    if info.preprocessing is None or not info.preprocessing.mean:
+        return {}
+    return {"mean": info.preprocessing.mean, "std": info.preprocessing.std}

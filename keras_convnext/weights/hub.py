@@ -1,0 +1,231 @@
+"""Fetches weights: from the Hugging Face hub, or from a URL.
+
+Published checkpoints are converted once and kept, in our names, in Keras'
+cache folder (`~/.keras`, or `KERAS_HOME`); hub files stay in the hub's own
+cache, which other libraries share. Nothing is ever half there: files are
+written under another name, checked, and moved into place.
+"""
+
+import hashlib
+import json
+import os
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from keras_convnext.version import __version__
+from keras_convnext.weights import files
+from keras_convnext.weights import layouts
+
+# In the order in which a repository's files are tried.
+HUB_FILES = (
+    "model.safetensors",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+)
+CHUNK = 1 << 20
+
+
+def is_remote(weights):
+    return weights.startswith(("hf://", "http://", "https://"))
+
+
+def fetch(address):
+    """The local path of `hf://org/repository[@revision]` or a URL."""
+    if address.startswith("hf://"):
+        repository, _, revision = address.removeprefix("hf://").partition("@")
+        return fetch_hub(repository, revision or None)
+    return fetch_url(address)
+
+
+def fetch_checkpoint(checkpoint, variant):
+    """The local path of a published checkpoint, converted to our names."""
+    target = cache_folder() / f"{checkpoint.name}.safetensors"
+    if _is_intact(target):
+        return target
+    path = _fetch_original(checkpoint)
+    file = files.read(path)
+    layout, prefix = layouts.recognise(file.tensors)
+    tensors = layouts.from_layout(file.tensors, layout, variant, prefix)
+    unfinished = _unfinished(target)
+    save_file(
+        {name: np.ascontiguousarray(x) for name, x in tensors.items()},
+        unfinished,
+        metadata={"checkpoint": checkpoint.name, "writer": __version__},
+    )
+    _record(target, sha256(unfinished), str(path))
+    os.replace(unfinished, target)
+    return target
+
+
+def _fetch_original(checkpoint):
+    """From the hub, or else from the official address."""
+    failures = []
+    if checkpoint.hub_repository:
+        try:
+            return fetch_hub(checkpoint.hub_repository)
+        except ValueError as error:
+            failures.append(str(error))
+    if checkpoint.url:
+        try:
+            return fetch_url(checkpoint.url)
+        except ValueError as error:
+            failures.append(str(error))
+    raise ValueError("\n".join(failures))
+
+
+def fetch_hub(repository, revision=None):
+    """Downloads a repository's weight file into the hub's own cache."""
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    endpoint = os.environ.get("HF_ENDPOINT")
+    for filename in HUB_FILES:
+        try:
+            return huggingface_hub.hf_hub_download(
+                repository, filename, revision=revision, endpoint=endpoint
+            )
+        except errors.EntryNotFoundError as error:
+            if isinstance(error, errors.LocalEntryNotFoundError):
+                raise _unreachable(repository, revision, error) from error
+        except (errors.HfHubHTTPError, OSError, ValueError) as error:
+            raise _unreachable(repository, revision, error) from error
+    raise ValueError(
+        f"The repository must hold one of {list(HUB_FILES)}. Received: "
+        f"hf://{repository} at revision {revision or 'main'}"
+    )
+
+
+def _unreachable(repository, revision, error):
+    at = f" at revision {revision}" if revision else ""
+    return ValueError(
+        f"hf://{repository}{at} could not be downloaded, and is not in the "
+        "cache. Check the name and the network (HF_HUB_OFFLINE=1 forbids "
+        f"downloads). Received: {type(error).__name__}: {error}"
+    )
+
+
+def fetch_url(url):
+    """Downloads a URL once, resuming where an earlier attempt ended.
+
+    The SHA-256 is recorded, and checked whenever the file is used again. A
+    name such as `…-01bb0f51.pth` must agree with its own hash.
+    """
+    name = url.split("?")[0].rstrip("/").split("/")[-1]
+    folder = hashlib.sha256(url.encode()).hexdigest()[:12]
+    target = cache_folder() / "downloads" / folder / name
+    if _is_intact(target):
+        return target
+    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES"):
+        raise ValueError(
+            "Downloads are forbidden by HF_HUB_OFFLINE, and the file is not in "
+            f"the cache. Received: {url}"
+        )
+    unfinished = _unfinished(target)
+    try:
+        _download(url, unfinished)
+    except (urllib.error.URLError, OSError) as error:
+        raise ValueError(
+            f"The download failed ({error}); the next attempt goes on where "
+            f"it ended. Check the address and the network. Received: {url}"
+        ) from error
+    digest = sha256(unfinished)
+    expected = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
+    before = _recorded(target)
+    if (expected and not digest.startswith(expected[1])) or (
+        before and before != digest
+    ):
+        unfinished.unlink()
+        raise ValueError(
+            "The downloaded file is not the one that was published: expected "
+            f"SHA-256 {before or expected[1] + '…'}, found {digest}. Nothing "
+            f"was kept. Received: {url}"
+        )
+    _record(target, digest, url)
+    os.replace(unfinished, target)
+    return target
+
+
+def _download(url, path):
+    """Appends to what is there, if the server can send the rest."""
+    have = path.stat().st_size if path.exists() else 0
+    headers = {"User-Agent": f"keras-convnext/{__version__}"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    request = urllib.request.Request(url, headers=headers)
+    try:
+        response = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # nothing is left to send
+            return
+        raise
+    with response:
+        resumed = response.status == 206
+        if not resumed:
+            have = 0
+        length = response.headers.get("Content-Length")
+        total = None if length is None else have + int(length)
+        with open(path, "ab" if resumed else "wb") as file:
+            _copy(response, file, have, total, url)
+    size = path.stat().st_size
+    if total is not None and size != total:
+        raise OSError(f"{size} of {total} bytes arrived")
+
+
+def _copy(response, file, have, total, url):
+    from rich.progress import BarColumn
+    from rich.progress import DownloadColumn
+    from rich.progress import Progress
+    from rich.progress import TextColumn
+    from rich.progress import TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, transient=True) as progress:
+        task = progress.add_task(
+            url.split("/")[-1], total=total, completed=have
+        )
+        while chunk := response.read(CHUNK):
+            file.write(chunk)
+            progress.advance(task, len(chunk))
+
+
+def cache_folder():
+    """Where converted checkpoints are: in Keras' own folder."""
+    home = os.environ.get("KERAS_HOME", os.path.join("~", ".keras"))
+    return Path(home).expanduser() / "models" / "keras_convnext"
+
+
+def sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unfinished(target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.with_name(f"{target.name}.unfinished")
+
+
+def _is_intact(target):
+    return target.exists() and _recorded(target) == sha256(target)
+
+
+def _record(target, digest, source):
+    _note(target).write_text(json.dumps({"sha256": digest, "source": source}))
+
+
+def _recorded(target):
+    note = _note(target)
+    return json.loads(note.read_text())["sha256"] if note.exists() else None
+
+
+def _note(target):
+    return target.with_name(f"{target.name}.json")

@@ -1,0 +1,190 @@
+"""Every published checkpoint: the table in `registry.csv`, and its lookup.
+
+To add a checkpoint, add a row. Tags follow timm; `hub_repository` holds
+safetensors on the Hugging Face hub, `url` the official file.
+"""
+
+import csv
+import fnmatch
+import functools
+from dataclasses import dataclass
+from importlib import resources
+
+from keras_convnext.arguments import did_you_mean
+from keras_convnext.preprocessing import IMAGENET_MEAN
+from keras_convnext.preprocessing import IMAGENET_STD
+from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.variants import APACHE
+from keras_convnext.variants import MIT
+
+NORMALIZATIONS = {
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+    "clip": (
+        (0.48145466, 0.4578275, 0.40821073),
+        (0.26862954, 0.26130258, 0.27577711),
+    ),
+    "half": ((0.5,) * 3, (0.5,) * 3),
+}
+# What each alias means: the first of these tags that a model has.
+ALIASES = {
+    "imagenet": ("fb_in1k", "fcmae_ft_in1k"),
+    "imagenet22k": ("fb_in22k",),
+    "imagenet22k_ft_imagenet": ("fb_in22k_ft_in1k", "fcmae_ft_in22k_in1k"),
+    "imagenet22k_ft_imagenet_384": (
+        "fb_in22k_ft_in1k_384",
+        "fcmae_ft_in22k_in1k_384",
+    ),
+}
+FREE_LICENCES = (APACHE, MIT, "bsd-3-clause")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One published set of weights.
+
+    Attributes:
+        model, tag: name of the variant, and of the weights.
+        hub_repository: Hugging Face repository, `""` if not hosted there.
+        url: official file, `""` if there is none.
+        image_size: side of the evaluation images in pixels.
+        crop_pct, crop_mode, interpolation, normalization: see
+            `Preprocessing`; `normalization` is a key of `NORMALIZATIONS`.
+        classes: outputs of the classifier, 0 without one.
+        label_set: what the outputs are, `""` if no classes.
+        licence: SPDX-like id.
+        top1, top5: reported ImageNet-1k accuracy in percent at `image_size`,
+            or `None`.
+        dtype: of the published parameters.
+    """
+
+    model: str
+    tag: str
+    hub_repository: str
+    url: str
+    image_size: int
+    crop_pct: float
+    crop_mode: str
+    interpolation: str
+    normalization: str
+    classes: int
+    label_set: str
+    licence: str
+    top1: float | None
+    top5: float | None
+    dtype: str
+
+    @property
+    def name(self):
+        return f"{self.model}.{self.tag}"
+
+    @property
+    def preprocessing(self):
+        mean, std = NORMALIZATIONS[self.normalization]
+        return Preprocessing(
+            image_size=(self.image_size, self.image_size),
+            crop_pct=self.crop_pct,
+            crop_mode=self.crop_mode,
+            interpolation=self.interpolation,
+            mean=mean,
+            std=std,
+        )
+
+
+@functools.cache
+def checkpoints():
+    """All checkpoints, for each model its default first."""
+    convert = {
+        "image_size": int,
+        "crop_pct": float,
+        "classes": int,
+        "top1": _optional_float,
+        "top5": _optional_float,
+    }
+    table = resources.files(__package__) / "registry.csv"
+    with table.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            Checkpoint(
+                **{
+                    key: convert.get(key, str)(value)
+                    for key, value in row.items()
+                }
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+def matching(pattern="*"):
+    """Checkpoints of the models, or with the full names, that match."""
+    return [
+        checkpoint
+        for checkpoint in checkpoints()
+        if fnmatch.fnmatch(checkpoint.model, pattern)
+        or fnmatch.fnmatch(checkpoint.name, pattern)
+    ]
+
+
+def find(model, weights):
+    """The checkpoint that an alias or tag means for a model.
+
+    Raises:
+        ValueError: if the model has no such weights, with those it has.
+    """
+    own = {c.tag: c for c in checkpoints() if c.model == model}
+    if not own:
+        raise ValueError(
+            f"There are no published weights for {model!r}: pass "
+            "`weights=None` for random weights, or a file. Received: "
+            f"weights={weights!r}"
+        )
+    tags = list(ALIASES.get(weights, (weights,)))
+    if weights == "imagenet":
+        tags += [tag for tag, c in own.items() if c.label_set == "imagenet1k"]
+    for tag in tags:
+        if tag in own:
+            return own[tag]
+    raise ValueError(
+        f"`weights` of {model!r} must be None, a file, a URL, "
+        f"'hf://org/repo', an alias of {list(ALIASES)} that it has, or one "
+        f"of its tags {list(own)}. Received: "
+        f"weights={weights!r}{did_you_mean(weights, own)}"
+    )
+
+
+def list_weights(pattern="*"):
+    """Prints the published weights: tag, size, classes, top-1, licence.
+
+    Args:
+        pattern: shell-style, of model names or full names such as
+            `"convnext_tiny.fb_*"`.
+
+    Example:
+
+    >>> keras_convnext.list_weights("convnext_tiny.fb_in1k")  # doctest: +SKIP
+    """
+    from rich.console import Console
+
+    Console().print(table(matching(pattern)))
+
+
+def table(rows):
+    """A `rich` table of checkpoints."""
+    from rich.table import Table
+
+    columns = ("model", "tag", "size", "classes", "top-1 %", "licence")
+    drawn = Table()
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        drawn.add_row(
+            row.model,
+            row.tag,
+            str(row.image_size),
+            str(row.classes or "–"),
+            "–" if row.top1 is None else f"{row.top1:.1f}",
+            row.licence,
+        )
+    return drawn
+
+
+def _optional_float(text):
+    return float(text) if text else None
