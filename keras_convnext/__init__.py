@@ -32,6 +32,7 @@ from keras_convnext.variants import VARIANTS
 from keras_convnext.variants import Variant
 from keras_convnext.version import __version__
 from keras_convnext.weights.conversion import convert_weights
+from keras_convnext.weights.normalisation import preprocess_input
 from keras_convnext.weights.registry import list_weights
 
 __all__ = [
@@ -68,4 +69,5 @@ __all__ = [
     "layers",
     "list_models",
     "list_weights",
+    "preprocess_input",
 ]

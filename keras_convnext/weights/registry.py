@@ -150,6 +150,27 @@ def find(model, weights):
     )
 
 
+def preprocessing_of(weights):
+    """The `Preprocessing` of a full name, tag or alias.
+
+    `"convnext_tiny.fb_in1k"` and `"convnext_xxlarge.imagenet"` are full names;
+    a tag or alias alone stands for the first model that has it.
+    """
+    model, _, tag = weights.partition(".")
+    if tag:
+        return find(model, tag).preprocessing
+    for tag in ALIASES.get(weights, (weights,)):
+        for checkpoint in checkpoints():
+            if checkpoint.tag == tag:
+                return checkpoint.preprocessing
+    tags = sorted({checkpoint.tag for checkpoint in checkpoints()})
+    raise ValueError(
+        "`weights` must be a tag of `keras_convnext.list_weights()`, an alias "
+        f"of {list(ALIASES)}, or 'model.tag'. Received: "
+        f"weights={weights!r}{did_you_mean(weights, tags)}"
+    )
+
+
 def list_weights(pattern="*"):
     """Prints the published weights: tag, size, classes, top-1, licence.
 

@@ -1,0 +1,55 @@
+"""`preprocess_input`, as in keras.applications, for any weights."""
+
+import keras
+import numpy as np
+
+from keras_convnext.arguments import data_format as resolve_data_format
+from keras_convnext.weights import registry
+
+
+def preprocess_input(x, data_format=None, weights=None):
+    """Normalises images for models built without preprocessing.
+
+    Models normalise by themselves unless built with
+    `include_preprocessing=False`: then without `weights` this function is the
+    identity, as in `keras.applications.convnext`.
+
+    Args:
+        x: array or tensor of images in RGB with values of 0–255.
+        data_format: `"channels_last"` or `"channels_first"`; defaults to
+            `keras.config.image_data_format()`.
+        weights: what to normalise for: a tag or alias of
+            `keras_convnext.list_weights()`, `"model.tag"`, or a model.
+
+    Returns:
+        `(x / 255 - mean) / std` as float32, or `x` itself.
+
+    Raises:
+        ValueError: for unknown weights, and other numbers of channels.
+
+    Example:
+
+    >>> images = np.full((1, 224, 224, 3), 255.0)
+    >>> preprocess_input(images, weights="imagenet").max()  # doctest: +SKIP
+    2.64
+    """
+    if weights is None:
+        return x
+    if isinstance(weights, str):
+        preprocessing = registry.preprocessing_of(weights)
+    else:
+        preprocessing = weights.preprocessing
+    mean = np.array(preprocessing.mean, "float32")
+    std = np.array(preprocessing.std, "float32")
+    first = resolve_data_format(data_format) == "channels_first"
+    channels = x.shape[-3 if first else -1]
+    if channels != len(mean):
+        raise ValueError(
+            f"These weights normalise {len(mean)} channels. Received: images "
+            f"of shape {tuple(x.shape)}"
+        )
+    if first:
+        mean, std = mean[:, None, None], std[:, None, None]
+    if isinstance(x, np.ndarray):
+        return (x.astype("float32") / 255 - mean) / std
+    return (keras.ops.cast(x, "float32") / 255 - mean) / std

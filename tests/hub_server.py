@@ -1,0 +1,125 @@
+"""A local server that behaves like the Hugging Face hub, and misbehaves."""
+
+import contextlib
+import hashlib
+import re
+import threading
+from http.server import BaseHTTPRequestHandler
+from http.server import ThreadingHTTPServer
+
+
+def commit_of(revision):
+    return hashlib.sha1(revision.encode()).hexdigest()
+
+
+class Server:
+    """Files by URL path; a hub file is found at
+    `/org/name/resolve/REVISION/FILE` and redirects to its storage.
+
+    Attributes:
+        files: `{path: bytes}`.
+        truncate: answers with at most this many bytes, then hangs up.
+        ranges: whether requests for a part are honoured.
+        requests: `(method, path, range header)` in the order of arrival.
+    """
+
+    def __init__(self):
+        self.files = {}
+        self.truncate = None
+        self.ranges = True
+        self.requests = []
+        self.address = self.storage = None
+
+    def add_repository(self, name, files, revision="main"):
+        for filename, content in files.items():
+            self.files[f"/{name}/resolve/{revision}/{filename}"] = content
+            commit = commit_of(revision)
+            self.files[f"/{name}/resolve/{commit}/{filename}"] = content
+
+
+@contextlib.contextmanager
+def serve():
+    server = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self):
+            self.answer(with_body=False)
+
+        def do_GET(self):
+            self.answer(with_body=True)
+
+        def answer(self, with_body):
+            path = self.path.split("?")[0]
+            asked = self.headers.get("Range")
+            server.requests.append((self.command, path, asked))
+            stored = re.fullmatch(r"/storage(/.*)", path)
+            content = server.files.get(stored[1] if stored else path)
+            if content is None:
+                code = "EntryNotFound" if "/resolve/" in path else ""
+                if code and not any(
+                    name.startswith(path.split("/resolve/")[0])
+                    for name in server.files
+                ):
+                    code = "RepoNotFound"
+                self.reply(404, b"", {"X-Error-Code": code}, with_body)
+            elif "/resolve/" in path and not stored:
+                revision = path.split("/resolve/")[1].split("/")[0]
+                digest = hashlib.sha256(content).hexdigest()
+                headers = {
+                    # Another host, as the real hub's storage is.
+                    "Location": f"{server.storage}/storage{path}",
+                    "X-Repo-Commit": commit_of(revision),
+                    "X-Linked-Size": str(len(content)),
+                    "X-Linked-Etag": f'"{digest}"',
+                    "ETag": f'"{digest}"',
+                }
+                self.reply(302, b"", headers, with_body)
+            else:
+                self.send_file(content, asked, with_body)
+
+        def send_file(self, content, asked, with_body):
+            status, headers = 200, {"Accept-Ranges": "bytes"}
+            if asked and server.ranges:
+                start = int(re.match(r"bytes=(\d+)-", asked)[1])
+                if start >= len(content):
+                    self.reply(416, b"", {}, with_body)
+                    return
+                status = 206
+                last = len(content) - 1
+                headers["Content-Range"] = (
+                    f"bytes {start}-{last}/{len(content)}"
+                )
+                content = content[start:]
+            self.reply(status, content, headers, with_body)
+
+        def reply(self, status, content, headers, with_body):
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if not with_body:
+                return
+            if server.truncate is not None and len(content) > server.truncate:
+                self.wfile.write(content[: server.truncate])
+                self.wfile.flush()
+                self.close_connection = True
+                return
+            self.wfile.write(content)
+
+        def log_message(self, *arguments):
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.daemon_threads = True
+    server.address = f"http://127.0.0.1:{httpd.server_port}"
+    server.storage = f"http://localhost:{httpd.server_port}"
+    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        httpd.shutdown()
+        httpd.server_close()

@@ -1,0 +1,224 @@
+"""Downloads, from a local server that behaves like the hub."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import predict
+from conftest import random_images
+from hub_server import commit_of
+from hub_server import serve
+from huggingface_hub import constants
+from peers import peer_logits
+from peers import timm_peer
+from safetensors.torch import save as to_safetensors
+from test_numerics import assert_logits_agree
+from test_weights import official_state
+
+import keras_convnext
+from keras_convnext import VARIANTS
+from keras_convnext.weights import hub
+from keras_convnext.weights import registry
+
+NAME = "test_convnext3"
+REPOSITORY = f"timm/{NAME}.r160_in1k"
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A server, empty caches, and no other way out."""
+    with serve() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield server
+
+
+@pytest.fixture
+def peer():
+    return timm_peer(VARIANTS[NAME], 1000)
+
+
+def checkpoint(monkeypatch, **changes):
+    """The registry, with one row changed."""
+    rows = tuple(
+        replace(row, **changes) if row.model == NAME else row
+        for row in registry.checkpoints()
+    )
+    monkeypatch.setattr(registry, "checkpoints", lambda: rows)
+
+
+def check(model, peer):
+    """With the weights' own normalisation: 0.5 and 0.5."""
+    images = random_images((1, 160, 160, 3))
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    # What the peer sees, were it to normalise as ImageNet does.
+    same = ((images / 255 - 0.5) / 0.5 * std + mean) * 255
+    assert model.preprocessing.mean == (0.5, 0.5, 0.5)
+    assert_logits_agree(predict(model, images), peer_logits(peer, same))
+
+
+def load(weights="imagenet", **options):
+    options = {"classifier_activation": None, **options}
+    return keras_convnext.create_model(NAME, weights=weights, **options)
+
+
+def gets(server):
+    return [path for method, path, _ in server.requests if method == "GET"]
+
+
+def test_published_weights_come_from_the_hub_and_then_from_the_cache(
+    server, peer, tmp_path
+):
+    content = to_safetensors(peer.state_dict())
+    server.add_repository(REPOSITORY, {"model.safetensors": content})
+    model = load()
+    check(model, peer)
+    assert model.input_shape == (None, 160, 160, 3)
+    assert model.info.weights == "r160_in1k"
+    assert model.info.label_set == "imagenet1k"
+    assert model.licence == "apache-2.0"
+    assert model.preprocessing.crop_pct == 0.95
+    folder = tmp_path / "keras" / "models" / "keras_convnext"
+    cached = folder / f"{NAME}.r160_in1k.safetensors"
+    note = json.loads((folder / f"{cached.name}.json").read_text())
+    assert note["sha256"] == hub.sha256(cached)
+
+    server.requests.clear()
+    server.files.clear()
+    check(load("r160_in1k"), peer)
+    assert not server.requests
+
+    # A damaged cache entry is noticed, and fetched anew.
+    cached.write_bytes(cached.read_bytes()[:-1])
+    server.add_repository(REPOSITORY, {"model.safetensors": content})
+    check(load(), peer)
+    assert not [x for x in folder.iterdir() if "unfinished" in x.name]
+
+
+def test_hub_addresses_and_revisions(server, peer):
+    other = timm_peer(VARIANTS[NAME], 7)
+    server.add_repository(
+        "someone/mine", {"model.safetensors": to_safetensors(peer.state_dict())}
+    )
+    server.add_repository(
+        "someone/mine",
+        {"model.safetensors": to_safetensors(other.state_dict())},
+        revision="v2",
+    )
+    assert load("hf://someone/mine").output_shape == (None, 1000)
+    assert load("hf://someone/mine@v2").output_shape == (None, 7)
+    pinned = f"hf://someone/mine@{commit_of('v2')}"
+    assert load(pinned).output_shape == (None, 7)
+    with pytest.raises(ValueError, match="someone/mine at revision v3"):
+        load("hf://someone/mine@v3")
+    with pytest.raises(ValueError, match="hf://someone/else"):
+        load("hf://someone/else")
+    server.add_repository("someone/empty", {"README.md": b"#"})
+    with pytest.raises(ValueError, match="must hold one of"):
+        load("hf://someone/empty")
+
+
+def test_the_official_file_stands_in_for_the_hub(server, peer, monkeypatch):
+    import io
+
+    file = io.BytesIO()
+    torch.save({"model": official_state(peer)}, file)
+    server.files["/official/weights.pth"] = file.getvalue()
+    checkpoint(monkeypatch, url=f"{server.address}/official/weights.pth")
+    check(load(), peer)
+    server.files.clear()
+    server.requests.clear()
+    check(load(), peer)
+    assert not server.requests
+
+
+@pytest.fixture
+def file_url(server, peer):
+    server.files["/w/model.safetensors"] = to_safetensors(peer.state_dict())
+    return f"{server.address}/w/model.safetensors"
+
+
+def downloads(tmp_path):
+    folder = tmp_path / "keras" / "models" / "keras_convnext" / "downloads"
+    return sorted(x.name for x in folder.glob("*/*"))
+
+
+def test_an_interrupted_download_is_resumed(server, file_url, tmp_path):
+    whole = server.files["/w/model.safetensors"]
+    server.truncate = 1_000_000
+    with pytest.raises(ValueError, match="goes on where it ended"):
+        hub.fetch_url(file_url)
+    assert downloads(tmp_path) == ["model.safetensors.unfinished"]
+    server.truncate = None
+    path = hub.fetch_url(file_url)
+    assert server.requests[-1] == (
+        "GET",
+        "/w/model.safetensors",
+        "bytes=1000000-",
+    )
+    assert path.read_bytes() == whole
+    assert downloads(tmp_path) == [
+        "model.safetensors",
+        "model.safetensors.json",
+    ]
+
+
+def test_a_server_without_ranges_starts_over(server, file_url):
+    server.truncate = 1_000_000
+    with pytest.raises(ValueError):
+        hub.fetch_url(file_url)
+    server.truncate, server.ranges = None, False
+    whole = server.files["/w/model.safetensors"]
+    assert hub.fetch_url(file_url).read_bytes() == whole
+
+
+def test_a_download_is_checked_against_its_name(server, peer, tmp_path):
+    content = to_safetensors(peer.state_dict())
+    server.files["/w/m-01bb0f51.safetensors"] = content
+    with pytest.raises(ValueError, match="expected SHA-256 01bb0f51…"):
+        hub.fetch_url(f"{server.address}/w/m-01bb0f51.safetensors")
+    assert downloads(tmp_path) == []
+    import hashlib
+
+    name = f"m-{hashlib.sha256(content).hexdigest()[:8]}.safetensors"
+    server.files[f"/w/{name}"] = content
+    assert hub.fetch_url(f"{server.address}/w/{name}").read_bytes() == content
+
+
+def test_a_changed_file_is_refused(server, file_url, tmp_path):
+    path = hub.fetch_url(file_url)
+    path.unlink()
+    server.files["/w/model.safetensors"] += b" "
+    with pytest.raises(ValueError, match="not the one that was published"):
+        hub.fetch_url(file_url)
+    assert downloads(tmp_path) == ["model.safetensors.json"]
+
+
+def test_urls_that_are_not_there_are_named(server):
+    with pytest.raises(ValueError, match="404.*/w/nothing.pth"):
+        load(f"{server.address}/w/nothing.pth")
+
+
+def test_both_sources_are_named_when_both_fail(server, monkeypatch):
+    checkpoint(monkeypatch, url=f"{server.address}/gone.pth")
+    with pytest.raises(ValueError) as error:
+        load()
+    assert f"hf://{REPOSITORY}" in str(error.value)
+    assert "/gone.pth" in str(error.value)
+
+
+def test_offline_mode_is_respected(server, file_url, peer, monkeypatch):
+    content = to_safetensors(peer.state_dict())
+    server.add_repository(REPOSITORY, {"model.safetensors": content})
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="HF_HUB_OFFLINE"):
+        load()
+    with pytest.raises(ValueError, match="forbidden by HF_HUB_OFFLINE"):
+        hub.fetch_url(file_url)
+    assert not server.requests
