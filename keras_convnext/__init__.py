@@ -32,6 +32,7 @@ from keras_convnext.variants import VARIANTS
 from keras_convnext.variants import Variant
 from keras_convnext.version import __version__
 from keras_convnext.weights.conversion import convert_weights
+from keras_convnext.weights.heads import imagenet1k_from_22k
 from keras_convnext.weights.normalisation import preprocess_input
 from keras_convnext.weights.registry import list_weights
 
@@ -66,6 +67,7 @@ __all__ = [
     "__version__",
     "convert_weights",
     "create_model",
+    "imagenet1k_from_22k",
     "layers",
     "list_models",
     "list_weights",

@@ -47,7 +47,7 @@ def fetch_checkpoint(checkpoint, variant):
     target = cache_folder() / f"{checkpoint.name}.safetensors"
     if _is_intact(target):
         return target
-    path = _fetch_original(checkpoint)
+    path = fetch_original(checkpoint)
     file = files.read(path)
     layout, prefix = layouts.recognise(file.tensors)
     tensors = layouts.from_layout(file.tensors, layout, variant, prefix)
@@ -62,7 +62,7 @@ def fetch_checkpoint(checkpoint, variant):
     return target
 
 
-def _fetch_original(checkpoint):
+def fetch_original(checkpoint):
     """From the hub, or else from the official address."""
     failures = []
     if checkpoint.hub_repository:

@@ -1,0 +1,67 @@
+"""The maintainers' batch tools, on checkpoints from a local server."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+from peers import import_timm
+from peers import timm_peer
+from safetensors.torch import save as to_safetensors
+from test_hub import server  # noqa: F401  (a fixture)
+
+from keras_convnext import VARIANTS
+
+CONVERSION = Path(__file__).parent.parent / "conversion"
+
+
+def tool(name):
+    spec = importlib.util.spec_from_file_location(name, CONVERSION / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_checkpoints_are_converted_compared_and_listed(
+    server,  # noqa: F811
+    tmp_path,
+    capsys,
+):
+    import_timm()
+    convert = tool("convert_checkpoints.py")
+    for name in ("test_convnext", "test_convnext3"):
+        content = to_safetensors(timm_peer(VARIANTS[name], 1000).state_dict())
+        if name == "test_convnext3":
+            content = content[:-8]  # truncated
+        server.add_repository(
+            f"timm/{name}.r160_in1k", {"model.safetensors": content}
+        )
+    output = tmp_path / "converted"
+    arguments = ["test_convnext*", "--output", str(output)]
+    assert convert.main(arguments) == 1
+    printed = capsys.readouterr().out
+    assert "[1/3] test_convnext.r160_in1k: equal" in printed
+    assert "1 converted, 2 failed" in printed
+    manifest = json.loads((output / "manifest.json").read_text())
+    entry = manifest["test_convnext.r160_in1k"]
+    assert entry["largest_difference"] < 1e-4
+    assert len(entry["sha256"]) == 64 and entry["versions"]["timm"]
+    failed = manifest["test_convnext3.r160_in1k"]
+    assert failed["status"] == "failed" and "intact" in failed["error"]
+    assert "| equal |" in (output / "manifest.md").read_text()
+    model = keras.saving.load_model(output / "test_convnext.r160_in1k.keras")
+    assert model.info.weights == "r160_in1k"
+
+    # Again: what is done is not done twice.
+    assert convert.main(arguments) == 1
+    printed = capsys.readouterr().out
+    assert "test_convnext.r160_in1k: done before" in printed
+
+
+def test_the_model_zoo_is_fresh():
+    subprocess.run(
+        [sys.executable, CONVERSION / "make_model_zoo.py", "--check"],
+        check=True,
+    )
