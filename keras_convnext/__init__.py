@@ -26,6 +26,10 @@ from keras_convnext.applications import ConvNeXtXLarge
 from keras_convnext.applications import ConvNeXtXXLarge
 from keras_convnext.applications import create_model
 from keras_convnext.applications import list_models
+from keras_convnext.images import load_image
+from keras_convnext.images import load_image_for
+from keras_convnext.images import tf_load_image
+from keras_convnext.labels import decode_predictions
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.variants import VARIANTS
@@ -67,9 +71,13 @@ __all__ = [
     "__version__",
     "convert_weights",
     "create_model",
+    "decode_predictions",
     "imagenet1k_from_22k",
     "layers",
     "list_models",
     "list_weights",
+    "load_image",
+    "load_image_for",
     "preprocess_input",
+    "tf_load_image",
 ]

@@ -1,5 +1,6 @@
 """The public constructors: thin over the table of variants."""
 
+import contextlib
 import fnmatch
 import inspect
 import weakref
@@ -10,6 +11,7 @@ from keras import layers
 
 from keras_convnext import arguments
 from keras_convnext import builder
+from keras_convnext.layers import skip_random_numbers
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.model import ModelCard
 from keras_convnext.model import ModelInfo
@@ -153,29 +155,66 @@ def build(
         pyramid_level_inputs=builder.pyramid_levels(variant, layer_prefix),
     )
 
-    build = builder.Builder(
-        variant, dtype, head_dtype, layer_prefix, drop_path_rate
-    )
-    x = build.named(ModelCard, "card", info, dtype=image_dtype)(image)
-    if data_format == "channels_first":
-        x = build.named(layers.Permute, "to_channels_last", (2, 3, 1))(x)
-    if include_preprocessing:
-        x = build.preprocessing(x, mean, std, image_dtype)
-    x = build.stages(build.stem(x))
-    x = build.features(x, "avg" if include_top else pooling)
-    if include_top:
-        x = build.classifier(
-            x, classes, classifier_activation, dropout_rate, head_init_scale
+    skipping = skip_random_numbers() if source else contextlib.nullcontext()
+    with skipping:
+        outputs = _outputs(
+            builder.Builder(
+                variant, dtype, head_dtype, layer_prefix, drop_path_rate
+            ),
+            image,
+            info,
+            include_top=include_top,
+            include_preprocessing=include_preprocessing,
+            pooling=pooling,
+            classes=classes,
+            classifier_activation=classifier_activation,
+            dropout_rate=dropout_rate,
+            head_init_scale=head_init_scale,
+            channels_first=data_format == "channels_first",
+            image_dtype=image_dtype,
         )
-    elif pooling is None and data_format == "channels_first":
-        x = build.named(layers.Permute, "to_channels_first", (3, 1, 2))(x)
     if input_tensor is not None:
         _check_towers(input_tensor, layer_prefix)
-    model = ConvNeXtModel(_source(image), x, name=name or variant.name)
+    model = ConvNeXtModel(_source(image), outputs, name=name or variant.name)
     if source:
         tensors, optional = loading.fit(source, channels, classes, include_top)
         loading.assign(model, tensors, source.name, layer_prefix, optional)
     return model
+
+
+def _outputs(
+    build,
+    image,
+    info,
+    *,
+    include_top,
+    include_preprocessing,
+    pooling,
+    classes,
+    classifier_activation,
+    dropout_rate,
+    head_init_scale,
+    channels_first,
+    image_dtype,
+):
+    """The whole graph, from the image to what the model returns."""
+    x = build.named(ModelCard, "card", info, dtype=image_dtype)(image)
+    if channels_first:
+        x = build.named(layers.Permute, "to_channels_last", (2, 3, 1))(x)
+    if include_preprocessing:
+        preprocessing = info.preprocessing
+        x = build.preprocessing(
+            x, preprocessing.mean, preprocessing.std, image_dtype
+        )
+    x = build.stages(build.stem(x))
+    x = build.features(x, "avg" if include_top else pooling)
+    if include_top:
+        return build.classifier(
+            x, classes, classifier_activation, dropout_rate, head_init_scale
+        )
+    if pooling is None and channels_first:
+        x = build.named(layers.Permute, "to_channels_first", (3, 1, 2))(x)
+    return x
 
 
 def create_model(name, *args, **kwargs):

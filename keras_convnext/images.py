@@ -137,8 +137,9 @@ def tf_load_image(
     shape = _resized_shape(tf, height, width, size, crop_pct, mode)
     shape = [tf.cast(side, "int32") for side in shape]
     image = tf.image.resize(image, shape, interpolation, antialias=True)
-    image = tf.clip_by_value(tf.round(image), 0, 255)
-    return tf.cast(_tf_crop_or_pad(tf, image, size, fill), "uint8")
+    image = _tf_crop_or_pad(tf, image, size, fill)
+    # Bicubic interpolation overshoots at edges.
+    return tf.saturate_cast(tf.round(image), "uint8")
 
 
 def transform_arguments(preprocessing):
@@ -146,10 +147,11 @@ def transform_arguments(preprocessing):
 
     Example:
 
+    >>> arguments = keras_convnext.images.transform_arguments(
+    ...     model.preprocessing
+    ... )  # doctest: +SKIP
     >>> images = files.map(
-    ...     lambda file: keras_convnext.tf_load_image(
-    ...         file, **transform_arguments(model.preprocessing)
-    ...     )
+    ...     lambda file: keras_convnext.tf_load_image(file, **arguments)
     ... )  # doctest: +SKIP
     """
     if len(preprocessing.mean) != 3:
@@ -184,7 +186,7 @@ def _checked(size, crop_pct, mode, interpolation, mean):
             "`size` must be a positive int or two of them, (height, width). "
             f"Received: size={size!r}"
         )
-    if mode != "border":
+    if mode != "border":  # the others never pad
         return pair, (0, 0, 0)
     if len(mean) != 3 or not all(0 <= value <= 1 for value in mean):
         raise ValueError(

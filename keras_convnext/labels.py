@@ -42,7 +42,7 @@ def label_set(classes):
 
     Example:
 
-    >>> keras_convnext.label_set(1000)[2]
+    >>> keras_convnext.labels.label_set(1000)[2]
     ('n01484850', 'great_white_shark')
     """
     one_of("classes", classes, LABEL_SETS)
@@ -64,7 +64,7 @@ def imagenet22k_to_1k_indices():
 
     Example:
 
-    >>> keras_convnext.imagenet22k_to_1k_indices()[:3]
+    >>> keras_convnext.labels.imagenet22k_to_1k_indices()[:3]
     (359, 368, 460)
     """
     positions = {wnid: i for i, (wnid, _) in enumerate(label_set(21841))}

@@ -1,5 +1,8 @@
 """The layers and activations that ConvNeXt needs and Keras lacks."""
 
+import contextlib
+import contextvars
+
 import keras
 import numpy
 from keras import ops
@@ -26,6 +29,19 @@ def gelu_tanh(x):
     return keras.activations.gelu(x, approximate=True)
 
 
+_skipping = contextvars.ContextVar("skipping", default=False)
+
+
+@contextlib.contextmanager
+def skip_random_numbers():
+    """Inside, `Normal` draws nothing: the weights are about to be loaded."""
+    token = _skipping.set(True)
+    try:
+        yield
+    finally:
+        _skipping.reset(token)
+
+
 @register
 class Normal(keras.initializers.RandomNormal):
     """`RandomNormal` that XLA does not compile anew for every shape.
@@ -40,6 +56,8 @@ class Normal(keras.initializers.RandomNormal):
     """
 
     def __call__(self, shape, dtype=None):
+        if _skipping.get():
+            return ops.zeros(shape, dtype=dtype or "float32")
         if keras.backend.backend() != "jax":
             return super().__call__(shape, dtype)
         generator = numpy.random.default_rng(self.seed)

@@ -309,6 +309,14 @@ def test_tf_function_takes_static_shapes_grey_images_and_png():
     )
 
 
+def test_tf_does_not_wrap_around_where_bicubic_overshoots():
+    pytest.importorskip("tensorflow")
+    squares = np.kron(np.eye(8), np.ones((5, 5))).astype("uint8") * 255
+    expected = load_image(squares).astype("float32")
+    result = tf_load_image(np.stack([squares] * 3, axis=-1)).numpy()
+    assert np.abs(result - expected).mean() <= 0.5
+
+
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4, 3), "float32"), np.zeros((2, 4, 4, 3), "uint8")]
 )

@@ -10,6 +10,7 @@ from peers import PEERS
 from peers import load_peer
 from peers import peer_logits
 from peers import timm_peer
+from safetensors.torch import save_file
 
 from keras_convnext import VARIANTS
 from keras_convnext.applications import build
@@ -78,9 +79,11 @@ def test_odd_sizes_are_floored_as_in_pytorch(size):
     keras.backend.backend() != "torch",
     reason="full size on one backend; on all of them in `make test-long`",
 )
-@pytest.mark.parametrize("name", ["convnext_atto", "convnext_tiny"])
-def test_full_size_logits_equal_timm(name, record_property):
-    check_full_size(name, record_property)
+@pytest.mark.parametrize(
+    "name", ["convnext_atto", "convnext_tiny", "convnextv2_tiny"]
+)
+def test_full_size_files_of_timm(name, record_property, tmp_path):
+    check_full_size(name, record_property, tmp_path)
 
 
 @pytest.mark.long
@@ -98,16 +101,18 @@ def test_full_size_logits_equal_timm(name, record_property):
         "test_convnext3",
     ],
 )
-def test_full_size_logits_equal_timm_on_every_backend(name, record_property):
-    check_full_size(name, record_property)
+def test_full_size_on_every_backend(name, record_property, tmp_path):
+    check_full_size(name, record_property, tmp_path)
 
 
-def check_full_size(name, record_property):
+def check_full_size(name, record_property, tmp_path):
     variant = VARIANTS[name]
     images = random_images((1, variant.image_size, variant.image_size, 3))
     peer = timm_peer(variant, 1000)
-    model = build(variant, weights=None, classifier_activation=None)
-    ours = predict(load_peer(model, peer, "timm"), images)
+    path = tmp_path / "model.safetensors"
+    save_file(peer.state_dict(), path)
+    model = build(variant, weights=path, classifier_activation=None)
+    ours = predict(model, images)
     theirs = peer_logits(peer, images)
     record_property("largest difference", f"{np.abs(ours - theirs).max():.1e}")
     record_property("largest logit", f"{np.abs(theirs).max():.2f}")

@@ -7,6 +7,7 @@ import typer
 from keras_convnext.cli.convert import convert
 from keras_convnext.cli.demo import demo
 from keras_convnext.cli.models import models
+from keras_convnext.cli.predict import predict
 from keras_convnext.cli.weights import weights
 
 app = typer.Typer(
@@ -17,7 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, models, weights, convert):
+for command in (demo, predict, models, weights, convert):
     app.command()(command)
 
 

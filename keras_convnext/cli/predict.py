@@ -136,6 +136,13 @@ def _check_model(model, name):
     is_classifier = isinstance(model, keras_convnext.ConvNeXtModel) and any(
         layer.name.endswith(CLASSIFIER) for layer in model.layers[-2:]
     )
+    if is_classifier and model.info.label_set == "clip":
+        raise ValueError(
+            "Expected a classifier; these weights project images for "
+            "comparison with texts. Choose a tag whose classes are those of "
+            f"ImageNet, see `keras-convnext weights`. Received: {name!r} with "
+            f"weights {model.info.weights!r}"
+        )
     if not is_classifier or 3 not in (
         model.input_shape[1],
         model.input_shape[-1],
@@ -155,7 +162,7 @@ def _predictions(model, paths, top, batch_size, apply_exif):
     from keras_convnext.labels import LABEL_SETS
     from keras_convnext.labels import decode_predictions
 
-    names, classes = model.class_names, model.output_shape[-1]
+    names, classes = model.info.class_names, model.output_shape[-1]
     if names is None and classes not in LABEL_SETS:
         names = range(classes)
     # One width for all batches: another would be compiled anew.

@@ -162,10 +162,9 @@ def assign(model, tensors, source, prefix="", optional=()):
         for variable in layer.weights
         if variable.name != "seed_generator_state"
     }
+    absent = variables.keys() - tensors.keys()
     missing = sorted(
-        name
-        for name in variables.keys() - tensors.keys()
-        if name.split("/")[0] not in optional
+        name for name in absent if name.split("/")[0] not in optional
     )
     unexpected = sorted(tensors.keys() - variables.keys())
     misshaped = [
@@ -187,6 +186,10 @@ def assign(model, tensors, source, prefix="", optional=()):
     for name, variable in variables.items():
         if name in tensors:
             variable.assign(_assignable(tensors[name]))
+    for layer in model.layers:
+        # Built without random numbers, and not in the file.
+        if f"{layer.name.removeprefix(prefix)}/kernel" in absent:
+            layer.kernel.assign(layer.kernel_initializer(layer.kernel.shape))
 
 
 def _assignable(tensor):
