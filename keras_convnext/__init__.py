@@ -28,10 +28,10 @@ from keras_convnext.applications import create_model
 from keras_convnext.applications import list_models
 from keras_convnext.images import load_image
 from keras_convnext.images import load_image_for
-from keras_convnext.images import tf_load_image
 from keras_convnext.labels import decode_predictions
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.tf_images import tf_load_image
 from keras_convnext.variants import VARIANTS
 from keras_convnext.variants import Variant
 from keras_convnext.version import __version__

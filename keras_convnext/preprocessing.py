@@ -27,3 +27,12 @@ class Preprocessing:
     interpolation: str = "bicubic"
     mean: tuple = IMAGENET_MEAN
     std: tuple = IMAGENET_STD
+
+
+def official_crop(image_size):
+    """`crop_pct` and `crop_mode` of the official evaluation at a size.
+
+    Below 384 pixels: resize the short side, crop the centre. From there on:
+    resize both sides, losing the aspect ratio.
+    """
+    return (1.0, "squash") if min(image_size) >= 384 else (0.875, "center")

@@ -12,7 +12,7 @@ from families import SMALL
 
 import keras_convnext
 from keras_convnext import ConvNeXt
-from keras_convnext.applications import build
+from keras_convnext.construction import build
 
 
 def small(**options):
@@ -379,3 +379,9 @@ def test_every_family_reports_itself(name):
     assert model.licence is None
     for layer in model.pyramid_level_inputs.values():
         model.get_layer(layer)
+
+
+def test_the_official_crop_is_the_default():
+    for side, crop in ((224, (0.875, "center")), (384, (1.0, "squash"))):
+        preprocessing = small(input_shape=(side, side, 3)).preprocessing
+        assert (preprocessing.crop_pct, preprocessing.crop_mode) == crop

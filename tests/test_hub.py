@@ -145,7 +145,8 @@ def file_url(server, peer):
 
 def downloads(tmp_path):
     folder = tmp_path / "keras" / "models" / "keras_convnext" / "downloads"
-    return sorted(x.name for x in folder.glob("*/*"))
+    files = folder.glob("*/*")
+    return sorted(x.name for x in files if not x.name.endswith(".lock"))
 
 
 def test_an_interrupted_download_is_resumed(server, file_url, tmp_path):
@@ -222,3 +223,12 @@ def test_offline_mode_is_respected(server, file_url, peer, monkeypatch):
     with pytest.raises(ValueError, match="forbidden by HF_HUB_OFFLINE"):
         hub.fetch_url(file_url)
     assert not server.requests
+
+
+def test_projections_have_no_activation_by_default(server, peer, monkeypatch):
+    content = to_safetensors(peer.state_dict())
+    server.add_repository(REPOSITORY, {"model.safetensors": content})
+    checkpoint(monkeypatch, label_set="clip")
+    model = keras_convnext.create_model(NAME, weights="r160_in1k")
+    assert model.layers[-1].name == "head_classifier"
+    assert model.class_names is None

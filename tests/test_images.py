@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from sklearn import datasets
 
+from keras_convnext.image_geometry import transform_arguments
 from keras_convnext.images import load_image
 from keras_convnext.images import load_image_for
-from keras_convnext.images import tf_load_image
-from keras_convnext.images import transform_arguments
 from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.tf_images import tf_load_image
 
 CHINA, FLOWER = datasets.load_sample_images().images
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -250,7 +250,7 @@ def test_other_arrays_are_value_errors(array):
         ({"size": (1, 2, 3)}, "`size` must be a positive int or two"),
         ({"crop_pct": 0}, "`crop_pct` must be .*crop_pct=0"),
         ({"crop_pct": 1.1}, "`crop_pct` must be a number above 0"),
-        ({"crop_pct": None}, "`crop_pct` must be a number above 0"),
+        ({"crop_pct": "0.9"}, "`crop_pct` must be a number above 0"),
         ({"mode": "border", "mean": (0.5,)}, "`mean` must hold three"),
         ({"mode": "border", "mean": (127,) * 3}, "three numbers of 0–1"),
     ],
@@ -331,3 +331,21 @@ def test_without_tensorflow_the_error_says_how_to_install_it(monkeypatch):
     assert load_image(CHINA).shape == (224, 224, 3)
     with pytest.raises(ImportError, match=r'"keras-convnext\[tensorflow\]"'):
         tf_load_image(CHINA)
+
+
+@pytest.mark.parametrize(
+    "size, options, explicit",
+    [
+        (224, {}, {"crop_pct": 0.875, "mode": "center"}),
+        (383, {}, {"crop_pct": 0.875, "mode": "center"}),
+        (384, {}, {"crop_pct": 1.0, "mode": "squash"}),
+        (384, {"crop_pct": 0.9}, {"crop_pct": 0.9, "mode": "center"}),
+        (224, {"mode": "squash"}, {"crop_pct": 1.0, "mode": "squash"}),
+    ],
+)
+def test_the_official_rule_is_the_default(size, options, explicit):
+    photograph = datasets.load_sample_image("china.jpg")
+    np.testing.assert_array_equal(
+        load_image(photograph, size, **options),
+        load_image(photograph, size, **explicit),
+    )

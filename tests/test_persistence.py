@@ -18,7 +18,7 @@ from peers import peer_logits
 
 import keras_convnext
 from keras_convnext import ConvNeXt
-from keras_convnext.applications import build
+from keras_convnext.construction import build
 
 NAMES = ("ant", "bee", "cat", "dog", "emu")
 # Each backend hands its models to the next one.

@@ -7,7 +7,7 @@ from conftest import random_images
 
 import keras_convnext
 from keras_convnext import VARIANTS
-from keras_convnext.applications import build
+from keras_convnext.construction import build
 
 # Parameters with 1000 classes, without classifier, and number of tensors,
 # computed with the official PyTorch code and timm 1.0.29.

@@ -23,7 +23,7 @@ from torch import nn
 import keras_convnext
 from keras_convnext import VARIANTS
 from keras_convnext import Variant
-from keras_convnext.applications import build
+from keras_convnext.construction import build
 
 SIZE = 64
 

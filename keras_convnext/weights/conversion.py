@@ -180,7 +180,7 @@ def _write_torch(path, tensors, wrapped):
 
 
 def _write_keras(path, tensors, variant, info):
-    from keras_convnext.applications import build
+    from keras_convnext.construction import build
     from keras_convnext.weights import loading
 
     bias = tensors.get(f"{layouts.CLASSIFIER}/bias")

@@ -15,6 +15,7 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from safetensors.numpy import save_file
 
 from keras_convnext.version import __version__
@@ -45,8 +46,13 @@ def fetch(address):
 def fetch_checkpoint(checkpoint, variant):
     """The local path of a published checkpoint, converted to our names."""
     target = cache_folder() / f"{checkpoint.name}.safetensors"
-    if _is_intact(target):
-        return target
+    with _lock(target):
+        if not _is_intact(target):
+            _convert(checkpoint, variant, target)
+    return target
+
+
+def _convert(checkpoint, variant, target):
     path = fetch_original(checkpoint)
     file = files.read(path)
     layout, prefix = layouts.recognise(file.tensors)
@@ -59,7 +65,6 @@ def fetch_checkpoint(checkpoint, variant):
     )
     _record(target, sha256(unfinished), str(path))
     os.replace(unfinished, target)
-    return target
 
 
 def fetch_original(checkpoint):
@@ -118,8 +123,13 @@ def fetch_url(url):
     name = url.split("?")[0].rstrip("/").split("/")[-1]
     folder = hashlib.sha256(url.encode()).hexdigest()[:12]
     target = cache_folder() / "downloads" / folder / name
-    if _is_intact(target):
-        return target
+    with _lock(target):
+        if not _is_intact(target):
+            _fetch_into(target, url)
+    return target
+
+
+def _fetch_into(target, url):
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES"):
         raise ValueError(
             "Downloads are forbidden by HF_HUB_OFFLINE, and the file is not in "
@@ -134,7 +144,7 @@ def fetch_url(url):
             f"it ended. Check the address and the network. Received: {url}"
         ) from error
     digest = sha256(unfinished)
-    expected = re.search(r"-([0-9a-f]{8,64})\.\w+$", name)
+    expected = re.search(r"-([0-9a-f]{8,64})\.\w+$", target.name)
     before = _recorded(target)
     if (expected and not digest.startswith(expected[1])) or (
         before and before != digest
@@ -147,7 +157,6 @@ def fetch_url(url):
         )
     _record(target, digest, url)
     os.replace(unfinished, target)
-    return target
 
 
 def _download(url, path):
@@ -209,8 +218,13 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _unfinished(target):
+def _lock(target):
+    """Two processes that want the same file take turns."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(target.with_name(f".{target.name}.lock"))
+
+
+def _unfinished(target):
     return target.with_name(f"{target.name}.unfinished")
 
 

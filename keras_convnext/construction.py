@@ -1,0 +1,263 @@
+"""From a variant and the public arguments to a model with weights.
+
+The one place where checks, topology and weights meet.
+"""
+
+import contextlib
+import weakref
+from dataclasses import replace
+
+import keras
+from keras import layers
+
+from keras_convnext import arguments
+from keras_convnext import builder
+from keras_convnext.layers import skip_random_numbers
+from keras_convnext.model import ConvNeXtModel
+from keras_convnext.model import ModelCard
+from keras_convnext.model import ModelInfo
+from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.preprocessing import official_crop
+from keras_convnext.weights import loading
+
+
+def build(
+    variant,
+    include_top=True,
+    include_preprocessing=True,
+    weights="imagenet",
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=None,
+    classifier_activation="softmax",
+    name=None,
+    *,
+    dtype=None,
+    data_format=None,
+    layer_prefix="",
+    drop_path_rate=0.0,
+    dropout_rate=0.0,
+    layer_scale_init_value=None,
+    head_init_scale=1.0,
+    kernel_size=None,
+    mean=None,
+    std=None,
+):
+    """Builds the model of a `Variant`; the constructors' one implementation."""
+    variant = _customised(variant, kernel_size, layer_scale_init_value)
+    arguments.check_variant(variant)
+    arguments.one_of("pooling", pooling, (None, *builder.POOLINGS))
+    arguments.rate("drop_path_rate", drop_path_rate)
+    arguments.rate("dropout_rate", dropout_rate)
+    arguments.positive_number("head_init_scale", head_init_scale)
+    classifier_activation = arguments.activation(
+        "classifier_activation", classifier_activation
+    )
+    data_format = arguments.data_format(data_format)
+    dtype, head_dtype = arguments.dtype_policy(dtype)
+    source = loading.find(variant, weights)
+    known = source.info if source else ModelInfo()
+    classes = _classes(classes, source, include_top)
+    if source and source.is_projection and classes == source.classes:
+        classifier_activation = keras.activations.linear
+
+    # Pixels in at least float32, whatever the policy.
+    is_float64 = dtype.compute_dtype == "float64"
+    image_dtype = "float64" if is_float64 else "float32"
+    image_size = variant.image_size
+    if known.preprocessing is not None:
+        image_size = known.preprocessing.image_size[0]
+    image = _image(
+        input_tensor,
+        input_shape,
+        data_format,
+        builder.total_stride(variant),
+        image_size if include_top else None,
+        f"{layer_prefix}image",
+        image_dtype,
+    )
+    height, width, channels = arguments.from_layout(
+        image.shape[1:], data_format
+    )
+    saved = known.preprocessing
+    if mean is None and std is None and saved is not None:
+        fits = len(saved.mean) == channels
+        mean, std = (saved.mean, saved.std) if fits else (None, None)
+    mean, std = arguments.mean_and_std(
+        mean, std, channels, include_preprocessing
+    )
+    size = (height, width) if height and width else (image_size, image_size)
+    keeps_classes = source and include_top and classes == source.classes
+    info = replace(
+        known,
+        variant=variant,
+        preprocessing=replace(
+            saved or Preprocessing(size, *official_crop(size)),
+            image_size=size,
+            mean=mean,
+            std=std,
+        ),
+        class_names=known.class_names if keeps_classes else None,
+        label_set=known.label_set if keeps_classes else None,
+        pyramid_level_inputs=builder.pyramid_levels(variant, layer_prefix),
+    )
+
+    skipping = skip_random_numbers() if source else contextlib.nullcontext()
+    with skipping:
+        outputs = _outputs(
+            builder.Builder(
+                variant, dtype, head_dtype, layer_prefix, drop_path_rate
+            ),
+            image,
+            info,
+            include_top=include_top,
+            include_preprocessing=include_preprocessing,
+            pooling=pooling,
+            classes=classes,
+            classifier_activation=classifier_activation,
+            dropout_rate=dropout_rate,
+            head_init_scale=head_init_scale,
+            channels_first=data_format == "channels_first",
+            image_dtype=image_dtype,
+        )
+    model = ConvNeXtModel(_source(image), outputs, name=name or variant.name)
+    if source:
+        tensors, optional = loading.fit(source, channels, classes, include_top)
+        loading.assign(model, tensors, source.name, layer_prefix, optional)
+    if input_tensor is not None:
+        _check_towers(input_tensor, layer_prefix)
+    return model
+
+
+def _outputs(
+    build,
+    image,
+    info,
+    *,
+    include_top,
+    include_preprocessing,
+    pooling,
+    classes,
+    classifier_activation,
+    dropout_rate,
+    head_init_scale,
+    channels_first,
+    image_dtype,
+):
+    """The whole graph, from the image to what the model returns."""
+    x = build.named(ModelCard, "card", info, dtype=image_dtype)(image)
+    if channels_first:
+        x = build.named(layers.Permute, "to_channels_last", (2, 3, 1))(x)
+    if include_preprocessing:
+        preprocessing = info.preprocessing
+        x = build.preprocessing(
+            x, preprocessing.mean, preprocessing.std, image_dtype
+        )
+    x = build.stages(build.stem(x))
+    x = build.features(x, "avg" if include_top else pooling)
+    if include_top:
+        return build.classifier(
+            x, classes, classifier_activation, dropout_rate, head_init_scale
+        )
+    if pooling is None and channels_first:
+        x = build.named(layers.Permute, "to_channels_first", (3, 1, 2))(x)
+    return x
+
+
+def _customised(variant, kernel_size, layer_scale_init_value):
+    if kernel_size is not None:
+        sizes = kernel_sizes(kernel_size, len(variant.depths))
+        variant = replace(variant, kernel_sizes=sizes)
+    if layer_scale_init_value is not None:
+        variant = replace(
+            variant, layer_scale_init_value=layer_scale_init_value
+        )
+    return variant
+
+
+def kernel_sizes(kernel_size, stages):
+    if isinstance(kernel_size, int):
+        return (kernel_size,) * stages
+    return as_tuple(kernel_size)
+
+
+def as_tuple(values):
+    return tuple(values) if hasattr(values, "__iter__") else (values,)
+
+
+def _classes(classes, source, include_top):
+    """The number of classes: the given one, the weights' own, or 1000."""
+    if classes is not None:
+        arguments.number_of_classes(classes)
+        return classes
+    if source is None:
+        return 1000
+    if source.classes is None and include_top:
+        raise ValueError(
+            f"The weights {source.name!r} have no classifier. Pass the number "
+            "of `classes` to put a new one on top, or `include_top=False` for "
+            "features. Received: classes=None, include_top=True"
+        )
+    return source.classes
+
+
+def _image(
+    input_tensor,
+    input_shape,
+    data_format,
+    stride,
+    default_size,
+    name,
+    dtype,
+):
+    """The tensor to build upon: a new input or a checked `input_tensor`."""
+    if input_tensor is not None:
+        if not keras.utils.is_keras_tensor(input_tensor):
+            raise ValueError(
+                "`input_tensor` must be a Keras tensor, such as "
+                "`keras.Input(...)` or the output of a layer. Received: "
+                f"input_tensor of type {type(input_tensor)}"
+            )
+        shape = tuple(input_tensor.shape[1:])
+        if input_shape is not None and tuple(input_shape) != shape:
+            raise ValueError(
+                "`input_shape` must be None or the shape of `input_tensor`. "
+                f"Received: input_shape={input_shape} and input_tensor of "
+                f"shape {input_tensor.shape}"
+            )
+        input_shape = shape
+    shape = arguments.input_shape(
+        input_shape,
+        data_format,
+        default_size,
+        stride,
+    )
+    if input_tensor is not None:
+        return input_tensor
+    return keras.Input(shape, name=name, dtype=dtype)
+
+
+def _source(image):
+    inputs = keras.utils.get_source_inputs(image)
+    return inputs[0] if len(inputs) == 1 else inputs
+
+
+# The prefixes of the towers that were built on each `input_tensor`'s inputs.
+_TOWERS = weakref.WeakKeyDictionary()
+
+
+def _check_towers(input_tensor, prefix):
+    """Names must differ within one model, and inputs make the model."""
+    for source in keras.utils.get_source_inputs(input_tensor):
+        prefixes = _TOWERS.setdefault(source, set())
+        if prefix in prefixes:
+            raise ValueError(
+                "Another ConvNeXt was built on the same input. Layers are "
+                "named independently of the model's name, so two of them in "
+                "one model need different prefixes: pass "
+                "`layer_prefix='second_'` to one, or give it an input of its "
+                f"own. Received: layer_prefix={prefix!r} again for "
+                f"{source.name!r}"
+            )
+        prefixes.add(prefix)
