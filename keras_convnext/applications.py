@@ -85,7 +85,6 @@ def create_model(name, *args, **kwargs):
     (None, 1000)
     """
     arguments.one_of("name", name, VARIANTS)
-    kwargs.setdefault("name", name)
     return build(VARIANTS[name], *args, **kwargs)
 
 
@@ -103,7 +102,16 @@ def list_models(pattern="*"):
 def ConvNeXt(
     depths,
     dims,
-    *args,
+    include_top=True,
+    include_preprocessing=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=None,
+    classifier_activation="softmax",
+    name="convnext",
+    *,
     stem="patch",
     patch_size=4,
     stem_norm=True,
@@ -116,8 +124,6 @@ def ConvNeXt(
     head="pool_norm",
     head_hidden_size=None,
     image_size=224,
-    weights=None,
-    name="convnext",
     **kwargs,
 ):
     """Builds a ConvNeXt of your own depths and widths, with any stages.
@@ -125,11 +131,12 @@ def ConvNeXt(
     Args:
         depths: number of blocks for each stage.
         dims: width of each stage.
-        *args, **kwargs: as for `ConvNeXtTiny`.
+        include_top, …, name: as for `ConvNeXtTiny`.
         stem, patch_size, stem_norm, norm, epsilon, activation, grn, head,
             head_hidden_size, image_size: see `keras_convnext.Variant`.
         kernel_size: depthwise kernel size, one odd int or one for each stage.
         layer_scale_init_value: initial layer scale, 0 for none.
+        **kwargs: the other arguments of `ConvNeXtTiny`.
 
     Returns:
         A `ConvNeXtModel`, a Functional `keras.Model`.
@@ -163,7 +170,19 @@ def ConvNeXt(
         head_hidden_size=head_hidden_size,
         image_size=image_size,
     )
-    return build(variant, *args, weights=weights, name=name, **kwargs)
+    return build(
+        variant,
+        include_top,
+        include_preprocessing,
+        weights,
+        input_tensor,
+        input_shape,
+        pooling,
+        classes,
+        classifier_activation,
+        name,
+        **kwargs,
+    )
 
 
 def _constructor(function_name, variant_name):

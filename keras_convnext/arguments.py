@@ -45,6 +45,11 @@ def check_variant(variant):
     one_of("stem", variant.stem, STEMS)
     one_of("norm", variant.norm, NORMS)
     one_of("head", variant.head, HEADS)
+    if not isinstance(variant.activation, str):
+        raise ValueError(
+            "`activation` must be a name, so that saved models can tell it. "
+            f"Received: activation={variant.activation!r}"
+        )
     if variant.activation != "gelu_tanh":
         activation("activation", variant.activation)
     if variant.layer_scale_init_value < 0:

@@ -4,6 +4,7 @@ The one place where checks, topology and weights meet.
 """
 
 import contextlib
+import numbers
 import weakref
 from dataclasses import replace
 
@@ -177,13 +178,20 @@ def _customised(variant, kernel_size, layer_scale_init_value):
 
 
 def kernel_sizes(kernel_size, stages):
-    if isinstance(kernel_size, int):
-        return (kernel_size,) * stages
-    return as_tuple(kernel_size)
+    """One kernel size for each stage."""
+    sizes = as_tuple(kernel_size)
+    return (
+        sizes * stages if isinstance(kernel_size, numbers.Integral) else sizes
+    )
 
 
 def as_tuple(values):
-    return tuple(values) if hasattr(values, "__iter__") else (values,)
+    """A tuple of Python's own ints, which JSON can hold."""
+    values = values if hasattr(values, "__iter__") else (values,)
+    return tuple(
+        int(value) if isinstance(value, numbers.Integral) else value
+        for value in values
+    )
 
 
 def _classes(classes, source, include_top):

@@ -298,6 +298,18 @@ def test_kernel_sizes_layer_scale_and_head_scale():
     assert not [x for x in without.layers if "layer_scale" in x.name]
 
 
+def test_the_first_arguments_go_by_position():
+    arguments = (False, False, None, None, (64, 64, 3), "max", 7, None, "mine")
+    models = [
+        ConvNeXt((1,), (8,), *arguments, kernel_size=np.int64(5)),
+        keras_convnext.create_model("test_convnext2", *arguments),
+    ]
+    for model in models:
+        assert model.name == "mine"
+        assert model.layers[-1].name == "head_norm"
+        assert len(model.output_shape) == 2
+
+
 def test_any_number_of_stages_and_patch_sizes():
     model = ConvNeXt((2, 1), (8, 12), patch_size=1, input_shape=(6, 8, 3))
     assert model.get_layer("stage_1_block_0_add").output.shape[1:3] == (3, 4)
@@ -335,6 +347,7 @@ BAD_ARGUMENTS = [
     ({"stem": "patchy"}, "Did you mean patch"),
     ({"norm": "batch_norm"}, "`norm` must be one of"),
     ({"activation": "gelu_erf"}, "`activation` must be"),
+    ({"activation": keras.activations.relu}, "must be a name"),
     ({"head": "mlp"}, "`head` must be one of"),
     ({"layer_scale_init_value": -1}, "`layer_scale_init_value`"),
     ({"input_shape": (31, 64, 3)}, "at least 32x32"),

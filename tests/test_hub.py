@@ -232,3 +232,13 @@ def test_projections_have_no_activation_by_default(server, peer, monkeypatch):
     model = keras_convnext.create_model(NAME, weights="r160_in1k")
     assert model.layers[-1].name == "head_classifier"
     assert model.class_names is None
+
+
+def test_a_folder_of_the_same_name_is_no_weight_file(
+    server, peer, tmp_path, monkeypatch
+):
+    content = to_safetensors(peer.state_dict())
+    server.add_repository(REPOSITORY, {"model.safetensors": content})
+    (tmp_path / "imagenet").mkdir()
+    monkeypatch.chdir(tmp_path)
+    check(load("imagenet"), peer)

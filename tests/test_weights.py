@@ -525,6 +525,7 @@ def test_conversion_to_keras_keeps_what_the_file_knows(tmp_path):
         ({"target": "source.safetensors"}, "exists"),
         ({"target": "no/folder/x.safetensors"}, "folder must exist"),
         ({"model": "convnext_tiny"}, "does not hold 'convnext_tiny'"),
+        ({"model": "convnext_tinny"}, "Did you mean"),
     ],
 )
 def test_conversions_that_cannot_be_leave_nothing(options, message, tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_convnext import arguments
 from keras_convnext.variants import VARIANTS
 from keras_convnext.weights import files
 from keras_convnext.weights import layouts
@@ -49,6 +50,7 @@ def convert_weights(source, target, to="keras", model=None, overwrite=False):
     layout, prefix = layouts.recognise(file.tensors)
     variant = file.info.variant
     if model is not None:
+        arguments.one_of("model", model, VARIANTS)
         variant = VARIANTS[model]
     elif variant is None:
         variant = recognise_variant(file.tensors, layout, prefix)

@@ -53,7 +53,8 @@ def find(variant, weights):
     if isinstance(weights, str):
         if hub.is_remote(weights):
             return from_file(variant, hub.fetch(weights), weights)
-        if not os.path.exists(weights) and not _looks_like_path(weights):
+        # Before paths: a folder named "imagenet" may well lie around.
+        if registry.is_name(weights) or not _is_path(weights):
             return _published(variant, weights)
     return from_file(variant, os.fspath(weights), os.fspath(weights))
 
@@ -198,9 +199,12 @@ def _assignable(tensor):
     return np.ascontiguousarray(tensor, dtype=dtype)
 
 
-def _looks_like_path(weights):
-    return os.sep in weights or weights.endswith(
-        (".keras", ".h5", ".safetensors", ".pth", ".pt", ".bin")
+def _is_path(weights):
+    extensions = (".keras", ".h5", ".safetensors", ".pth", ".pt", ".bin")
+    return (
+        os.path.exists(weights)
+        or os.sep in weights
+        or weights.endswith(extensions)
     )
 
 

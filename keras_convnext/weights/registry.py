@@ -113,6 +113,11 @@ def checkpoints():
         )
 
 
+def is_name(weights):
+    """Whether this is an alias, or a tag of any model."""
+    return weights in ALIASES or any(c.tag == weights for c in checkpoints())
+
+
 def matching(pattern="*"):
     """Checkpoints of the models, or with the full names, that match."""
     return [
