@@ -32,11 +32,6 @@ def check_variant(variant):
             f"{len(variant.depths)} stages. Received: "
             f"kernel_size={variant.kernel_sizes}"
         )
-    if any(size % 2 == 0 for size in variant.kernel_sizes):
-        raise ValueError(
-            "`kernel_size` must be odd, so that the zero padding is the same "
-            f"on both sides. Received: kernel_size={variant.kernel_sizes}"
-        )
     if not _is_positive_int(variant.patch_size):
         raise ValueError(
             "`patch_size` must be a positive int. Received: "

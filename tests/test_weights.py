@@ -400,11 +400,17 @@ def test_without_torch_the_error_says_what_to_do(tmp_path, monkeypatch):
     if keras.backend.backend() == "torch":
         pytest.skip("torch is there")
     peer = timm_peer(FAMILIES["v1"])
-    path = tmp_path / "weights.pth"
-    torch.save({"model": official_state(peer)}, path)
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match="keras-convnext convert"):
-        load(FAMILIES["v1"], path)
+    for name, advice in (
+        ("mine.pth", "keras-convnext convert .*mine.pth"),
+        ("convnext_iso_small_1k_224_ema.pth", "keras-convnext convert"),
+        ("convnext_tiny_22k_224.pth", "weights='fb_in22k'` of convnext_tiny"),
+    ):
+        path = tmp_path / name
+        torch.save({"model": official_state(peer)}, path)
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "torch", None)
+            with pytest.raises(ImportError, match=advice):
+                load(FAMILIES["v1"], path)
 
 
 # Conversion

@@ -19,6 +19,7 @@ import numpy as np
 import safetensors
 
 from keras_convnext.model import ModelInfo
+from keras_convnext.weights import registry
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -194,10 +195,7 @@ def _read_torch(path):
     except ImportError as error:
         raise ImportError(
             f"{path!r} is a PyTorch file, and reading it safely takes torch, "
-            "which is not installed. Use a `.safetensors` file of the same "
-            "weights (`keras_convnext.list_weights()` shows the tags that "
-            "download as such), or convert it on a machine with torch: "
-            f"`keras-convnext convert {path} weights.safetensors`"
+            f"which is not installed. {_without_torch(path)}"
         ) from error
     # Pickles can run code: only tensors, and the command-line options that
     # training scripts save beside them, are let through.
@@ -215,6 +213,22 @@ def _read_torch(path):
             for name, tensor in content.items()
             if isinstance(tensor, torch.Tensor)
         }
+    )
+
+
+def _without_torch(path):
+    """The tag that downloads the same weights as safetensors, or the way to
+    get some."""
+    name = os.path.basename(path)
+    for row in registry.checkpoints():
+        if row.hub_repository and row.url.endswith(f"/{name}"):
+            return (
+                f"Use `weights={row.tag!r}` of {row.model}, which are the "
+                "same and download as safetensors"
+            )
+    return (
+        "Convert it on a machine with torch: `keras-convnext convert "
+        f"{path} weights.safetensors`"
     )
 
 
