@@ -11,7 +11,6 @@ of the file's size.
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -96,8 +95,7 @@ def load(name, path):
         f"{name} on {keras.backend.backend()}, {Path(path).suffix}: "
         f"{size / 1e6:.0f} MB, built and loaded in "
         f"{seconds:.2f} s, peak {(max(peak) - before) / size:.2f}x the file, "
-        f"{model.count_params():,} parameters, whole process "
-        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB"
+        f"{model.count_params():,} parameters"
     )
 
 

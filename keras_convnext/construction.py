@@ -125,7 +125,14 @@ def build(
     model = ConvNeXtModel(_source(image), outputs, name=name or variant.name)
     if source:
         tensors, optional = loading.fit(source, channels, classes, include_top)
-        loading.assign(model, tensors, source.name, layer_prefix, optional)
+        loading.assign(
+            model,
+            tensors,
+            source.name,
+            layer_prefix,
+            optional,
+            source.release,
+        )
     if input_tensor is not None:
         _check_towers(input_tensor, layer_prefix)
     return model

@@ -5,11 +5,14 @@ stay on disk where the format allows it, until they are used.
 """
 
 import argparse
+import functools
 import io
 import json
+import mmap
 import os
 import re
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
 
@@ -40,10 +43,14 @@ WRAPPERS = ("model", "state_dict", "module")
 
 @dataclass(frozen=True)
 class WeightFile:
-    """The content of a file: named arrays, and what a `.keras` file knows."""
+    """The content of a file: named arrays, and what a `.keras` file knows.
+
+    `release` gives back the memory of what was read; the arrays stay valid.
+    """
 
     tensors: dict
     info: ModelInfo = field(default_factory=ModelInfo)
+    release: Callable = lambda: None
 
 
 def read(path):
@@ -177,7 +184,9 @@ SAFETENSORS_DTYPES = {
 def _read_safetensors(path):
     with safetensors.safe_open(path, "np"):  # checks that the file is whole
         pass
-    data = np.memmap(path, mode="r")
+    with open(path, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    data = np.frombuffer(mapped, "u1")
     length = int.from_bytes(data[:8].tobytes(), "little")
     header = json.loads(data[8 : 8 + length].tobytes())
     header.pop("__metadata__", None)
@@ -186,7 +195,12 @@ def _read_safetensors(path):
         start, end = (8 + length + at for at in entry["data_offsets"])
         dtype = SAFETENSORS_DTYPES[entry["dtype"]]
         tensors[name] = data[start:end].view(dtype).reshape(entry["shape"])
-    return WeightFile(tensors)
+    return WeightFile(tensors, release=functools.partial(_release, mapped))
+
+
+def _release(mapped):
+    if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _read_torch(path):

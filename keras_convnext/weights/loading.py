@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace
 
@@ -24,6 +25,7 @@ class Source:
     name: str
     tensors: dict
     info: ModelInfo
+    release: Callable
 
     @property
     def classes(self):
@@ -65,7 +67,7 @@ def from_file(variant, path, name, info=None):
     layout, prefix = layouts.recognise(file.tensors)
     tensors = layouts.from_layout(file.tensors, layout, variant, prefix)
     info = info or replace(file.info, weights=os.path.basename(name))
-    return Source(name, tensors, info)
+    return Source(name, tensors, info, file.release)
 
 
 def _published(variant, weights):
@@ -143,7 +145,9 @@ def adapt_channels(kernel, channels):
     return repeated * (3 / channels)
 
 
-def assign(model, tensors, source, prefix="", optional=()):
+def assign(
+    model, tensors, source, prefix="", optional=(), release=lambda: None
+):
     """Assigns every variable of `model` from `tensors`.
 
     Args:
@@ -152,6 +156,7 @@ def assign(model, tensors, source, prefix="", optional=()):
         source: what to call the tensors in errors, such as a path.
         prefix: the model's `layer_prefix`.
         optional: layers of the model that the tensors may lack.
+        release: called after each variable, see `WeightFile`.
 
     Raises:
         ValueError: listing the missing, unexpected and mis-shaped names;
@@ -187,6 +192,7 @@ def assign(model, tensors, source, prefix="", optional=()):
     for name, variable in variables.items():
         if name in tensors:
             variable.assign(_assignable(tensors[name]))
+            release()
     for layer in model.layers:
         # Built without random numbers, and not in the file.
         if f"{layer.name.removeprefix(prefix)}/kernel" in absent:
