@@ -47,6 +47,7 @@ def main():
 def write(name, path):
     from keras_convnext import VARIANTS
     from keras_convnext.weights import conversion
+    from keras_convnext.weights import files
     from keras_convnext.weights import layouts
 
     variant = VARIANTS[name]
@@ -64,7 +65,7 @@ def write(name, path):
     }
     converted = layouts.to_layout(tensors, layout, variant)
     if path.suffix == ".safetensors":
-        conversion._write_safetensors(path, converted)
+        files.write_safetensors(path, converted)
     else:
         conversion._write_torch(path, converted, wrapped=True)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 LABEL_SETS = Path(__file__).parents[1] / "keras_convnext" / "label_sets"
 SYNSETS = {
-    "imagenet_1k": "imagenet_synsets.txt",
-    "imagenet_12k": "imagenet12k_synsets.txt",
-    "imagenet_22k": "imagenet22k_synsets.txt",
+    "imagenet1k": "imagenet_synsets.txt",
+    "imagenet12k": "imagenet12k_synsets.txt",
+    "imagenet22k": "imagenet22k_synsets.txt",
 }
 LEMMAS = "imagenet_synset_to_lemma.txt"
 

@@ -16,9 +16,9 @@ import numpy as np
 from keras_convnext.arguments import one_of
 
 LABEL_SETS = {
-    1000: "imagenet_1k",
-    11821: "imagenet_12k",
-    21841: "imagenet_22k",
+    1000: "imagenet1k",
+    11821: "imagenet12k",
+    21841: "imagenet22k",
 }
 
 

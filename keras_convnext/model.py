@@ -11,9 +11,6 @@ from keras_convnext import labels
 from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.variants import Variant
 
-# The sets whose names come with the package; saved models name them only.
-LABEL_SETS = ("imagenet1k", "imagenet12k", "imagenet22k")
-
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -143,7 +140,7 @@ class ConvNeXtModel(keras.Model):
         """Class names in the order of the outputs, or `None`; assignable."""
         if self.info.class_names is not None:
             return list(self.info.class_names)
-        if self.info.label_set in LABEL_SETS:
+        if self.info.label_set in labels.LABEL_SETS.values():
             return [name for _, name in labels.label_set(self.output_shape[-1])]
         return None
 

@@ -168,8 +168,6 @@ def load_peer(model, peer, layout):
         name: tensor.detach().numpy()
         for name, tensor in peer.state_dict().items()
     }
-    found, prefix = layouts.recognise(state)
-    assert found == layout
-    tensors = layouts.from_layout(state, layout, model.variant, prefix)
-    loading.assign(model, tensors, layout)
+    assert layouts.recognise(state)[0] == layout
+    loading.assign(model, layouts.to_ours(state, model.variant), layout)
     return model

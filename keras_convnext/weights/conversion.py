@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import numpy as np
-
 from keras_convnext import arguments
 from keras_convnext.variants import VARIANTS
 from keras_convnext.weights import files
@@ -100,25 +98,14 @@ def check_complete(tensors, variant, source):
 
 
 def _problems(names, variant):
-    expected = {
-        pair.here: pair.here.split("/")[0] in OPTIONAL
-        or (pair.here.startswith("stem_norm") and not variant.stem_norm)
-        or ("_grn/" in pair.here and not variant.grn)
-        or ("_layer_scale/" in pair.here and not variant.layer_scale_init_value)
-        for pair in layouts.pairs("keras", variant)
-    }
-    unexpected = [
-        f"unexpected {name}"
-        for name in names
-        if name not in expected
-        or (expected[name] and name.split("/")[0] not in OPTIONAL)
-    ]
+    expected = [pair.here for pair in layouts.pairs("keras", variant)]
     missing = [
         f"missing {name}"
-        for name, optional in expected.items()
-        if not optional and name not in names
+        for name in expected
+        if name not in names and name.split("/")[0] not in OPTIONAL
     ]
-    return missing + unexpected
+    unexpected = [f"unexpected {name}" for name in set(names) - set(expected)]
+    return missing + sorted(unexpected)
 
 
 def _check_target(target, to, overwrite):
@@ -144,7 +131,7 @@ def _check_target(target, to, overwrite):
 def _write(path, tensors, to, variant, info):
     if to == "keras":
         if path.name.endswith(".safetensors"):
-            _write_safetensors(path, tensors)
+            files.write_safetensors(path, tensors)
         else:
             _write_keras(path, tensors, variant, info)
         return
@@ -152,20 +139,9 @@ def _write(path, tensors, to, variant, info):
         to = "official_isotropic"
     converted = layouts.to_layout(tensors, to, variant)
     if path.suffix == ".safetensors":
-        _write_safetensors(path, converted)
+        files.write_safetensors(path, converted)
     else:
         _write_torch(path, converted, wrapped=to.startswith("official"))
-
-
-def _write_safetensors(path, tensors):
-    from safetensors.numpy import save_file
-
-    # PyTorch libraries ask for this note.
-    save_file(
-        {name: np.ascontiguousarray(x) for name, x in tensors.items()},
-        path,
-        metadata={"format": "pt"},
-    )
 
 
 def _write_torch(path, tensors, wrapped):

@@ -20,6 +20,7 @@ import h5py
 import ml_dtypes
 import numpy as np
 import safetensors
+from safetensors.numpy import save_file
 
 from keras_convnext.model import ModelInfo
 from keras_convnext.weights import registry
@@ -255,3 +256,13 @@ def _torch_array(torch, tensor):
     if tensor.dtype == torch.bfloat16:  # unknown to NumPy
         return tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
     return tensor.detach().numpy()
+
+
+def write_safetensors(path, tensors, **notes):
+    """Writes arrays; notes are strings that the file keeps beside them."""
+    save_file(
+        {name: np.ascontiguousarray(x) for name, x in tensors.items()},
+        path,
+        # PyTorch libraries ask for this one.
+        metadata={"format": "pt", **notes},
+    )

@@ -14,9 +14,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import numpy as np
 from filelock import FileLock
-from safetensors.numpy import save_file
 
 from keras_convnext.version import __version__
 from keras_convnext.weights import files
@@ -54,14 +52,10 @@ def fetch_checkpoint(checkpoint, variant):
 
 def _convert(checkpoint, variant, target):
     path = fetch_original(checkpoint)
-    file = files.read(path)
-    layout, prefix = layouts.recognise(file.tensors)
-    tensors = layouts.from_layout(file.tensors, layout, variant, prefix)
+    tensors = layouts.to_ours(files.read(path).tensors, variant)
     unfinished = _unfinished(target)
-    save_file(
-        {name: np.ascontiguousarray(x) for name, x in tensors.items()},
-        unfinished,
-        metadata={"checkpoint": checkpoint.name, "writer": __version__},
+    files.write_safetensors(
+        unfinished, tensors, checkpoint=checkpoint.name, writer=__version__
     )
     _record(target, sha256(unfinished), str(path))
     os.replace(unfinished, target)

@@ -220,30 +220,32 @@ KERAS_APPLICATIONS = (
 
 
 def own(variant):
-    """The identity: every name that our files can hold."""
-    stem = ("stem_conv",)
-    if variant.stem != "patch":
-        stem = ("stem_conv_0", "stem_conv_1")
+    """The identity: the names that a model of this variant has."""
     norm = {
         "layer_norm": "keras_norm",
         "rms_norm": "keras_rms",
         "simple_norm": "keras_scale",
     }[variant.norm]
-    kinds = {
-        **{name: "keras_conv" for name in stem},
-        "stem_norm": norm,
-        "stage_{s}_downsample_norm": norm,
-        "stage_{s}_downsample_conv": "keras_conv",
-        BLOCK + "depthwise": "keras_conv",
-        BLOCK + "norm": norm,
-        BLOCK + "expand": "keras_conv",
-        BLOCK + "grn": "keras_norm",
-        BLOCK + "project": "keras_conv",
-        BLOCK + "layer_scale": "keras_scale",
-        "head_norm": norm,
-        "head_hidden": "keras_conv",
-        CLASSIFIER: "keras_conv",
-    }
+    stem = ("stem_conv",)
+    if variant.stem != "patch":
+        stem = ("stem_conv_0", "stem_conv_1")
+    kinds = {name: "keras_conv" for name in stem}
+    if variant.stem_norm:
+        kinds["stem_norm"] = norm
+    kinds["stage_{s}_downsample_norm"] = norm
+    kinds["stage_{s}_downsample_conv"] = "keras_conv"
+    kinds[BLOCK + "depthwise"] = "keras_conv"
+    kinds[BLOCK + "norm"] = norm
+    kinds[BLOCK + "expand"] = "keras_conv"
+    if variant.grn:
+        kinds[BLOCK + "grn"] = "keras_norm"
+    kinds[BLOCK + "project"] = "keras_conv"
+    if variant.layer_scale_init_value:
+        kinds[BLOCK + "layer_scale"] = "keras_scale"
+    kinds["head_norm"] = norm
+    if variant.head_hidden_size:
+        kinds["head_hidden"] = "keras_conv"
+    kinds[CLASSIFIER] = "keras_conv"
     return tuple((name, name, kind) for name, kind in kinds.items())
 
 

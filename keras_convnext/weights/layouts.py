@@ -240,6 +240,12 @@ def from_layout(tensors, layout, variant, prefix=""):
     return converted
 
 
+def to_ours(tensors, variant):
+    """`from_layout`, the layout and prefix recognised."""
+    layout, prefix = recognise(tensors)
+    return from_layout(tensors, layout, variant, prefix)
+
+
 def to_layout(tensors, layout, variant):
     """The way back: `from_layout` of the result gives `tensors` again."""
     prefix = LAYOUTS[layout].prefix(variant)

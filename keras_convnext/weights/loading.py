@@ -64,8 +64,7 @@ def find(variant, weights):
 def from_file(variant, path, name, info=None):
     """Reads a local file of any layout."""
     file = files.read(path)
-    layout, prefix = layouts.recognise(file.tensors)
-    tensors = layouts.from_layout(file.tensors, layout, variant, prefix)
+    tensors = layouts.to_ours(file.tensors, variant)
     info = info or replace(file.info, weights=os.path.basename(name))
     return Source(name, tensors, info, file.release)
 
