@@ -15,6 +15,7 @@ from keras_convnext.precision import Dense
 from keras_convnext.precision import GlobalAveragePooling2D
 from keras_convnext.precision import LayerNormalization
 from keras_convnext.precision import RMSNormalization
+from keras_convnext.precision import gelu
 
 MLP_RATIO = 4
 
@@ -66,11 +67,14 @@ class Builder:
             dtype=dtype,
         )
 
-    def activation(self, name):
-        activation = self.variant.activation
+    def activation(self, name, activation=None, dtype=None):
+        activation = activation or self.variant.activation
+        policy = keras.dtype_policies.get(dtype or self.dtype)
         if activation == "gelu_tanh":
             activation = gelu_tanh
-        return self.named(layers.Activation, name, activation)
+        if activation == "gelu" and policy.compute_dtype == "float64":
+            activation = gelu
+        return self.named(layers.Activation, name, activation, dtype=dtype)
 
     def conv(self, name, filters, kernel_size, strides):
         return self.named(
@@ -195,12 +199,7 @@ class Builder:
             x = self.dense(
                 "head_hidden", self.variant.head_hidden_size, dtype=dtype
             )(x)
-            x = self.named(
-                layers.Activation,
-                "head_hidden_activation",
-                "gelu",
-                dtype=dtype,
-            )(x)
+            x = self.activation("head_hidden_activation", "gelu", dtype)(x)
         return x
 
     def classifier(self, x, classes, activation, dropout_rate, head_init_scale):

@@ -5,6 +5,8 @@ On JAX and torch Keras 3.15 promotes float64 to float32 inside `ops.mean`,
 whatever the dtype policy. Below float64 these layers are Keras' own.
 """
 
+import math
+
 import keras
 from keras import ops
 
@@ -19,6 +21,12 @@ def mean(x, axis):
     for axis in axes:
         size = size * ops.shape(x)[axis]
     return total / ops.cast(size, x.dtype)
+
+
+@register
+def gelu(x):
+    """The exact GELU; TensorFlow's rounds √2 to float32, also in float64."""
+    return 0.5 * x * (1.0 + ops.erf(x * math.sqrt(0.5)))
 
 
 @register
