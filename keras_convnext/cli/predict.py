@@ -8,9 +8,6 @@ from typing import Annotated
 
 import typer
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-CLASSIFIER = "head_classifier"
-
 
 def predict(
     images: Annotated[
@@ -22,7 +19,10 @@ def predict(
     ],
     model: Annotated[
         str,
-        typer.Option(help="A name, see `models`, or a `.keras` file."),
+        typer.Option(
+            help="A name, see `models`, a `.keras`, `.onnx` or `.tflite` file, "
+            "or the folder of a SavedModel."
+        ),
     ] = "convnext_tiny",
     weights: Annotated[
         str,
@@ -55,12 +55,12 @@ def predict(
 
     Example: keras-convnext predict cat.jpg photos 'scans/*.png' --top 3
 
-    Example: keras-convnext predict photos --model mine.keras --json
+    Example: keras-convnext predict photos --model mine.onnx --json
     """
     paths = _find_images(images)
-    model = _load_model(model, weights)
+    artefact = _open(model, weights)
     results = _with_progress(
-        _predictions(model, paths, top, batch_size, apply_exif), len(paths)
+        _predictions(artefact, paths, top, batch_size, apply_exif), len(paths)
     )
     if as_json:
         typer.echo(json.dumps(results, indent=2))
@@ -79,6 +79,9 @@ def _find_images(arguments):
     A pattern stands for files and folders as if the shell had filled it in.
     A missing file remains: reading it will say so.
     """
+    from keras_convnext.exporters.calibration import SUFFIXES
+    from keras_convnext.exporters.calibration import images_below
+
     paths = []
     for argument in arguments:
         is_pattern = glob.has_magic(argument) and not Path(argument).exists()
@@ -86,7 +89,7 @@ def _find_images(arguments):
         found = [
             path
             for name in (names if is_pattern else [argument])
-            for path in _images_below(Path(name))
+            for path in images_below(Path(name))
         ]
         if not found:
             raise ValueError(
@@ -98,24 +101,22 @@ def _find_images(arguments):
     return list(dict.fromkeys(paths))
 
 
-def _images_below(path):
-    if not path.is_dir():
-        return [path]
-    return sorted(
-        below
-        for below in path.rglob("*")
-        if below.suffix.lower() in SUFFIXES and below.is_file()
-    )
-
-
-def _load_model(name, weights):
-    """A classifier of RGB images, by name or from a `.keras` file."""
+def _open(name, weights):
+    """A classifier of RGB images: an artefact, or a model by name."""
     import keras
 
     import keras_convnext
+    from keras_convnext.exporters import runtimes
 
-    if name.endswith(".keras"):
+    path = Path(name)
+    if path.suffix == ".keras":
         model = keras.saving.load_model(name)
+    elif name not in keras_convnext.VARIANTS and (
+        path.is_dir() or path.suffix in list(filter(None, runtimes.RUNTIMES))
+    ):
+        artefact = runtimes.open_artefact(path)
+        _check(artefact.metadata, name, f"{artefact.metadata['model']!r}")
+        return artefact
     else:
         if weights == "none":
             typer.echo(
@@ -125,61 +126,64 @@ def _load_model(name, weights):
             )
             weights = None
         model = keras_convnext.create_model(name, weights=weights)
-    _check_model(model, name)
-    return model
+    what = f"a {type(model).__name__} from {model.input_shape}"
+    if not isinstance(model, keras_convnext.ConvNeXtModel):
+        _refuse(name, what)
+    artefact = runtimes.KerasArtefact(name, model)
+    _check(artefact.metadata, name, what)
+    return artefact
 
 
-def _check_model(model, name):
-    import keras_convnext
-
-    # The classifier is the last layer, or the last but its activation.
-    is_classifier = isinstance(model, keras_convnext.ConvNeXtModel) and any(
-        layer.name.endswith(CLASSIFIER) for layer in model.layers[-2:]
-    )
-    if is_classifier and model.info.label_set == "clip":
+def _check(metadata, name, what):
+    outputs = metadata["outputs"]
+    if metadata["label_set"] == "clip":
         raise ValueError(
             "Expected a classifier; these weights project images for "
             "comparison with texts. Choose a tag whose classes are those of "
             f"ImageNet, see `keras-convnext weights`. Received: {name!r} with "
-            f"weights {model.info.weights!r}"
+            f"weights {metadata['weights']!r}"
         )
-    if not is_classifier or 3 not in (
-        model.input_shape[1],
-        model.input_shape[-1],
-    ):
-        raise ValueError(
-            "Expected a ConvNeXt of this package that classifies RGB images. "
-            f"Received: {name!r}, a {type(model).__name__} from "
-            f"{model.input_shape} to {model.output_shape}. Pass a model "
-            "saved with its classifier"
-        )
+    if metadata["channels"] != 3 or not {"logits", "scores"} & set(outputs):
+        _refuse(name, f"{what} to {outputs}")
 
 
-def _predictions(model, paths, top, batch_size, apply_exif):
+def _refuse(name, what):
+    raise ValueError(
+        "Expected a ConvNeXt of this package that classifies RGB images. "
+        f"Received: {name!r}, {what}. Pass a model saved or exported with its "
+        "classifier"
+    )
+
+
+def _predictions(artefact, paths, top, batch_size, apply_exif):
     """Yields one dict per path, in order: with `predictions` or an `error`."""
     import numpy as np
 
-    from keras_convnext.labels import LABEL_SETS
     from keras_convnext.labels import decode_predictions
 
-    names, classes = model.info.class_names, model.output_shape[-1]
-    if names is None and classes not in LABEL_SETS:
-        names = range(classes)
     # One width for all batches: another would be compiled anew.
     width = min(batch_size, len(paths))
     for start in range(0, len(paths), width):
         results, images = _read(
-            paths[start : start + width], model.preprocessing, apply_exif
+            paths[start : start + width], artefact.preprocessing, apply_exif
         )
         if images:
             batch = np.resize(images, (width, *images[0].shape))
-            scores = _scores(model, batch)[: len(images)]
-            decoded = decode_predictions(scores, min(top, classes), names)
+            scores = artefact.predict(batch)[: len(images)]
+            count = scores.shape[1]
+            classes = artefact.metadata["classes"] or [
+                (str(index), str(index)) for index in range(count)
+            ]
+            decoded = decode_predictions(scores, min(top, count), range(count))
             good = [result for result in results if "error" not in result]
             for result, best in zip(good, decoded):
                 result["predictions"] = [
-                    {"class": name, "id": identifier, "score": score}
-                    for identifier, name, score in best
+                    {
+                        "class": classes[int(index)][1],
+                        "id": classes[int(index)][0],
+                        "score": score,
+                    }
+                    for index, _, score in best
                 ]
         yield from results
 
@@ -197,25 +201,6 @@ def _read(paths, preprocessing, apply_exif):
             result["error"] = str(error)
         results.append(result)
     return results, images
-
-
-def _scores(model, images):
-    """What the model makes of `uint8` images; logits become probabilities."""
-    import numpy as np
-
-    from keras_convnext.layers import ImageNormalization
-
-    if not any(isinstance(x, ImageNormalization) for x in model.layers):
-        preprocessing = model.preprocessing
-        images = (images / 255 - preprocessing.mean) / preprocessing.std
-        images = images.astype("float32")
-    if model.input_shape[-1] != 3:
-        images = images.transpose(0, 3, 1, 2)
-    scores = np.asarray(model.predict_on_batch(images), "float64")
-    if not model.layers[-1].name.endswith(CLASSIFIER):
-        return scores
-    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
 def _with_progress(results, total):

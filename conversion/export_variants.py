@@ -1,0 +1,193 @@
+"""Exports architectures to every format, and proves each equal to its model.
+
+    python conversion/export_variants.py 'convnext_*' --output exported
+
+For every variant that the pattern selects and every format: builds the model,
+exports it, and compares the artefact with it in its own runtime.
+`manifest.json` and `manifest.md` in the output folder say what was measured.
+What is done is skipped when it runs again; what fails is reported, and the rest
+go on. Weights are random unless `--weights imagenet` (or any other alias or
+tag) says otherwise; variants without such weights are skipped. `--measure-only`
+deletes every artefact once it is measured.
+"""
+
+import argparse
+import fnmatch
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_convnext
+from keras_convnext import VARIANTS
+from keras_convnext.exporters.options import FORMATS
+from keras_convnext.weights import registry
+
+# Format and quantisation by the name that the command takes.
+KINDS = {
+    "saved_model": ("saved_model", None),
+    "tflite": ("tflite", None),
+    "tflite-float16": ("tflite", "float16"),
+    "tflite-dynamic": ("tflite", "dynamic"),
+    "onnx": ("onnx", None),
+    "openvino": ("openvino", None),
+    "torch": ("torch", None),
+}
+DEFAULT_KINDS = ("saved_model", "tflite", "tflite-float16", "onnx")
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("pattern", nargs="?", default="*")
+    parser.add_argument("--output", type=Path, default=Path("exported"))
+    parser.add_argument(
+        "--kinds", nargs="+", choices=KINDS, default=DEFAULT_KINDS
+    )
+    parser.add_argument("--weights", default="none")
+    parser.add_argument("--measure-only", action="store_true")
+    options = parser.parse_args(arguments)
+    names = [x for x in VARIANTS if fnmatch.fnmatch(x, options.pattern)]
+    names = [x for x in names if has_weights(x, options.weights)]
+    if not names:
+        parser.error(f"no variant matches {options.pattern!r}")
+    options.output.mkdir(parents=True, exist_ok=True)
+    manifest = read_manifest(options.output)
+    jobs = [(name, kind) for name in names for kind in options.kinds]
+    for number, (name, kind) in enumerate(jobs, start=1):
+        key = f"{name}.{options.weights}.{kind}"
+        progress = f"[{number}/{len(jobs)}] {key}"
+        target = options.output / file_name(name, kind, options.weights)
+        if is_done(manifest.get(key), target):
+            print(f"{progress}: done before", flush=True)
+            continue
+        try:
+            manifest[key] = export(name, kind, options, target)
+        except Exception as error:  # the rest go on
+            manifest[key] = {
+                "status": "failed",
+                "error": f"{type(error).__name__}: {error}",
+            }
+        write_manifest(options.output, manifest)
+        print(f"{progress}: {manifest[key]['status']}", flush=True)
+    statuses = [
+        manifest[f"{name}.{options.weights}.{kind}"]["status"]
+        for name, kind in jobs
+    ]
+    failed = statuses.count("failed")
+    print(f"{len(jobs) - failed} exported, {failed} failed")
+    return 1 if failed else 0
+
+
+def file_name(name, kind, weights):
+    format, quantization = KINDS[kind]
+    parts = (name, weights, quantization)
+    return ".".join(filter(None, parts)) + (FORMATS[format] or ".saved_model")
+
+
+def export(name, kind, options, target):
+    format, quantization = KINDS[kind]
+    keras.utils.set_random_seed(0)
+    weights = None if options.weights == "none" else options.weights
+    model = keras_convnext.create_model(name, weights=weights)
+    if weights is None:
+        randomise(model)
+    report = keras_convnext.export(
+        model,
+        target,
+        format,
+        quantization=quantization,
+        overwrite=True,
+        verbose=False,
+    )
+    if options.measure_only:
+        remove(target)
+    return {
+        "status": "equal",
+        "backend": keras.backend.backend(),
+        "kept": not options.measure_only,
+        **report.as_dict(),
+    }
+
+
+def randomise(model):
+    """Layer scale and GRN, which start near zero, take part."""
+    generator = np.random.default_rng(0)
+    for layer in model.layers:
+        if layer.name.endswith(("layer_scale", "grn")):
+            layer.set_weights(
+                [
+                    generator.normal(0.6, 0.3, x.shape)
+                    for x in layer.get_weights()
+                ]
+            )
+
+
+def has_weights(name, weights):
+    if weights == "none":
+        return True
+    try:
+        registry.find(name, weights)
+    except ValueError:
+        return False
+    return True
+
+
+def is_done(entry, target):
+    if entry is None or entry["status"] == "failed":
+        return False
+    return not entry["kept"] or target.exists()
+
+
+def remove(target):
+    if target.is_dir():
+        shutil.rmtree(target)
+        return
+    for file in (target, *target.parent.glob(f"{target.name}.data")):
+        file.unlink()
+    target.with_suffix(".bin").unlink(missing_ok=True)
+
+
+def read_manifest(folder):
+    path = folder / "manifest.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write_manifest(folder, manifest):
+    lines = [
+        "# Exported models",
+        "",
+        "| model | result | max difference | allowed | agrees | MB | ms |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for key, entry in sorted(manifest.items()):
+        if entry["status"] == "failed":
+            lines.append(
+                f"| {key} | {entry['error'].splitlines()[0]} | | | | | |"
+            )
+            continue
+        bound = entry["bound"]
+        lines.append(
+            f"| {key} | {entry['status']} | {entry['difference']:.1e} | "
+            f"{'–' if bound is None else format(bound, '.1e')} | "
+            f"{entry['agreement']:.0%} | {entry['size_bytes'] / 1e6:.1f} | "
+            f"{entry['latency_ms']:.0f} |"
+        )
+    contents = {
+        "manifest.json": json.dumps(manifest, indent=1),
+        "manifest.md": "\n".join(lines) + "\n",
+    }
+    for name, content in contents.items():
+        unfinished = folder / f"unfinished_{name}"
+        unfinished.write_text(content)
+        os.replace(unfinished, folder / name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""`keras-convnext export`: SavedModel, TFLite and ONNX."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    model: Annotated[
+        str, typer.Argument(help="A name, see `models`, or a `.keras` file.")
+    ],
+    output: Annotated[
+        Path, typer.Option(help="File or, for SavedModel, folder to write.")
+    ],
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="saved_model, tflite, onnx, openvino or torch; by the ending "
+            "of the output if not given."
+        ),
+    ] = None,
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="Weights of a model by name: a tag, a file, or 'none' for "
+            "random ones."
+        ),
+    ] = "imagenet",
+    quantization: Annotated[
+        str | None,
+        typer.Option(help="TFLite: float16, dynamic or int8. ONNX: int8."),
+    ] = None,
+    representative_data: Annotated[
+        Path | None,
+        typer.Option(help="For int8: folder of images, or `.npy` array."),
+    ] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            help="'dynamic', SIZE or HEIGHTxWIDTH; the model's own if not "
+            "given."
+        ),
+    ] = None,
+    data_format: Annotated[
+        str | None,
+        typer.Option(help="channels_last or channels_first, of the input."),
+    ] = None,
+    input_dtype: Annotated[
+        str, typer.Option(help="float32 or uint8.")
+    ] = "float32",
+    features: Annotated[
+        bool,
+        typer.Option(
+            "--features", help="Give out the classifier's input as well."
+        ),
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify/--no-verify",
+            help="Compare the artefact with the model on real images.",
+        ),
+    ] = True,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what is there.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the measurements as JSON.")
+    ] = False,
+):
+    """Export a model, on any backend, and prove the artefact equal to it.
+
+    Example: keras-convnext export mine.keras --output mine.onnx
+
+    Example: keras-convnext export convnext_tiny --format saved_model
+    --output tiny
+
+    Example: keras-convnext export mine.keras --output mine.tflite
+    --quantization int8 --representative-data photos
+    """
+    import keras_convnext
+    from keras_convnext.exporters import options
+
+    # Before the weights are fetched.
+    format = options.format_of(output, format)
+    options.check_target(output, format, force)
+    with _progress(f"exporting {model} to {output}"):
+        report = keras_convnext.export(
+            _load(model, weights),
+            output,
+            format,
+            quantization=quantization,
+            representative_data=representative_data,
+            image_size=_size(image_size),
+            data_format=data_format,
+            input_dtype=input_dtype,
+            features=features,
+            verify=verify,
+            overwrite=force,
+            verbose=False,
+        )
+    if as_json:
+        typer.echo(json.dumps(report.as_dict(), indent=2))
+        return
+    report.print()
+    typer.echo(f"written: {report.path}")
+
+
+def _progress(text):
+    """A spinner on stderr, where that is a terminal."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        return console.status(text)
+    return contextlib.nullcontext()
+
+
+def _load(name, weights):
+    import keras
+
+    import keras_convnext
+
+    if Path(name).suffix == ".keras":
+        return keras.saving.load_model(name, compile=False)
+    weights = None if weights == "none" else weights
+    return keras_convnext.create_model(name, weights=weights)
+
+
+def _size(text):
+    """`None`, `"dynamic"`, one number or two."""
+    if text is None or text == "dynamic":
+        return text
+    try:
+        sides = [int(side) for side in text.split("x")]
+    except ValueError:
+        return text  # `export` says what was expected
+    return sides[0] if len(sides) == 1 else tuple(sides)

@@ -1,0 +1,437 @@
+"""Every backend in, every format out, equal to PyTorch originals.
+
+The weights are random, layer scale and GRN included; what is compared are
+logits, in the runtime that the format is for.
+"""
+
+import io
+import json
+
+import keras
+import numpy as np
+import pytest
+from artefacts import ENDING
+from artefacts import PHOTOGRAPHS
+from artefacts import RUN
+from artefacts import crops
+from artefacts import metadata_of
+from artefacts import outputs_of
+from artefacts import pair
+from artefacts import photographs
+from artefacts import run_onnx
+from artefacts import run_signatures
+from peers import peer_logits
+from peers import timm_peer
+from PIL import Image
+from typer.testing import CliRunner
+
+import keras_convnext
+from keras_convnext import VARIANTS
+from keras_convnext.cli import app
+from keras_convnext.construction import build
+from keras_convnext.data import load_digits
+from keras_convnext.exporters import open_artefact
+from keras_convnext.weights import layouts
+from keras_convnext.weights import loading
+
+CLASSES = [f"kind {index}" for index in range(11)]
+BOUNDS = {None: 1e-4, "float16": 1e-2}
+FORMATS = [
+    ("saved_model", None),
+    ("tflite", None),
+    ("tflite", "float16"),
+    ("tflite", "int8"),
+    ("onnx", None),
+]
+NAMES = ("v1", "v2", "isotropic_layer_scale", "overlap")
+# One row of each format in `make test`, each of another family; the one of
+# SavedModel is `test_saved_models_of_any_size_take_jpeg`.
+SHORT = [(*row, name) for row, name in zip(FORMATS[1:], NAMES)]
+FOREIGN = ("IF", "WHILE", "CUSTOM", "CALL", "Loop", "If", "Scan")
+
+
+@pytest.mark.parametrize("format, quantization, name", SHORT)
+def test_artefacts_equal_the_peers(
+    format, quantization, name, record_property, tmp_path
+):
+    check_row(format, quantization, name, record_property, tmp_path)
+    if quantization is None:
+        check_predict(tmp_path, f"artefact{ENDING[format]}")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("format, quantization", FORMATS)
+@pytest.mark.parametrize("name", NAMES)
+def test_table(format, quantization, name, record_property, tmp_path):
+    check_row(format, quantization, name, record_property, tmp_path)
+
+
+def check_row(format, quantization, name, record_property, tmp_path):
+    model, peer = pair(name)
+    model.class_names = CLASSES
+    model.save(tmp_path / "model.keras")
+    is_int8 = quantization == "int8"
+    path = tmp_path / f"artefact{ENDING[format]}"
+    report = keras_convnext.export(
+        model,
+        path,
+        format,
+        quantization=quantization,
+        representative_data=crops(60) if is_int8 else None,
+        verbose=False,
+    )
+    # int8 spreads over many images what it rounds in each.
+    images = crops(60) if is_int8 else photographs()
+    theirs = peer_logits(peer, images)
+    outputs = RUN[format](path, images.astype("float32"))
+    ours = outputs["logits"]
+    np.testing.assert_allclose(
+        outputs["scores"], softmax(ours), atol=5e-3 if is_int8 else 1e-6
+    )
+    difference = np.abs(ours - theirs).max()
+    spread = np.ptp(theirs, axis=0).max()
+    record_property("largest difference", f"{difference:.1e}")
+    record_property("spread of logits over images", f"{spread:.2f}")
+    record_property("MB", f"{report.size_bytes / 1e6:.2f}")
+    assert not set(report.operations or {}) & set(FOREIGN)
+    if is_int8:
+        again = open_artefact(path).run(images.astype("float32"))["logits"]
+        np.testing.assert_allclose(again, ours, atol=1e-6)
+        centred = (x - x.mean(0) for x in (ours, theirs))
+        correlation = np.corrcoef(*(x.ravel() for x in centred))[0, 1]
+        record_property("correlation over images", f"{correlation:.4f}")
+        assert correlation > 0.9
+    else:
+        bound = BOUNDS[quantization] * max(1, np.abs(theirs).max())
+        assert spread > 10 * bound  # or any image would do
+        assert difference <= bound
+        assert report.difference <= report.bound
+        assert report.agreement == 1
+
+
+def check_predict(folder, artefact):
+    """The command says of the artefact what it says of the model."""
+    Image.fromarray(PHOTOGRAPHS[1]).save(folder / "photo.png")
+
+    def predictions(model):
+        arguments = ["predict", folder / "photo.png", "--json", "--model"]
+        result = CliRunner().invoke(app, [*map(str, arguments), str(model)])
+        assert result.exit_code == 0
+        return json.loads(result.stdout)[0]["predictions"]
+
+    ours = predictions(folder / artefact)
+    for our, their in zip(ours, predictions(folder / "model.keras")):
+        assert our["class"] == their["class"] == CLASSES[int(our["id"])]
+        assert our["id"] == their["id"]
+        assert our["score"] == pytest.approx(their["score"], abs=1e-5)
+    metadata = metadata_of(folder / artefact)
+    assert metadata["classes"][3] == ["3", CLASSES[3]]
+    assert metadata["preprocessing"]["image_size"] == [64, 64]
+    assert metadata["weights"] is None
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    return exponentials / exponentials.sum(1, keepdims=True)
+
+
+def test_operations_are_the_fewest(tmp_path):
+    """Per block one grouped convolution, one norm, one GELU; nothing that a
+    converter left behind."""
+    model, _ = pair("v1")
+    report = keras_convnext.export(model, tmp_path / "m.onnx", verbose=False)
+    blocks, norms = 5, 10
+    counts = report.operations
+    assert counts["Conv"] == blocks + 4
+    assert counts["LayerNormalization"] == norms
+    assert counts["Gelu"] == blocks
+    assert counts["MatMul"] == 2 * blocks + 1
+    assert counts["Mul"] == 1  # of the pixels: layer scale is in the weights
+    assert not {"Reshape", "Shape", "Cast", "Gather", "Erf"} & set(counts)
+    import onnx
+
+    groups = [
+        attribute.i
+        for node in onnx.load(tmp_path / "m.onnx").graph.node
+        for attribute in node.attribute
+        if node.op_type == "Conv" and attribute.name == "group"
+    ]
+    assert sorted(groups) == [1] * 4 + [8, 16, 24, 24, 32]
+
+
+@pytest.mark.parametrize(
+    "name", ["head_norm_first", "head_mlp", "overlap_act", "rms", "gelu_tanh"]
+)
+def test_onnx_of_every_part(name, tmp_path):
+    model, peer = pair(name)
+    keras_convnext.export(model, tmp_path / "m.onnx", verbose=False)
+    images = photographs()
+    theirs = peer_logits(peer, images)
+    ours = run_onnx(tmp_path / "m.onnx", images.astype("float32"))["logits"]
+    bound = 1e-4 * max(1, np.abs(theirs).max())
+    np.testing.assert_allclose(ours, theirs, atol=bound, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "model_format, format",
+    [("channels_last", "channels_first"), ("channels_first", "channels_last")],
+)
+def test_layouts_sizes_and_bytes_in_one_file(model_format, format, tmp_path):
+    """Any height and width, uint8, the other layout, features."""
+    shape = (64, 64, 3) if model_format == "channels_last" else (3, 64, 64)
+    model, peer = pair("v2", input_shape=shape, data_format=model_format)
+    report = keras_convnext.export(
+        model,
+        tmp_path / "m.onnx",
+        image_size="dynamic",
+        data_format=format,
+        input_dtype="uint8",
+        features=True,
+        verbose=False,
+    )
+    assert report.images == 4  # of two sizes
+    images = photographs(96, 160)
+    theirs = peer_logits(peer, images)
+    if format == "channels_first":
+        images = images.transpose(0, 3, 1, 2)
+    outputs = run_onnx(tmp_path / "m.onnx", np.ascontiguousarray(images))
+    assert list(outputs) == ["scores", "logits", "features"]
+    bound = 1e-4 * max(1, np.abs(theirs).max())
+    np.testing.assert_allclose(outputs["logits"], theirs, atol=bound, rtol=0)
+    assert outputs["features"].shape == (2, 32)
+
+
+def test_saved_models_of_any_size_take_jpeg(tmp_path):
+    """Decoded, resized and normalised inside; bicubic in TensorFlow differs
+    from PIL by less than a grey level."""
+    model, peer = pair("v1", input_shape=(None, None, 3))
+    report = keras_convnext.export(
+        model, tmp_path / "m", "saved_model", verbose=False
+    )
+    assert report.difference <= report.bound
+    images, encoded = photographs(96, 128), []
+    for photograph in PHOTOGRAPHS:
+        buffer = io.BytesIO()
+        # NumPy's strings lose zeros at the end; PNG has none there.
+        Image.fromarray(photograph).save(buffer, "PNG")
+        encoded.append(buffer.getvalue())
+    model.save(tmp_path / "model.keras")
+    outputs = run_signatures(
+        tmp_path / "m",
+        serving_default=images.astype("float32"),
+        serving_jpeg=np.array(encoded),
+    )
+    theirs = peer_logits(peer, images)
+    bound = 1e-4 * max(1, np.abs(theirs).max())
+    ours = outputs["serving_default/logits"]
+    np.testing.assert_allclose(ours, theirs, atol=bound, rtol=0)
+
+    loaded = [
+        keras_convnext.load_image_for(model.preprocessing, x)
+        for x in PHOTOGRAPHS
+    ]
+    theirs = peer_logits(peer, np.stack(loaded))
+    bound = 0.02 * np.ptp(theirs, axis=0).max()
+    ours = outputs["serving_jpeg/logits"]
+    np.testing.assert_allclose(ours, theirs, atol=bound, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"include_top": False},
+        {"include_top": False, "pooling": "max"},
+        {"input_shape": (32, 32, 5), "mean": [0.5] * 5, "std": [0.2] * 5},
+        {"input_shape": (32, 48, 1), "mean": 0.4, "std": 0.3},
+        {"include_preprocessing": False, "drop_path_rate": 0.1},
+        {"dropout_rate": 0.5, "classifier_activation": "sigmoid"},
+        {"include_top": False, "data_format": "channels_first"},
+        {"dtype": "mixed_bfloat16"},
+        {"dtype": "float64"},
+    ],
+    ids=lambda options: "-".join(map(str, options)),
+)
+def test_custom_models(options, float64, tmp_path):
+    first = options.get("data_format") == "channels_first"
+    model = keras_convnext.ConvNeXt(
+        (1, 1),
+        (8, 16),
+        layer_scale_init_value=0.7,
+        head_init_scale=20,
+        **{"input_shape": (3, 32, 32) if first else (32, 32, 3), **options},
+    )
+    report = keras_convnext.export(model, tmp_path / "m.onnx", verbose=False)
+    shape = model.input_shape[1:]
+    images = np.random.default_rng(0).uniform(0, 255, (2, *shape))
+    if "include_preprocessing" in options:
+        images = images / 100 - 1
+    images = images.astype("float32")
+    expected = outputs_of(model, images).astype("float32")
+    outputs = run_onnx(tmp_path / "m.onnx", images)
+    first = "features" if "include_top" in options else "scores"
+    assert next(iter(outputs)) == first
+    bound = 0.05 if "dtype" in options else 1e-4 * max(1, expected.max())
+    np.testing.assert_allclose(outputs[first], expected, atol=bound)
+    assert report.difference <= report.bound
+
+
+def test_models_around_ours(tmp_path):
+    """A pyramid of features, a model with another head, and one nested."""
+    body = keras_convnext.ConvNeXt(
+        (1, 1), (8, 16), input_shape=(32, 32, 3), include_top=False
+    )
+    levels = body.pyramid_level_inputs.values()
+    pyramid = keras.Model(
+        body.input, [body.get_layer(name).output for name in levels]
+    )
+    nested = keras.Sequential(
+        [
+            body,
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3),
+            keras.layers.Activation("softmax"),
+        ]
+    )
+    images = photographs(32, 32).astype("float32")
+    for model in (pyramid, nested):
+        keras_convnext.export(
+            model, tmp_path / "m.onnx", overwrite=True, verbose=False
+        )
+        outputs = run_onnx(tmp_path / "m.onnx", images)
+        expected = model(images)
+        if model is nested:
+            expected = [expected]
+            assert list(outputs) == ["scores", "logits"]
+        for ours, theirs in zip(outputs.values(), expected):
+            theirs = keras.ops.convert_to_numpy(theirs)
+            np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_exporting_leaves_the_model_alone(tmp_path):
+    model, _ = pair("v1", drop_path_rate=0.1)
+    weights = model.get_weights()
+    nodes = [len(layer._inbound_nodes) for layer in model.layers]
+    keras_convnext.export(
+        model, tmp_path / "m.onnx", image_size=96, verbose=False
+    )
+    assert nodes == [len(layer._inbound_nodes) for layer in model.layers]
+    assert model.get_layer("head_norm").output is not None
+    for before, after in zip(weights, model.get_weights()):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_weights_beyond_two_gigabytes_lie_beside_the_file(
+    monkeypatch, tmp_path
+):
+    from keras_convnext.exporters import onnx
+
+    monkeypatch.setattr(onnx, "EXTERNAL_DATA_BYTES", 1000)
+    model, peer = pair("v1")
+    report = keras_convnext.export(model, tmp_path / "m.onnx", verbose=False)
+    assert sorted(x.name for x in tmp_path.iterdir()) == [
+        "m.onnx",
+        "m.onnx.data",
+    ]
+    assert (tmp_path / "m.onnx").stat().st_size < 20_000
+    assert report.size_bytes > 100_000
+    images = photographs()
+    theirs = peer_logits(peer, images)
+    ours = run_onnx(tmp_path / "m.onnx", images.astype("float32"))["logits"]
+    bound = 1e-4 * max(1, np.abs(theirs).max())
+    np.testing.assert_allclose(ours, theirs, atol=bound, rtol=0)
+
+
+@pytest.mark.parametrize("ending", [".xml", ".pt2"])
+def test_further_formats(ending, tmp_path):
+    if ending == ".xml":
+        pytest.importorskip("openvino")
+    elif keras.backend.backend() != "torch":
+        pytest.skip("handed over to torch; the handing over is tested above")
+    model, _ = pair("v2")
+    report = keras_convnext.export(
+        model, tmp_path / f"m{ending}", verbose=False
+    )
+    assert report.difference <= report.bound
+    assert report.agreement == 1
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="one training is enough; all backends in `make test-long`",
+)
+def test_int8_reads_digits(record_property, tmp_path):
+    check_digits(8, record_property, tmp_path)
+
+
+@pytest.mark.long
+def test_int8_reads_digits_of_the_demo(record_property, tmp_path):
+    check_digits(25, record_property, tmp_path)
+
+
+def check_digits(epochs, record_property, tmp_path):
+    from keras_convnext.demo import run_demo
+
+    demo = run_demo(tmp_path, epochs=epochs)
+    model = keras.saving.load_model(demo["model"])
+    (calibration, _), (images, labels) = load_digits()
+    record_property("accuracy", f"{demo['accuracy']:.2%}")
+    for format, quantization in (
+        ("tflite", "int8"),
+        ("tflite", "dynamic"),
+        ("onnx", "int8"),
+    ):
+        name = f"{format} {quantization}"
+        path = tmp_path / f"{quantization}.{format}"
+        report = keras_convnext.export(
+            model,
+            path,
+            quantization=quantization,
+            representative_data=(
+                calibration if quantization == "int8" else None
+            ),
+            verbose=False,
+        )
+        best = open_artefact(path).predict(images).argmax(1)
+        accuracy = np.mean(best == labels)
+        record_property(name, f"{accuracy:.2%}")
+        record_property(f"{name} agrees", f"{report.agreement:.2%}")
+        assert report.images == len(images) >= 300
+        assert report.agreement >= 0.95
+        assert accuracy >= demo["accuracy"] - 0.01
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("format, quantization", FORMATS)
+@pytest.mark.parametrize("name", ["convnext_atto", "convnext_tiny"])
+def test_full_size(format, quantization, name, record_property, tmp_path):
+    variant = VARIANTS[name]
+    peer = timm_peer(variant, 1000)
+    model = build(variant, weights=None)
+    state = {key: x.numpy() for key, x in peer.state_dict().items()}
+    loading.assign(model, layouts.to_ours(state, variant), "timm")
+    images = photographs(224, 224)
+    path = tmp_path / f"artefact{ENDING[format]}"
+    report = keras_convnext.export(
+        model,
+        path,
+        format,
+        quantization=quantization,
+        representative_data=(
+            crops(20, 224 // 2).repeat(2, 1).repeat(2, 2)
+            if quantization == "int8"
+            else None
+        ),
+        verbose=False,
+    )
+    theirs = peer_logits(peer, images)
+    ours = RUN[format](path, images.astype("float32"))["logits"]
+    difference = np.abs(ours - theirs).max()
+    record_property("largest difference", f"{difference:.1e}")
+    record_property("largest logit", f"{np.abs(theirs).max():.2f}")
+    record_property("MB", f"{report.size_bytes / 1e6:.1f}")
+    record_property("ms", f"{report.latency_ms:.0f}")
+    if quantization == "int8":
+        record_property("similarity", f"{report.similarity:.4f}")
+    else:
+        bound = BOUNDS[quantization] * max(1, np.abs(theirs).max())
+        assert difference <= bound

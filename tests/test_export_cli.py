@@ -1,0 +1,377 @@
+"""What artefacts know, how `predict` runs them, and how errors end."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from artefacts import PHOTOGRAPHS
+from artefacts import metadata_of
+from artefacts import pair
+from PIL import Image
+from test_predict import run  # noqa: F401  (a fixture)
+from typer.testing import CliRunner
+
+import keras_convnext
+from keras_convnext import exporters
+from keras_convnext.cli import app
+from keras_convnext.exporters import handover
+from keras_convnext.exporters import open_artefact
+from keras_convnext.exporters import options
+from keras_convnext.exporters import requirements
+
+NAMES = [f"kind {index}" for index in range(11)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    model, _ = pair("v1")
+    model.class_names = NAMES
+    return model
+
+
+def export(model, path, *arguments, **options):
+    return keras_convnext.export(
+        model, path, *arguments, **{"verbose": False, **options}
+    )
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, ["export", *map(str, arguments)])
+
+
+@pytest.fixture
+def photo(tmp_path):
+    Image.fromarray(PHOTOGRAPHS[1]).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="takes TensorFlow; files are tried in `test_export`",
+)
+def test_predict_runs_saved_models(run, model, photo, tmp_path):  # noqa: F811
+    export(model, tmp_path / "m", "saved_model", verify=False)
+    assert metadata_of(tmp_path / "m")["classes"][3] == ["3", "kind 3"]
+    status, printed, _ = run(photo, "--model", tmp_path / "m", "--json")
+    assert status == 0
+    scores = open_artefact(tmp_path / "m").predict(
+        keras_convnext.load_image_for(model.preprocessing, photo)[None]
+    )[0]
+    for entry in json.loads(printed)[0]["predictions"]:
+        assert entry["class"] == NAMES[int(entry["id"])]
+        expected = scores[int(entry["id"])]
+        assert entry["score"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_imagenet_names_and_logits_alone_are_enough(tmp_path):
+    model = keras_convnext.ConvNeXt(
+        (1,),
+        (8,),
+        input_shape=(32, 32, 3),
+        classifier_activation=None,
+        include_preprocessing=False,
+        data_format=None,
+        head_init_scale=30,
+    )
+    export(model, tmp_path / "m.onnx", data_format="channels_first")
+    artefact = open_artefact(tmp_path / "m.onnx")
+    assert artefact.metadata["classes"][2] == [
+        "n01484850",
+        "great_white_shark",
+    ]
+    images = np.stack([x[:32, :32] for x in PHOTOGRAPHS])
+    mean, std = model.preprocessing.mean, model.preprocessing.std
+    logits = keras.ops.convert_to_numpy(model((images / 255 - mean) / std))
+    scores = artefact.predict(images)
+    np.testing.assert_allclose(scores.sum(1), 1, atol=1e-6)
+    np.testing.assert_allclose(
+        np.log(scores / scores[:, :1]), logits - logits[:, :1], atol=1e-4
+    )
+
+
+def test_files_of_others_are_refused(run, photo, tmp_path):  # noqa: F811
+    import onnx
+
+    node = onnx.helper.make_node("Identity", ["image"], ["scores"])
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [node], "g", [value("image", 1, [1])], [value("scores", 1, [1])]
+    )
+    proto = onnx.helper.make_model(
+        graph,
+        ir_version=9,
+        opset_imports=[onnx.helper.make_opsetid("", 20)],
+    )
+    onnx.save(proto, tmp_path / "theirs.onnx")
+    status, _, errors = run(photo, "--model", tmp_path / "theirs.onnx")
+    assert status == 2
+    assert "Expected a file that `keras_convnext.export` wrote" in errors
+    for path in (tmp_path, tmp_path / "none.onnx", tmp_path / "m.h5"):
+        with pytest.raises(ValueError, match="Received: .*" + path.name):
+            open_artefact(path)
+
+
+def test_the_command_measures_and_says_so(model, tmp_path):
+    model.save(tmp_path / "m.keras")
+    arguments = (tmp_path / "m.keras", "--output", tmp_path / "m.onnx")
+    result = invoke(*arguments, "--image-size", "64x96", "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert report["difference"] <= report["bound"] <= 1e-3
+    assert report["agreement"] == 1 and report["images"] == 2
+    assert report["size_bytes"] == (tmp_path / "m.onnx").stat().st_size
+    assert report["latency_ms"] > 0
+    assert open_artefact(tmp_path / "m.onnx").metadata["size"] == [64, 96]
+    assert isinstance(invoke(*arguments).exception, ValueError)
+    result = invoke(*arguments, "--force", "--no-verify")
+    assert result.exit_code == 0
+    assert "LayerNormalization" in result.stdout
+
+
+def test_help_has_examples():
+    printed = " ".join(invoke("--help").output.split())
+    assert "keras-convnext export mine.keras --output mine.onnx" in printed
+
+
+def test_errors_are_one_line_and_status_2(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_convnext", "export", "convnext_atto"]
+        + ["--weights", "none", "--output", tmp_path / "m.foo"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and "m.foo" in done.stderr
+
+
+class Subclassed(keras.Model):
+    def call(self, inputs):
+        return inputs
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("m.foo", {}, "must end in one of"),
+        ("m.onnx", {"format": "onx"}, "Did you mean onnx"),
+        ("m.tflite", {"format": "onnx"}, "must end in '.onnx'"),
+        ("none/m.onnx", {}, "folder to write to must exist"),
+        ("there.onnx", {}, "overwrite=True"),
+        ("folder", {"format": "saved_model"}, "overwrite=True"),
+        (
+            "folder",
+            {"format": "saved_model", "overwrite": True},
+            "Remove it yourself",
+        ),
+        ("m.onnx", {"quantization": "float16"}, "must be one of .*int8"),
+        ("m.tflite", {"quantization": "int8"}, "representative_data"),
+        ("m.onnx", {"representative_data": "x"}, "calibrates"),
+        (
+            "m.onnx",
+            {
+                "quantization": "int8",
+                "representative_data": np.zeros((2, 32, 32, 3)),
+            },
+            r"shape \(n, 64, 64, 3\).*Received: shape \(2, 32, 32, 3\)",
+        ),
+        (
+            "m.tflite",
+            {"quantization": "int8", "image_size": "dynamic"},
+            "at one size",
+        ),
+        ("m.onnx", {"image_size": 8}, "at least 32 pixels"),
+        ("m.onnx", {"image_size": "big"}, "'dynamic', or an int"),
+        ("m.onnx", {"data_format": "NCHW"}, "channels_first"),
+        ("m.onnx", {"input_dtype": "int8"}, "uint8"),
+    ],
+)
+def test_bad_arguments_end_before_any_work(
+    model, name, options, message, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(exporters, "_write_and_compare", None)
+    (tmp_path / "there.onnx").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_text("mine")
+    with pytest.raises(ValueError, match=message) as error:
+        export(model, tmp_path / name, **options)
+    assert "Received: " in str(error.value)
+    assert sorted(x.name for x in tmp_path.rglob("*")) == [
+        "file",
+        "folder",
+        "there.onnx",
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
+@pytest.mark.parametrize(
+    "make, options, message",
+    [
+        (Subclassed, {}, "Functional.*Received: Subclassed"),
+        (lambda: "convnext_tiny", {}, "Functional.*Received: str"),
+        (
+            lambda: keras.Sequential(
+                [keras.Input((3,)), keras.layers.Dense(2)]
+            ),
+            {},
+            "one input, a batch of images",
+        ),
+        (
+            lambda: keras.Sequential(
+                [
+                    small(include_top=False, pooling="avg"),
+                    keras.layers.Dense(2),
+                ]
+            ),
+            {"features": True},
+            "takes a model with its classifier",
+        ),
+        (
+            lambda: small(include_preprocessing=False),
+            {"input_dtype": "uint8"},
+            "normalise",
+        ),
+        (lambda: quantised(small()), {}, "from before `quantize`"),
+    ],
+)
+def test_bad_models_end_before_any_work(
+    make, options, message, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(exporters, "_write_and_compare", None)
+    with pytest.raises(ValueError, match=message):
+        export(make(), tmp_path / "m.onnx", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def small(**options):
+    return keras_convnext.ConvNeXt(
+        (1,), (8,), input_shape=(32, 32, 3), **options
+    )
+
+
+def quantised(model):
+    model.quantize("int8")
+    return model
+
+
+def test_layers_that_onnx_lacks_are_named(tmp_path):
+    body = small(include_top=False)
+    outputs = keras.layers.UnitNormalization()(body.output)
+    model = keras.Model(body.input, outputs)
+    with pytest.raises(ValueError, match="UnitNormalization.*'saved_model'"):
+        export(model, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_tflite_says_its_limit_before_work(model, monkeypatch, tmp_path):
+    monkeypatch.setattr(options, "TFLITE_LIMIT", 1000)
+    with pytest.raises(ValueError, match="hold at most 2 GB.*'onnx'"):
+        export(model, tmp_path / "m.tflite")
+
+
+def test_folders_that_are_not_writable(model, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(OSError, match="writable.*Received.*m.onnx"):
+        export(model, tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    "name, module, extra",
+    [
+        ("m.onnx", "onnx", "export"),
+        ("m.onnx", "onnxruntime", "export"),
+        ("m.tflite", "ai_edge_litert", "export"),
+        ("m.tflite", "tensorflow", "export,tensorflow"),
+    ],
+)
+def test_missing_packages_name_their_extra(
+    model, name, module, extra, monkeypatch, tmp_path
+):
+    find = requirements.importlib.util.find_spec
+    monkeypatch.setattr(
+        requirements.importlib.util,
+        "find_spec",
+        lambda x: None if x == module else find(x),
+    )
+    message = rf'pip install "keras-convnext\[{extra}\]"'
+    with pytest.raises(ImportError, match=message):
+        export(model, tmp_path / name)
+
+
+def test_artefacts_that_differ_are_kept_and_reported(
+    model, monkeypatch, tmp_path
+):
+    from keras_convnext.exporters import onnx_graph
+
+    export(model, tmp_path / "m.onnx")
+    good = (tmp_path / "m.onnx").read_bytes()
+    monkeypatch.setitem(
+        onnx_graph.ACTIVATIONS,
+        keras.activations.gelu,
+        lambda g, x: g.add("Gelu", x, approximate="tanh"),
+    )
+    with pytest.raises(ValueError, match="differ by up to .* kept in") as error:
+        export(model, tmp_path / "m.onnx", overwrite=True)
+    assert (tmp_path / "m.onnx").read_bytes() == good
+    (kept,) = tmp_path.glob("unverified_*/m.onnx")
+    assert str(kept.parent) in str(error.value)
+    export(model, tmp_path / "m.onnx", overwrite=True, verify=False)
+    assert (tmp_path / "m.onnx").read_bytes() == kept.read_bytes()
+
+
+def test_nan_is_a_difference(model, monkeypatch, tmp_path):
+    from keras_convnext.exporters import onnx_graph
+
+    monkeypatch.setitem(
+        onnx_graph.ACTIVATIONS,
+        keras.activations.gelu,
+        lambda g, x: g.add("Log", g.add("Neg", g.add("Mul", x, x))),
+    )
+    with pytest.raises(ValueError, match="differ by up to"):
+        export(model, tmp_path / "m.onnx")
+
+
+def test_failures_leave_nothing_behind(model, monkeypatch, tmp_path):
+    def fail(*arguments):
+        arguments[3].write_text("half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(exporters, "write_here", fail)
+    with pytest.raises(OSError, match="no space left"):
+        export(model, tmp_path / "m.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_of_the_other_process_come_back(model, tmp_path):
+    """Whatever the backend: this one starts itself."""
+    backend = keras.backend.backend()
+    known = options.Options("onnx", (64, 64))
+    with pytest.raises(OSError, match="none"):
+        path = tmp_path / "none" / "m.onnx"
+        handover.write(backend, model, known, "{}", path, None)
+
+
+def test_the_batch_tool_resumes_and_reports(capsys, tmp_path):
+    path = Path(__file__).parent.parent / "conversion" / "export_variants.py"
+    spec = importlib.util.spec_from_file_location("export_variants", path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    arguments = ["test_convnext", "--kinds", "onnx", "--output", str(tmp_path)]
+    assert tool.main(arguments) == 0
+    assert "[1/1] test_convnext.none.onnx: equal" in capsys.readouterr().out
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    entry = manifest["test_convnext.none.onnx"]
+    assert entry["difference"] <= entry["bound"]
+    assert "| equal |" in (tmp_path / "manifest.md").read_text()
+    assert tool.main(arguments) == 0
+    assert "done before" in capsys.readouterr().out
+    (tmp_path / "test_convnext.none.onnx").unlink()
+    assert tool.main([*arguments, "--measure-only"]) == 0
+    assert not (tmp_path / "test_convnext.none.onnx").exists()
+    assert tool.main(arguments) == 0
+    assert "done before" in capsys.readouterr().out
