@@ -19,7 +19,7 @@ DEMO_VENV := .venv-demo-$(DEMO_BACKEND)
 TEST_VENV := .venv-test
 INSTALL = bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: help demo test test-long benchmark lint format clean
+.PHONY: help demo test test-long benchmark digits lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s ':'
@@ -35,6 +35,9 @@ test-long: $(TEST_VENV)/ready  ## run the long proofs and write tests/LONG.md
 
 benchmark: $(TEST_VENV)/ready  ## time the depthwise convolution's forms on every backend
 	for backend in $(BACKENDS); do KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 $(TEST_VENV)/bin/python benchmarks/depthwise.py || exit 1; done
+
+digits: $(TEST_VENV)/ready  ## train the digits recipe over seeds and write benchmarks/DIGITS.md (default BACKEND=torch)
+	KERAS_BACKEND=$(or $(BACKEND),torch) TF_CPP_MIN_LOG_LEVEL=3 $(TEST_VENV)/bin/python benchmarks/digits.py
 
 lint: $(TEST_VENV)/ready  ## check style
 	$(TEST_VENV)/bin/ruff check .

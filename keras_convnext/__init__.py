@@ -1,6 +1,7 @@
 """ConvNeXt for Keras 3, on TensorFlow, JAX and PyTorch."""
 
 from keras_convnext import layers
+from keras_convnext import recipes
 from keras_convnext.applications import ConvNeXt
 from keras_convnext.applications import ConvNeXtAtto
 from keras_convnext.applications import ConvNeXtBase
@@ -26,6 +27,7 @@ from keras_convnext.applications import ConvNeXtXLarge
 from keras_convnext.applications import ConvNeXtXXLarge
 from keras_convnext.applications import create_model
 from keras_convnext.applications import list_models
+from keras_convnext.exporters import export
 from keras_convnext.images import load_image
 from keras_convnext.images import load_image_for
 from keras_convnext.labels import decode_predictions
@@ -72,6 +74,7 @@ __all__ = [
     "convert_weights",
     "create_model",
     "decode_predictions",
+    "export",
     "imagenet1k_from_22k",
     "layers",
     "list_models",
@@ -79,5 +82,6 @@ __all__ = [
     "load_image",
     "load_image_for",
     "preprocess_input",
+    "recipes",
     "tf_load_image",
 ]

@@ -12,8 +12,11 @@ from keras_convnext.demo import make_repeatable
 from keras_convnext.demo import run_demo
 
 
-def test_demo_reads_97_percent_and_leaves_a_model_and_a_picture(tmp_path):
-    result = CliRunner().invoke(app, ["demo", "--output", str(tmp_path)])
+def test_half_a_demo_reads_96_percent_and_leaves_its_files(tmp_path):
+    """What all of it reads, over seeds, is in LONG.md: `test_digits.py`."""
+    result = CliRunner().invoke(
+        app, ["demo", "--epochs", "25", "--output", str(tmp_path)]
+    )
     assert result.exit_code == 0, result.output
     printed = " ".join(result.output.split())
     assert sorted(x.name for x in tmp_path.iterdir()) == [
@@ -27,7 +30,7 @@ def test_demo_reads_97_percent_and_leaves_a_model_and_a_picture(tmp_path):
     model = keras.saving.load_model(tmp_path / "digits.keras")
     predictions = model.predict(images, verbose=0).argmax(-1)
     accuracy = np.mean(predictions == labels)
-    assert accuracy >= 0.97
+    assert accuracy >= 0.96
     assert f"held-out accuracy: {accuracy:.2%}" in result.output
     assert model.class_names == [str(digit) for digit in range(10)]
     with Image.open(tmp_path / "digits.png") as picture:

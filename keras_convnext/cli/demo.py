@@ -11,8 +11,12 @@ def demo(
         Path, typer.Option(help="Folder for the model and the picture.")
     ] = Path("demo_output"),
     epochs: Annotated[
-        int, typer.Option(min=1, help="Passes over the training scans.")
-    ] = 25,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Passes over the training scans; the recipe's by default.",
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="The same seed gives the same model.")
     ] = 0,

@@ -1,0 +1,63 @@
+"""The papers' training recipes, as `compile` and `fit`."""
+
+from keras_convnext.recipes.augmentation import RandAugment
+from keras_convnext.recipes.augmentation import RandomErasing
+from keras_convnext.recipes.augmentation import RandomFlip
+from keras_convnext.recipes.augmentation import RandomResizedCrop
+from keras_convnext.recipes.averaging import averaged_weights
+from keras_convnext.recipes.layer_decay import layer_decay_scales
+from keras_convnext.recipes.mixing import CutMix
+from keras_convnext.recipes.mixing import MixUp
+from keras_convnext.recipes.mixing import MixupCutmix
+from keras_convnext.recipes.objective import SoftTargetCrossEntropy
+from keras_convnext.recipes.objective import TopKAccuracy
+from keras_convnext.recipes.optimizer import AdamW
+from keras_convnext.recipes.pipeline import EvalPipeline
+from keras_convnext.recipes.pipeline import TrainPipeline
+from keras_convnext.recipes.recipe import Recipe
+from keras_convnext.recipes.records import RECIPES
+from keras_convnext.recipes.records import digits
+from keras_convnext.recipes.records import finetune_384
+from keras_convnext.recipes.records import finetune_from_22k
+from keras_convnext.recipes.records import finetune_from_22k_384
+from keras_convnext.recipes.records import get_recipe
+from keras_convnext.recipes.records import imagenet1k
+from keras_convnext.recipes.records import imagenet22k
+from keras_convnext.recipes.records import isotropic
+from keras_convnext.recipes.records import small_data
+from keras_convnext.recipes.records import v2_finetune
+from keras_convnext.recipes.records import v2_finetune_from_22k
+from keras_convnext.recipes.records import v2_imagenet22k
+from keras_convnext.recipes.schedule import WarmupCosine
+
+__all__ = [
+    "AdamW",
+    "CutMix",
+    "EvalPipeline",
+    "MixUp",
+    "MixupCutmix",
+    "RECIPES",
+    "RandAugment",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomResizedCrop",
+    "Recipe",
+    "SoftTargetCrossEntropy",
+    "TopKAccuracy",
+    "TrainPipeline",
+    "WarmupCosine",
+    "averaged_weights",
+    "digits",
+    "finetune_384",
+    "finetune_from_22k",
+    "finetune_from_22k_384",
+    "get_recipe",
+    "imagenet1k",
+    "imagenet22k",
+    "isotropic",
+    "layer_decay_scales",
+    "small_data",
+    "v2_finetune",
+    "v2_finetune_from_22k",
+    "v2_imagenet22k",
+]

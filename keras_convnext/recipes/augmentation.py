@@ -1,0 +1,296 @@
+"""The augmentation of single images in the papers' recipes, as layers."""
+
+import keras
+import numpy as np
+
+from keras_convnext.image_geometry import checked
+from keras_convnext.images import RESAMPLING
+from keras_convnext.images import load_image
+from keras_convnext.preprocessing import IMAGENET_MEAN
+from keras_convnext.preprocessing import IMAGENET_STD
+from keras_convnext.recipes import boxes
+from keras_convnext.recipes.data_layer import ImageLayer
+from keras_convnext.recipes.data_layer import channel_numbers
+from keras_convnext.recipes.data_layer import grey_levels
+from keras_convnext.recipes.data_layer import probability_of
+from keras_convnext.recipes.data_layer import tf_grey_levels
+from keras_convnext.recipes.pil_operations import to_pil
+from keras_convnext.recipes.rand_augment import RandAugment
+from keras_convnext.tf_images import tf_load_image
+
+__all__ = ["RandAugment", "RandomErasing", "RandomFlip", "RandomResizedCrop"]
+
+register = keras.saving.register_keras_serializable(package="keras_convnext")
+
+
+@register
+class RandomResizedCrop(ImageLayer):
+    """Crops a random box of each image and resizes it.
+
+    Args:
+        size: side of the result, or `(height, width)`.
+        scale: the least and greatest part of the area that is kept.
+        ratio: the least and greatest width by height; their logarithm is
+            drawn uniformly. After ten boxes that do not fit, the crop is the
+            largest in the centre.
+        interpolation: `"bicubic"` or `"bilinear"`, antialiased.
+        seed, **kwargs: see `DataLayer`.
+
+    Call arguments:
+        inputs, training, seed: see `DataLayer`. Images have one or three
+            channels; floats are rounded and clipped to 0–255 first. In a
+            batch of one size, all images come in it.
+
+    Returns:
+        The same, with `uint8` images of the size. `training=False` is the
+        official evaluation transform: `load_image` and `tf_load_image`.
+
+    Raises:
+        ValueError: for arguments out of range and other images.
+
+    Source: V1 paper, table 5; equal to torchvision's `RandomResizedCrop` on
+    PIL images for NumPy arrays, and nearly so in TensorFlow.
+
+    Example:
+
+    >>> layer = keras_convnext.recipes.RandomResizedCrop(224, seed=0)
+    >>> layer(np.zeros((480, 640, 3), "uint8")).shape
+    (224, 224, 3)
+    """
+
+    channels = (1, 3)
+    output_dtype = "uint8"
+
+    def __init__(
+        self,
+        size,
+        scale=(0.08, 1.0),
+        ratio=(3 / 4, 4 / 3),
+        interpolation="bicubic",
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(seed=seed, **kwargs)
+        self.size, *_ = checked(size, None, None, interpolation, IMAGENET_MEAN)
+        self.scale = _range("scale", scale, 1)
+        self.ratio = _range("ratio", ratio, float("inf"))
+        self.interpolation = interpolation
+
+    def image_tf(self, image, seed):
+        import tensorflow as tf
+
+        height, width = tf.unstack(tf.shape(image)[:2])
+        top, left, height, width = tf.unstack(
+            boxes.tf_crop_box(seed, height, width, self.scale, self.ratio)
+        )
+        image = image[top : top + height, left : left + width]
+        image = tf.cast(tf_grey_levels(image), tf.float32)
+        image = tf.image.resize(
+            image, self.size, self.interpolation, antialias=True
+        )
+        return tf_grey_levels(image)
+
+    def image_numpy(self, image, generator):
+        draws = generator.random((boxes.TRIES, 4))
+        top, left, height, width = boxes.crop_box(
+            np, draws, *image.shape[:2], self.scale, self.ratio
+        )
+        cropped = to_pil(grey_levels(image)).crop(
+            (int(left), int(top), int(left + width), int(top + height))
+        )
+        resized = cropped.resize(
+            self.size[::-1], RESAMPLING[self.interpolation]
+        )
+        return np.asarray(resized).reshape(*self.size, -1)
+
+    def evaluate_tf(self, inputs):
+        def evaluate(image, _):
+            pixels = tf_grey_levels(image)
+            pixels = tf_load_image(
+                pixels, self.size, interpolation=self.interpolation
+            )
+            return pixels[..., : image.shape[-1]]
+
+        return self.map_tf(evaluate, inputs)
+
+    def evaluate_numpy(self, inputs):
+        def evaluate(image, _):
+            pixels = np.broadcast_to(grey_levels(image), (*image.shape[:2], 3))
+            pixels = load_image(
+                np.ascontiguousarray(pixels),
+                self.size,
+                interpolation=self.interpolation,
+            )
+            return pixels[..., : image.shape[-1]]
+
+        return self.map_numpy(evaluate, inputs)
+
+    def get_config(self):
+        own = {
+            "size": self.size,
+            "scale": self.scale,
+            "ratio": self.ratio,
+            "interpolation": self.interpolation,
+        }
+        return {**super().get_config(), **own}
+
+
+@register
+class RandomFlip(ImageLayer):
+    """Mirrors some images, left to right.
+
+    Args:
+        probability: float of 0–1, the part of images that are mirrored.
+        seed, **kwargs: see `DataLayer`.
+
+    Call arguments:
+        inputs, training, seed: see `DataLayer`.
+
+    Returns:
+        The same, with images of the same shape and dtype. `training=False`
+        is the identity.
+
+    Source: the official code.
+
+    Example:
+
+    >>> layer = keras_convnext.recipes.RandomFlip(probability=1.0)
+    >>> layer(np.array([[[1], [2]]], "uint8")).tolist()
+    [[[2], [1]]]
+    """
+
+    def __init__(self, probability=0.5, seed=None, **kwargs):
+        super().__init__(seed=seed, **kwargs)
+        self.probability = probability_of("probability", probability)
+
+    def image_tf(self, image, seed):
+        import tensorflow as tf
+
+        is_flipped = tf.random.stateless_uniform((), seed) < self.probability
+        return tf.where(is_flipped, tf.reverse(image, [1]), image)
+
+    def image_numpy(self, image, generator):
+        is_flipped = generator.random() < self.probability
+        # torch makes no tensors of arrays with negative strides.
+        return image[:, ::-1].copy() if is_flipped else image
+
+    def get_config(self):
+        return {**super().get_config(), "probability": self.probability}
+
+
+@register
+class RandomErasing(ImageLayer):
+    """Fills a random rectangle of some images with noise.
+
+    The official code erases what is normalised already, with normal noise.
+    This layer stands before a model that normalises, and erases with what
+    becomes the same noise there: `255 * (mean + std * noise)`.
+
+    Args:
+        probability: float of 0–1, the part of images that are erased.
+        mean, std: numbers, one for each channel or one for all, by which the
+            model normalises pixels of 0–1.
+        seed, **kwargs: see `DataLayer`.
+
+    Call arguments:
+        inputs, training, seed: see `DataLayer`. Images have as many channels
+            as `mean` has numbers.
+
+    Returns:
+        The same, with `float32` images of the same shape, whose erased
+        pixels may leave 0–255. `training=False` is the identity.
+
+    Raises:
+        ValueError: for probabilities outside 0–1, and for statistics that do
+            not fit each other or the images.
+
+    Source: V1 paper, table 5 (0.25); area of 0.02–1/3, aspect of 0.3–1/0.3
+    and at most ten tries as in the official code.
+
+    Example:
+
+    >>> layer = keras_convnext.recipes.RandomErasing(1.0, seed=0)
+    >>> bool((layer(np.zeros((9, 9, 3), "uint8")) != 0).any())
+    True
+    """
+
+    output_dtype = "float32"
+
+    def __init__(
+        self,
+        probability=0.25,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(seed=seed, **kwargs)
+        self.probability = probability_of("probability", probability)
+        self.mean = channel_numbers("mean", mean)
+        self.std = channel_numbers("std", std, (len(self.mean),))
+        self.channels = None if len(self.mean) == 1 else (len(self.mean),)
+
+    def image_tf(self, image, seed):
+        import tensorflow as tf
+
+        image = tf.cast(image, tf.float32)
+        seeds = tf.unstack(tf.random.split(seed, 3))
+        draws = tf.random.stateless_uniform(
+            (boxes.TRIES, 4), seeds[0], dtype=tf.float64
+        )
+        height, width, channels = tf.unstack(tf.shape(image))
+        sides = (tf.cast(side, tf.float64) for side in (height, width))
+        found, box = boxes.erased_box(tf, draws, *sides)
+        top, left, box_height, box_width = (tf.cast(x, tf.int32) for x in box)
+
+        def erased():
+            shape = (box_height, box_width, channels)
+            noise = tf.random.stateless_normal(shape, seeds[1])
+            around = [
+                [top, height - top - box_height],
+                [left, width - left - box_width],
+                [0, 0],
+            ]
+            patch = tf.pad(self._pixels(noise), around)
+            inside = tf.pad(tf.ones(shape, tf.bool), around)
+            return tf.where(inside, patch, image)
+
+        draw = tf.random.stateless_uniform((), seeds[2])
+        is_erased = found & (draw < self.probability)
+        result = tf.cond(is_erased, erased, lambda: image)
+        return tf.ensure_shape(result, image.shape)
+
+    def image_numpy(self, image, generator):
+        image = image.astype("float32")
+        draws = generator.random((boxes.TRIES, 4))
+        found, box = boxes.erased_box(np, draws, *image.shape[:2])
+        if found and generator.random() < self.probability:
+            top, left, height, width = (int(value) for value in box)
+            shape = (height, width, image.shape[-1])
+            noise = generator.standard_normal(shape, dtype="float32")
+            area = slice(top, top + height), slice(left, left + width)
+            image[area] = self._pixels(noise)
+        return image
+
+    def _pixels(self, noise):
+        mean, std = (np.array(x, "float32") for x in (self.mean, self.std))
+        return 255 * (mean + std * noise)
+
+    def get_config(self):
+        own = {
+            "probability": self.probability,
+            "mean": self.mean,
+            "std": self.std,
+        }
+        return {**super().get_config(), **own}
+
+
+def _range(name, values, maximum):
+    low, high = values = tuple(float(value) for value in values)
+    if not 0 < low <= high <= maximum:
+        raise ValueError(
+            f"`{name}` must be two numbers, (least, greatest), above 0"
+            f"{' and at most 1' if maximum == 1 else ''}. Received: "
+            f"{name}={values}"
+        )
+    return values

@@ -1,0 +1,362 @@
+"""A training recipe: figures, and the way from them to `compile` and `fit`."""
+
+from dataclasses import dataclass
+from dataclasses import fields
+from dataclasses import replace
+
+import keras
+
+from keras_convnext import arguments
+from keras_convnext.applications import create_model
+from keras_convnext.recipes.layer_decay import layer_decay_scales
+from keras_convnext.recipes.objective import SoftTargetCrossEntropy
+from keras_convnext.recipes.objective import TopKAccuracy
+from keras_convnext.recipes.optimizer import AdamW
+from keras_convnext.recipes.pipeline import EvalPipeline
+from keras_convnext.recipes.pipeline import TrainPipeline
+from keras_convnext.recipes.schedule import WarmupCosine
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained: every figure, and nothing else.
+
+    A field that differs between model sizes holds a dict from size
+    (`"tiny"`) to value; `for_model` picks. The defaults are what all rows of
+    the V1 paper's tables have in common.
+
+    Attributes:
+        name: how `get_recipe` finds it.
+        summary: what it trains, from which weights.
+        source: where the figures are from, and what was chosen where sources
+            disagree.
+        epochs, warmup_epochs: passes over the data in all, and those of them
+            (may be fractions) in which the learning rate rises.
+        warmup: kind of warm-up, see `WarmupCosine`.
+        batch_size: images per optimizer step, over all devices and micro-
+            batches.
+        gradient_accumulation_steps: micro-batches per optimizer step.
+        learning_rate, minimum_learning_rate: absolute, for this batch size.
+        weight_decay, beta_1, beta_2, epsilon, global_clipnorm: see `AdamW`.
+        layer_decay, layer_decay_groups: see `layer_decay_scales`.
+        drop_path_rate: stochastic depth of the last block.
+        layer_scale_init_value: or `None` for the architecture's own.
+        head_init_scale: factor on the initial weights of a fresh classifier.
+        mixup_alpha, cutmix_alpha, switch_probability: see `MixupCutmix`.
+        label_smoothing: part of the target that goes to all classes.
+        rand_augment: see `RandAugment`; `None` for none.
+        random_erasing: probability of erasing a rectangle.
+        horizontal_flip: probability of a mirrored image.
+        crop_scale, crop_ratio: area and aspect of a training crop; without a
+            `crop_scale` images must come in `image_size` already.
+        ema_decay: decay of the moving average of the weights per optimizer
+            step; `None` for no average.
+        image_size: height and width of the training crops, pixels.
+
+    Example:
+
+    >>> recipe = keras_convnext.recipes.imagenet1k.replace(epochs=100)
+    >>> recipe.for_model("convnext_small").drop_path_rate
+    0.4
+    """
+
+    name: str
+    summary: str
+    source: str
+    epochs: int | dict
+    warmup_epochs: float
+    batch_size: int
+    learning_rate: float | dict
+    minimum_learning_rate: float = 1e-6
+    warmup: str = "linspace"
+    weight_decay: float | dict = 0.05
+    layer_decay: float | dict = 1.0
+    layer_decay_groups: str | dict = "group"
+    drop_path_rate: float | dict = 0.0
+    layer_scale_init_value: float | dict | None = None
+    head_init_scale: float = 1.0
+    mixup_alpha: float | dict = 0.8
+    cutmix_alpha: float | dict = 1.0
+    switch_probability: float = 0.5
+    label_smoothing: float | dict = 0.1
+    rand_augment: str | None = "rand-m9-mstd0.5-inc1"
+    random_erasing: float = 0.25
+    horizontal_flip: float = 0.5
+    crop_scale: tuple | None = (0.08, 1.0)
+    crop_ratio: tuple = (3 / 4, 4 / 3)
+    ema_decay: float | dict | None = None
+    image_size: int = 224
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    global_clipnorm: float | None = None
+    gradient_accumulation_steps: int = 1
+
+    def replace(self, **changes):
+        """The same recipe with other values; unknown names raise.
+
+        Example:
+
+        >>> keras_convnext.recipes.imagenet1k.replace(epochs=30).epochs
+        30
+        """
+        known = [field.name for field in fields(self)]
+        for name in changes:
+            arguments.one_of("field", name, known)
+        return replace(self, **changes)
+
+    def with_batch_size(self, batch_size):
+        """The recipe for another batch size, learning rate scaled linearly.
+
+        Example:
+
+        >>> recipe = keras_convnext.recipes.imagenet1k.with_batch_size(256)
+        >>> recipe.learning_rate
+        0.00025
+        """
+        factor = batch_size / self.batch_size
+        rate = self.learning_rate
+        if isinstance(rate, dict):
+            rate = {size: value * factor for size, value in rate.items()}
+        else:
+            rate = rate * factor
+        return replace(self, batch_size=batch_size, learning_rate=rate)
+
+    def for_model(self, model):
+        """The recipe with one value in every field.
+
+        Args:
+            model: a size (`"tiny"`), an architecture's name
+                (`"convnext_tiny"`), or a model of this package.
+
+        Raises:
+            ValueError: if a field has values for other sizes only.
+
+        Example:
+
+        >>> recipe = keras_convnext.recipes.finetune_384.for_model("base")
+        >>> recipe.drop_path_rate
+        0.8
+        """
+        name = model
+        if not isinstance(model, str):
+            variant = getattr(model, "variant", None)
+            name = variant.name if variant else model.name
+        chosen = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, dict):
+                chosen[field.name] = self._of_size(field.name, value, name)
+        return replace(self, **chosen)
+
+    def _of_size(self, field, values, model):
+        for part in model.split("_"):
+            if part in values:
+                return values[part]
+        raise ValueError(
+            f"The recipe {self.name!r} has a `{field}` for the sizes "
+            f"{list(values)} only. Pick a value yourself: "
+            f"`recipe.replace({field}={next(iter(values.values()))!r})`. "
+            f"Received: the model {model!r}"
+        )
+
+    @property
+    def mixes(self):
+        """Whether batches are mixed, which makes their labels soft."""
+        return bool(self.mixup_alpha or self.cutmix_alpha)
+
+    def build(self, name, classes=None, weights=None, **options):
+        """Builds a model that this recipe can train: logits, drop path.
+
+        Args:
+            name: an architecture, as for `create_model`.
+            classes: int; the number that the weights have if `None`.
+            weights: as for `create_model`; none by default.
+            options: further arguments of `create_model`.
+
+        Example:
+
+        >>> recipe = keras_convnext.recipes.imagenet1k
+        >>> model = recipe.build("convnext_tiny", classes=1000)
+        """
+        recipe = self.for_model(name)
+        channels_first = (
+            options.get("data_format") or keras.config.image_data_format()
+        ) == "channels_first"
+        size = (recipe.image_size, recipe.image_size)
+        return create_model(
+            name,
+            **{
+                "classes": classes,
+                "weights": weights,
+                "classifier_activation": None,
+                "input_shape": (3, *size) if channels_first else (*size, 3),
+                "drop_path_rate": recipe.drop_path_rate,
+                "layer_scale_init_value": recipe.layer_scale_init_value,
+                "head_init_scale": recipe.head_init_scale,
+                **options,
+            },
+        )
+
+    def train_pipeline(self, classes=None, seed=0, **options):
+        """Augmentation and mixing as a map over data; see `TrainPipeline`."""
+        return TrainPipeline(self, classes, seed, **options)
+
+    def eval_pipeline(self):
+        """The evaluation transform as a map over data; see `EvalPipeline`."""
+        return EvalPipeline(self)
+
+    def compile(self, model, steps_per_epoch, metrics=None, **options):
+        """Compiles a model for this recipe; then train with `model.fit`.
+
+        Args:
+            model: a `keras.Model` that returns logits `(batch, classes)`, best
+                from `build`.
+            steps_per_epoch: int, batches per epoch, as for `fit`; with
+                gradient accumulation these are micro-batches.
+            metrics: list; by default `accuracy`, and `top5_accuracy` for more
+                than ten classes.
+            options: further arguments of `model.compile`.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: if the model has an activation after its logits, or a
+                drop path of another rate than the recipe.
+
+        Labels may be class numbers, one-hot or mixed.
+
+        Example:
+
+        >>> recipe = keras_convnext.recipes.small_data
+        >>> model = recipe.build("convnext_atto", classes=2)
+        >>> model = recipe.compile(model, steps_per_epoch=10)
+        """
+        recipe = self.for_model(model)
+        _check_logits(model)
+        _check_drop_path(model, recipe)
+        dtype = model.outputs[0].dtype
+        optimizer = recipe.optimizer(model, steps_per_epoch)
+        if "float16" in {layer.compute_dtype for layer in _layers(model)}:
+            # Keras looks at the model's policy, which is the global one.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        if metrics is None:
+            metrics = [TopKAccuracy(1, name="accuracy")]
+            if model.outputs[0].shape[-1] > 10:
+                metrics.append(TopKAccuracy(5))
+        model.compile(
+            optimizer,
+            SoftTargetCrossEntropy(
+                0.0 if recipe.mixes else recipe.label_smoothing, dtype=dtype
+            ),
+            metrics=metrics,
+            auto_scale_loss=False,
+            **options,
+        )
+        return model
+
+    def optimizer(self, model, steps_per_epoch):
+        """The recipe's `AdamW` for a model, for loops of one's own."""
+        recipe = self.for_model(model)
+        accumulation = recipe.gradient_accumulation_steps
+        return AdamW(
+            recipe.schedule(steps_per_epoch),
+            weight_decay=recipe.weight_decay,
+            beta_1=recipe.beta_1,
+            beta_2=recipe.beta_2,
+            epsilon=recipe.epsilon,
+            learning_rate_scales=layer_decay_scales(
+                model, recipe.layer_decay, recipe.layer_decay_groups
+            ),
+            global_clipnorm=recipe.global_clipnorm,
+            use_ema=recipe.ema_decay is not None,
+            ema_momentum=recipe.ema_decay or 0.0,
+            gradient_accumulation_steps=(
+                accumulation if accumulation > 1 else None
+            ),
+        )
+
+    def schedule(self, steps_per_epoch):
+        """The recipe's `WarmupCosine`, in optimizer steps."""
+        steps = steps_per_epoch / self.gradient_accumulation_steps
+        return WarmupCosine(
+            self.learning_rate,
+            int(self.warmup_epochs * steps),
+            int(self.epochs * steps),
+            self.minimum_learning_rate,
+            self.warmup,
+        )
+
+    def callbacks(self):
+        """Callbacks for `fit`: validation with the averaged weights.
+
+        Without them validation uses the raw weights; either way both stay,
+        the average in the optimizer (see `averaged_weights`).
+        """
+        if self.ema_decay is None:
+            return []
+        return [keras.callbacks.SwapEMAWeights()]
+
+    def __str__(self):
+        """The recipe as the paper's tables print it."""
+        rows = [(name, _text(getattr(self, name))) for name in _shown(self)]
+        width = max(len(name) for name, _ in rows)
+        lines = [f"{name.replace('_', ' '):<{width}}  {x}" for name, x in rows]
+        return "\n".join([f"{self.name}: {self.summary}", *lines, self.source])
+
+
+def _shown(recipe):
+    hidden = ("name", "summary", "source")
+    return [x.name for x in fields(recipe) if x.name not in hidden]
+
+
+def _text(value):
+    if isinstance(value, dict):
+        groups = {}
+        for size, own in value.items():
+            groups.setdefault(_text(own), []).append(size)
+        return ", ".join(
+            f"{own} ({'/'.join(sizes)})" for own, sizes in groups.items()
+        )
+    if isinstance(value, tuple):
+        return " to ".join(_text(x) for x in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def _layers(model):
+    for layer in model.layers:
+        yield layer
+        if hasattr(layer, "layers"):
+            yield from _layers(layer)
+
+
+def _check_logits(model):
+    activation = getattr(model.layers[-1], "activation", None)
+    if activation in (None, keras.activations.linear):
+        return
+    raise ValueError(
+        "The loss is computed from logits: build the model with "
+        "`classifier_activation=None`, or with `recipe.build`. Received: the "
+        f"model {model.name!r} whose last layer {model.layers[-1].name!r} "
+        f"applies {activation.__name__}"
+    )
+
+
+def _check_drop_path(model, recipe):
+    rates = [
+        layer.rate
+        for layer in _layers(model)
+        if layer.name.endswith("_drop_path")
+    ]
+    rate = max(rates, default=0.0)
+    if abs(rate - recipe.drop_path_rate) < 1e-6:
+        return
+    raise ValueError(
+        f"The recipe {recipe.name!r} trains with drop_path_rate="
+        f"{recipe.drop_path_rate}. Build the model with `recipe.build`, or "
+        f"take `recipe.replace(drop_path_rate={rate:.4g})`. Received: the "
+        f"model {model.name!r} with drop_path_rate={rate:.4g}"
+    )

@@ -1,0 +1,185 @@
+"""A recipe's data maps, through `tf.data` and without TensorFlow."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_convnext import ConvNeXt
+from keras_convnext import load_image
+from keras_convnext import recipes
+
+RECIPE = recipes.imagenet1k.replace(
+    image_size=32, batch_size=8, drop_path_rate=0.0, epochs=2, warmup_epochs=1
+)
+PLAIN = RECIPE.replace(
+    rand_augment=None,
+    random_erasing=0.0,
+    mixup_alpha=0.0,
+    cutmix_alpha=0.0,
+)
+
+
+def photos(count=20):
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (count, 40, 48, 3)).astype("uint8")
+    return images, np.arange(count) % 5
+
+
+def dataset_of(arrays):
+    return tf.data.Dataset.from_tensor_slices(arrays)
+
+
+def collect(batches):
+    if isinstance(batches, keras.utils.PyDataset):
+        batches = [batches[i] for i in range(len(batches))]
+    return [(np.asarray(x), np.asarray(y)) for x, y in batches]
+
+
+@pytest.mark.parametrize("source", [tuple, dataset_of], ids=["numpy", "tf"])
+def test_training_batches_are_whole_mixed_and_float(source):
+    batches = collect(RECIPE.train_pipeline(5)(source(photos())))
+    assert len(batches) == 2  # the remainder of four is left out
+    for images, labels in batches:
+        assert images.shape == (8, 32, 32, 3) and images.dtype == "float32"
+        assert labels.shape == (8, 5) and labels.dtype == "float32"
+        np.testing.assert_allclose(labels.sum(-1), 1, rtol=1e-5)
+        assert labels.min() >= 0.1 / 5 - 1e-6
+
+
+@pytest.mark.parametrize("source", [tuple, dataset_of], ids=["numpy", "tf"])
+def test_without_mixing_labels_stay_class_numbers(source):
+    batches = collect(PLAIN.train_pipeline()(source(photos())))
+    for images, labels in batches:
+        assert images.dtype == "uint8" and labels.shape == (8,)
+
+
+@pytest.mark.parametrize("source", [tuple, dataset_of], ids=["numpy", "tf"])
+def test_a_seed_repeats_and_epochs_differ(source):
+    def epochs(seed):
+        batches = RECIPE.train_pipeline(5, seed=seed)(source(photos()))
+        both = []
+        for _ in range(2):
+            both.append(collect(batches)[0][0])
+            if isinstance(batches, keras.utils.PyDataset):
+                batches.on_epoch_end()
+        return both
+
+    first, again, other = epochs(1), epochs(1), epochs(2)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first[0], first[1])
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_arrays_are_shuffled_anew_every_epoch_and_none_is_lost():
+    images, labels = photos(16)
+    pipeline = PLAIN.replace(crop_scale=None, horizontal_flip=0.0)
+    batches = pipeline.train_pipeline()((images, np.arange(16)))
+    orders = []
+    for _ in range(2):
+        orders.append(np.concatenate([y for _, y in collect(batches)]))
+        batches.on_epoch_end()
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(16))
+    assert orders[0].tolist() != orders[1].tolist()
+    for x, y in collect(batches):
+        np.testing.assert_array_equal(x, images[y])
+
+
+@pytest.mark.parametrize("source", [tuple, dataset_of], ids=["numpy", "tf"])
+def test_evaluation_is_the_official_transform_of_every_image(source):
+    images, labels = photos()
+    batches = collect(RECIPE.eval_pipeline()(source((images, labels))))
+    assert [len(y) for _, y in batches] == [8, 8, 4]
+    np.testing.assert_array_equal(
+        np.concatenate([y for _, y in batches]), labels
+    )
+    ours = np.concatenate([x for x, _ in batches])
+    expected = np.stack([load_image(image, 32) for image in images])
+    difference = np.abs(ours.astype(int) - expected)
+    assert difference.mean() <= (0.5 if source is dataset_of else 0)
+
+
+def test_dicts_and_layers_of_keras_stand_between():
+    images, labels = photos(8)
+    flip = keras.layers.RandomFlip("horizontal", seed=1)
+    train = RECIPE.train_pipeline(5)
+    batches = (
+        dataset_of({"images": images, "labels": labels})
+        .map(lambda x: train.sample(x, (0, 0)))
+        .map(lambda x: {**x, "images": flip(x["images"])})
+        .batch(4)
+        .map(lambda x: train.batch(x, (0, 0)))
+    )
+    for x, y in collect(batches):
+        assert x.shape == (4, 32, 32, 3) and y.shape == (4, 5)
+
+
+def test_erasing_leaves_the_noise_that_the_model_will_normalise():
+    recipe = PLAIN.replace(random_erasing=1.0, crop_scale=None)
+    recipe = recipe.replace(horizontal_flip=0.0, batch_size=64)
+    images = np.zeros((64, 32, 32, 1), "uint8")
+    mean, std = (0.3,), (0.2,)
+    train = recipe.train_pipeline(mean=mean, std=std)
+    x, _ = train((images, np.zeros(64)))[0]
+    erased = x[x != 0]
+    assert 0.02 * x.size < erased.size < x.size / 3
+    noise = (erased / 255 - 0.3) / 0.2
+    assert abs(noise.mean()) < 0.05 and abs(noise.std() - 1) < 0.05
+
+
+@pytest.mark.parametrize("source", [tuple, dataset_of], ids=["numpy", "tf"])
+def test_a_model_trains_on_a_pipeline(source):
+    model = ConvNeXt(
+        (1,),
+        (8,),
+        patch_size=8,
+        input_shape=(32, 32, 3),
+        classes=5,
+        classifier_activation=None,
+    )
+    train = RECIPE.train_pipeline(5)(source(photos()))
+    RECIPE.compile(model, steps_per_epoch=2)
+    history = model.fit(
+        train,
+        epochs=2,
+        validation_data=RECIPE.eval_pipeline()(source(photos())),
+        callbacks=RECIPE.callbacks(),
+        verbose=0,
+    )
+    assert np.isfinite(history.history["val_loss"]).all()
+
+
+@pytest.mark.parametrize("source", [tuple, dataset_of], ids=["numpy", "tf"])
+def test_too_few_images_for_a_batch_say_so(source):
+    with pytest.raises(ValueError, match=r"with_batch_size\(3\)"):
+        RECIPE.train_pipeline(5)(source(photos(7)))
+
+
+def test_lengths_must_agree():
+    images, labels = photos()
+    with pytest.raises(ValueError, match="20 images and 19 labels"):
+        RECIPE.train_pipeline(5)((images, labels[:-1]))
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+sys.modules["tensorflow"] = None
+import numpy as np
+from keras_convnext import recipes
+recipe = recipes.imagenet1k.replace(image_size=32, batch_size=4)
+images = np.zeros((8, 40, 40, 3), "uint8")
+batches = recipe.train_pipeline(5)((images, np.arange(8) % 5))
+assert batches[1][0].shape == (4, 32, 32, 3)
+evaluation = recipe.eval_pipeline()((images, np.arange(8)))
+assert evaluation[1][0].shape == (4, 32, 32, 3)
+"""
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow", reason="it is the backend"
+)
+def test_pipelines_need_no_tensorflow():
+    subprocess.run([sys.executable, "-c", WITHOUT_TENSORFLOW], check=True)

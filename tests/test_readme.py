@@ -1,0 +1,62 @@
+"""The README's training code runs, on models and data made small."""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from keras_convnext import create_model
+from keras_convnext import recipes
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+TRAIN = README.split("## Train")[1].split("\n## ")[0]
+SNIPPETS = re.findall(r"```python\n(.*?)```", TRAIN, re.DOTALL)
+
+
+def arrays(count):
+    images = np.random.default_rng(0).integers(0, 256, (count, 40, 40, 3))
+    return images.astype("uint8"), np.arange(count) % 5
+
+
+def shortened(recipe, **values):
+    return recipe.replace(
+        image_size=32, epochs=1, warmup_epochs=0, drop_path_rate=0.1, **values
+    )
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["paper", "fine_tune"])
+def test_the_training_code_runs(snippet, tmp_path):
+    assert len(snippet.strip().splitlines()) < 10
+    weights = tmp_path / "weights.keras"
+    create_model("test_convnext", weights=None, classes=3).save(weights)
+    for text, small in (
+        ("from keras_convnext import recipes", ""),
+        ("1024", "8"),
+        ("1000", "5"),
+        ("convnext_tiny", "test_convnext"),
+        ('weights="imagenet"', "weights=weights"),
+        ("epochs=30", "epochs=1"),
+    ):
+        snippet = snippet.replace(text, small)
+    names = {
+        "recipes": SimpleNamespace(
+            imagenet1k=shortened(recipes.imagenet1k),
+            small_data=shortened(recipes.small_data, batch_size=8),
+        ),
+        "train_images": arrays(16),
+        "test_images": arrays(8),
+        "images": arrays(16)[0],
+        "labels": arrays(16)[1],
+        "weights": weights,
+    }
+    exec(snippet, names)
+    history = names["model"].history.history
+    assert np.isfinite(history["loss"]).all()
+    assert names["model"].output_shape == (None, 5)
+
+
+def test_every_recipe_is_named():
+    for name in recipes.RECIPES:
+        assert f"`{name}`" in TRAIN
