@@ -318,7 +318,17 @@ def test_thirty_steps_equal_pytorch(name, float64_schedules, record_property):
 def test_thirty_steps_equal_pytorch_long(
     name, float64_schedules, record_property
 ):
-    check({**CASES, **LONG_CASES}[name], record_property)
+    """In float32, too: reported, not bounded.
+
+    Rounding, 1e-7 of a weight, is all that differs; where gradients cancel,
+    Adam turns it into the direction of a step. Most cases stay at 1e-6, and
+    V2, whose GRN reacts to it, comes to 1e-4.
+    """
+    case = {**CASES, **LONG_CASES}[name]
+    check(case, record_property)
+    keras.config.set_floatx("float32")
+    weights, _ = largest_differences(case, "float32")
+    record_property("weights in float32", f"{weights:.1e}")
 
 
 def check(case, record_property):

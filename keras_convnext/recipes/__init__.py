@@ -1,14 +1,14 @@
 """The papers' training recipes, as `compile` and `fit`."""
 
-from keras_convnext.recipes.augmentation import RandAugment
-from keras_convnext.recipes.augmentation import RandomErasing
-from keras_convnext.recipes.augmentation import RandomFlip
-from keras_convnext.recipes.augmentation import RandomResizedCrop
+from keras_convnext.augmentation import CutMix
+from keras_convnext.augmentation import MixUp
+from keras_convnext.augmentation import MixupCutmix
+from keras_convnext.augmentation import RandAugment
+from keras_convnext.augmentation import RandomErasing
+from keras_convnext.augmentation import RandomFlip
+from keras_convnext.augmentation import RandomResizedCrop
 from keras_convnext.recipes.averaging import averaged_weights
 from keras_convnext.recipes.layer_decay import layer_decay_scales
-from keras_convnext.recipes.mixing import CutMix
-from keras_convnext.recipes.mixing import MixUp
-from keras_convnext.recipes.mixing import MixupCutmix
 from keras_convnext.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.recipes.objective import TopKAccuracy
 from keras_convnext.recipes.optimizer import AdamW

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from keras_convnext.augmentation import MixupCutmix
+from keras_convnext.augmentation import RandAugment
+from keras_convnext.augmentation import RandomErasing
+from keras_convnext.augmentation import RandomFlip
+from keras_convnext.augmentation import RandomResizedCrop
+from keras_convnext.augmentation.data_layer import is_tf_tensor
 from keras_convnext.preprocessing import IMAGENET_MEAN
 from keras_convnext.preprocessing import IMAGENET_STD
-from keras_convnext.recipes.augmentation import RandAugment
-from keras_convnext.recipes.augmentation import RandomErasing
-from keras_convnext.recipes.augmentation import RandomFlip
-from keras_convnext.recipes.augmentation import RandomResizedCrop
-from keras_convnext.recipes.data_layer import is_tf_tensor
-from keras_convnext.recipes.mixing import MixupCutmix
 
 
 class Pipeline:

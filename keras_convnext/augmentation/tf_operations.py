@@ -5,9 +5,9 @@ Imported when a TensorFlow tensor is to be worked on, and not before.
 
 import tensorflow as tf
 
-from keras_convnext.recipes import tf_geometry
-from keras_convnext.recipes.operations import MAXIMUM
-from keras_convnext.recipes.operations import OPERATIONS
+from keras_convnext.augmentation import tf_geometry
+from keras_convnext.augmentation.operations import MAXIMUM
+from keras_convnext.augmentation.operations import OPERATIONS
 
 
 def apply_operation(image, name, magnitude, sign=1, fill=(124, 116, 104)):
@@ -27,7 +27,7 @@ def apply_operation(image, name, magnitude, sign=1, fill=(124, 116, 104)):
     Example:
 
     >>> image = tf.zeros((2, 2, 1), "uint8")
-    >>> keras_convnext.recipes.tf_operations.apply_operation(
+    >>> keras_convnext.augmentation.tf_operations.apply_operation(
     ...     image, "Invert", 9
     ... ).numpy()[0, 0]
     array([255], dtype=uint8)

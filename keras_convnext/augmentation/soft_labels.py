@@ -22,7 +22,7 @@ def soft_labels(labels, num_classes=None, smoothing=0.0):
 
     Example:
 
-    >>> keras_convnext.recipes.soft_labels.soft_labels(
+    >>> keras_convnext.augmentation.soft_labels.soft_labels(
     ...     np.array([1]), num_classes=2, smoothing=0.5
     ... ).tolist()
     [[0.25, 0.75]]

@@ -3,18 +3,18 @@
 import keras
 import numpy as np
 
-from keras_convnext.preprocessing import IMAGENET_MEAN
-from keras_convnext.recipes.data_layer import ImageLayer
-from keras_convnext.recipes.data_layer import channel_numbers
-from keras_convnext.recipes.data_layer import grey_levels
-from keras_convnext.recipes.data_layer import tf_grey_levels
-from keras_convnext.recipes.operations import MAXIMUM
-from keras_convnext.recipes.operations import OPERATIONS
-from keras_convnext.recipes.operations import fill_colour
-from keras_convnext.recipes.operations import parse
-from keras_convnext.recipes.pil_operations import (
+from keras_convnext.augmentation.data_layer import ImageLayer
+from keras_convnext.augmentation.data_layer import channel_numbers
+from keras_convnext.augmentation.data_layer import grey_levels
+from keras_convnext.augmentation.data_layer import tf_grey_levels
+from keras_convnext.augmentation.operations import MAXIMUM
+from keras_convnext.augmentation.operations import OPERATIONS
+from keras_convnext.augmentation.operations import fill_colour
+from keras_convnext.augmentation.operations import parse
+from keras_convnext.augmentation.pil_operations import (
     apply_operation as apply_by_pil,
 )
+from keras_convnext.preprocessing import IMAGENET_MEAN
 
 NAMES = tuple(OPERATIONS)
 
@@ -88,7 +88,7 @@ class RandAugment(ImageLayer):
     def _switch(self, image, chosen, magnitude, sign):
         import tensorflow as tf
 
-        from keras_convnext.recipes.tf_operations import apply_operation
+        from keras_convnext.augmentation.tf_operations import apply_operation
 
         fill = fill_colour(self.mean, image.shape[-1])
         branches = [

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from keras_convnext.recipes.seeds import Seeds
-from keras_convnext.recipes.seeds import not_a_pair
-from keras_convnext.recipes.seeds import pair_of
+from keras_convnext.augmentation.seeds import Seeds
+from keras_convnext.augmentation.seeds import not_a_pair
+from keras_convnext.augmentation.seeds import pair_of
 
 IMAGE_DTYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
 

@@ -28,7 +28,7 @@ def tf_crop_box(seed, height, width, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
 
     Example:
 
-    >>> keras_convnext.recipes.boxes.tf_crop_box(
+    >>> keras_convnext.augmentation.boxes.tf_crop_box(
     ...     (0, 1), 480, 640
     ... ).shape
     TensorShape([4])

@@ -70,7 +70,7 @@ def parse(config):
 
     Example:
 
-    >>> keras_convnext.recipes.operations.parse("rand-m9-mstd0.5-inc1")
+    >>> keras_convnext.augmentation.operations.parse("rand-m9-mstd0.5-inc1")
     RandAugmentConfig(magnitude=9, deviation=0.5, count=2, probability=0.5)
     """
     head, *sections = str(config).split("-")

@@ -5,8 +5,8 @@ from PIL import Image
 from PIL import ImageEnhance
 from PIL import ImageOps
 
-from keras_convnext.recipes.operations import MAXIMUM
-from keras_convnext.recipes.operations import OPERATIONS
+from keras_convnext.augmentation.operations import MAXIMUM
+from keras_convnext.augmentation.operations import OPERATIONS
 
 
 def apply_operation(image, name, magnitude, sign=1, fill=(124, 116, 104)):
@@ -25,7 +25,7 @@ def apply_operation(image, name, magnitude, sign=1, fill=(124, 116, 104)):
     Example:
 
     >>> image = np.zeros((2, 2, 1), "uint8")
-    >>> keras_convnext.recipes.pil_operations.apply_operation(
+    >>> keras_convnext.augmentation.pil_operations.apply_operation(
     ...     image, "Invert", 9
     ... )[0, 0]
     array([255], dtype=uint8)

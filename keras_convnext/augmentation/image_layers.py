@@ -3,22 +3,19 @@
 import keras
 import numpy as np
 
+from keras_convnext.augmentation import boxes
+from keras_convnext.augmentation.data_layer import ImageLayer
+from keras_convnext.augmentation.data_layer import channel_numbers
+from keras_convnext.augmentation.data_layer import grey_levels
+from keras_convnext.augmentation.data_layer import probability_of
+from keras_convnext.augmentation.data_layer import tf_grey_levels
+from keras_convnext.augmentation.pil_operations import to_pil
 from keras_convnext.image_geometry import checked
 from keras_convnext.images import RESAMPLING
 from keras_convnext.images import load_image
 from keras_convnext.preprocessing import IMAGENET_MEAN
 from keras_convnext.preprocessing import IMAGENET_STD
-from keras_convnext.recipes import boxes
-from keras_convnext.recipes.data_layer import ImageLayer
-from keras_convnext.recipes.data_layer import channel_numbers
-from keras_convnext.recipes.data_layer import grey_levels
-from keras_convnext.recipes.data_layer import probability_of
-from keras_convnext.recipes.data_layer import tf_grey_levels
-from keras_convnext.recipes.pil_operations import to_pil
-from keras_convnext.recipes.rand_augment import RandAugment
 from keras_convnext.tf_images import tf_load_image
-
-__all__ = ["RandAugment", "RandomErasing", "RandomFlip", "RandomResizedCrop"]
 
 register = keras.saving.register_keras_serializable(package="keras_convnext")
 

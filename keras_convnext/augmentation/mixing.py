@@ -10,11 +10,11 @@ import keras
 import numpy as np
 
 from keras_convnext import arguments
-from keras_convnext.recipes import boxes
-from keras_convnext.recipes.data_layer import DataLayer
-from keras_convnext.recipes.data_layer import probability_of
-from keras_convnext.recipes.soft_labels import soft_labels
-from keras_convnext.recipes.soft_labels import tf_soft_labels
+from keras_convnext.augmentation import boxes
+from keras_convnext.augmentation.data_layer import DataLayer
+from keras_convnext.augmentation.data_layer import probability_of
+from keras_convnext.augmentation.soft_labels import soft_labels
+from keras_convnext.augmentation.soft_labels import tf_soft_labels
 
 register = keras.saving.register_keras_serializable(package="keras_convnext")
 
@@ -28,7 +28,7 @@ def mixed(values, weight, rest):
 
     Example:
 
-    >>> keras_convnext.recipes.mixing.mixed(np.eye(2), 0.75, 0.25).tolist()
+    >>> keras_convnext.augmentation.mixing.mixed(np.eye(2), 0.75, 0.25).tolist()
     [[0.75, 0.25], [0.25, 0.75]]
     """
     return values * weight + values[::-1] * rest
@@ -47,7 +47,7 @@ def cut(ops, images, rows, columns, box):
     Example:
 
     >>> images = np.arange(8).reshape(2, 2, 2, 1)
-    >>> keras_convnext.recipes.mixing.cut(
+    >>> keras_convnext.augmentation.mixing.cut(
     ...     np, images, np.arange(2), np.arange(2), (0, 0, 1, 2)
     ... )[0, ..., 0].tolist()
     [[4, 5], [2, 3]]
