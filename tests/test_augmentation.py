@@ -28,6 +28,7 @@ from keras_convnext.augmentation import RandAugment
 from keras_convnext.augmentation import boxes
 from keras_convnext.augmentation import operations
 from keras_convnext.augmentation import pil_operations
+from keras_convnext.augmentation import seeds
 from keras_convnext.augmentation import tf_operations
 from keras_convnext.augmentation.image_layers import RandomErasing
 from keras_convnext.augmentation.image_layers import RandomFlip
@@ -35,7 +36,6 @@ from keras_convnext.augmentation.image_layers import RandomResizedCrop
 from keras_convnext.images import load_image
 from keras_convnext.preprocessing import IMAGENET_MEAN
 from keras_convnext.preprocessing import IMAGENET_STD
-from keras_convnext.augmentation import seeds
 from keras_convnext.tf_images import tf_load_image
 
 FILL = (124, 116, 104)
