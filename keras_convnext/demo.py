@@ -97,7 +97,7 @@ def build_model(images):
     mean, std = _statistics(images)
     model = ConvNeXt(
         depths=(2, 2),
-        dims=(32, 64),
+        dims=(48, 96),
         patch_size=1,
         kernel_size=(5, 3),
         layer_scale_init_value=digits.layer_scale_init_value,
