@@ -1,6 +1,6 @@
 """The main job: a small ConvNeXt learns to read handwritten digits.
 
-Expected on 2 CPU cores: 98 to 99 % of the held-out scans right, in less than
+Expected on 2 CPU cores: about 99 % of the held-out scans right, in less than
 three minutes on any backend, compilation included.
 """
 
