@@ -12,17 +12,17 @@ go on. Needs torch and timm.
 
 import argparse
 import importlib.metadata
-import json
-import os
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+import resumable
 
 from keras_convnext import create_model
 from keras_convnext.weights import hub
 from keras_convnext.weights import registry
+from keras_convnext.writing import written_aside
 
 PACKAGES = ("keras", "keras-convnext", "timm", "torch")
 BOUND = 1e-4
@@ -39,25 +39,12 @@ def main(arguments=None):
     rows = registry.matching(options.pattern)
     if not rows:
         parser.error(f"no checkpoint matches {options.pattern!r}")
-    options.output.mkdir(parents=True, exist_ok=True)
-    manifest = read_manifest(options.output)
-    for number, row in enumerate(rows, start=1):
-        target = options.output / f"{row.name}.keras"
-        if is_done(manifest.get(row.name), target):
-            report(number, rows, row, "done before")
-            continue
-        try:
-            manifest[row.name] = convert(row, target)
-        except Exception as error:  # the rest go on
-            manifest[row.name] = {
-                "status": "failed",
-                "error": f"{type(error).__name__}: {error}",
-            }
-        write_manifest(options.output, manifest)
-        report(number, rows, row, manifest[row.name]["status"])
-    failed = [x for x in rows if manifest[x.name]["status"] == "failed"]
-    print(f"{len(rows) - len(failed)} converted, {len(failed)} failed")
-    return 1 if failed else 0
+    jobs = {
+        row.name: (row, options.output / f"{row.name}.keras") for row in rows
+    }
+    return resumable.run(
+        jobs, options.output, is_done, convert, as_markdown, "converted"
+    )
 
 
 def convert(row, target):
@@ -87,10 +74,9 @@ def convert(row, target):
                 f"to {scale:.1f}"
             )
         entry.update(status="equal", largest_difference=difference)
-    unfinished = target.with_name(f"unfinished_{target.name}")
-    model.save(unfinished)
-    entry["sha256"] = hub.sha256(unfinished)
-    os.replace(unfinished, target)
+    with written_aside(target) as unfinished:
+        model.save(unfinished)
+        entry["sha256"] = hub.sha256(unfinished)
     return entry
 
 
@@ -124,7 +110,7 @@ def fixed_images(size):
     return generator.integers(0, 256, (2, size, size, 3)).astype("float32")
 
 
-def is_done(entry, target):
+def is_done(entry, row, target):
     return (
         entry is not None
         and entry["status"] != "failed"
@@ -133,37 +119,17 @@ def is_done(entry, target):
     )
 
 
-def read_manifest(folder):
-    path = folder / "manifest.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def write_manifest(folder, manifest):
-    lines = [
-        "# Converted checkpoints",
-        "",
-        "| checkpoint | result | largest difference | SHA-256 |",
-        "| --- | --- | ---: | --- |",
-    ]
+def as_markdown(manifest):
+    yield "# Converted checkpoints"
+    yield ""
+    yield "| checkpoint | result | largest difference | SHA-256 |"
+    yield "| --- | --- | ---: | --- |"
     for name, entry in sorted(manifest.items()):
         difference = entry.get("largest_difference")
         shown = "" if difference is None else f"{difference:.1e}"
         result = entry.get("error", entry["status"]).splitlines()[0]
-        lines.append(
-            f"| {name} | {result} | {shown} | {entry.get('sha256', '')[:12]} |"
-        )
-    contents = {
-        "manifest.json": json.dumps(manifest, indent=1),
-        "manifest.md": "\n".join(lines) + "\n",
-    }
-    for name, content in contents.items():
-        unfinished = folder / f"unfinished_{name}"
-        unfinished.write_text(content)
-        os.replace(unfinished, folder / name)
-
-
-def report(number, rows, row, status):
-    print(f"[{number}/{len(rows)}] {row.name}: {status}", flush=True)
+        digest = entry.get("sha256", "")[:12]
+        yield f"| {name} | {result} | {shown} | {digest} |"
 
 
 if __name__ == "__main__":

@@ -13,14 +13,13 @@ deletes every artefact once it is measured.
 
 import argparse
 import fnmatch
-import json
-import os
 import shutil
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+import resumable
 
 import keras_convnext
 from keras_convnext import VARIANTS
@@ -57,32 +56,19 @@ def main(arguments=None):
     names = [x for x in names if has_weights(x, options.weights)]
     if not names:
         parser.error(f"no variant matches {options.pattern!r}")
-    options.output.mkdir(parents=True, exist_ok=True)
-    manifest = read_manifest(options.output)
-    jobs = [(name, kind) for name in names for kind in options.kinds]
-    for number, (name, kind) in enumerate(jobs, start=1):
-        key = f"{name}.{options.weights}.{kind}"
-        progress = f"[{number}/{len(jobs)}] {key}"
-        target = options.output / file_name(name, kind, options.weights)
-        if is_done(manifest.get(key), target):
-            print(f"{progress}: done before", flush=True)
-            continue
-        try:
-            manifest[key] = export(name, kind, options, target)
-        except Exception as error:  # the rest go on
-            manifest[key] = {
-                "status": "failed",
-                "error": f"{type(error).__name__}: {error}",
-            }
-        write_manifest(options.output, manifest)
-        print(f"{progress}: {manifest[key]['status']}", flush=True)
-    statuses = [
-        manifest[f"{name}.{options.weights}.{kind}"]["status"]
-        for name, kind in jobs
-    ]
-    failed = statuses.count("failed")
-    print(f"{len(jobs) - failed} exported, {failed} failed")
-    return 1 if failed else 0
+    jobs = {
+        f"{name}.{options.weights}.{kind}": (
+            options.output / file_name(name, kind, options.weights),
+            name,
+            kind,
+            options,
+        )
+        for name in names
+        for kind in options.kinds
+    }
+    return resumable.run(
+        jobs, options.output, is_done, export, as_markdown, "exported"
+    )
 
 
 def file_name(name, kind, weights):
@@ -91,7 +77,7 @@ def file_name(name, kind, weights):
     return ".".join(filter(None, parts)) + (FORMATS[format] or ".saved_model")
 
 
-def export(name, kind, options, target):
+def export(target, name, kind, options):
     format, quantization = KINDS[kind]
     keras.utils.set_random_seed(0)
     weights = None if options.weights == "none" else options.weights
@@ -139,7 +125,7 @@ def has_weights(name, weights):
     return True
 
 
-def is_done(entry, target):
+def is_done(entry, target, *_):
     if entry is None or entry["status"] == "failed":
         return False
     return not entry["kept"] or target.exists()
@@ -154,39 +140,22 @@ def remove(target):
     target.with_suffix(".bin").unlink(missing_ok=True)
 
 
-def read_manifest(folder):
-    path = folder / "manifest.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def write_manifest(folder, manifest):
-    lines = [
-        "# Exported models",
-        "",
-        "| model | result | max difference | allowed | agrees | MB | ms |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+def as_markdown(manifest):
+    yield "# Exported models"
+    yield ""
+    yield "| model | result | max difference | allowed | agrees | MB | ms |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: |"
     for key, entry in sorted(manifest.items()):
         if entry["status"] == "failed":
-            lines.append(
-                f"| {key} | {entry['error'].splitlines()[0]} | | | | | |"
-            )
+            yield f"| {key} | {entry['error'].splitlines()[0]} | | | | | |"
             continue
         bound = entry["bound"]
-        lines.append(
+        yield (
             f"| {key} | {entry['status']} | {entry['difference']:.1e} | "
             f"{'–' if bound is None else format(bound, '.1e')} | "
             f"{entry['agreement']:.0%} | {entry['size_bytes'] / 1e6:.1f} | "
             f"{entry['latency_ms']:.0f} |"
         )
-    contents = {
-        "manifest.json": json.dumps(manifest, indent=1),
-        "manifest.md": "\n".join(lines) + "\n",
-    }
-    for name, content in contents.items():
-        unfinished = folder / f"unfinished_{name}"
-        unfinished.write_text(content)
-        os.replace(unfinished, folder / name)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
 }
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def load_image(
@@ -172,3 +173,14 @@ def _reason(error):
     if isinstance(error, UnidentifiedImageError):
         return "which is not an image"
     return f"which cannot be read ({error})"
+
+
+def images_below(path):
+    """Paths of all images in a folder and below it, sorted; a file is one."""
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        below
+        for below in path.rglob("*")
+        if below.suffix.lower() in SUFFIXES and below.is_file()
+    )

@@ -45,7 +45,7 @@ class ModelInfo:
             ("preprocessing", Preprocessing),
         ):
             if values.get(name) is not None:
-                values[name] = _record(record, values[name])
+                values[name] = as_record(record, values[name])
         return cls(**values)
 
 
@@ -162,8 +162,20 @@ class ConvNeXtModel(keras.Model):
         return next(x for x in self.layers if isinstance(x, ModelCard))
 
 
-def _record(record, values):
-    """Unknown fields are dropped: a newer release may have saved them."""
+def all_layers(model):
+    """The layers of a model, in place of nested models those inside."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from all_layers(layer)
+        else:
+            yield layer
+
+
+def as_record(record, values):
+    """The dataclass `record` of what JSON made of its fields.
+
+    Unknown fields are dropped: a newer release may have saved them.
+    """
     known = {field.name for field in fields(record)}
     return record(
         **{

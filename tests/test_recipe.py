@@ -222,6 +222,7 @@ def ids_of(model, groups):
     "depths,last",
     [
         ((3, 3, 27, 3), 12),
+        ((3, 4, 30, 3), 13),
         ((3, 3, 9, 3), 6),
         ((2, 2, 6, 2), 5),
         ((1, 1, 5, 1), 5),
@@ -533,6 +534,21 @@ def test_the_learning_rate_is_that_of_the_optimizer_step():
         rates.append(float(optimizer.learning_rate))
         optimizer.apply([keras.ops.ones((2, 2))], [variable])
     np.testing.assert_allclose(rates, [0, 0, 0.25, 0.25, 0.5, 0.5])
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="the others step one by one"
+)
+def test_torch_updates_whole_groups(monkeypatch):
+    def one_by_one(*_):
+        raise AssertionError("one variable at a time")
+
+    monkeypatch.setattr(recipes.AdamW, "update_step", one_by_one)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    before = model.get_weights()[0].copy()
+    model.compile(recipes.AdamW(0.1), "mse")
+    model.train_on_batch(np.ones((4, 3)), np.ones((4, 2)))
+    assert np.abs(model.get_weights()[0] - before).min() > 0.05
 
 
 def test_arguments_that_the_recipe_does_not_know_are_refused():

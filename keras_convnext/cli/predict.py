@@ -79,8 +79,8 @@ def _find_images(arguments):
     A pattern stands for files and folders as if the shell had filled it in.
     A missing file remains: reading it will say so.
     """
-    from keras_convnext.exporters.calibration import SUFFIXES
-    from keras_convnext.exporters.calibration import images_below
+    from keras_convnext.images import SUFFIXES
+    from keras_convnext.images import images_below
 
     paths = []
     for argument in arguments:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from keras_convnext.exporters import metadata as metadata_
+from keras_convnext.images import images_below
 from keras_convnext.images import load_image_for
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FOLDER_IMAGES = 500
 
 
@@ -32,17 +32,6 @@ def images(source, options, metadata):
             f"or a folder of images. Received: {found}"
         )
     return metadata_.inputs(metadata, np.asarray(source))
-
-
-def images_below(path):
-    """Paths of all images in a folder and below it, sorted; a file is one."""
-    if not path.is_dir():
-        return [path]
-    return sorted(
-        below
-        for below in path.rglob("*")
-        if below.suffix.lower() in SUFFIXES and below.is_file()
-    )
 
 
 def _read(path, metadata):

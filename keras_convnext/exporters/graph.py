@@ -5,6 +5,7 @@ import keras
 from keras_convnext.arguments import from_layout
 from keras_convnext.arguments import to_layout
 from keras_convnext.model import ModelCard
+from keras_convnext.model import all_layers
 
 CLASSIFIER = "head_classifier"
 HEAD_ACTIVATION = "head_activation"
@@ -55,7 +56,7 @@ def check(model):
             f"{model.name!r} with inputs of shape {shapes}. Export "
             "`keras.Model` from one image to what you need"
         )
-    quantised = [x.name for x in layers(model) if _is_quantised(x)]
+    quantised = [x.name for x in all_layers(model) if _is_quantised(x)]
     if quantised:
         raise ValueError(
             "Expected a model of floats: a quantised one would lose its "
@@ -65,24 +66,15 @@ def check(model):
         )
 
 
-def layers(model):
-    """All layers, those of nested models included."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from layers(layer)
-        else:
-            yield layer
-
-
 def card(model):
     """The `ModelInfo` of the first ConvNeXt in a model, or `None`."""
-    cards = (x.info for x in layers(model) if isinstance(x, ModelCard))
+    cards = (x.info for x in all_layers(model) if isinstance(x, ModelCard))
     return next(cards, None)
 
 
 def data_format(model):
     """`"channels_first"` or `"channels_last"`: of the model's input."""
-    is_first = any(x.name.endswith(CHANNELS_FIRST) for x in layers(model))
+    is_first = any(x.name.endswith(CHANNELS_FIRST) for x in all_layers(model))
     return "channels_first" if is_first else "channels_last"
 
 
@@ -94,7 +86,7 @@ def image_shape(model):
 
 def as_float32(model):
     """The model, or a copy whose layers compute in float32."""
-    if all(_is_float32(layer) for layer in layers(model)):
+    if all(_is_float32(layer) for layer in all_layers(model)):
         return model
 
     def in_float32(layer):

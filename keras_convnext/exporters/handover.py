@@ -19,6 +19,7 @@ import numpy as np
 import keras_convnext
 from keras_convnext.exporters import graph
 from keras_convnext.exporters.options import Options
+from keras_convnext.model import as_record
 
 PASSED_ON = (ValueError, ImportError, OSError, NotImplementedError)
 
@@ -73,9 +74,7 @@ def work(folder):
 
     folder = Path(folder)
     job = json.loads((folder / "job.json").read_text())
-    options = Options(
-        **{**job["options"], "size": tuple(job["options"]["size"])}
-    )
+    options = as_record(Options, job["options"])
     images = folder / "images.npy"
     try:
         write_here(

@@ -9,6 +9,8 @@ import numpy as np
 from keras_convnext import labels
 from keras_convnext.exporters import graph
 from keras_convnext.layers import ImageNormalization
+from keras_convnext.model import all_layers
+from keras_convnext.model import as_record
 from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.version import __version__
 
@@ -51,7 +53,7 @@ def of_model(model, options):
 
 def normalises(model):
     """Whether the normalisation of pixels is inside the model."""
-    return any(isinstance(x, ImageNormalization) for x in graph.layers(model))
+    return any(isinstance(x, ImageNormalization) for x in all_layers(model))
 
 
 def to_json(values):
@@ -67,12 +69,7 @@ def preprocessing(values):
     """The `Preprocessing` of what `of_model` returned, or `None`."""
     if values["preprocessing"] is None:
         return None
-    return Preprocessing(
-        **{
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in values["preprocessing"].items()
-        }
-    )
+    return as_record(Preprocessing, values["preprocessing"])
 
 
 def inputs(values, images):

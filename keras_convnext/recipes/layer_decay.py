@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 
 from keras_convnext.arguments import one_of
+from keras_convnext.model import all_layers
 
 _NAME = re.compile(
     r"(?P<prefix>.*?)(?:(?P<stem>stem)|stage_(?P<stage>\d+)_"
@@ -60,7 +61,7 @@ def layer_decay_scales(model, layer_decay, groups="group"):
         return {}
     found = {
         layer.name: match
-        for layer in _layers(model)
+        for layer in all_layers(model)
         if layer.weights and (match := _NAME.match(layer.name))
     }
     if not found:
@@ -77,13 +78,6 @@ def layer_decay_scales(model, layer_decay, groups="group"):
         group, head = GROUPS[groups](match, depths[match["prefix"]])
         scales[name] = layer_decay ** (head - group)
     return scales
-
-
-def _layers(model):
-    for layer in model.layers:
-        yield layer
-        if hasattr(layer, "layers"):
-            yield from _layers(layer)
 
 
 def _depths(matches):

@@ -117,13 +117,13 @@ class AdamW(keras.optimizers.AdamW):
             var_list: variables, to be told by their paths.
             var_names: parts of the paths or names of variables.
         """
-        names = [variable.path for variable in var_list or ()]
-        self.undecayed += names + list(var_names or ())
         if self.built:
             raise ValueError(
                 "Call `exclude_from_weight_decay` before the optimizer is "
                 "built, that is before `fit`"
             )
+        names = [variable.path for variable in var_list or ()]
+        self.undecayed += names + list(var_names or ())
 
     def build(self, variables):
         with outside_of_graphs():

@@ -8,6 +8,7 @@ import keras
 
 from keras_convnext import arguments
 from keras_convnext.applications import create_model
+from keras_convnext.model import all_layers
 from keras_convnext.recipes.layer_decay import layer_decay_scales
 from keras_convnext.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.recipes.objective import TopKAccuracy
@@ -238,7 +239,7 @@ class Recipe:
         _check_drop_path(model, recipe)
         dtype = model.outputs[0].dtype
         optimizer = recipe.optimizer(model, steps_per_epoch)
-        if "float16" in {layer.compute_dtype for layer in _layers(model)}:
+        if "float16" in {layer.compute_dtype for layer in all_layers(model)}:
             # Keras looks at the model's policy, which is the global one.
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         if metrics is None:
@@ -326,13 +327,6 @@ def _text(value):
     return str(value)
 
 
-def _layers(model):
-    for layer in model.layers:
-        yield layer
-        if hasattr(layer, "layers"):
-            yield from _layers(layer)
-
-
 def _check_logits(model):
     activation = getattr(model.layers[-1], "activation", None)
     if activation in (None, keras.activations.linear):
@@ -348,7 +342,7 @@ def _check_logits(model):
 def _check_drop_path(model, recipe):
     rates = [
         layer.rate
-        for layer in _layers(model)
+        for layer in all_layers(model)
         if layer.name.endswith("_drop_path")
     ]
     rate = max(rates, default=0.0)

@@ -1,12 +1,12 @@
 """Weight files from one layout to another, bit for bit."""
 
-import os
 from pathlib import Path
 
 from keras_convnext import arguments
 from keras_convnext.variants import VARIANTS
 from keras_convnext.weights import files
 from keras_convnext.weights import layouts
+from keras_convnext.writing import written_aside
 
 TARGETS = ("keras", "official", "timm", "transformers", "torchvision")
 EXTENSIONS = {
@@ -54,12 +54,8 @@ def convert_weights(source, target, to="keras", model=None, overwrite=False):
         variant = recognise_variant(file.tensors, layout, prefix)
     tensors = layouts.from_layout(file.tensors, layout, variant, prefix)
     check_complete(tensors, variant, source)
-    unfinished = target.with_name(f"unfinished_{target.name}")
-    try:
+    with written_aside(target) as unfinished:
         _write(unfinished, tensors, to, variant, file.info)
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return variant.name
 
 
