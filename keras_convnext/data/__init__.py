@@ -1,5 +1,23 @@
-"""Images to train on."""
+"""Images to train on, wherever they are kept, and their way into `fit`."""
 
 from keras_convnext.data.digits import load_digits
+from keras_convnext.data.folder import ImageFolder
+from keras_convnext.data.loading import EvalLoader
+from keras_convnext.data.loading import TrainLoader
+from keras_convnext.data.source import Arrays
+from keras_convnext.data.source import Source
+from keras_convnext.data.source import Subset
+from keras_convnext.data.source import order_of
+from keras_convnext.data.splits import open_splits
 
-__all__ = ["load_digits"]
+__all__ = [
+    "Arrays",
+    "EvalLoader",
+    "ImageFolder",
+    "Source",
+    "Subset",
+    "TrainLoader",
+    "load_digits",
+    "open_splits",
+    "order_of",
+]

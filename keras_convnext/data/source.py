@@ -1,0 +1,173 @@
+"""What all data sets have in common: images and labels by number."""
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+
+
+class Source:
+    """Labelled images by number, wherever they are kept.
+
+    Subclasses read; order, decoding, augmentation and batches are the same
+    for all of them.
+
+    Attributes:
+        classes: tuple of class names in the order of the labels.
+        labels: `int32` array `(n,)` of class numbers.
+        is_upright: whether the EXIF orientation of photographs is to be
+            applied; published results ignore it.
+    """
+
+    classes = ()
+    labels = None
+    is_upright = True
+
+    def __len__(self):
+        return len(self.labels)
+
+    def read(self, number):
+        """Encoded bytes, or `uint8` array `(height, width, channels)`."""
+        raise NotImplementedError
+
+    def name(self, number):
+        """What messages call an image: its path, or a number in a file."""
+        raise NotImplementedError
+
+    def content(self):
+        """Yields bytes that differ if the images do, without reading all."""
+        raise NotImplementedError
+
+    def fingerprint(self):
+        """What a run is held to: images, classes and a digest of both.
+
+        Returns:
+            A dict of JSON's types: `images`, `classes`, `digest`.
+        """
+        digest = hashlib.sha256("\n".join(self.classes).encode())
+        digest.update(np.asarray(self.labels, "<i4").tobytes())
+        for part in self.content():
+            digest.update(part)
+        return {
+            "images": len(self),
+            "classes": len(self.classes),
+            "digest": digest.hexdigest()[:16],
+        }
+
+    def check(self):
+        """Raises what makes training on it impossible; returns itself."""
+        counts = Counter(np.asarray(self.labels).tolist())
+        empty = [x for i, x in enumerate(self.classes) if not counts[i]]
+        if empty:
+            raise ValueError(
+                "Every class needs images. Received: none for "
+                f"{', '.join(map(repr, empty[:5]))}"
+                f"{' and others' if len(empty) > 5 else ''} of "
+                f"{len(self.classes)} classes. Remove what is no class, or "
+                "add its images"
+            )
+        if len(self.classes) < 2:
+            raise ValueError(
+                "A classifier needs at least two classes. Received: "
+                f"{list(self.classes)}"
+            )
+        return self
+
+
+class Arrays(Source):
+    """Images in memory.
+
+    Args:
+        images: `uint8` array `(n, height, width, channels)` of 0–255, or
+            `(n, height, width)` of grey ones.
+        labels: int array `(n,)` of class numbers from 0.
+        classes: names; the numbers themselves if `None`.
+
+    Example:
+
+    >>> source = keras_convnext.data.Arrays(
+    ...     np.zeros((4, 8, 8, 1), "uint8"), [0, 1, 0, 1]
+    ... )
+    >>> len(source), source.classes
+    (4, ('0', '1'))
+    """
+
+    def __init__(self, images, labels, classes=None):
+        images, labels = np.asarray(images), np.asarray(labels)
+        if images.ndim == 3:
+            images = images[..., None]
+        if images.ndim != 4 or images.dtype != "uint8":
+            raise ValueError(
+                "Expected a uint8 array (n, height, width, channels) of 0–255."
+                f" Received: {images.dtype} array of shape {images.shape}"
+            )
+        if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+            raise ValueError(
+                "Expected one class number for each image. Received: "
+                f"{labels.dtype} labels of shape {labels.shape} for "
+                f"{len(images)} images"
+            )
+        count = int(labels.max(initial=-1)) + 1
+        classes = range(count) if classes is None else classes
+        if count > len(classes) or labels.min(initial=0) < 0:
+            raise ValueError(
+                f"Expected class numbers of 0 to {len(classes) - 1}. "
+                f"Received: {labels.min()} to {labels.max()}"
+            )
+        self.images, self.labels = images, labels.astype("int32")
+        self.classes = tuple(str(name) for name in classes)
+
+    def read(self, number):
+        return self.images[number]
+
+    def name(self, number):
+        return f"image {number}"
+
+    def content(self):
+        yield np.ascontiguousarray(self.images).tobytes()
+
+
+class Subset(Source):
+    """Some images of a source, under its classes.
+
+    Args:
+        source: a `Source`.
+        numbers: int array of the numbers of its images to keep, in order.
+
+    Example:
+
+    >>> source = keras_convnext.data.Arrays(
+    ...     np.zeros((4, 8, 8, 1), "uint8"), [0, 1, 0, 1]
+    ... )
+    >>> keras_convnext.data.Subset(source, [2, 3]).labels.tolist()
+    [0, 1]
+    """
+
+    def __init__(self, source, numbers):
+        self.source = source
+        self.numbers = np.asarray(numbers, "int64")
+        self.classes = source.classes
+        self.labels = source.labels[self.numbers]
+        self.is_upright = source.is_upright
+
+    def read(self, number):
+        return self.source.read(self.numbers[number])
+
+    def name(self, number):
+        return self.source.name(self.numbers[number])
+
+    def content(self):
+        yield self.numbers.tobytes()
+        yield from self.source.content()
+
+
+def order_of(count, seed, epoch):
+    """The order in which training sees the images in an epoch.
+
+    The same whatever the loader, and known without what went before: a run
+    goes on anywhere.
+
+    Returns:
+        int array `(count,)`.
+    """
+    return np.random.default_rng([seed, epoch]).permutation(count)
