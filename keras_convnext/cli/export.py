@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext.cli.loading import Weights
+from keras_convnext.cli.loading import load_model
+
 
 def export(
     model: Annotated[
@@ -22,13 +25,7 @@ def export(
             "of the output if not given."
         ),
     ] = None,
-    weights: Annotated[
-        str,
-        typer.Option(
-            help="Weights of a model by name: a tag, a file, or 'none' for "
-            "random ones."
-        ),
-    ] = "imagenet",
+    weights: Weights = "imagenet",
     quantization: Annotated[
         str | None,
         typer.Option(help="TFLite: float16, dynamic or int8. ONNX: int8."),
@@ -89,7 +86,7 @@ def export(
     options.check_target(output, format, force)
     with _progress(f"exporting {model} to {output}"):
         report = keras_convnext.export(
-            _load(model, weights),
+            load_model(model, weights),
             output,
             format,
             quantization=quantization,
@@ -117,17 +114,6 @@ def _progress(text):
     if console.is_terminal:
         return console.status(text)
     return contextlib.nullcontext()
-
-
-def _load(name, weights):
-    import keras
-
-    import keras_convnext
-
-    if Path(name).suffix == ".keras":
-        return keras.saving.load_model(name, compile=False)
-    weights = None if weights == "none" else weights
-    return keras_convnext.create_model(name, weights=weights)
 
 
 def _size(text):

@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext.cli.loading import Weights
+from keras_convnext.cli.loading import open_classifier
+
 
 def predict(
     images: Annotated[
@@ -24,13 +27,7 @@ def predict(
             "or the folder of a SavedModel."
         ),
     ] = "convnext_tiny",
-    weights: Annotated[
-        str,
-        typer.Option(
-            help="Weights of a model by name: a tag, a file, or 'none' for "
-            "random ones."
-        ),
-    ] = "imagenet",
+    weights: Weights = "imagenet",
     top: Annotated[
         int,
         typer.Option(min=1, help="Classes per image, as far as there are."),
@@ -58,7 +55,7 @@ def predict(
     Example: keras-convnext predict photos --model mine.onnx --json
     """
     paths = _find_images(images)
-    artefact = _open(model, weights)
+    artefact = open_classifier(model, weights, is_rgb=True)
     results = _with_progress(
         _predictions(artefact, paths, top, batch_size, apply_exif), len(paths)
     )
@@ -99,60 +96,6 @@ def _find_images(arguments):
             )
         paths += found
     return list(dict.fromkeys(paths))
-
-
-def _open(name, weights):
-    """A classifier of RGB images: an artefact, or a model by name."""
-    import keras
-
-    import keras_convnext
-    from keras_convnext.exporters import runtimes
-
-    path = Path(name)
-    if path.suffix == ".keras":
-        model = keras.saving.load_model(name)
-    elif name not in keras_convnext.VARIANTS and (
-        path.is_dir() or path.suffix in list(filter(None, runtimes.RUNTIMES))
-    ):
-        artefact = runtimes.open_artefact(path)
-        _check(artefact.metadata, name, f"{artefact.metadata['model']!r}")
-        return artefact
-    else:
-        if weights == "none":
-            typer.echo(
-                "keras-convnext: the weights are random, and the predictions "
-                "mean nothing",
-                err=True,
-            )
-            weights = None
-        model = keras_convnext.create_model(name, weights=weights)
-    what = f"a {type(model).__name__} from {model.input_shape}"
-    if not isinstance(model, keras_convnext.ConvNeXtModel):
-        _refuse(name, what)
-    artefact = runtimes.KerasArtefact(name, model)
-    _check(artefact.metadata, name, what)
-    return artefact
-
-
-def _check(metadata, name, what):
-    outputs = metadata["outputs"]
-    if metadata["label_set"] == "clip":
-        raise ValueError(
-            "Expected a classifier; these weights project images for "
-            "comparison with texts. Choose a tag whose classes are those of "
-            f"ImageNet, see `keras-convnext weights`. Received: {name!r} with "
-            f"weights {metadata['weights']!r}"
-        )
-    if metadata["channels"] != 3 or not {"logits", "scores"} & set(outputs):
-        _refuse(name, f"{what} to {outputs}")
-
-
-def _refuse(name, what):
-    raise ValueError(
-        "Expected a ConvNeXt of this package that classifies RGB images. "
-        f"Received: {name!r}, {what}. Pass a model saved or exported with its "
-        "classifier"
-    )
 
 
 def _predictions(artefact, paths, top, batch_size, apply_exif):

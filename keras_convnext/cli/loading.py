@@ -1,0 +1,99 @@
+"""What `--model` and `--weights` stand for, in every subcommand."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Weights = Annotated[
+    str,
+    typer.Option(
+        help="Weights of a model by name: a tag, a file, or 'none' for random "
+        "ones."
+    ),
+]
+
+
+def load_model(name, weights, **arguments):
+    """A model by name, or that of a `.keras` file.
+
+    Args:
+        name: of a variant, or a path.
+        weights: for a name: tag, file, or `"none"`.
+        arguments: for a name: others of `create_model`.
+    """
+    import keras
+
+    import keras_convnext
+
+    if _is_keras(name):
+        return keras.saving.load_model(name, compile=False)
+    weights = None if weights == "none" else weights
+    return keras_convnext.create_model(name, weights=weights, **arguments)
+
+
+def open_classifier(name, weights, is_rgb=False, **arguments):
+    """An `Artefact` that classifies images: a file's, or a model by name.
+
+    Args:
+        name, weights, arguments: as for `load_model`; also any file or folder
+            that `keras_convnext.export` writes.
+        is_rgb: whether the images must be RGB.
+
+    Raises:
+        ValueError: if it is no ConvNeXt of this package with a classifier.
+    """
+    import keras_convnext
+    from keras_convnext.exporters import runtimes
+
+    kind = "RGB images" if is_rgb else "images"
+    if is_exported(name):
+        artefact = runtimes.open_artefact(name)
+        what = repr(artefact.metadata["model"])
+    else:
+        if weights == "none" and not _is_keras(name):
+            typer.echo(
+                "keras-convnext: the weights are random, and the predictions "
+                "mean nothing",
+                err=True,
+            )
+        model = load_model(name, weights, **arguments)
+        what = f"a {type(model).__name__} from {model.input_shape}"
+        if not isinstance(model, keras_convnext.ConvNeXtModel):
+            _refuse(kind, name, what)
+        artefact = runtimes.KerasArtefact(name, model)
+    known = artefact.metadata
+    if known["label_set"] == "clip":
+        raise ValueError(
+            "Expected a classifier; these weights project images for "
+            "comparison with texts. Choose a tag whose classes are those of "
+            f"ImageNet, see `keras-convnext weights`. Received: {name!r} with "
+            f"weights {known['weights']!r}"
+        )
+    is_classifier = {"logits", "scores"} & set(known["outputs"])
+    if not is_classifier or (is_rgb and known["channels"] != 3):
+        _refuse(kind, name, f"{what} to {known['outputs']}")
+    return artefact
+
+
+def is_exported(name):
+    """Whether this is what `export` wrote: neither a name nor `.keras`."""
+    import keras_convnext
+    from keras_convnext.exporters import runtimes
+
+    path = Path(name)
+    is_artefact = path.is_dir() or path.suffix in set(runtimes.RUNTIMES) - {""}
+    is_name = name in keras_convnext.VARIANTS
+    return is_artefact and not is_name and not _is_keras(name)
+
+
+def _is_keras(name):
+    return Path(name).suffix == ".keras"
+
+
+def _refuse(kind, name, what):
+    raise ValueError(
+        f"Expected a ConvNeXt of this package that classifies {kind}. "
+        f"Received: {name!r}, {what}. Pass a model saved or exported with its "
+        "classifier"
+    )
