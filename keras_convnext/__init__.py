@@ -27,6 +27,7 @@ from keras_convnext.applications import ConvNeXtXLarge
 from keras_convnext.applications import ConvNeXtXXLarge
 from keras_convnext.applications import create_model
 from keras_convnext.applications import list_models
+from keras_convnext.evaluation import evaluate
 from keras_convnext.exporters import export
 from keras_convnext.images import load_image
 from keras_convnext.images import load_image_for
@@ -74,6 +75,7 @@ __all__ = [
     "convert_weights",
     "create_model",
     "decode_predictions",
+    "evaluate",
     "export",
     "imagenet1k_from_22k",
     "layers",

@@ -6,6 +6,7 @@ import typer
 
 from keras_convnext.cli.convert import convert
 from keras_convnext.cli.demo import demo
+from keras_convnext.cli.evaluate import evaluate
 from keras_convnext.cli.export import export
 from keras_convnext.cli.models import models
 from keras_convnext.cli.predict import predict
@@ -19,7 +20,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, predict, models, weights, convert, export):
+for command in (
+    demo,
+    evaluate,
+    predict,
+    models,
+    weights,
+    convert,
+    export,
+):
     app.command()(command)
 
 

@@ -1,0 +1,166 @@
+"""`keras-convnext evaluate`: how good a model is, beside what was published."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_convnext.cli.loading import Weights
+from keras_convnext.cli.loading import open_classifier
+
+
+def evaluate(
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Folder of class folders (val/ in it where there is one) or "
+            "of TFRecords, an .npz file, 'tfds:NAME' or 'digits'."
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A name, see `models`, a `.keras` file, or what `export` "
+            "wrote: `.onnx`, `.tflite`, `.pt2`, OpenVINO's `.xml`, the folder "
+            "of a SavedModel."
+        ),
+    ] = "convnext_tiny",
+    weights: Weights = "imagenet",
+    rule: Annotated[
+        str,
+        typer.Option(
+            help="classes (any data), or one of ImageNet's sets: imagenet, "
+            "real, v2, sketch, a, r, c."
+        ),
+    ] = "classes",
+    labels: Annotated[
+        Path | None, typer.Option(help="For --rule real: `real.json`.")
+    ] = None,
+    all_classes: Annotated[
+        bool,
+        typer.Option(
+            "--all-classes",
+            help="For --rule a and r: all outputs compete, not only those of "
+            "the 200 classes.",
+        ),
+    ] = False,
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial",
+            help="For --rule c: corruptions may be missing; no mCE then.",
+        ),
+    ] = False,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pixels; that of the weights if not given."),
+    ] = None,
+    crop_pct: Annotated[
+        float | None,
+        typer.Option(help="Image size by the size before the crop."),
+    ] = None,
+    crop_mode: Annotated[
+        str | None, typer.Option(help="center, squash or border.")
+    ] = None,
+    interpolation: Annotated[
+        str | None, typer.Option(help="bicubic or bilinear.")
+    ] = None,
+    apply_exif: Annotated[
+        bool | None,
+        typer.Option(
+            "--exif/--no-exif",
+            help="Turn photographs upright; done for --rule classes alone if "
+            "not given, as published results do not.",
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Images at a time.")
+    ] = 32,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="File for everything as JSON.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing file.")
+    ] = False,
+):
+    """Measure accuracy and cross-entropy on labelled images.
+
+    Top-1, top-5, the accuracy of every class and the most confused pairs,
+    beside the published figures. Preprocessing is that of the weights.
+
+    Example: keras-convnext evaluate --data photos --model mine.keras
+
+    Example: keras-convnext evaluate --data imagenet/val --rule imagenet
+    --model convnext_base --output base.json
+
+    Example: keras-convnext evaluate --data imagenet/val --rule real --labels
+    real.json --model mine.onnx --json
+    """
+    from keras_convnext import evaluation
+    from keras_convnext.evaluation import rules
+
+    # Before the weights are fetched.
+    known_rule = rules.get(rule)
+    _check_output(output, force)
+    size = None if image_size is None else (image_size, image_size)
+    artefact = open_classifier(model, weights, **_built_for(size))
+    own = rules.preprocessing_for(known_rule, artefact.preprocessing)
+    options = {
+        "image_size": size,
+        "crop_pct": crop_pct,
+        "crop_mode": crop_mode,
+        "interpolation": interpolation,
+    }
+    given = {key: x for key, x in options.items() if x is not None}
+    result = evaluation.evaluate(
+        artefact,
+        data,
+        rule,
+        batch_size,
+        labels=labels,
+        all_classes=all_classes,
+        partial=partial,
+        preprocessing=own and replace(own, **given),
+        apply_exif=apply_exif,
+    )
+    text = json.dumps(result.as_dict(), indent=2)
+    if output is not None:
+        _write(output, text)
+    if as_json:
+        typer.echo(text)
+    else:
+        result.print()
+
+
+def _built_for(size):
+    """Arguments of `create_model` for images of a size."""
+    if size is None:
+        return {}
+    return {"input_shape": (*size, 3), "data_format": "channels_last"}
+
+
+def _check_output(path, force):
+    if path is None:
+        return
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(
+            "`--output` must be a file in a folder that exists. Received: "
+            f"{str(path)!r}"
+        )
+    if path.exists() and not force:
+        raise ValueError(
+            "The file exists: pass --force to replace it. Received: "
+            f"{str(path)!r}"
+        )
+
+
+def _write(path, text):
+    from keras_convnext.writing import written_aside
+
+    with written_aside(path) as unfinished:
+        unfinished.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,102 @@
+"""A model as evaluation sees it: images in, logits of known classes out."""
+
+import keras
+import numpy as np
+
+from keras_convnext import image_geometry
+from keras_convnext.exporters import metadata as metadata_
+from keras_convnext.exporters.runtimes import Artefact
+from keras_convnext.exporters.runtimes import KerasArtefact
+
+
+class Classifier:
+    """A model in any runtime, with its preprocessing and its classes.
+
+    Args:
+        model: a model of this package, or an `Artefact`.
+        preprocessing: function from the weights' own `Preprocessing` to the
+            one to use.
+        batch_size: int; all batches are filled up to it.
+
+    Attributes:
+        metadata: of the `Artefact`.
+        preprocessing: the `Preprocessing` of its images.
+        shape: of one image: height, width, channels.
+        outputs: list of `(id, name)`; numbers where it knows no classes.
+        is_named: whether it does.
+        has_logits: whether cross-entropy can be told.
+    """
+
+    def __init__(self, model, preprocessing, batch_size):
+        if isinstance(model, keras.Model):
+            model = KerasArtefact(model.name, model)
+        if not isinstance(model, Artefact):
+            raise ValueError(
+                "Expected a Keras model, or what `exporters.open_artefact` "
+                f"opens. Received: {model!r}"
+            )
+        self.artefact, self.metadata = model, model.metadata
+        self.batch_size = batch_size
+        known = self.metadata
+        if not {"logits", "scores"} & set(known["outputs"]):
+            raise ValueError(
+                "Expected a model with its classifier. Received: "
+                f"{known['model']!r} with outputs {known['outputs']}"
+            )
+        self.preprocessing = preprocessing(model.preprocessing)
+        self._check_preprocessing()
+        self.shape = (*self.preprocessing.image_size, known["channels"])
+        self.has_logits = "logits" in known["outputs"] and (
+            known["activation"] in (None, "softmax")
+        )
+        self.is_named = known["classes"] is not None
+        self.outputs = known["classes"] or self._numbers()
+
+    def logits(self, images):
+        """Logits in `float64`, or scores where there are none.
+
+        Args:
+            images: `uint8` array `(n, height, width, channels)`, up to
+                `batch_size` of them.
+
+        Returns:
+            `float64` array `(n, outputs)`.
+        """
+        if images.shape[1:] != self.shape:
+            raise ValueError(
+                f"Expected images of shape {self.shape}. Received: images of "
+                f"shape {images.shape[1:]} for {self.metadata['model']!r}. "
+                "Resize them"
+            )
+        # One width for all batches: another would be compiled anew.
+        batch = np.resize(images, (self.batch_size, *self.shape))
+        outputs = self.artefact.run(metadata_.inputs(self.metadata, batch))
+        name = "logits" if "logits" in outputs else "scores"
+        return np.asarray(outputs[name], "float64")[: len(images)]
+
+    def _numbers(self):
+        size, channels = (
+            self.preprocessing.image_size,
+            self.metadata["channels"],
+        )
+        count = self.logits(np.zeros((1, *size, channels), "uint8")).shape[1]
+        return [(str(index), str(index)) for index in range(count)]
+
+    def _check_preprocessing(self):
+        name, size = self.metadata["model"], self.metadata["size"]
+        if self.preprocessing is None:
+            raise ValueError(
+                "Expected a model that knows the preprocessing of its images. "
+                f"Received: {name!r}. Pass `preprocessing=`"
+            )
+        if len(self.preprocessing.mean) == 3:
+            image_geometry.checked(
+                **image_geometry.transform_arguments(self.preprocessing)
+            )
+        wanted = self.preprocessing.image_size
+        if any(own not in (None, side) for own, side in zip(size, wanted)):
+            raise ValueError(
+                f"The images must be of the model's size, {tuple(size)}. "
+                f"Received: image_size={wanted} for {name!r}. Build or export "
+                "the model for that size, or for any"
+            )

@@ -1,0 +1,228 @@
+"""What an evaluation found: as fields, as JSON and as tables."""
+
+from dataclasses import asdict
+from dataclasses import dataclass
+
+from keras_convnext.evaluation.rules import RULES
+from keras_convnext.preprocessing import Preprocessing
+
+SHOWN = 10
+LABELS = {
+    "top1": "top-1",
+    "cross_entropy": "cross-entropy",
+    "mce": "mCE",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation measured, and of what.
+
+    Attributes:
+        model, weights, licence, quantization: what was evaluated.
+        rule: key of `evaluation.rules.RULES`.
+        images: how many were scored.
+        accuracy: dict of `top1` and, where more outputs compete, `top5` (or
+            whatever was asked for), 0–1.
+        cross_entropy: mean in nats, or `None`: where an artefact gives no
+            logits, the activation is no softmax, or images have several
+            labels.
+        classes: list with `class`, `id`, `images` and `accuracy` (0–1) for
+            each class of the data; without images `None`.
+        confused: list with `true`, `true_id`, `predicted`, `predicted_id` and
+            `count` of the most frequent mistakes.
+        unreadable: dict from names of images that could not be read, and do
+            not count, to reasons.
+        unlabelled: how many images have no labels in ReaL, and do not count.
+        matched_by: `"names"`, `"ids"`, `"numbers"` or `"positions"`: how the
+            data's classes were found among the model's outputs.
+        outputs: how many outputs competed.
+        preprocessing: the `Preprocessing` of the images.
+        applies_exif: whether photographs were turned upright.
+        published: dict with figures such as `top1` and their `source`, or
+            `None`.
+        corruptions: for ImageNet-C, list with `corruption`, `errors` by
+            severity, their mean `error`, `alexnet_error` (all 0–1) and `ce`
+            (percent).
+        mce: percent, or `None` but for all of ImageNet-C.
+        seconds: for reading and scoring.
+    """
+
+    model: str
+    weights: str | None
+    licence: str | None
+    quantization: str | None
+    rule: str
+    images: int
+    accuracy: dict
+    cross_entropy: float | None
+    classes: list
+    confused: list
+    unreadable: dict
+    unlabelled: int
+    matched_by: str
+    outputs: int
+    preprocessing: Preprocessing
+    applies_exif: bool
+    published: dict | None
+    corruptions: list | None
+    mce: float | None
+    seconds: float
+
+    @property
+    def top1(self):
+        """Part of the images whose best output is right, 0–1."""
+        return self.accuracy["top1"]
+
+    @property
+    def measured(self):
+        """The figures of `accuracy`, `cross_entropy` and `mce` there are."""
+        others = {"cross_entropy": self.cross_entropy, "mce": self.mce}
+        return {
+            **self.accuracy,
+            **{key: x for key, x in others.items() if x is not None},
+        }
+
+    def as_dict(self):
+        """All fields as JSON can hold them."""
+        preprocessing = {
+            key: list(x) if isinstance(x, tuple) else x
+            for key, x in asdict(self.preprocessing).items()
+        }
+        return {**asdict(self), "preprocessing": preprocessing}
+
+    def print(self):
+        """Prints figures, the lowest classes and the most confused pairs."""
+        from rich.console import Console
+
+        # Names of classes and files may hold brackets and colons.
+        console = Console(markup=False, emoji=False, highlight=False)
+        for line in self._what():
+            console.print(line)
+        console.print(self._figures())
+        if self.corruptions:
+            console.print(self._corruptions())
+        lowest = sorted(
+            (x for x in self.classes if x["images"]),
+            key=lambda x: x["accuracy"],
+        )
+        console.print(
+            _table(
+                ("lowest classes", "images", "accuracy"),
+                [
+                    (_named(x["class"], x["id"]), x["images"], _percent(x))
+                    for x in lowest[:SHOWN]
+                ],
+            )
+        )
+        if self.confused:
+            console.print(
+                _table(
+                    ("most confused", "taken for", "images"),
+                    [
+                        (
+                            _named(x["true"], x["true_id"]),
+                            _named(x["predicted"], x["predicted_id"]),
+                            x["count"],
+                        )
+                        for x in self.confused
+                    ],
+                )
+            )
+
+    def _what(self):
+        """Lines on what was measured how, and what was left out."""
+        weights = self.weights or "no published weights"
+        licence = f", {self.licence}" if self.licence else ""
+        precision = f", {self.quantization}" if self.quantization else ""
+        yield f"{self.model}{precision} ({weights}{licence})"
+        yield (
+            f"{RULES[self.rule].title}: {self.images} images of "
+            f"{len(self.classes)} classes, found by {self.matched_by} among "
+            f"{self.outputs} outputs"
+        )
+        known = self.preprocessing
+        size = "×".join(map(str, known.image_size))
+        exif = "applied" if self.applies_exif else "ignored"
+        yield (
+            f"{size}, {known.crop_mode} {known.crop_pct:g}, "
+            f"{known.interpolation}, EXIF {exif}; "
+            f"{self.images / self.seconds:.0f} images/s"
+        )
+        if self.unlabelled:
+            yield f"{self.unlabelled} images have no labels"
+        if self.unreadable:
+            names = list(self.unreadable)
+            more = len(names) - SHOWN
+            rest = f" and {more} more" if more > 0 else ""
+            yield (
+                f"{len(names)} images could not be read: "
+                f"{', '.join(names[:SHOWN])}{rest}"
+            )
+
+    def _figures(self):
+        published = dict(self.published or {})
+        source = published.pop("source", "")
+        columns = ["", "measured"]
+        if source:
+            columns.append(f"published ({source})")
+        measured = self.measured
+        return _table(
+            columns,
+            [
+                (
+                    LABELS.get(key, key.replace("top", "top-")),
+                    _figure(key, measured.get(key)),
+                    *([_figure(key, published.get(key))] if source else []),
+                )
+                for key in {**measured, **published}
+            ],
+        )
+
+    def _corruptions(self):
+        severities = sorted({s for x in self.corruptions for s in x["errors"]})
+        rows = [
+            (
+                row["corruption"],
+                *(_error(row["errors"].get(s)) for s in severities),
+                _error(row["error"]),
+                _figure("mce", row["ce"]),
+            )
+            for row in self.corruptions
+        ]
+        return _table(("corruption", *severities, "mean error", "CE"), rows)
+
+
+def _table(columns, rows):
+    from rich.table import Table
+
+    drawn = Table()
+    for index, name in enumerate(columns):
+        is_number = rows and isinstance(rows[0][index], (int, float))
+        drawn.add_column(
+            name, justify="right" if is_number else "left", overflow="fold"
+        )
+    for row in rows:
+        drawn.add_row(*map(str, row))
+    return drawn
+
+
+def _named(name, id):
+    """`golden_retriever (n02099601)`; numbers tell nothing more."""
+    return name if id.isdecimal() else f"{name} ({id})"
+
+
+def _figure(key, value):
+    if value is None:
+        return "–"
+    if key in ("cross_entropy", "mce"):
+        return f"{value:.4f}" if key == "cross_entropy" else f"{value:.1f}"
+    return f"{value:.2%}"
+
+
+def _error(value):
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _percent(row):
+    return f"{row['accuracy']:.1%}"

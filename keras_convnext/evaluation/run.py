@@ -1,0 +1,270 @@
+"""A model over a data set, scored by a rule."""
+
+import contextlib
+import numbers
+import os
+import time
+
+import numpy as np
+
+from keras_convnext.data.loading import EvalLoader
+from keras_convnext.data.loading import _in_order
+from keras_convnext.evaluation import corruptions
+from keras_convnext.evaluation import published
+from keras_convnext.evaluation import rules
+from keras_convnext.evaluation.classifier import Classifier
+from keras_convnext.evaluation.questions import ask
+from keras_convnext.evaluation.report import Evaluation
+from keras_convnext.evaluation.tally import Tally
+from keras_convnext.evaluation.tally import cross_entropies
+
+
+def evaluate(
+    model,
+    source,
+    rule="classes",
+    batch_size=32,
+    top=5,
+    confused=10,
+    verbose=True,
+    *,
+    labels=None,
+    all_classes=False,
+    partial=False,
+    preprocessing=None,
+    apply_exif=None,
+):
+    """Measures a model on labelled images, by the rules of its data set.
+
+    Every image counts once, as the weights' own evaluation sees it. Memory
+    does not grow with the number of images.
+
+    Args:
+        model: a model of this package, or an `Artefact`: whatever
+            `exporters.open_artefact` opens.
+        source: a `Source`, or what `keras_convnext.data.open_splits` opens:
+            the validation images where there are some, else all. For
+            `rule="c"` the folder of ImageNet-C.
+        rule: `"classes"`: the data's classes, found among the model's by
+            name, by id or by number. ImageNet's own sets, with all their
+            classes: `"imagenet"`, `"real"` (ReaL labels for the validation
+            images), `"v2"`, `"sketch"`, `"a"` and `"r"` (200 classes: the
+            other outputs do not compete), `"c"` (mCE).
+        batch_size: images at a time.
+        top: beside the best output, in how many of the best to look for the
+            right one; of equal outputs the first is better.
+        confused: how many of the most confused pairs to keep.
+        verbose: whether to show progress on stderr, where that is a terminal.
+        labels: for `rule="real"`: path of `real.json`.
+        all_classes: for `rule="a"` and `"r"`: let all outputs compete, which
+            is the other reading, and gives less.
+        partial: for `rule="c"`: whether corruptions and severities may be
+            missing; there is no mCE then.
+        preprocessing: a `Preprocessing` in place of the weights' own.
+        apply_exif: whether to turn photographs upright; if `None`, for
+            `rule="classes"` alone, as published results do not.
+
+    Returns:
+        An `Evaluation`.
+
+    Raises:
+        ValueError: for a model without a classifier or without known
+            preprocessing, data whose classes are not the model's or not the
+            rule's, outputs that are no numbers, and no readable images.
+
+    Source: facts on each rule are beside it in `evaluation/rules.py`.
+
+    Example:
+
+    >>> model = keras_convnext.ConvNeXt(
+    ...     (1,), (8,), patch_size=1, input_shape=(8, 8, 1), mean=0.3,
+    ...     std=0.35, classes=10,
+    ... )
+    >>> result = keras_convnext.evaluate(model, "digits", verbose=False)
+    >>> result.images
+    359
+    """
+    name, rule = rule, rules.get(rule)
+    _check_numbers(batch_size=batch_size, top=top)
+    _check_options(name, rule, labels, all_classes, partial)
+    if apply_exif is None:
+        apply_exif = not rule.is_benchmark
+    classifier = Classifier(
+        model,
+        lambda own: preprocessing or rules.preprocessing_for(rule, own),
+        batch_size,
+    )
+    questions = ask(
+        classifier, rule, source, apply_exif, labels, all_classes, partial
+    )
+    started = time.perf_counter()
+    tally, unreadable = _count(classifier, questions, top, verbose)
+    seconds = time.perf_counter() - started
+
+    accuracy = {"top1": tally.top1}
+    if top < len(questions.competing):
+        accuracy[f"top{top}"] = tally.right_in_top / tally.count
+    corrupted = mce = None
+    if rule.is_corrupted:
+        errors = dict(zip(questions.parts, tally.errors.tolist()))
+        corrupted, mce = corruptions.summary(errors)
+    known = classifier.metadata
+    return Evaluation(
+        model=known["model"],
+        weights=known["weights"],
+        licence=known["licence"],
+        quantization=known["quantization"],
+        rule=name,
+        images=tally.count,
+        accuracy=accuracy,
+        cross_entropy=tally.cross_entropy,
+        **_by_class(classifier, questions, tally, confused),
+        unreadable=unreadable,
+        unlabelled=questions.unlabelled,
+        matched_by=questions.matched_by,
+        outputs=len(questions.competing),
+        preprocessing=classifier.preprocessing,
+        applies_exif=apply_exif,
+        published=published.find(name, rule, known, len(questions.columns)),
+        corruptions=corrupted,
+        mce=mce,
+        seconds=seconds,
+    )
+
+
+def _count(classifier, questions, top, verbose):
+    """Runs over all images; a `Tally`, and why some could not be read."""
+    parts = questions.parts.items()
+    tally = Tally(len(parts), len(questions.columns), top)
+    has_losses = classifier.has_logits and not questions.is_by_image
+    unreadable = {}
+    total = sum(len(source) for _, source in parts)
+    with _progress(total, verbose) as advance:
+        for part, (_, source) in enumerate(parts):
+            loader = EvalLoader(
+                source, classifier.preprocessing, classifier.batch_size
+            )
+            for places, images in _in_order(
+                loader.load, range(len(loader)), os.cpu_count()
+            ):
+                logits = classifier.logits(images)
+                _check_finite(logits, source, places)
+                if len(questions.competing) < logits.shape[1]:
+                    logits = _without_others(logits, questions.competing)
+                labels = source.labels[places]
+                right = questions.right(places, labels)
+                tally.add(part, labels, logits, right)
+                if has_losses:
+                    columns = questions.columns[labels]
+                    tally.add_losses(cross_entropies(logits, columns))
+                advance(len(places))
+            unreadable.update(loader.skipped)
+            _check_some_read(source, tally.images[part], loader.skipped)
+    return tally, unreadable
+
+
+def _without_others(logits, competing):
+    masked = np.full_like(logits, -np.inf)
+    masked[:, competing] = logits[:, competing]
+    return masked
+
+
+def _by_class(classifier, questions, tally, confused):
+    """The accuracy of each class, and the most frequent mistakes."""
+    outputs = list(classifier.outputs)
+    if not classifier.is_named:
+        source = next(iter(questions.parts.values()))
+        for column, name in zip(questions.columns, source.classes):
+            outputs[column] = (str(column), name)
+    own = [outputs[column] for column in questions.columns]
+    counts = zip(own, tally.images.sum(axis=0), tally.class_accuracies)
+    return {
+        "classes": [
+            {"class": name, "id": id, "images": int(images), "accuracy": x}
+            for (id, name), images, x in counts
+        ],
+        "confused": [
+            {
+                "true": own[label][1],
+                "true_id": own[label][0],
+                "predicted": outputs[output][1],
+                "predicted_id": outputs[output][0],
+                "count": count,
+            }
+            for (label, output), count in tally.most_confused[:confused]
+        ],
+    }
+
+
+@contextlib.contextmanager
+def _progress(total, verbose):
+    """A bar on stderr, where that is a terminal; `advance(images)`."""
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    bar = progress.Progress(
+        progress.TextColumn("evaluating"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[speed]:.0f} images/s"),
+        progress.TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not (verbose and console.is_terminal),
+    )
+    with bar:
+        task = bar.add_task("", total=total, speed=0.0)
+
+        def advance(images):
+            known = bar.tasks[0].speed or 0.0
+            bar.update(task, advance=images, speed=known)
+
+        yield advance
+
+
+def _check_numbers(**values):
+    for name, value in values.items():
+        if not isinstance(value, numbers.Integral) or value < 1:
+            raise ValueError(
+                f"`{name}` must be a positive int. Received: {name}={value!r}"
+            )
+
+
+def _check_options(name, rule, labels, all_classes, partial):
+    """Options of one rule are not taken in silence by another."""
+    for option, value, is_its in (
+        ("labels", labels, rule.is_multi_label),
+        ("all_classes", all_classes, rule.is_masked),
+        ("partial", partial, rule.is_corrupted),
+    ):
+        if value and not is_its:
+            raise ValueError(
+                f"`{option}` is of another rule. Received: rule={name!r} with "
+                f"{option}={value!r}. Leave it out"
+            )
+    if rule.is_multi_label and not labels:
+        raise ValueError(
+            "rule='real' takes `labels`, the path of `real.json` from "
+            "github.com/google-research/reassessed-imagenet. Received: "
+            f"labels={labels!r}"
+        )
+
+
+def _check_finite(logits, source, places):
+    bad = places[~np.isfinite(logits).all(axis=1)]
+    if len(bad):
+        raise ValueError(
+            "The outputs of the model must be finite. Received: NaN or "
+            f"infinity for {source.name(bad[0])!r}. Evaluate it in float32, or "
+            "look for what training did to its weights"
+        )
+
+
+def _check_some_read(source, images, skipped):
+    if not images.sum():
+        name, reason = next(iter(skipped.items()))
+        raise ValueError(
+            f"None of {len(source)} images could be read. Received: "
+            f"{name!r}: {reason}"
+        )

@@ -1,0 +1,95 @@
+"""What is counted, batch by batch: never all outputs at once."""
+
+from collections import Counter
+
+import numpy as np
+
+
+class Tally:
+    """Counts of right and wrong in memory that does not grow with the data.
+
+    Args:
+        parts: how many data sets are counted apart.
+        classes: of the data.
+        top: how many of the best outputs may hold the right one.
+    """
+
+    def __init__(self, parts, classes, top):
+        self.top = top
+        self.images = np.zeros((parts, classes), "int64")
+        self.right = np.zeros((parts, classes), "int64")
+        self.right_in_top = 0
+        self.loss = None
+        self.mistakes = Counter()
+
+    def add(self, part, labels, logits, targets):
+        """Counts a batch.
+
+        Args:
+            part: int, which data set it is from.
+            labels: int array `(n,)`, classes of the data.
+            logits: `float64` array `(n, outputs)`, finite or `-inf`. Of equal
+                ones the first is better, as for `argmax`.
+            targets: for each image the set of outputs that are right.
+        """
+        best = np.argsort(-logits, axis=1, kind="stable")[:, : self.top]
+        hits = np.array(
+            [[x in right for x in row] for row, right in zip(best, targets)]
+        )
+        np.add.at(self.images[part], labels, 1)
+        np.add.at(self.right[part], labels, hits[:, 0])
+        self.right_in_top += int(hits.any(axis=1).sum())
+        self.mistakes.update(
+            (int(label), int(output))
+            for label, output, hit in zip(labels, best[:, 0], hits[:, 0])
+            if not hit
+        )
+
+    def add_losses(self, losses):
+        """Counts the cross-entropy of each image of a batch."""
+        self.loss = (self.loss or 0.0) + float(losses.sum())
+
+    @property
+    def count(self):
+        return int(self.images.sum())
+
+    @property
+    def cross_entropy(self):
+        """The mean, or `None` if none were counted."""
+        return None if self.loss is None else self.loss / self.count
+
+    @property
+    def top1(self):
+        """Part of the images whose best output is right."""
+        return float(self.right.sum() / self.count)
+
+    @property
+    def class_accuracies(self):
+        """One for each class of the data, `None` for one without images."""
+        pairs = zip(self.right.sum(axis=0), self.images.sum(axis=0))
+        return [float(a / b) if b else None for a, b in pairs]
+
+    @property
+    def errors(self):
+        """One for each part."""
+        return 1 - self.right.sum(axis=1) / self.images.sum(axis=1)
+
+    @property
+    def most_confused(self):
+        """`((label, output), count)`, most first, then in order."""
+        return sorted(self.mistakes.items(), key=lambda x: (-x[1], x[0]))
+
+
+def cross_entropies(logits, columns):
+    """The natural logarithm of the softmax at one output each, negated.
+
+    Args:
+        logits: `float64` array `(n, outputs)`; `-inf` takes no part.
+        columns: int array `(n,)`.
+
+    Returns:
+        `float64` array `(n,)`.
+    """
+    best = logits.max(axis=1)
+    sums = np.exp(logits - best[:, None]).sum(axis=1)
+    return np.log(sums) + best - logits[np.arange(len(logits)), columns]
