@@ -1,7 +1,10 @@
 """ConvNeXt for Keras 3, on TensorFlow, JAX and PyTorch."""
 
+from keras_convnext import data
 from keras_convnext import layers
 from keras_convnext import recipes
+from keras_convnext import training
+from keras_convnext import visualize
 from keras_convnext.applications import ConvNeXt
 from keras_convnext.applications import ConvNeXtAtto
 from keras_convnext.applications import ConvNeXtBase
@@ -35,6 +38,7 @@ from keras_convnext.labels import decode_predictions
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.tf_images import tf_load_image
+from keras_convnext.training import train
 from keras_convnext.variants import VARIANTS
 from keras_convnext.variants import Variant
 from keras_convnext.version import __version__
@@ -74,6 +78,7 @@ __all__ = [
     "__version__",
     "convert_weights",
     "create_model",
+    "data",
     "decode_predictions",
     "evaluate",
     "export",
@@ -86,4 +91,7 @@ __all__ = [
     "preprocess_input",
     "recipes",
     "tf_load_image",
+    "train",
+    "training",
+    "visualize",
 ]

@@ -7,13 +7,14 @@ three minutes on any backend, compilation included.
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 
+from keras_convnext import visualize
 from keras_convnext.applications import ConvNeXt
 from keras_convnext.data import load_digits
 from keras_convnext.recipes import averaged_weights
 from keras_convnext.recipes import digits
+from keras_convnext.training.repeatability import make_repeatable
 from keras_convnext.writing import written_aside
 
 CLASSES = 10
@@ -48,7 +49,7 @@ def run_demo(output="demo_output", epochs=None, seed=0):
         raise ValueError(
             f"`epochs` must be at least 1. Received: epochs={epochs}"
         )
-    plt = _pyplot()
+    visualize.new_figure()  # raises before the training, not after it
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     make_repeatable(seed)
@@ -59,11 +60,10 @@ def run_demo(output="demo_output", epochs=None, seed=0):
     )
     logits = model.predict(test_images, verbose=0)
     predictions = logits.argmax(axis=-1)
-    picture = draw(plt, history.history, test_images, test_labels, predictions)
+    picture = draw(history.history, test_images, test_labels, predictions)
     with written_aside(output / "digits.keras") as unfinished:
         model.save(unfinished)
-    with written_aside(output / "digits.png") as unfinished:
-        picture.savefig(unfinished, dpi=120)
+    visualize.written_figure(picture, output / "digits.png")
     return {
         "accuracy": float(np.mean(predictions == test_labels)),
         "model": output / "digits.keras",
@@ -120,31 +120,14 @@ def _statistics(images):
     return (pixels.mean(),), (pixels.std(),)
 
 
-def make_repeatable(seed):
-    """Same seed, same model: also with TensorFlow's parallel kernels."""
-    keras.utils.set_random_seed(seed)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-
-
-def draw(plt, history, images, labels, predictions, rows=5, columns=8):
+def draw(history, images, labels, predictions, rows=5, columns=8):
     """Learning curves beside held-out scans with what the model read.
 
     The first scans are its mistakes, in red.
     """
-    figure = plt.figure(figsize=(13, 5.2), layout="constrained")
+    figure = visualize.new_figure(figsize=(13, 5.2))
     curves, grid = figure.subfigures(1, 2, width_ratios=[1, 1.2])
-    loss, accuracy = curves.subplots(2, 1, sharex=True)
-    epochs = np.arange(1, len(history["loss"]) + 1)
-    for axis, metric in ((loss, "loss"), (accuracy, "accuracy")):
-        axis.plot(epochs, history[metric], label="training")
-        axis.plot(epochs, history[f"val_{metric}"], label="held out")
-        axis.set_ylabel(metric)
-        axis.grid(alpha=0.3)
-    loss.legend()
-    accuracy.set_xlabel("epoch")
+    visualize.learning_curves(history, curves)
     right = predictions == labels
     curves.suptitle(f"{right.mean():.1%} of held-out scans read correctly")
 
@@ -158,17 +141,3 @@ def draw(plt, history, images, labels, predictions, rows=5, columns=8):
             title, colour = f"{title} ({labels[index]})", "red"
         axis.set_title(title, color=colour, fontsize=10)
     return figure
-
-
-def _pyplot():
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError(
-            "The demo draws with matplotlib, which is not installed. Run "
-            '`pip install "keras-convnext[demo]"`.'
-        ) from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot

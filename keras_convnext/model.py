@@ -171,6 +171,12 @@ def all_layers(model):
             yield layer
 
 
+def info_of(model):
+    """The `ModelInfo` of the first ConvNeXt in a model, or `None`."""
+    cards = (x.info for x in all_layers(model) if isinstance(x, ModelCard))
+    return next(cards, None)
+
+
 def as_record(record, values):
     """The dataclass `record` of what JSON made of its fields.
 

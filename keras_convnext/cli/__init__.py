@@ -10,7 +10,9 @@ from keras_convnext.cli.evaluate import evaluate
 from keras_convnext.cli.export import export
 from keras_convnext.cli.models import models
 from keras_convnext.cli.predict import predict
+from keras_convnext.cli.train import train
 from keras_convnext.cli.weights import weights
+from keras_convnext.training.checkpoints import CheckpointError
 
 app = typer.Typer(
     name="keras-convnext",
@@ -22,6 +24,7 @@ app = typer.Typer(
 )
 for command in (
     demo,
+    train,
     evaluate,
     predict,
     models,
@@ -36,6 +39,8 @@ def main():
     """Runs the command; bad input ends with its message and status 2."""
     try:
         app()
-    except (ValueError, ImportError, OSError) as error:
+    except (ValueError, ImportError, OSError, ArithmeticError) as error:
         typer.echo(f"keras-convnext: {error}", err=True)
-        sys.exit(2)
+        # The input was good, the run was not.
+        went_wrong = isinstance(error, (CheckpointError, ArithmeticError))
+        sys.exit(1 if went_wrong else 2)

@@ -4,7 +4,6 @@ import keras
 
 from keras_convnext.arguments import from_layout
 from keras_convnext.arguments import to_layout
-from keras_convnext.model import ModelCard
 from keras_convnext.model import all_layers
 
 CLASSIFIER = "head_classifier"
@@ -64,12 +63,6 @@ def check(model):
             f"{model.name!r} with quantised layers such as {quantised[0]!r}. "
             "Export the model from before `quantize`, with `quantization=`"
         )
-
-
-def card(model):
-    """The `ModelInfo` of the first ConvNeXt in a model, or `None`."""
-    cards = (x.info for x in all_layers(model) if isinstance(x, ModelCard))
-    return next(cards, None)
 
 
 def data_format(model):

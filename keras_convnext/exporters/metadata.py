@@ -11,6 +11,7 @@ from keras_convnext.exporters import graph
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.model import all_layers
 from keras_convnext.model import as_record
+from keras_convnext.model import info_of
 from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.version import __version__
 
@@ -29,7 +30,7 @@ def of_model(model, options):
         `channels` of the input; `outputs`: their names; `activation` from
         `logits` to `scores`; `label_set`; `quantization`; `producer`.
     """
-    info = graph.card(model)
+    info = info_of(model)
     outputs = list(graph.named_outputs(model, options.features))
     return {
         "producer": f"keras_convnext {__version__}, keras {keras.__version__}"

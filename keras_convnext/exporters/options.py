@@ -10,6 +10,7 @@ from keras_convnext.arguments import one_of
 from keras_convnext.builder import total_stride
 from keras_convnext.exporters import graph
 from keras_convnext.exporters import metadata
+from keras_convnext.model import info_of
 
 FORMATS = {
     "saved_model": "",
@@ -148,7 +149,7 @@ def _size(model, image_size):
     pair = image_size
     if isinstance(image_size, numbers.Integral):
         pair = (image_size, image_size)
-    card = graph.card(model)
+    card = info_of(model)
     least = total_stride(card.variant) if card else 1
     is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
     if not is_pair or not all(

@@ -128,8 +128,8 @@ class AdamW(keras.optimizers.AdamW):
     def build(self, variables):
         with outside_of_graphs():
             super().build(variables)
-        self._scales = [self._scale(variable) for variable in variables]
-        self._decays = [self._decay(variable) for variable in variables]
+        self._scales = [self.scale_of(variable) for variable in variables]
+        self._decays = [self.decay_of(variable) for variable in variables]
 
     def add_variable_from_reference(
         self, reference_variable, name=None, initializer="zeros"
@@ -144,14 +144,16 @@ class AdamW(keras.optimizers.AdamW):
             reference_variable, name, initializer
         )
 
-    def _scale(self, variable):
-        """The factor of the innermost layer that has one."""
+    def scale_of(self, variable):
+        """A variable's factor on the learning rate: that of its layer."""
+        # The innermost layer that has one.
         for layer in reversed(variable.path.split("/")[:-1]):
             if layer in self.learning_rate_scales:
                 return float(self.learning_rate_scales[layer])
         return 1.0
 
-    def _decay(self, variable):
+    def decay_of(self, variable):
+        """A variable's weight decay: 0 for biases and vectors."""
         excluded = (
             len(variable.shape) <= 1
             or variable.name.endswith("bias")

@@ -1,0 +1,166 @@
+"""`keras-convnext train`: from a folder of images to a trained model."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_convnext.cli.recipe_options import changed
+from keras_convnext.cli.recipe_options import recipe_options
+
+
+@recipe_options
+def train(
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Folder of class folders (or with train/ and val/), of "
+            "TFRecords, an .npz file, 'tfds:NAME' or 'digits'."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(help="Folder for the results, and to go on from."),
+    ],
+    model: Annotated[
+        str, typer.Option(help="A name, see `models`, or a `.keras` file.")
+    ] = "convnext_tiny",
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="Weights to start from: a tag, a file, or 'none' for random "
+            "ones."
+        ),
+    ] = "imagenet",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="imagenet1k, imagenet22k, isotropic, finetune_384, "
+            "finetune_from_22k, finetune_from_22k_384, v2_imagenet22k, "
+            "v2_finetune, v2_finetune_from_22k, small_data or digits."
+        ),
+    ] = "small_data",
+    validation: Annotated[
+        str | None,
+        typer.Option(help="Images to validate on; of --data if not given."),
+    ] = None,
+    validation_split: Annotated[
+        float,
+        typer.Option(
+            help="Part of each class that is held out where the data has no "
+            "validation images."
+        ),
+    ] = 0.1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="The same seed gives the same model.")
+    ] = 0,
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic",
+            help="Let no kernel depend on the order of threads; slower.",
+        ),
+    ] = False,
+    resume: Annotated[
+        str,
+        typer.Option(
+            help="auto: go on where the run in the folder was stopped. never: "
+            "refuse a folder with a run."
+        ),
+    ] = "auto",
+    checkpoint_minutes: Annotated[
+        float, typer.Option(help="Between checkpoints inside an epoch.")
+    ] = 10.0,
+    checkpoint_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps between checkpoints.")
+    ] = None,
+    keep: Annotated[
+        int, typer.Option(min=1, help="Checkpoints that stay.")
+    ] = 3,
+    on_error: Annotated[
+        str,
+        typer.Option(
+            help="Images that cannot be read: skip, with a warning, or raise."
+        ),
+    ] = "skip",
+    loader: Annotated[
+        str | None,
+        typer.Option(help="tf or python; tf where TensorFlow is installed."),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print recipe, parameter groups and learning rates only.",
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON.")
+    ] = False,
+    **changes,
+):
+    """Train a model on images; killed at any moment, it goes on.
+
+    The same command again goes on from the last checkpoint. Ends with status
+    1 if the loss is no number any more or the disk is full, and with 130 or
+    143 after SIGINT or SIGTERM.
+
+    Example: keras-convnext train --data photos --output run
+
+    Example: keras-convnext train --data imagenet --output run --model
+    convnext_small --weights none --recipe imagenet1k --batch-size 256
+
+    Example: keras-convnext train --data photos --output run --epochs 5
+    --learning-rate 1e-4 --dry-run
+    """
+    from keras_convnext import data as data_
+    from keras_convnext import training
+
+    training.make_repeatable(seed, deterministic)
+    source, held_out = data_.open_splits(
+        data, validation, validation_split, seed
+    )
+    chosen, network = _model(model, weights, recipe, changes, source)
+    if dry_run:
+        loader = data_.TrainLoader(
+            source, chosen.train_pipeline(len(source.classes)), chosen.epochs
+        )
+        typer.echo(training.describe(network, chosen, loader.steps_per_epoch))
+        return
+    result = training.train(
+        network,
+        chosen,
+        source,
+        output,
+        held_out,
+        seed=seed,
+        resume=resume,
+        checkpoint_minutes=checkpoint_minutes,
+        checkpoint_steps=checkpoint_steps,
+        keep=keep,
+        on_error=on_error,
+        loader=loader,
+    )
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    for name, value in result["best"].items():
+        typer.echo(f"best {name}: {value:.2%}")
+    typer.echo(f"written: {output.resolve()}")
+
+
+def _model(name, weights, recipe, changes, source):
+    """The recipe with its changes, and the model that it trains."""
+    import keras
+
+    from keras_convnext import recipes
+
+    recipe = recipes.get_recipe(recipe)
+    if Path(name).suffix != ".keras":
+        recipe = changed(recipe.for_model(name), changes)
+        weights = None if weights == "none" else weights
+        classes = len(source.classes)
+        return recipe, recipe.build(name, classes, weights)
+    model = keras.saving.load_model(name, compile=False)
+    return changed(recipe.for_model(model), changes), model

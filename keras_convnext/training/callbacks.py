@@ -1,0 +1,253 @@
+"""What happens beside the steps of `fit`: checkpoints, records, a bar."""
+
+import math
+import sys
+import time
+
+import keras
+from keras import ops
+
+from keras_convnext.recipes.averaging import averaged_weights
+from keras_convnext.training.run import Interrupted
+from keras_convnext.training.run import NotFinite
+from keras_convnext.visualize import learning_curves
+from keras_convnext.visualize import written_figure
+
+CURVES_EVERY = 30.0  # seconds
+
+
+class AveragedValidation(keras.callbacks.Callback):
+    """Validates with the averaged weights too: `val_ema_` in the logs.
+
+    Args:
+        data: as `fit` takes for `validation_data`.
+    """
+
+    def __init__(self, data):
+        super().__init__()
+        self.data = data
+
+    def on_epoch_end(self, epoch, logs=None):
+        with averaged_weights(self.model) as model:
+            found = model.evaluate(self.data, verbose=0, return_dict=True)
+        logs.update({f"val_ema_{name}": x for name, x in found.items()})
+
+
+class Recorder(keras.callbacks.Callback):
+    """Counts steps, writes checkpoints and what the output folder holds.
+
+    Args:
+        run: the `Run`.
+        batch_size: images per step.
+        steps_per_epoch: int.
+        minutes: float; a checkpoint inside an epoch whenever so much time is
+            over.
+        steps: int; one every so many steps, too.
+    """
+
+    def __init__(
+        self, run, batch_size, steps_per_epoch, minutes=10.0, steps=None
+    ):
+        super().__init__()
+        self.run = run
+        self.batch_size = batch_size
+        self.steps_per_epoch = steps_per_epoch
+        self.seconds = minutes * 60
+        self.steps = steps
+        self.saved_at = time.monotonic()
+        self.drawn_at = -math.inf
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch_began = time.monotonic()
+        self.epoch_began_at_step = self.run.step
+
+    def on_train_batch_end(self, batch, logs=None):
+        run = self.run
+        run.step += 1
+        if run.has_metrics:
+            run.add_metrics(self.model)
+        if not math.isfinite(logs["loss"]):
+            steps = run.checkpoints.steps()
+            raise NotFinite(
+                f"The loss is {logs['loss']} after step {run.step}, at the "
+                f"learning rate {self._learning_rate():.3g}. "
+                + (
+                    f"The last good checkpoint is that of step {steps[-1]} in "
+                    f"{str(run.checkpoints.folder)!r}. "
+                    if steps
+                    else "There is no checkpoint yet. "
+                )
+                + "Lower the learning rate, warm up for longer or clip the "
+                "gradients (`global_clipnorm`)"
+            )
+        self.trained_until = time.monotonic()
+        is_due = (
+            run.signal is not None
+            or self.trained_until - self.saved_at > self.seconds
+            or (self.steps and run.step % self.steps == 0)
+        )
+        # After an epoch's last step its validation is still to come.
+        if is_due and run.step % self.steps_per_epoch:
+            self._save(in_epoch=True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        run, model = self.run, self.model
+        seconds = self.trained_until - self.epoch_began
+        images = (run.step - self.epoch_began_at_step) * self.batch_size
+        run.history.append(
+            {
+                "epoch": epoch + 1,
+                "step": run.step,
+                "learning_rate": self._learning_rate(),
+                **{name: float(value) for name, value in logs.items()},
+                "images_per_second": round(images / seconds, 2),
+            }
+        )
+        run.write_history()
+        run.write_model("last.keras", model)
+        if run.is_best("val_accuracy", logs.get("val_accuracy", math.nan)):
+            run.write_model("best.keras", model)
+        if run.is_best(
+            "val_ema_accuracy", logs.get("val_ema_accuracy", math.nan)
+        ):
+            with averaged_weights(model):
+                run.write_model("best_ema.keras", model)
+        if time.monotonic() - self.drawn_at > CURVES_EVERY:
+            self._draw()
+        self._save(in_epoch=False)
+
+    def on_train_end(self, logs=None):
+        self._draw()
+
+    def _save(self, in_epoch):
+        self.run.save(self.model, in_epoch)
+        self.saved_at = time.monotonic()
+        if self.run.signal is not None:
+            print(
+                f"stopped by a signal after step {self.run.step}, which is "
+                f"saved in {str(self.run.checkpoints.folder)!r}: the same "
+                "command goes on from there",
+                file=sys.stderr,
+            )
+            raise Interrupted(128 + self.run.signal)
+
+    def _draw(self):
+        figure = learning_curves(self.run.history)
+        written_figure(figure, self.run.output / "curves.png")
+        self.drawn_at = time.monotonic()
+
+    def _learning_rate(self):
+        rate = self.model.optimizer.learning_rate
+        return float(ops.convert_to_numpy(rate))
+
+
+class TensorBoardScalars(keras.callbacks.Callback):
+    """Writes the metrics of every epoch for TensorBoard.
+
+    Keras' own callback needs TensorFlow; this one only `tensorboard`.
+
+    Args:
+        folder: path of the logs.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        from tensorboard.summary import Writer
+
+        self.writer = Writer(str(folder))
+
+    def on_epoch_end(self, epoch, logs=None):
+        for name, value in logs.items():
+            is_validation = name.startswith("val_")
+            group = "validation" if is_validation else "training"
+            tag = f"{group}/{name.removeprefix('val_')}"
+            self.writer.add_scalar(tag, float(value), step=epoch + 1)
+        self.writer.flush()
+
+
+class Progress(keras.callbacks.Callback):
+    """A line for every epoch; on terminals a bar with images/s and time left.
+
+    Args:
+        run: the `Run`, whose history has the row of a finished epoch.
+        epochs, steps_per_epoch: of the whole run.
+        batch_size: images per step.
+    """
+
+    def __init__(self, run, epochs, steps_per_epoch, batch_size):
+        from rich.console import Console
+
+        super().__init__()
+        self.run = run
+        self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.batch_size = batch_size
+        self.console = Console(stderr=True)
+        self.bar = None
+
+    def on_train_begin(self, logs=None):
+        from rich import progress
+
+        if not self.console.is_terminal:
+            return
+        self.bar = progress.Progress(
+            progress.TextColumn("epoch {task.fields[epoch]}/{task.fields[of]}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.description}"),
+            progress.TextColumn("{task.fields[rate]:.1f} images/s"),
+            progress.TimeRemainingColumn(elapsed_when_finished=True),
+            console=self.console,
+            transient=True,
+        )
+        self.task = self.bar.add_task(
+            "compiling",
+            total=self.epochs * self.steps_per_epoch,
+            completed=self.run.step,
+            epoch=self.run.step // self.steps_per_epoch + 1,
+            of=self.epochs,
+            rate=0.0,
+        )
+        self.bar.start()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.bar is not None:
+            self.bar.update(self.task, epoch=epoch + 1)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.bar is None:
+            return
+        speed = self.bar.tasks[0].speed or 0.0
+        self.bar.update(
+            self.task,
+            completed=self.run.step,
+            description=_as_text(logs),
+            rate=speed * self.batch_size,
+        )
+
+    def on_test_begin(self, logs=None):
+        if self.bar is not None:
+            self.bar.update(self.task, description="validating")
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = self.run.history[-1]
+        self.console.print(
+            f"epoch {epoch + 1}/{self.epochs}  {_as_text(logs)}  "
+            f"lr {row['learning_rate']:.2e}  "
+            f"{row['images_per_second']:.1f} images/s",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def on_train_end(self, logs=None):
+        self.close()
+
+    def close(self):
+        """Gives the terminal back, also after an error."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+
+def _as_text(logs):
+    return "  ".join(f"{name} {float(x):.4f}" for name, x in logs.items())

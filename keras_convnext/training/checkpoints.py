@@ -1,0 +1,151 @@
+"""Checkpoints that survive whatever kills the run that writes them.
+
+Orbax and Keras' callback for it know neither checksums nor a full disk, and
+want JAX beside every backend; `BackupAndRestore` forgets metrics, random
+state and the place within an epoch. So tensors go into a safetensors file
+and all else into a JSON file beside it, which holds the checksum of the first
+and is written last: without it there is no checkpoint.
+"""
+
+import hashlib
+import json
+import os
+import re
+import warnings
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from safetensors.numpy import save_file
+
+from keras_convnext.writing import written_aside
+
+
+class CheckpointError(OSError):
+    """A checkpoint cannot be written, or none of those there can be read."""
+
+
+class Checkpoints:
+    """The last checkpoints of a run in a folder.
+
+    Args:
+        folder: path; made when the first is written.
+        keep: int, how many of the last ones stay.
+
+    Example:
+
+    >>> checkpoints = Checkpoints("run/checkpoints")  # doctest: +SKIP
+    >>> checkpoints.save(10, {"w": np.zeros(3)}, {})  # doctest: +SKIP
+    >>> step, tensors, record = checkpoints.latest()  # doctest: +SKIP
+    """
+
+    def __init__(self, folder, keep=3):
+        if keep < 1:
+            raise ValueError(
+                f"`keep` must be at least 1. Received: keep={keep}"
+            )
+        self.folder = Path(folder)
+        self.keep = keep
+
+    def save(self, step, tensors, record):
+        """Writes a checkpoint, then removes those that are too many.
+
+        Args:
+            step: int; names the checkpoint.
+            tensors: dict of arrays.
+            record: dict of JSON's types.
+
+        Raises:
+            CheckpointError: if it cannot be written; those there stay.
+        """
+        tensor_file, record_file = self._files(step)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with written_aside(tensor_file) as unfinished:
+                save_file(tensors, unfinished)
+                checksum = _checksum(unfinished)
+                _to_disk(unfinished)
+            with written_aside(record_file) as unfinished:
+                text = {"sha256": checksum, "step": step, "record": record}
+                unfinished.write_text(json.dumps(text, indent=1))
+                _to_disk(unfinished)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"The checkpoint of step {step} could not be written to "
+                f"{str(self.folder)!r}: {error}. {self._last_good()}"
+            ) from error
+        for old in self.steps()[: -self.keep]:
+            for file in reversed(self._files(old)):
+                file.unlink(missing_ok=True)
+
+    def latest(self):
+        """The last checkpoint that is whole.
+
+        Those that are not are named in a warning, and the one before them is
+        taken.
+
+        Returns:
+            `(step, tensors, record)`, or `None` where there are none.
+
+        Raises:
+            CheckpointError: if there are some and none is whole.
+        """
+        damages = []
+        for step in reversed(self.steps()):
+            try:
+                found = self._read(step)
+            except (OSError, ValueError, KeyError, SafetensorError) as error:
+                damages.append(f"step {step}: {error}")
+                continue
+            for damage in damages:
+                warnings.warn(
+                    f"A checkpoint in {str(self.folder)!r} is damaged, and "
+                    f"the one of step {step} is used instead. {damage}",
+                    stacklevel=2,
+                )
+            return found
+        if damages:
+            raise CheckpointError(
+                f"All checkpoints in {str(self.folder)!r} are damaged: "
+                f"{'; '.join(damages)}. Remove the folder to start anew"
+            )
+        return None
+
+    def steps(self):
+        """Steps of the checkpoints there, ascending."""
+        names = (path.name for path in self.folder.glob("step_*.json"))
+        found = (re.fullmatch(r"step_(\d+)\.json", name) for name in names)
+        return sorted(int(match[1]) for match in found if match)
+
+    def _read(self, step):
+        tensor_file, record_file = self._files(step)
+        text = json.loads(record_file.read_text())
+        if _checksum(tensor_file) != text["sha256"]:
+            raise ValueError(
+                f"{tensor_file.name} is not what was written (SHA-256 differs)"
+            )
+        return step, load_file(tensor_file), text["record"]
+
+    def _files(self, step):
+        stem = self.folder / f"step_{step:010d}"
+        return stem.with_suffix(".safetensors"), stem.with_suffix(".json")
+
+    def _last_good(self):
+        steps = self.steps()
+        if not steps:
+            return "There is none before it"
+        return (
+            f"The last good one is that of step {steps[-1]}: make room, and "
+            "run the same command again to go on from there"
+        )
+
+
+def _checksum(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _to_disk(path):
+    """A file that is moved into place must not be empty after a power cut."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())

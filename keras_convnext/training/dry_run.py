@@ -1,0 +1,99 @@
+"""What a run would do, without doing it."""
+
+import math
+from collections import defaultdict
+
+import keras
+import numpy as np
+from keras import ops
+
+BARS = " ▁▂▃▄▅▆▇█"
+WIDTH = 64
+
+
+def parameter_groups(model, recipe):
+    """Which parameters learn how fast and decay how much.
+
+    Args:
+        model: a `keras.Model`, as for `recipe.compile`.
+        recipe: a `Recipe`.
+
+    Returns:
+        List of dicts by rising learning rate: `scale` (times the learning
+        rate), `weight_decay`, `tensors`, `parameters`, and `layers`, their
+        names.
+
+    Example:
+
+    >>> recipe = keras_convnext.recipes.small_data
+    >>> model = recipe.build("convnext_atto", classes=2)
+    >>> groups = keras_convnext.training.parameter_groups(model, recipe)
+    >>> [round(group["scale"], 5) for group in groups[:2]]
+    [0.26214, 0.26214]
+    """
+    optimizer = recipe.optimizer(model, steps_per_epoch=10**6)
+    groups = defaultdict(list)
+    for variable in model.trainable_variables:
+        key = optimizer.scale_of(variable), optimizer.decay_of(variable)
+        groups[key].append(variable)
+    return [
+        {
+            "scale": scale,
+            "weight_decay": decay,
+            "tensors": len(variables),
+            "parameters": sum(math.prod(x.shape) for x in variables),
+            "layers": list(
+                dict.fromkeys(x.path.split("/")[-2] for x in variables)
+            ),
+        }
+        for (scale, decay), variables in sorted(
+            groups.items(), key=lambda item: (item[0][0], -item[0][1])
+        )
+    ]
+
+
+def learning_rates(recipe, steps_per_epoch):
+    """The learning rate of every optimizer step of a run, as an array."""
+    schedule = recipe.schedule(steps_per_epoch)
+    steps = np.arange(schedule.total_steps)
+    return ops.convert_to_numpy(schedule(steps)).astype("float64")
+
+
+def describe(model, recipe, steps_per_epoch):
+    """Recipe, parameter groups and learning-rate curve, as text.
+
+    Args:
+        model, recipe: as for `parameter_groups`.
+        steps_per_epoch: int.
+
+    Returns:
+        A str of several lines.
+    """
+    recipe = recipe.for_model(model)
+    rates = learning_rates(recipe, steps_per_epoch)
+    lines = [
+        str(recipe),
+        "",
+        f"{recipe.epochs} epochs of {steps_per_epoch} steps on "
+        f"{keras.backend.backend()}",
+        "",
+        "lr scale   decay  tensors   parameters  layers",
+    ]
+    for group in parameter_groups(model, recipe):
+        first, *_, last = 2 * group["layers"]
+        lines.append(
+            f"{group['scale']:8.5f}  {group['weight_decay']:6.3f}  "
+            f"{group['tensors']:7}  {group['parameters']:11,}  {first}"
+            + (f" … {last}" if last != first else "")
+        )
+    places = np.linspace(0, len(rates) - 1, WIDTH).round().astype(int)
+    heights = np.ceil(rates[places] / rates.max() * (len(BARS) - 1))
+    curve = "".join(BARS[int(height)] for height in heights)
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"learning rate, up to {rates.max():.3g} over {len(rates)} steps:",
+            f"|{curve}|",
+        ]
+    )

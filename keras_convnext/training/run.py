@@ -1,0 +1,231 @@
+"""The output folder of a run: what is in it, and how it goes on."""
+
+import contextlib
+import csv
+import datetime
+import importlib.metadata
+import json
+import math
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import filelock
+import keras
+
+from keras_convnext.arguments import one_of
+from keras_convnext.training import state
+from keras_convnext.training.checkpoints import Checkpoints
+from keras_convnext.version import __version__
+from keras_convnext.writing import written_aside
+
+RESUME = ("auto", "never")
+PACKAGES = ("jax", "numpy", "pillow", "tensorflow", "tensorflow-cpu", "torch")
+
+
+class Interrupted(SystemExit):
+    """A signal ended the run after a last checkpoint; exits 128 + number."""
+
+
+class NotFinite(ArithmeticError):
+    """The loss is no number any more."""
+
+
+class Run:
+    """A training run in its output folder; a context that locks it.
+
+    Args:
+        output: path of the folder.
+        settings: dict of JSON's types that must not change while a run goes
+            on: recipe, model, data, seed.
+        resume: `"auto"` or `"never"`.
+        keep: how many checkpoints stay.
+
+    Attributes:
+        step: batches that the model has been trained on.
+        history: list of one dict of metrics per finished epoch.
+        best: dict from metric to its highest value so far.
+    """
+
+    def __init__(self, output, settings, resume="auto", keep=3):
+        one_of("resume", resume, RESUME)
+        self.output = Path(output)
+        self.settings = json.loads(json.dumps(settings))
+        self.resume = resume
+        self.checkpoints = Checkpoints(self.output / "checkpoints", keep)
+        self.step = 0
+        self.history = []
+        self.best = {}
+        self.signal = None
+        self._tensors = None
+        self._began = _now()
+        self._contexts = contextlib.ExitStack()
+
+    def __enter__(self):
+        self.output.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.output / "run.lock", timeout=0)
+        try:
+            self._contexts.enter_context(lock)
+        except filelock.Timeout as error:
+            raise ValueError(
+                "Only one run may write to a folder. Received: "
+                f"{str(self.output)!r}, to which another process is writing. "
+                "Wait for it, or choose another folder"
+            ) from error
+        self._contexts.enter_context(self._signals())
+        if self.resume == "never" and self.checkpoints.steps():
+            raise ValueError(
+                "With resume='never' the folder must hold no run. Received: "
+                f"{str(self.output)!r} with checkpoints up to step "
+                f"{self.checkpoints.steps()[-1]}. Choose another folder, or "
+                "remove this one"
+            )
+        return self
+
+    def __exit__(self, *_):
+        self._contexts.close()
+
+    def restore(self, model):
+        """Goes on from the last checkpoint, if there is one.
+
+        Raises:
+            ValueError: if it is one of other settings, with the differences.
+        """
+        found = self.checkpoints.latest()
+        if found is not None:
+            step, tensors, record = found
+            self._check(record["settings"])
+            state.restore(model, tensors)
+            self.step, self._tensors = step, tensors
+            self.history, self.best = record["history"], record["best"]
+        self.write_summary("running")
+
+    @property
+    def has_metrics(self):
+        """Whether an epoch goes on whose first steps are still to count."""
+        return self._tensors is not None
+
+    def add_metrics(self, model):
+        """Counts the steps before the checkpoint in the epoch's metrics."""
+        state.add_metrics(model, self._tensors)
+        self._tensors = None
+
+    def save(self, model, in_epoch):
+        """Writes a checkpoint of this step, which is within an epoch or not."""
+        self.checkpoints.save(
+            self.step,
+            state.capture(model, metrics=in_epoch),
+            {
+                "settings": self.settings,
+                "history": self.history,
+                "best": self.best,
+            },
+        )
+
+    def is_best(self, metric, value):
+        """Whether a metric is higher than in all epochs before; notes it."""
+        if not value > self.best.get(metric, -math.inf):
+            return False
+        self.best[metric] = value
+        return True
+
+    def write_model(self, name, model):
+        """Saves a model without its optimizer, whole or not at all."""
+        # Sharing all layers, and never compiled.
+        bare = type(model)(model.inputs, model.outputs, name=model.name)
+        with written_aside(self.output / name) as unfinished:
+            bare.save(unfinished)
+
+    def write_history(self):
+        """`history.csv`: a row for each epoch."""
+        names = dict.fromkeys(name for row in self.history for name in row)
+        with (
+            written_aside(self.output / "history.csv") as unfinished,
+            open(unfinished, "w", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, list(names))
+            writer.writeheader()
+            writer.writerows(self.history)
+
+    def write_summary(self, status, **more):
+        """`run.json`: what ran, on what, and what came of it."""
+        summary = {
+            "status": status,
+            "command": sys.argv,
+            "started": self._began,
+            "written": _now(),
+            "step": self.step,
+            "epochs": len(self.history),
+            "metrics": self.history[-1] if self.history else {},
+            "best": self.best,
+            "settings": self.settings,
+            "versions": versions(),
+            **more,
+        }
+        with written_aside(self.output / "run.json") as unfinished:
+            unfinished.write_text(json.dumps(summary, indent=1) + "\n")
+        return summary
+
+    def _check(self, settings):
+        before, now = _flat(settings), _flat(self.settings)
+        lines = [
+            f"  {name}: {before.get(name)} in the checkpoint, {now.get(name)} "
+            "now"
+            for name in sorted(before | now)
+            if before.get(name) != now.get(name)
+        ]
+        if lines:
+            raise ValueError(
+                "A run goes on with the settings it began with. Received, for "
+                f"{str(self.output)!r}:\n" + "\n".join(lines) + "\nRepeat the "
+                "first command, or choose another folder for a new run"
+            )
+
+    @contextlib.contextmanager
+    def _signals(self):
+        """SIGINT and SIGTERM wait for the end of a step; twice ends at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number, _):
+            self.signal = number
+            signal.signal(number, before[number])
+
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {x: signal.signal(x, note) for x in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def versions():
+    """Of this package, Keras and what it may run on, as far as installed."""
+    found = {
+        "keras_convnext": __version__,
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+        "python": sys.version.split()[0],
+    }
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _now():
+    now = datetime.datetime.now(datetime.UTC)
+    return now.isoformat(timespec="seconds")
+
+
+def _flat(settings, prefix=""):
+    result = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            result |= _flat(value, f"{prefix}{name}.")
+        else:
+            result[prefix + name] = value
+    return result

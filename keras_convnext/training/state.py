@@ -1,0 +1,88 @@
+"""All that a training step changes, as arrays by name."""
+
+import numpy as np
+from keras import ops
+
+
+def capture(model, metrics=True):
+    """Copies weights, random state, optimizer and metrics.
+
+    Args:
+        model: compiled and built, as after a training step.
+        metrics: whether an epoch is under way, with metrics to go on with.
+
+    Returns:
+        A dict of arrays.
+
+    Example:
+
+    >>> tensors = capture(model)  # doctest: +SKIP
+    """
+    return {
+        name: np.array(ops.convert_to_numpy(variable))
+        for name, variable in _variables(model, metrics)
+    }
+
+
+def restore(model, tensors):
+    """Puts back what `capture` copied, all but the metrics.
+
+    Args:
+        model: compiled in the same way; its optimizer is built if need be.
+
+    Raises:
+        ValueError: if the tensors are not those of such a model.
+
+    Example:
+
+    >>> restore(model, tensors)  # doctest: +SKIP
+    """
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    variables = dict(_variables(model, metrics=False))
+    missing = sorted(variables.keys() - tensors.keys())
+    wrong = [
+        f"{name} {tensors[name].shape}, {tuple(variable.shape)} expected"
+        for name, variable in variables.items()
+        if name in tensors and tensors[name].shape != tuple(variable.shape)
+    ]
+    if missing or wrong:
+        raise ValueError(
+            "The checkpoint must hold the state of this model and optimizer. "
+            f"Received: {len(missing)} tensors missing {missing[:3]}, "
+            f"{len(wrong)} of other shapes {wrong[:3]}"
+        )
+    for name, variable in variables.items():
+        variable.assign(tensors[name])
+
+
+def add_metrics(model, tensors):
+    """Adds the metrics of an epoch's first steps to those of the next.
+
+    Their variables are sums. `fit` resets them when an epoch begins, and
+    TensorFlow makes them in the first step only.
+    """
+    for name, variable in _metric_variables(model):
+        if name in tensors:
+            variable.assign(variable + tensors[name])
+
+
+def _variables(model, metrics):
+    groups = {
+        "trainable": model.trainable_variables,
+        # With the state of random generators.
+        "non_trainable": model.non_trainable_variables,
+        "optimizer": model.optimizer.variables,
+    }
+    for group, variables in groups.items():
+        # Paths need not be unique, and those of generators are numbered by
+        # the process.
+        for number, variable in enumerate(variables):
+            yield f"{group}/{number}", variable
+    if metrics:
+        yield from _metric_variables(model)
+
+
+def _metric_variables(model):
+    for number, variable in enumerate(model.metrics_variables):
+        yield f"metrics/{number}", variable

@@ -1,0 +1,151 @@
+"""One training run, from data and recipe to a folder with the result."""
+
+import importlib.util
+
+from keras_convnext.data import EvalLoader
+from keras_convnext.data import TrainLoader
+from keras_convnext.model import ConvNeXtModel
+from keras_convnext.model import info_of
+from keras_convnext.training import callbacks
+from keras_convnext.training.run import Run
+from keras_convnext.training.settings import settings_of
+
+
+def train(
+    model,
+    recipe,
+    data,
+    output,
+    validation=None,
+    seed=0,
+    resume="auto",
+    checkpoint_minutes=10.0,
+    checkpoint_steps=None,
+    keep=3,
+    on_error="skip",
+    loader=None,
+):
+    """Trains a model by a recipe; killed at any moment, it goes on.
+
+    Args:
+        model: a `keras.Model` that returns logits, best from `recipe.build`.
+        recipe: a `Recipe`.
+        data: a `Source` of training images, see `keras_convnext.data`.
+        output: path of a folder for checkpoints, `last.keras`, `best.keras`
+            and `best_ema.keras` (by accuracy on `validation`),
+            `history.csv`, `curves.png`, TensorBoard logs and `run.json`.
+            If it holds the beginning of this run, the run goes on.
+        validation: a `Source`, or `None`.
+        seed: int that order, augmentation and mixing follow from.
+        resume: `"auto"`, or `"never"` to refuse a folder with checkpoints.
+        checkpoint_minutes, checkpoint_steps: how often to write checkpoints
+            within an epoch; there is one at the end of each.
+        keep: how many checkpoints stay.
+        on_error: `"skip"` or `"raise"`, for images that cannot be read.
+        loader: `"tf"` or `"python"`; `tf.data` where it is installed if
+            `None`.
+
+    Returns:
+        The dict that `run.json` holds: `metrics` of the last epoch, `best`,
+        versions and all settings. The model has its last weights.
+
+    Raises:
+        ValueError: for data and models that do not fit, a folder in use, and
+            one that holds a run of other settings, with the differences.
+        NotFinite: when the loss is no number any more.
+        CheckpointError: when the disk is full; the last checkpoint stays.
+        Interrupted: a `SystemExit`, at the end of the step in which SIGINT or
+            SIGTERM came, which is saved.
+
+    Example:
+
+    >>> recipe = keras_convnext.recipes.small_data
+    >>> data, validation = keras_convnext.data.open_splits(
+    ...     "photos"
+    ... )  # doctest: +SKIP
+    >>> model = recipe.build(
+    ...     "convnext_tiny", len(data.classes), "imagenet"
+    ... )  # doctest: +SKIP
+    >>> keras_convnext.train(
+    ...     model, recipe, data, "run", validation
+    ... )  # doctest: +SKIP
+    """
+    recipe = recipe.for_model(model)
+    preprocessing = _prepared(model, data, validation)
+    pipeline = recipe.train_pipeline(
+        len(data.classes),
+        seed,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+    )
+    batches = TrainLoader(
+        data, pipeline, recipe.epochs, seed, on_error=on_error, loader=loader
+    )
+    steps = batches.steps_per_epoch
+    held_out = None
+    if validation is not None:
+        held_out = EvalLoader(
+            validation, preprocessing, pipeline.batch_size, on_error=on_error
+        )
+    recipe.compile(model, steps)
+    settings = settings_of(model, recipe, data, validation, seed)
+    with Run(output, settings, resume, keep) as run:
+        run.restore(model)
+        progress = callbacks.Progress(
+            run, recipe.epochs, steps, pipeline.batch_size
+        )
+        watchers = [
+            callbacks.Recorder(
+                run,
+                pipeline.batch_size,
+                steps,
+                checkpoint_minutes,
+                checkpoint_steps,
+            ),
+            progress,
+        ]
+        if held_out is not None and recipe.ema_decay is not None:
+            watchers.insert(0, callbacks.AveragedValidation(held_out))
+        if importlib.util.find_spec("tensorboard"):
+            logs = run.output / "tensorboard"
+            watchers.insert(-1, callbacks.TensorBoardScalars(logs))
+        try:
+            while run.step < recipe.epochs * steps:
+                epoch, place = divmod(run.step, steps)
+                model.fit(
+                    batches.batches(run.step),
+                    # First the rest of a begun epoch, then whole ones.
+                    steps_per_epoch=steps - place,
+                    initial_epoch=epoch,
+                    epochs=epoch + 1 if place else recipe.epochs,
+                    validation_data=held_out,
+                    callbacks=watchers,
+                    shuffle=False,
+                    verbose=0,
+                )
+        finally:
+            progress.close()
+        return run.write_summary("complete", skipped=batches.skipped)
+
+
+def _prepared(model, data, validation):
+    """The preprocessing of a model that fits the data, and gets its names."""
+    info = info_of(model)
+    if info is None:
+        raise ValueError(
+            "Expected a model that holds a ConvNeXt of this package. Received:"
+            f" {model.name!r}. Compile another with `recipe.compile`, and "
+            "`fit` it on `TrainLoader.batches`"
+        )
+    for source in filter(None, (data, validation)):
+        source.check()
+        if len(source.classes) != model.output_shape[-1]:
+            raise ValueError(
+                "The model must have an output for every class. Received: "
+                f"{len(source.classes)} classes for {model.name!r} with "
+                f"{model.output_shape[-1]} outputs. Build it with "
+                f"`recipe.build(name, classes={len(source.classes)})`"
+            )
+    if isinstance(model, ConvNeXtModel):
+        model.class_names = data.classes
+    return info.preprocessing

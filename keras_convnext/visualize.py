@@ -1,0 +1,75 @@
+"""Pictures of models and their training, drawn with matplotlib."""
+
+from keras_convnext.writing import written_aside
+
+CURVES = {
+    "": "training",
+    "val_": "held out",
+    "val_ema_": "held out, averaged weights",
+}
+
+
+def new_figure(**options):
+    """A matplotlib `Figure` that belongs to no window.
+
+    Raises:
+        ImportError: without matplotlib, with the extra to install.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Pictures are drawn with matplotlib, which is not installed. Run "
+            '`pip install "keras-convnext[demo]"`.'
+        ) from error
+    return Figure(**{"layout": "constrained", **options})
+
+
+def written_figure(figure, path, dpi=120):
+    """Writes a figure as an image file, whole or not at all."""
+    with written_aside(path) as unfinished:
+        figure.savefig(unfinished, dpi=dpi)
+    return path
+
+
+def learning_curves(history, figure=None):
+    """Draws loss and accuracy of training, validation and the average.
+
+    Args:
+        history: list of one dict per epoch with `loss`, `accuracy` and where
+            there are such `val_…` and `val_ema_…`, as in `history.csv`; or
+            the dict of lists that `fit` returns as `history.history`.
+        figure: matplotlib figure or subfigure to draw into; a new one if
+            `None`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ImportError: without matplotlib.
+
+    Example:
+
+    >>> figure = keras_convnext.visualize.learning_curves(
+    ...     {"loss": [2.0, 1.0], "accuracy": [0.3, 0.6]}
+    ... )
+    """
+    if isinstance(history, dict):
+        names = list(history)
+        history = [dict(zip(names, row)) for row in zip(*history.values())]
+    figure = figure or new_figure(figsize=(7, 5.2))
+    axes = figure.subplots(2, 1, sharex=True)
+    for axis, metric in zip(axes, ("loss", "accuracy")):
+        for prefix, label in CURVES.items():
+            points = [
+                (row.get("epoch", number), row[prefix + metric])
+                for number, row in enumerate(history, start=1)
+                if row.get(prefix + metric) is not None
+            ]
+            if points:
+                axis.plot(*zip(*points), label=label)
+        axis.set_ylabel(metric)
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    axes[1].set_xlabel("epoch")
+    return figure

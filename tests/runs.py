@@ -1,0 +1,88 @@
+"""What the tests of training runs share: data, a model, a command."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+from sklearn import datasets
+
+from keras_convnext import ConvNeXt
+from keras_convnext.data import ImageFolder
+from keras_convnext.recipes import small_data
+
+SIZE = 16
+# Everything that has a state: average, accumulation, drop path, mixing.
+FIELDS = {
+    "epochs": 4,
+    "warmup_epochs": 1,
+    "batch_size": 8,
+    "learning_rate": 2e-3,
+    "image_size": SIZE,
+    "mixup_alpha": 0.8,
+    "ema_decay": 0.9,
+    "gradient_accumulation_steps": 2,
+}
+RECIPE = small_data.replace(**FIELDS)
+STEPS = 9  # micro-batches of 4 in an epoch of 36 images
+
+
+def write_photographs(folder):
+    """36 JPEGs of two classes to train on, 8 to validate on."""
+    generator = np.random.default_rng(0)
+    images = datasets.load_sample_images().images
+    for split, count in (("train", 18), ("val", 4)):
+        for name, image in zip(("china", "flower"), images):
+            target = folder / split / name
+            target.mkdir(parents=True)
+            for number in range(count):
+                top, left = (
+                    generator.integers(side - 40) for side in image.shape[:2]
+                )
+                cut = image[top : top + 40, left : left + 40]
+                Image.fromarray(cut).save(target / f"{number}.jpg")
+    return folder
+
+
+def new_model():
+    keras.utils.set_random_seed(0)
+    return ConvNeXt(
+        depths=(1, 1),
+        dims=(8, 16),
+        input_shape=(SIZE, SIZE, 3),
+        classes=2,
+        classifier_activation=None,
+        drop_path_rate=RECIPE.drop_path_rate,
+        name="small",
+    )
+
+
+def splits(folder):
+    return ImageFolder(folder / "train"), ImageFolder(folder / "val")
+
+
+def command(folder, model, output, *more):
+    """Arguments of the same run on the command line."""
+    options = []
+    for name, value in FIELDS.items():
+        options += [f"--{name.replace('_', '-')}", str(value)]
+    return [
+        *("train", "--data", str(folder), "--model", str(model)),
+        *("--output", str(output), "--deterministic", *options, *more),
+    ]
+
+
+def start(arguments, seconds=0.0, kill_in_save=0):
+    """The command in a process that can be killed."""
+    script = Path(__file__).with_name("killable.py")
+    return subprocess.Popen(
+        [sys.executable, str(script), str(seconds), str(kill_in_save)]
+        + arguments,
+        env={**os.environ, "KERAS_BACKEND": keras.backend.backend()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

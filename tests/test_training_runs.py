@@ -1,0 +1,467 @@
+"""Runs that are stopped, killed and damaged end where whole ones do."""
+
+import csv
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import time
+
+import keras
+import numpy as np
+import pytest
+from runs import RECIPE
+from runs import STEPS
+from runs import command
+from runs import new_model
+from runs import splits
+from runs import start
+from runs import write_photographs
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+import keras_convnext
+from keras_convnext import training
+from keras_convnext.cli import app
+from keras_convnext.training import callbacks
+from keras_convnext.training import checkpoints as checkpoints_
+from keras_convnext.training import state
+
+LAST = RECIPE.epochs * STEPS
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    return write_photographs(tmp_path_factory.mktemp("photographs"))
+
+
+@pytest.fixture(scope="module")
+def whole(photographs, tmp_path_factory):
+    """The output of a run that nothing disturbed, and its end state."""
+    output = tmp_path_factory.mktemp("whole")
+    model = new_model()
+    run(model, photographs, output)
+    return output, state.capture(model)
+
+
+def run(model, photographs, output, recipe=RECIPE, **options):
+    data, validation = splits(photographs)
+    options = {"loader": "python", **options}
+    return training.train(model, recipe, data, output, validation, **options)
+
+
+class Stop(Exception):
+    """Stands for whatever ends a process."""
+
+
+def stop_at(step, monkeypatch):
+    count = callbacks.Recorder.on_train_batch_end
+
+    def stopping(self, batch, logs=None):
+        count(self, batch, logs)
+        if self.run.step == step:
+            raise Stop
+
+    monkeypatch.setattr(callbacks.Recorder, "on_train_batch_end", stopping)
+
+
+def check_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+
+def rows(output):
+    """`history.csv` without what depends on the clock."""
+    with open(output / "history.csv", newline="") as file:
+        return [
+            {k: v for k, v in row.items() if k != "images_per_second"}
+            for row in csv.DictReader(file)
+        ]
+
+
+def test_a_run_leaves_what_it_promises(photographs, whole):
+    output, _ = whole
+    assert sorted(path.name for path in output.iterdir()) == [
+        "best.keras",
+        "best_ema.keras",
+        "checkpoints",
+        "curves.png",
+        "history.csv",
+        "last.keras",
+        "run.json",
+        "run.lock",
+        "tensorboard",
+    ]
+    summary = json.loads((output / "run.json").read_text())
+    assert summary["status"] == "complete"
+    assert summary["step"] == LAST
+    assert summary["versions"]["backend"] == keras.backend.backend()
+    assert summary["settings"]["data"]["images"] == 36
+    assert summary["metrics"]["epoch"] == RECIPE.epochs
+    accuracies = [float(row["val_ema_accuracy"]) for row in rows(output)]
+    assert len(accuracies) == RECIPE.epochs
+    assert summary["best"]["val_ema_accuracy"] == max(accuracies)
+    events = list((output / "tensorboard").iterdir())
+    assert len(events) == 1 and events[0].stat().st_size > 500
+
+
+def test_models_of_a_run_are_those_of_its_metrics(photographs, whole):
+    output, _ = whole
+    _, validation = splits(photographs)
+    history = rows(output)
+    for name, key in (
+        ("last", "val_accuracy"),
+        ("best", "val_accuracy"),
+        ("best_ema", "val_ema_accuracy"),
+    ):
+        model = keras.saving.load_model(output / f"{name}.keras")
+        assert model.class_names == ["china", "flower"]
+        images = [
+            keras_convnext.load_image_for(
+                model.preprocessing, validation.read(i)
+            )
+            for i in range(len(validation))
+        ]
+        logits = model.predict(np.stack(images), verbose=0)
+        found = np.mean(logits.argmax(-1) == validation.labels)
+        expected = [float(row[key]) for row in history]
+        wanted = expected[-1] if name == "last" else max(expected)
+        assert found == pytest.approx(wanted)
+        # Without slots: weights, and little else.
+        size = (output / f"{name}.keras").stat().st_size
+        assert size < 300_000
+
+
+# At once, within an epoch and an accumulation, at the end of an epoch, later.
+@pytest.mark.parametrize("step", [1, 4, 9, 14, 35])
+def test_a_stopped_run_ends_as_the_whole_one(
+    step, photographs, whole, tmp_path, monkeypatch
+):
+    output, expected = whole
+    with monkeypatch.context() as patch:
+        stop_at(step, patch)
+        with pytest.raises(Stop):
+            run(new_model(), photographs, tmp_path, checkpoint_steps=3)
+    model = new_model()
+    # The weights to go on with are those of the checkpoint.
+    if step >= 3:
+        model.set_weights([0 * weight for weight in model.get_weights()])
+    run(model, photographs, tmp_path, checkpoint_steps=3)
+    check_equal(state.capture(model), expected)
+    assert rows(tmp_path) == rows(output)
+
+
+def test_tf_data_goes_on_too(photographs, tmp_path, monkeypatch):
+    whole, stopped = new_model(), new_model()
+    options = {"loader": "tf", "checkpoint_steps": 5}
+    run(whole, photographs, tmp_path / "whole", **options)
+    with monkeypatch.context() as patch:
+        stop_at(13, patch)
+        with pytest.raises(Stop):
+            run(stopped, photographs, tmp_path / "stopped", **options)
+    stopped = new_model()
+    run(stopped, photographs, tmp_path / "stopped", **options)
+    check_equal(state.capture(stopped), state.capture(whole))
+
+
+def test_a_finished_run_is_not_repeated(photographs, whole):
+    output, expected = whole
+    before = (output / "last.keras").stat().st_mtime_ns
+    model = new_model()
+    result = run(model, photographs, output)
+    assert result["status"] == "complete"
+    assert (output / "last.keras").stat().st_mtime_ns == before
+    check_equal(
+        {k: v for k, v in state.capture(model).items() if "metrics" not in k},
+        {k: v for k, v in expected.items() if "metrics" not in k},
+    )
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 16
+    path.write_bytes(content)
+
+
+def remove(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, remove])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
+    damage, photographs, whole, tmp_path
+):
+    output, expected = whole
+    shutil.copytree(output, tmp_path, dirs_exist_ok=True)
+    folder = tmp_path / "checkpoints"
+    damage(folder / f"step_{LAST:010d}.safetensors")
+    model = new_model()
+    with pytest.warns(UserWarning, match=f"step {LAST - STEPS} is used"):
+        run(model, photographs, tmp_path)
+    check_equal(state.capture(model), expected)
+    assert rows(tmp_path) == rows(output)
+
+
+def test_a_record_cut_short_counts_as_damage(whole, tmp_path):
+    shutil.copytree(whole[0] / "checkpoints", tmp_path, dirs_exist_ok=True)
+    truncate(tmp_path / f"step_{LAST:010d}.json")
+    with pytest.warns(UserWarning, match=f"step {LAST}: "):
+        step, *_ = training.Checkpoints(tmp_path).latest()
+    assert step == LAST - STEPS
+
+
+def test_nothing_starts_over_where_all_checkpoints_are_damaged(whole, tmp_path):
+    shutil.copytree(whole[0] / "checkpoints", tmp_path, dirs_exist_ok=True)
+    for path in tmp_path.glob("*.safetensors"):
+        flip(path)
+    with pytest.raises(training.CheckpointError, match="Remove the folder"):
+        training.Checkpoints(tmp_path).latest()
+
+
+def test_the_last_checkpoints_stay(tmp_path):
+    checkpoints = training.Checkpoints(tmp_path, keep=2)
+    for step in range(1, 5):
+        checkpoints.save(step, {"x": np.full(3, step)}, {"n": step})
+    assert checkpoints.steps() == [3, 4]
+    assert len(list(tmp_path.iterdir())) == 4
+    step, tensors, record = checkpoints.latest()
+    assert (step, record) == (4, {"n": 4})
+    np.testing.assert_array_equal(tensors["x"], [4, 4, 4])
+    with pytest.raises(ValueError, match="`keep` must be at least 1"):
+        training.Checkpoints(tmp_path, keep=0)
+
+
+def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(
+    photographs, tmp_path, monkeypatch, whole
+):
+    save_file = checkpoints_.save_file
+
+    def full(tensors, path):
+        if "0000000006" in str(path):
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save_file(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints_, "save_file", full)
+        with pytest.raises(
+            training.CheckpointError, match="No space left.*step 3: make room"
+        ):
+            run(new_model(), photographs, tmp_path, checkpoint_steps=3)
+    names = [path.name for path in (tmp_path / "checkpoints").iterdir()]
+    assert sorted(names) == [
+        "step_0000000003.json",
+        "step_0000000003.safetensors",
+    ]
+    model = new_model()
+    run(model, photographs, tmp_path, checkpoint_steps=3)
+    check_equal(state.capture(model), whole[1])
+
+
+def test_a_run_goes_on_with_its_own_settings_only(photographs, whole):
+    output, _ = whole
+    other = RECIPE.replace(learning_rate=1e-3)
+    with pytest.raises(
+        ValueError,
+        match="recipe.learning_rate: 0.002 in the checkpoint, 0.001 now",
+    ):
+        run(new_model(), photographs, output, other)
+    with pytest.raises(ValueError, match="seed: 0 in the checkpoint, 1 now"):
+        run(new_model(), photographs, output, seed=1)
+
+
+def test_other_images_are_refused(whole, tmp_path):
+    folder = write_photographs(tmp_path / "photographs")
+    extra = folder / "train" / "china"
+    shutil.copy(extra / "0.jpg", extra / "more.jpg")
+    with pytest.raises(
+        ValueError, match="data.images: 36 in the checkpoint, 37 now"
+    ):
+        run(new_model(), folder, whole[0])
+
+
+def test_a_folder_with_a_run_can_be_refused(photographs, whole):
+    with pytest.raises(ValueError, match="must hold no run"):
+        run(new_model(), photographs, whole[0], resume="never")
+    with pytest.raises(ValueError, match="must be one of"):
+        run(new_model(), photographs, whole[0], resume="sometimes")
+
+
+def test_two_runs_on_one_folder_are_refused(photographs, tmp_path):
+    with (
+        training.run.Run(tmp_path, {}),
+        pytest.raises(ValueError, match="Only one run"),
+    ):
+        run(new_model(), photographs, tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(photographs, tmp_path):
+    recipe = RECIPE.replace(
+        learning_rate=1e30, gradient_accumulation_steps=1, batch_size=4
+    )
+    with pytest.raises(training.NotFinite) as caught:
+        run(new_model(), photographs, tmp_path, recipe, checkpoint_steps=1)
+    steps = training.Checkpoints(tmp_path / "checkpoints").steps()
+    message = str(caught.value)
+    assert f"after step {steps[-1] + 1}, at the learning rate" in message
+    assert f"good checkpoint is that of step {steps[-1]}" in message
+    tensors = load_file(
+        tmp_path / "checkpoints" / f"step_{steps[-1]:010d}.safetensors"
+    )
+    assert np.isfinite(tensors["metrics/0"]).all()
+
+
+def test_models_that_do_not_fit_the_data_are_refused(photographs, tmp_path):
+    three = keras_convnext.ConvNeXt(
+        (1,), (8,), input_shape=(16, 16, 3), classes=3
+    )
+    with pytest.raises(ValueError, match="2 classes for 'convnext' with 3"):
+        run(three, photographs, tmp_path)
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match="holds a ConvNeXt"):
+        run(other, photographs, tmp_path)
+
+
+def save_model(folder):
+    path = folder / "small.keras"
+    new_model().save(path)
+    return path
+
+
+def test_dry_runs_print_and_write_nothing(photographs, tmp_path):
+    model = save_model(tmp_path)
+    arguments = command(photographs, model, tmp_path / "run", "--dry-run")
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "4 epochs of 9 steps" in result.output
+    assert "ema decay                    0.9" in result.output
+    assert "stage_1_downsample_conv" in result.output
+    assert "learning rate, up to 0.002 over 18 steps:" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_parameter_groups_are_all_parameters_once():
+    model = new_model()
+    groups = training.parameter_groups(model, RECIPE)
+    assert sum(group["parameters"] for group in groups) == sum(
+        int(np.prod(x.shape)) for x in model.trainable_variables
+    )
+    assert {group["weight_decay"] for group in groups} == {0.0, 0.05}
+    assert groups[-1]["scale"] == 1.0
+    assert groups[0]["scale"] < groups[2]["scale"] < 1.0
+
+
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        (("--epochs", "many"), "`--epochs` expects whole numbers"),
+        (("--recipe", "imagenet"), "`recipe` must be one of"),
+        (("--data", "nowhere"), "nowhere"),
+    ],
+)
+def test_bad_options_are_told(
+    option, message, photographs, tmp_path, monkeypatch, capsys
+):
+    arguments = command(photographs, save_model(tmp_path), tmp_path / "run")
+    monkeypatch.setattr("sys.argv", ["keras-convnext", *arguments, *option])
+    with pytest.raises(SystemExit) as caught:
+        keras_convnext.cli.main()
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def checkpoint_of(output):
+    folder = output / "checkpoints"
+    return load_file(folder / f"step_{LAST:010d}.safetensors")
+
+
+def finished(process):
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def wait_for(path, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, f"{path} does not come"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_signals_save_and_say_so(number, code, photographs, tmp_path):
+    output = tmp_path / "run"
+    arguments = command(photographs, save_model(tmp_path), output)
+    arguments += ["--loader", "python", "--checkpoint-steps", "100"]
+    process = start(arguments, seconds=0.3)
+    wait_for(output / "run.json", process)
+    time.sleep(1.0)
+    process.send_signal(number)
+    returned, printed = finished(process)
+    assert returned == code, printed
+    (step,) = training.Checkpoints(output / "checkpoints").steps()[-1:]
+    assert f"stopped by a signal after step {step}" in printed
+    # The folder is free again.
+    with training.run.Run(output, {}):
+        pass
+
+
+def storm(kills, photographs, tmp_path, record=lambda *_: None, seed=0):
+    """Kills a run at random moments and in saves; then compares its end."""
+    dice = random.Random(seed)
+    model = save_model(tmp_path)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    more = ("--loader", "python", "--checkpoint-steps", "1")
+    code, printed = finished(start(command(photographs, model, whole, *more)))
+    assert code == 0, printed
+    arguments = command(photographs, model, killed, *more)
+    checkpoints = training.Checkpoints(killed / "checkpoints")
+    moments = []
+    for kill in range(kills):
+        in_save = kill % 2
+        begun = max(checkpoints.steps(), default=0)
+        process = start(
+            arguments,
+            seconds=0.05,
+            kill_in_save=dice.randint(1, 3) if in_save else 0,
+        )
+        if not in_save:
+            # Past a checkpoint of its own, so that every kill costs a part.
+            step = checkpoints.folder / f"step_{begun + 1:010d}.json"
+            wait_for(step, process)
+            time.sleep(dice.uniform(0.0, 0.15))
+            process.kill()
+        code, printed = finished(process)
+        assert code == -signal.SIGKILL, printed
+        moments.append(max(checkpoints.steps()))
+    assert max(moments) < LAST, f"the run was over at {moments}"
+    record("killed after the checkpoints of steps", moments)
+    code, printed = finished(start(arguments))
+    assert code == 0, printed
+    check_equal(checkpoint_of(killed), checkpoint_of(whole))
+    assert rows(killed) == rows(whole)
+    names = {path.name for path in killed.iterdir()}
+    assert names >= {x.name for x in whole.iterdir()}
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch",
+    reason="one backend in CI, all in `make test-long`",
+)
+def test_a_killed_run_ends_as_the_whole_one(photographs, tmp_path):
+    storm(2, photographs, tmp_path)
+
+
+@pytest.mark.long
+def test_a_storm_of_kills(photographs, tmp_path, record_property):
+    storm(12, photographs, tmp_path, record_property)
