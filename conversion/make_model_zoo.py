@@ -5,9 +5,15 @@ python conversion/make_model_zoo.py --check    # exit status 1 if stale
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
+os.environ["KERAS_BACKEND"] = "torch"  # counts without memory
+
+from keras_convnext.applications import create_model
+from keras_convnext.profiling import profile
+from keras_convnext.profiling import without_numbers
 from keras_convnext.variants import VARIANTS
 from keras_convnext.weights import registry
 
@@ -38,7 +44,9 @@ def make_page():
         f"{len(rows)} published checkpoints of {len(VARIANTS)} "
         "architectures. `weights=` takes a tag; top-1 is ImageNet-1k accuracy "
         "in percent at the given size, as reported by timm or, with one "
-        "digit, by the official repositories. The aliases are `imagenet` "
+        "digit, by the official repositories. Multiply-adds (10⁹) and "
+        "activations (10⁶) are those of convolutions and dense layers for one "
+        "image, with 1000 classes. The aliases are `imagenet` "
         "(**bold**), `imagenet22k`, `imagenet22k_ft_imagenet` and "
         "`imagenet22k_ft_imagenet_384`.",
     ]
@@ -47,7 +55,7 @@ def make_page():
             "",
             f"## {variant.name}",
             "",
-            f"Depths {variant.depths}, dims {variant.dims}.",
+            f"Depths {variant.depths}, dims {variant.dims}. " + costs(variant),
             "",
         ]
         own = [row for row in rows if row.model == variant.name]
@@ -67,6 +75,17 @@ def make_page():
                 f"{'–' if row.top1 is None else row.top1} | {row.licence} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def costs(variant):
+    """Parameters, multiply-adds and activations at the variant's own size."""
+    with without_numbers():
+        found = profile(create_model(variant.name, weights=None))
+    return (
+        f"{found.parameters / 1e6:.1f} M parameters, {found.macs / 1e9:.3g} "
+        f"GMACs and {found.activations / 1e6:.3g} M activations at "
+        f"{variant.image_size} pixels."
+    )
 
 
 def default_tag(model):

@@ -3,6 +3,7 @@
 from keras_convnext import data
 from keras_convnext import layers
 from keras_convnext import recipes
+from keras_convnext import roadmap
 from keras_convnext import training
 from keras_convnext import visualize
 from keras_convnext.applications import ConvNeXt
@@ -37,6 +38,7 @@ from keras_convnext.images import load_image_for
 from keras_convnext.labels import decode_predictions
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.profiling import profile
 from keras_convnext.tf_images import tf_load_image
 from keras_convnext.training import train
 from keras_convnext.variants import VARIANTS
@@ -89,7 +91,9 @@ __all__ = [
     "load_image",
     "load_image_for",
     "preprocess_input",
+    "profile",
     "recipes",
+    "roadmap",
     "tf_load_image",
     "train",
     "training",

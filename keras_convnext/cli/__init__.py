@@ -10,6 +10,7 @@ from keras_convnext.cli.evaluate import evaluate
 from keras_convnext.cli.export import export
 from keras_convnext.cli.models import models
 from keras_convnext.cli.predict import predict
+from keras_convnext.cli.roadmap import roadmap
 from keras_convnext.cli.train import train
 from keras_convnext.cli.weights import weights
 from keras_convnext.training.checkpoints import CheckpointError
@@ -29,6 +30,7 @@ for command in (
     predict,
     models,
     weights,
+    roadmap,
     convert,
     export,
 ):

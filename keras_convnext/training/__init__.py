@@ -7,6 +7,7 @@ from keras_convnext.training.dry_run import parameter_groups
 from keras_convnext.training.repeatability import make_repeatable
 from keras_convnext.training.run import Interrupted
 from keras_convnext.training.run import NotFinite
+from keras_convnext.training.run import versions
 from keras_convnext.training.train import train
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "make_repeatable",
     "parameter_groups",
     "train",
+    "versions",
 ]

@@ -1,0 +1,74 @@
+"""`keras-convnext roadmap`: the paper's way from ResNet to ConvNeXt."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def roadmap(
+    regime: Annotated[
+        str | None,
+        typer.Option(
+            help="tiny (ResNet-50 to ConvNeXt-T), base (ResNet-200 to "
+            "ConvNeXt-B) or small (to be trained on small images). tiny by "
+            "default, and small with --train."
+        ),
+    ] = None,
+    train: Annotated[
+        str | None,
+        typer.Option(
+            help="Train every step on this data: 'digits', or as for `train`."
+        ),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="For each training.")] = 20,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Trainings of each step.")
+    ] = 3,
+    steps: Annotated[
+        list[str] | None,
+        typer.Option("--step", help="Only these steps; may be repeated."),
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option(help="Folder for what is trained; goes on in it."),
+    ] = Path("roadmap_output"),
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the rows as JSON.")
+    ] = False,
+):
+    """Print what each step of the roadmap costs; optionally train them all.
+
+    Training writes roadmap.png, roadmap.md and roadmap.json, and goes on
+    where it was interrupted.
+
+    Example: keras-convnext roadmap --regime base
+
+    Example: keras-convnext roadmap --train digits --epochs 20 --output study
+    """
+    from keras_convnext import arguments
+    from keras_convnext import data
+    from keras_convnext import roadmap as roadmap_
+
+    for step in steps or ():
+        arguments.one_of("step", step, roadmap_.STEPS)
+    regime = regime or ("small" if train else "tiny")
+    arguments.one_of("regime", regime, roadmap_.REGIMES)
+    if train is None:
+        rows = roadmap_.table(regime, steps)
+    else:
+        rows = roadmap_.study(
+            *data.open_splits(train),
+            output,
+            regime,
+            steps,
+            epochs,
+            seeds,
+        )
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    typer.echo(roadmap_.as_markdown(rows), nl=False)
+    if train is not None:
+        typer.echo(f"written: {(output / 'roadmap.png').resolve()}")
