@@ -7,8 +7,8 @@ import numpy as np
 
 from keras_convnext.data.folder import ImageFolder
 
-# AlexNet's mean error over the severities: the authors' figures, as in
-# github.com/google-research/augmix, `imagenet.py`.
+# AlexNet's mean error over the severities, as in `imagenet.py` of
+# github.com/google-research/augmix.
 ALEXNET_ERRORS = {
     "gaussian_noise": 0.886428,
     "shot_noise": 0.894468,
@@ -108,7 +108,7 @@ def summary(errors):
 
 
 def _named(folder, name):
-    """Folders of a name, here or one level below; the last one counts."""
+    """The folders of a corruption, here or one level below."""
     return chain(folder.glob(f"*/{name}"), folder.glob(name))
 
 

@@ -94,11 +94,12 @@ def _check_class_count(rule, count, source):
         )
 
 
-def _view(source, apply_exif, numbers=None):
-    """Some images of a source, or all, turned upright or not."""
+def _view(source, apply_exif=None, numbers=None):
+    """Some images of a source, or all, turned upright as told."""
     numbers = np.arange(len(source)) if numbers is None else numbers
     view = Subset(source, numbers)
-    view.is_upright = apply_exif
+    if apply_exif is not None:
+        view.is_upright = apply_exif
     return view
 
 
@@ -109,7 +110,7 @@ def _by_real_labels(questions, classifier, labels):
     columns, _ = classes.outputs_of(wnids, classifier)
     return replace(
         questions,
-        parts={name: _view(source, source.is_upright, numbers)},
+        parts={name: _view(source, numbers=numbers)},
         targets=[set(columns[sorted(each)].tolist()) for each in targets],
         is_by_image=True,
         unlabelled=len(source) - len(numbers),

@@ -50,11 +50,11 @@ RULES = {
     "v2": Rule("ImageNet-V2", 1000, is_numbered=True),
     # Wang et al., arXiv:1905.13549.
     "sketch": Rule("ImageNet-Sketch", 1000),
-    # 200 classes each; the authors' `eval.py` and timm drop the other 800
-    # outputs. Hendrycks et al., arXiv:1907.07174 and arXiv:2006.16241.
+    # The authors' scripts and timm drop the outputs of the other 800 classes.
+    # Hendrycks et al., arXiv:1907.07174 and arXiv:2006.16241.
     "a": Rule("ImageNet-A", 200, is_masked=True),
     "r": Rule("ImageNet-R", 200, is_masked=True),
-    # The authors' `test.py` takes the images of 224 pixels as they are.
+    # The authors' `test.py` takes the images, of 224 pixels, as they are.
     # Hendrycks and Dietterich, arXiv:1903.12261.
     "c": Rule("ImageNet-C", 1000, is_corrupted=True, crop_pct=1.0),
 }

@@ -61,8 +61,9 @@ def evaluate(
         partial: for `rule="c"`: whether corruptions and severities may be
             missing; there is no mCE then.
         preprocessing: a `Preprocessing` in place of the weights' own.
-        apply_exif: whether to turn photographs upright; if `None`, for
-            `rule="classes"` alone, as published results do not.
+        apply_exif: whether to turn photographs upright; if `None`, as the
+            `Source` says, for `rule="classes"` alone: published results do
+            not.
 
     Returns:
         An `Evaluation`.
@@ -72,7 +73,7 @@ def evaluate(
             preprocessing, data whose classes are not the model's or not the
             rule's, outputs that are no numbers, and no readable images.
 
-    Source: facts on each rule are beside it in `evaluation/rules.py`.
+    Source: the papers named beside each rule in `evaluation/rules.py`.
 
     Example:
 
@@ -87,8 +88,8 @@ def evaluate(
     name, rule = rule, rules.get(rule)
     _check_numbers(batch_size=batch_size, top=top)
     _check_options(name, rule, labels, all_classes, partial)
-    if apply_exif is None:
-        apply_exif = not rule.is_benchmark
+    if apply_exif is None and rule.is_benchmark:
+        apply_exif = False
     classifier = Classifier(
         model,
         lambda own: preprocessing or rules.preprocessing_for(rule, own),
@@ -124,7 +125,7 @@ def evaluate(
         matched_by=questions.matched_by,
         outputs=len(questions.competing),
         preprocessing=classifier.preprocessing,
-        applies_exif=apply_exif,
+        applies_exif=next(iter(questions.parts.values())).is_upright,
         published=published.find(name, rule, known, len(questions.columns)),
         corruptions=corrupted,
         mce=mce,
@@ -147,6 +148,8 @@ def _count(classifier, questions, top, verbose):
             for places, images in _in_order(
                 loader.load, range(len(loader)), os.cpu_count()
             ):
+                if not len(places):
+                    continue
                 logits = classifier.logits(images)
                 _check_finite(logits, source, places)
                 if len(questions.competing) < logits.shape[1]:
