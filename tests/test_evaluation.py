@@ -789,6 +789,24 @@ def test_published_figures_stand_beside(validation, tmp_path):
     assert scored(own, validation).published is None
 
 
+def test_other_readings_have_no_published_figures(
+    c_of_two_classes, validation, tmp_path
+):
+    artefact = KnownAnswers(
+        np.eye(1000), IMAGENET, model="convnext_tiny", weights="fb_in1k"
+    )
+    wnids = timm_info("imagenet_a_synsets.txt")
+    linked(tmp_path / "a", {x: x for x in wnids}, validation)
+    assert scored(artefact, tmp_path / "a", "a").published["top1"] == 0.242
+    other = scored(artefact, tmp_path / "a", "a", all_classes=True)
+    assert other.published is None
+    write_c(tmp_path / "c", {})
+    assert scored(artefact, tmp_path / "c", "c").published["mce"] == 53.2
+    (tmp_path / "c" / "fog").rename(tmp_path / "c" / "mist")
+    part = scored(artefact, tmp_path / "c", "c", partial=True)
+    assert part.published is None
+
+
 def test_reports_are_json_and_come_back(random_case):
     logits, labels = random_case
     result = scored(KnownAnswers(logits), coloured_arrays(labels))
@@ -831,6 +849,7 @@ def test_a_report_of_c_has_mce_only_when_whole(
     scored(TWO, tmp_path, "c", partial=True).print()
     printed = capsys.readouterr().out
     assert "mCE" not in printed and "CE" in printed
+    assert "Part of ImageNet-C" in printed
 
 
 def test_published_figures_are_printed(validation, capsys):

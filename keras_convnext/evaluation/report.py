@@ -40,7 +40,7 @@ class Evaluation:
         preprocessing: the `Preprocessing` of the images.
         applies_exif: whether photographs were turned upright.
         published: dict with figures such as `top1` and their `source`, or
-            `None`.
+            `None` where there are none for what was measured.
         corruptions: for ImageNet-C, list with `corruption`, `errors` by
             severity, their mean `error`, `alexnet_error` (all 0–1) and `ce`
             (percent).
@@ -136,8 +136,10 @@ class Evaluation:
         licence = f", {self.licence}" if self.licence else ""
         precision = f", {self.quantization}" if self.quantization else ""
         yield f"{self.model}{precision} ({weights}{licence})"
+        is_part = self.corruptions and self.mce is None
+        title = RULES[self.rule].title
         yield (
-            f"{RULES[self.rule].title}: {self.images} images of "
+            f"{'Part of ' if is_part else ''}{title}: {self.images} images of "
             f"{len(self.classes)} classes, found by {self.matched_by} among "
             f"{self.outputs} outputs"
         )
@@ -190,7 +192,7 @@ class Evaluation:
             )
             for row in self.corruptions
         ]
-        return _table(("corruption", *severities, "mean error", "CE"), rows)
+        return _table(("error", *severities, "mean", "CE"), rows)
 
 
 def _table(columns, rows):

@@ -110,6 +110,7 @@ def evaluate(
         errors = dict(zip(questions.parts, tally.errors.tolist()))
         corrupted, mce = corruptions.summary(errors)
     known = classifier.metadata
+    is_other = all_classes or (rule.is_corrupted and mce is None)
     return Evaluation(
         model=known["model"],
         weights=known["weights"],
@@ -126,7 +127,9 @@ def evaluate(
         outputs=len(questions.competing),
         preprocessing=classifier.preprocessing,
         applies_exif=next(iter(questions.parts.values())).is_upright,
-        published=published.find(name, rule, known, len(questions.columns)),
+        published=None
+        if is_other
+        else published.find(name, rule, known, len(questions.columns)),
         corruptions=corrupted,
         mce=mce,
         seconds=seconds,
