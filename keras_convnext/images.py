@@ -134,8 +134,9 @@ def _read(source, apply_exif):
     except Exception as error:
         raise ValueError(
             "Expected a path, bytes, PIL image or uint8 array that holds an "
-            f"image. Received: {_description(source)}, {_reason(error)}. Check "
-            "that it is there, whole, and of a format that Pillow reads"
+            f"image. Received: {_description(source)}, "
+            f"{why_unreadable(error)}. Check that it is there, whole, and of "
+            "a format that Pillow reads"
         ) from error
 
 
@@ -166,7 +167,8 @@ def _description(source):
     return f"source of type {type(source).__name__}"
 
 
-def _reason(error):
+def why_unreadable(error):
+    """What a message says of a file after its name and a comma."""
     if isinstance(error, FileNotFoundError):
         return "which does not exist"
     # Its message would name a buffer by its address.

@@ -124,9 +124,13 @@ class DataLayer(keras.layers.Layer):
     def _run_numpy(self, features, training, seed):
         if not training:
             return self.evaluate_numpy(features)
-        pair = self._seeds.next() if seed is None else pair_of(seed)
-        words = pair.view("uint32").tolist()
-        return self.augment_numpy(features, [self._salt(), *words])
+        seed = self._seeds.next() if seed is None else seed
+        return self.augment_numpy(features, self.words_of(seed))
+
+    def words_of(self, seed):
+        """What a pair of ints comes to in this layer's `augment_numpy`."""
+        words = pair_of(seed).view("uint32").tolist()
+        return [self._salt(), *words]
 
     def _salt(self):
         return zlib.crc32(type(self).__name__.encode()) >> 1

@@ -1,5 +1,7 @@
 """The augmentation of single images in the papers' recipes, as layers."""
 
+import math
+
 import keras
 import numpy as np
 
@@ -16,6 +18,10 @@ from keras_convnext.images import load_image
 from keras_convnext.preprocessing import IMAGENET_MEAN
 from keras_convnext.preprocessing import IMAGENET_STD
 from keras_convnext.tf_images import tf_load_image
+
+# Sizes in which JPEGs can be decoded at once, as parts of their own.
+JPEG_SCALES = (2, 4, 8)
+OVERSAMPLING = 2
 
 register = keras.saving.register_keras_serializable(package="keras_convnext")
 
@@ -88,17 +94,49 @@ class RandomResizedCrop(ImageLayer):
         return tf_grey_levels(image)
 
     def image_numpy(self, image, generator):
-        draws = generator.random((boxes.TRIES, 4))
-        top, left, height, width = boxes.crop_box(
-            np, draws, *image.shape[:2], self.scale, self.ratio
-        )
+        top, left, height, width = self._box(generator, *image.shape[:2])
         cropped = to_pil(grey_levels(image)).crop(
-            (int(left), int(top), int(left + width), int(top + height))
+            (left, top, left + width, top + height)
         )
         resized = cropped.resize(
             self.size[::-1], RESAMPLING[self.interpolation]
         )
         return np.asarray(resized).reshape(*self.size, -1)
+
+    def crop_file(self, file, seed):
+        """What a call with this seed makes of a file, decoding but the crop.
+
+        A JPEG that is large against the crop is decoded smaller, yet at least
+        `OVERSAMPLING` times as large as the result. Pixels then differ by
+        about one grey level in the mean from those of the whole image.
+
+        Args:
+            file: a `keras_convnext.data.reading.Photograph`.
+            seed: pair of ints.
+
+        Returns:
+            `uint8` array `(height, width, 3)`.
+        """
+        generator = np.random.default_rng([*self.words_of(seed), 0])
+        top, left, height, width = self._box(generator, file.height, file.width)
+        scale = 1
+        if file.is_jpeg:
+            surplus = min(height / self.size[0], width / self.size[1])
+            scales = [x for x in JPEG_SCALES if x * OVERSAMPLING <= surplus]
+            scale = max(scales, default=1)
+        edges = [x / scale for x in (left, top, left + width, top + height)]
+        outer = *map(math.floor, edges[:2]), *map(math.ceil, edges[2:])
+        inner = [edge - outer[i % 2] for i, edge in enumerate(edges)]
+        resized = file.region(outer, scale).resize(
+            self.size[::-1], RESAMPLING[self.interpolation], inner
+        )
+        return np.asarray(resized.convert("RGB"))
+
+    def _box(self, generator, height, width):
+        """Top, left, height and width of the crop, pixels."""
+        draws = generator.random((boxes.TRIES, 4))
+        box = boxes.crop_box(np, draws, height, width, self.scale, self.ratio)
+        return [int(value) for value in box]
 
     def evaluate_tf(self, inputs):
         def evaluate(image, _):

@@ -1,4 +1,4 @@
-"""Folders of images, one folder per class."""
+"""Folders of images, one folder for each class."""
 
 import os
 from pathlib import Path
@@ -12,23 +12,21 @@ ARRANGEMENT = "Arrange the images as CLASS/IMAGE, one folder for each class"
 
 
 class ImageFolder(Source):
-    """Images below one folder per class, as in torchvision's `ImageFolder`.
+    """Images below one folder for each class, as torchvision's `ImageFolder`.
 
     Args:
         path: the folder that holds the classes' folders. Classes are in the
-            order of their names, and so are the images of a class, with all
-            that is in folders below. Names that start with a dot do not
-            count.
-        is_upright: whether the EXIF orientation of photographs is applied.
+            order of their names, and so are the images of a class, with those
+            in folders below. Names that begin with a dot do not count.
+        is_upright: whether to apply the EXIF orientation of photographs.
 
     Attributes:
         path, classes, labels, is_upright: see `Source`.
-        ignored: int, how many files are there that are no images by their
-            suffix.
+        ignored: int, how many files there are no images by their suffix.
 
     Raises:
-        ValueError: if the folder is missing or unreadable, holds no classes,
-            or a class has no images.
+        ValueError: if the folder is missing or unreadable, holds no classes
+            or only one, or a class has no images.
 
     Example:
 
@@ -40,29 +38,27 @@ class ImageFolder(Source):
     def __init__(self, path, is_upright=True):
         self.path = Path(path)
         self.is_upright = is_upright
-        folders, files = _listed(self.path)
+        _, folders, files = next(_walk(path))
+        self.classes = tuple(sorted(folders))
+        self.ignored = len(files)
         if not folders:
-            images = sum(_is_image(name) for name in files)
+            images = sum(map(_is_image, files))
             raise ValueError(
                 "Expected a folder that holds one folder for each class. "
-                f"Received: {str(path)!r}, with {images} images and no "
-                f"folders in it. {ARRANGEMENT}"
+                f"Received: {str(path)!r} with no folders and {images} images"
+                f" in it. {ARRANGEMENT}"
             )
-        self.classes = tuple(folders)
-        self.ignored = len(files)
-        counts, names = [], []
-        for folder in folders:
-            found = self._images_in(os.path.join(path, folder))
-            counts.append(len(found))
-            names += found
+        # Strings would take many times the memory of their bytes, and there
+        # are datasets with millions.
+        found = [self._images_of(name) for name in self.classes]
+        counts = [len(lengths) for _, lengths in found]
         self.labels = np.repeat(np.arange(len(counts), dtype="int32"), counts)
-        # Millions of strings would take ten times the memory of their bytes.
-        self._ends = np.cumsum([len(name) for name in names], dtype="int64")
-        self._names = b"".join(names)
+        self._names = b"".join(names for names, _ in found)
+        self._ends = np.cumsum(np.concatenate([x for _, x in found]))
         self.check()
 
     def path_of(self, number):
-        """The path of an image."""
+        """The path of an image, a string."""
         start = self._ends[number - 1] if number else 0
         name = os.fsdecode(self._names[start : self._ends[number]])
         return os.path.join(self.path, self.classes[self.labels[number]], name)
@@ -80,32 +76,33 @@ class ImageFolder(Source):
             size = os.stat(self.path_of(number)).st_size
             yield size.to_bytes(8, "little")
 
-    def _images_in(self, folder):
-        """Names of images in a folder, then of those in folders below."""
-        below = [""]
+    def _images_of(self, name):
+        """Names of a class' images, as bytes in a row, and their lengths."""
+        top = os.path.join(self.path, name)
         names = []
-        for inner in below:
-            folders, files = _listed(os.path.join(folder, inner))
-            images = [name for name in files if _is_image(name)]
+        for folder, _, files in sorted(_walk(top)):
+            images = sorted(filter(_is_image, files))
             self.ignored += len(files) - len(images)
-            names += [os.fsencode(os.path.join(inner, x)) for x in images]
-            below += [os.path.join(inner, name) for name in folders]
-        return names
+            below = folder[len(top) + 1 :]
+            names += [os.fsencode(os.path.join(below, x)) for x in images]
+        lengths = np.array([len(name) for name in names], "int64")
+        return b"".join(names), lengths
 
 
-def _listed(folder):
-    """Names of the folders and of the files in a folder, each sorted."""
-    try:
-        with os.scandir(folder) as entries:
-            shown = [x for x in entries if not x.name.startswith(".")]
-    except OSError as error:
-        raise ValueError(
-            "Expected a folder of images that can be read. Received: "
-            f"{str(folder)!r} ({error.strerror}). {ARRANGEMENT}"
-        ) from error
-    folders = sorted(x.name for x in shown if x.is_dir())
-    files = sorted(x.name for x in shown if x.is_file())
-    return folders, files
+def _walk(path):
+    """`os.walk` that fails, follows links, and sees nothing that is hidden."""
+    for folder, folders, files in os.walk(
+        path, followlinks=True, onerror=_unreadable
+    ):
+        folders[:] = [x for x in folders if not x.startswith(".")]
+        yield folder, folders, [x for x in files if not x.startswith(".")]
+
+
+def _unreadable(error):
+    raise ValueError(
+        "Expected a folder of images that can be read. Received: "
+        f"{error.filename!r}, {error.strerror}. {ARRANGEMENT}"
+    ) from error
 
 
 def _is_image(name):

@@ -3,33 +3,40 @@
 import functools
 import importlib.util
 import math
-import os
-import warnings
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+import threading
 
 import keras
 import numpy as np
 
 from keras_convnext.arguments import one_of
+from keras_convnext.data.reading import Photograph
+from keras_convnext.data.reading import Reader
+from keras_convnext.data.reading import TfPhotograph
 from keras_convnext.data.source import order_of
-from keras_convnext.images import _read
+from keras_convnext.data.threads import WORKERS
+from keras_convnext.data.threads import in_order
+from keras_convnext.image_geometry import transform_arguments
 from keras_convnext.images import load_image_for
 
-TRIES = 10
+_in_order = in_order
+
+# Samples that a thread makes at a time, at most.
+CHUNK = 16
 
 
 class TrainLoader:
-    """Augmented batches of a source, in an order that a run can go on in.
+    """Augmented batches of a source; training can go on from any of them.
 
     Steps count over all epochs: step `s` is in epoch `s // steps_per_epoch`.
     What a batch holds follows from the seed and the number of its step, and
-    neither from what came before nor from threads.
+    neither from the batches before nor from threads. Order, crops and
+    augmentation are the same in every process count and with every loader;
+    only the loaders' decoders differ, by less than a grey level in the mean.
 
     Args:
         source: a `Source`.
-        pipeline: a `TrainPipeline`; its `batch_size` is that of all processes
-            together.
+        pipeline: a `TrainPipeline`. Its `batch_size` is that of all processes
+            together, and grey images become RGB if it is for three channels.
         epochs: int.
         seed: int that order, augmentation and mixing follow from.
         process_index, process_count: ints; each process gets its equal part
@@ -38,14 +45,31 @@ class TrainLoader:
             read, and warns; `"raise"` ends with its name.
         loader: `"tf"` for `tf.data`, `"python"` for threads without
             TensorFlow, `None` for `tf.data` where TensorFlow is installed.
-        mixup_group: int, how many images are mixed with one another; `None`
-            for those of a process.
+        mixup_group: int, how many images of a batch are mixed with one
+            another; those of a process if `None`. With a number, batches are
+            the same in every process count.
 
     Attributes:
-        steps_per_epoch: int; the images of a last batch that is not full are
-            left out.
+        steps_per_epoch: int; images of a last batch that is not full are left
+            out.
         steps: int, of all epochs.
         skipped: dict from names of images that could not be read to reasons.
+
+    Raises:
+        ValueError: for arguments that do not fit each other, and if there are
+            fewer images than one batch.
+
+    Example:
+
+    >>> recipe = keras_convnext.recipes.digits
+    >>> digits, _ = keras_convnext.data.open_splits("digits")
+    >>> pipeline = recipe.train_pipeline(10, mean=(0.3,), std=(0.35,))
+    >>> loader = keras_convnext.data.TrainLoader(digits, pipeline, epochs=2)
+    >>> loader.steps_per_epoch
+    44
+    >>> images, labels = next(iter(loader.batches(first_step=50)))
+    >>> tuple(images.shape)
+    (32, 8, 8, 1)
     """
 
     def __init__(
@@ -64,17 +88,31 @@ class TrainLoader:
             has_tensorflow = importlib.util.find_spec("tensorflow")
             loader = "tf" if has_tensorflow else "python"
         one_of("loader", loader, ("tf", "python"))
+        _check_process(process_index, process_count)
+        size = pipeline.batch_size
+        part = _part("The batch size", size, "process_count", process_count)
         self.source, self.pipeline, self.seed = source, pipeline, seed
         self.loader = loader
-        self.process_index = process_index
-        self.local_batch_size = pipeline.batch_size // process_count
-        self.mixup_group = mixup_group or self.local_batch_size
-        self.steps_per_epoch = len(source) // pipeline.batch_size
+        self._part = part
+        self._start = process_index * part
+        self._group = mixup_group or part
+        _part("A process' part of a batch", part, "mixup_group", self._group)
+        self._chunk = math.gcd(self._group, CHUNK)
+        self.steps_per_epoch = len(source) // size
         self.steps = self.steps_per_epoch * epochs
+        if not self.steps_per_epoch:
+            raise ValueError(
+                "Training leaves out a last batch that is not full, so there "
+                f"must be at least {size} images. Received: {len(source)}. "
+                "Take a smaller batch, `recipe.with_batch_size"
+                f"({max(len(source) // 2, 1)})`, or add images"
+            )
+        self._photograph = TfPhotograph if loader == "tf" else Photograph
         self._reader = Reader(source, on_error)
-        self._order_of = functools.lru_cache(maxsize=2)(
+        self._orders = functools.lru_cache(maxsize=2)(
             functools.partial(order_of, len(source), seed)
         )
+        self._lock = threading.Lock()
 
     @property
     def skipped(self):
@@ -83,101 +121,160 @@ class TrainLoader:
     def batches(self, first_step=0):
         """All batches from a step on, to the end of the last epoch.
 
+        Args:
+            first_step: int, counted over all epochs.
+
         Returns:
-            A `tf.data.Dataset`, or an iterator of arrays, of `(images,
-            labels)` as `model.fit(batches, steps_per_epoch=...,
-            shuffle=False)` takes them.
+            A `tf.data.Dataset`, or an iterator over NumPy arrays, of `(images,
+            labels)` for `model.fit(..., steps_per_epoch=...,
+            shuffle=False)`: images of 0–255, and class numbers or, after
+            mixing, distributions.
         """
+        chunks = self._part // self._chunk
         if self.loader == "tf":
-            return self._tf_batches(first_step)
-        steps = range(first_step, self.steps)
-        return _in_order(self._batch, steps, os.cpu_count())
+            return self._tf_batches(first_step, chunks)
+        return self._batches(first_step, chunks)
 
-    def _numbers(self, step):
-        """Numbers of the images of a step, and their places in the run."""
-        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
-        batch_size, own = self.pipeline.batch_size, self.local_batch_size
-        start = step_in_epoch * batch_size + self.process_index * own
-        numbers = self._order_of(epoch)[start : start + own]
-        first = step * batch_size + self.process_index * own
-        return numbers, np.arange(first, first + own)
-
-    def _sample(self, number, place):
-        image, number = self._reader.image_near(number)
-        sample = self.pipeline.sample(
-            {"images": image, "labels": self.source.labels[number]},
-            (self.seed, place),
-        )
-        return sample["images"], sample["labels"]
-
-    def _batch(self, step):
-        numbers, places = self._numbers(step)
-        samples = [self._sample(*pair) for pair in zip(numbers, places)]
-        images, labels = (np.stack(x) for x in zip(*samples))
-        groups = range(0, len(images), self.mixup_group)
-        parts = [
-            self.pipeline.batch(
-                (
-                    images[i : i + self.mixup_group],
-                    labels[i : i + self.mixup_group],
-                ),
-                (self.seed, places[i] // self.mixup_group),
+    def _batches(self, first_step, chunks):
+        numbers = range(first_step * chunks, self.steps * chunks)
+        parts = in_order(self._samples, numbers, ahead=2 * chunks + WORKERS)
+        for step in range(first_step, self.steps):
+            images, labels = zip(*(next(parts) for _ in range(chunks)))
+            yield self._mixed(
+                step, np.concatenate(images), np.concatenate(labels)
             )
-            for i in groups
-        ]
-        images, labels = (np.concatenate(x) for x in zip(*parts))
-        return images, labels
 
-    def _tf_batches(self, first_step):
+    def _tf_batches(self, first_step, chunks):
         import tensorflow as tf
 
-        image, label = self._sample(0, 0)
+        def through_numpy(function, examples, length):
+            def call(*inputs):
+                types = [x.dtype for x in examples]
+                outputs = tf.numpy_function(function, inputs, types)
+                return tuple(
+                    tf.ensure_shape(output, (length, *x.shape[1:]))
+                    for output, x in zip(outputs, examples)
+                )
 
-        def sample(number, place):
-            x, y = tf.numpy_function(
-                self._sample, (number, place), (image.dtype, label.dtype)
-            )
-            return tf.ensure_shape(x, image.shape), tf.ensure_shape(y, ())
+            return call
 
-        def mixed(images, labels, places):
-            seed = tf.stack([self.seed, places[0] // self.mixup_group])
-            return self.pipeline.batch((images, labels), seed)
+        def flat(parts):
+            return tf.reshape(parts, (self._part, *parts.shape[2:]))
 
-        steps = tf.data.Dataset.range(first_step, self.steps)
-        numbers = steps.map(
-            lambda step: tf.numpy_function(
-                self._numbers, (step,), (tf.int64, tf.int64)
-            )
-        ).unbatch()
-        samples = numbers.map(
-            lambda number, place: (*sample(number, place), place),
-            num_parallel_calls=tf.data.AUTOTUNE,
+        sample = [x[None] for x in self._sample(0, 0)]
+        mixed = self.pipeline.batch(sample, (self.seed, 0))
+        samples = tf.data.Dataset.range(
+            first_step * chunks, self.steps * chunks
+        ).map(
+            through_numpy(self._samples, sample, self._chunk),
+            num_parallel_calls=2 * WORKERS,
         )
-        batches = samples.batch(self.mixup_group, drop_remainder=True)
-        batches = batches.map(mixed, num_parallel_calls=tf.data.AUTOTUNE)
-        groups = self.local_batch_size // self.mixup_group
-        if groups > 1:
-            batches = batches.unbatch().batch(self.local_batch_size, True)
-        count = max(self.steps - first_step, 0)
-        batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-        return batches.prefetch(tf.data.AUTOTUNE)
+        batches = samples.batch(chunks, drop_remainder=True)
+        steps = tf.data.Dataset.range(first_step, self.steps)
+        mix = through_numpy(self._mixed, mixed, self._part)
+        return (
+            tf.data.Dataset.zip(steps, batches)
+            .map(
+                lambda step, batch: mix(step, *map(flat, batch)),
+                num_parallel_calls=2,
+            )
+            .prefetch(2)
+        )
+
+    def _samples(self, number):
+        """Images and labels of a chunk, numbered through the whole run."""
+        step, chunk = divmod(int(number), self._part // self._chunk)
+        epoch, place = divmod(step, self.steps_per_epoch)
+        start = self._start + chunk * self._chunk
+        size = self.pipeline.batch_size
+        with self._lock:  # one thread draws an order, the others wait
+            order = self._orders(epoch)
+        numbers = order[place * size + start :][: self._chunk]
+        samples = [
+            self._sample(number, step * size + start + i)
+            for i, number in enumerate(numbers.tolist())
+        ]
+        return tuple(np.stack(x) for x in zip(*samples))
+
+    def _sample(self, number, place):
+        """An image and its label, for a place among those of all epochs."""
+        seed = (self.seed, place)
+        if self.source.is_encoded:
+            image, number = self._reader.read_near(
+                number, lambda content: self._cropped(content, seed)
+            )
+        else:
+            image = self.source.read(number)
+            if self.pipeline.crop is not None:
+                image = self.pipeline.crop(image, seed=seed)
+        sample = self.pipeline.sample(
+            (self._fitting(image, number), self.source.labels[number]),
+            seed,
+            is_cropped=self.pipeline.crop is not None,
+        )
+        return sample["images"], np.asarray(sample["labels"])
+
+    def _cropped(self, content, seed):
+        photograph = self._photograph(content, self.source.is_upright)
+        if self.pipeline.crop is None:
+            return photograph.pixels()
+        return self.pipeline.crop.crop_file(photograph, seed)
+
+    def _fitting(self, image, number):
+        shape = self.pipeline.input_shape
+        if image.shape[-1] == 1 < shape[-1]:
+            image = np.repeat(image, shape[-1], axis=-1)
+        if image.shape != shape:
+            raise ValueError(
+                f"Expected images of shape {shape}, by the recipe, which "
+                f"crops none, and the model. Received: "
+                f"{self.source.name(number)!r} of shape {image.shape}. Resize "
+                "them, or take a recipe with a `crop_scale`"
+            )
+        return image
+
+    def _mixed(self, step, images, labels):
+        """A batch, mixed within groups that are numbered through the run."""
+        first = int(step) * self.pipeline.batch_size + self._start
+        groups = [
+            self.pipeline.batch(
+                (images[i : i + self._group], labels[i : i + self._group]),
+                (self.seed, (first + i) // self._group),
+            )
+            for i in range(0, self._part, self._group)
+        ]
+        if len(groups) == 1:
+            return groups[0]
+        return tuple(np.concatenate(x) for x in zip(*groups))
 
 
 class EvalLoader(keras.utils.PyDataset):
     """Every image of a source once, in order, as evaluation sees it.
 
     Args:
-        source: a `Source`.
-        preprocessing: a `Preprocessing`, as `model.preprocessing`, or an
-            `EvalPipeline`.
-        batch_size: int; the last batch may be smaller.
-        on_error: `"skip"` leaves out what cannot be read, and warns;
-            `"raise"` ends with its name.
+        source: a `Source`. Its arrays pass as they are if they have the shape
+            of the model's images.
+        preprocessing: a `Preprocessing`, as `model.preprocessing`.
+        batch_size: int; batches are of this size or smaller, all alike as
+            far as possible.
+        on_error: `"skip"` leaves out what cannot be read, and warns, which
+            makes its batch smaller; `"raise"` ends with its name.
         process_index, process_count: ints; process `p` of `n` gets the images
             `p`, `p + n`, `p + 2 n` …
 
     Attributes:
         skipped: dict from names of images that could not be read to reasons.
+
+    Example:
+
+    >>> _, digits = keras_convnext.data.open_splits("digits")
+    >>> loader = keras_convnext.data.EvalLoader(
+    ...     digits,
+    ...     keras_convnext.Preprocessing((8, 8), mean=(0.3,), std=(0.35,)),
+    ...     batch_size=100,
+    ... )
+    >>> len(loader), loader[3][0].shape
+    (4, (90, 8, 8, 1))
     """
 
     def __init__(
@@ -189,11 +286,15 @@ class EvalLoader(keras.utils.PyDataset):
         process_index=0,
         process_count=1,
     ):
-        super().__init__(workers=os.cpu_count())
+        super().__init__(workers=WORKERS)
+        _check_process(process_index, process_count)
         self.source, self.preprocessing = source, preprocessing
         self.batch_size = batch_size
         self._reader = Reader(source, on_error)
         self._numbers = range(process_index, len(source), process_count)
+        self._shape = (*preprocessing.image_size, len(preprocessing.mean))
+        if source.is_encoded:
+            transform_arguments(preprocessing)  # raises for other than RGB
 
     @property
     def skipped(self):
@@ -203,74 +304,71 @@ class EvalLoader(keras.utils.PyDataset):
         return math.ceil(len(self._numbers) / self.batch_size)
 
     def __getitem__(self, index):
+        """`uint8` images `(batch, height, width, channels)`, and labels.
+
+        Raises:
+            ValueError: if none of a batch can be read.
+        """
         numbers, images = self.load(index)
+        if not len(images):  # of which Keras makes NaN on some backends
+            own = self._numbers_of(index)
+            first, last = (self.source.name(x) for x in (own[0], own[-1]))
+            raise ValueError(
+                f"Of {len(own)} images after one another at least one must be "
+                f"readable. Received: none from {first!r}, "
+                f"{self.skipped[first]}, to {last!r}. Check that they are "
+                "whole, or take larger batches"
+            )
         return images, self.source.labels[numbers]
 
     def load(self, index):
-        """Numbers and images of a batch, without those that are skipped."""
-        start = index * self.batch_size
-        loaded = [
-            (number, image)
-            for number in self._numbers[start : start + self.batch_size]
-            if (image := self._reader.attempt(number, self._image)) is not None
-        ]
-        numbers, images = zip(*loaded)
-        return np.array(numbers), np.stack(images)
+        """A batch, and which images it holds.
 
-    def _image(self, content):
-        if isinstance(content, np.ndarray):
-            return content
+        Returns:
+            `(numbers, images)`: an int array `(batch,)` of numbers in the
+            source, and the images; of length 0 if none can be read.
+        """
+        numbers = self._numbers_of(index)
+        images = [self._image(number) for number in numbers]
+        read = [x for x in zip(numbers, images) if x[1] is not None]
+        result = np.empty((len(read), *self._shape), "uint8")
+        for i, (_, image) in enumerate(read):
+            result[i] = image
+        return np.array([number for number, _ in read], "int64"), result
+
+    def _numbers_of(self, index):
+        count, batches = len(self._numbers), len(self)
+        start, stop = (count * i // batches for i in (index, index + 1))
+        return self._numbers[start:stop]
+
+    def _image(self, number):
+        if self.source.is_encoded:
+            return self._reader.read(number, self._transformed)
+        image = self.source.read(number)
+        if image.shape == self._shape:
+            return image
+        if image.shape[-1] == 1:
+            image = image[..., 0]
+        return self._transformed(image)
+
+    def _transformed(self, content):
         return load_image_for(
             self.preprocessing, content, self.source.is_upright
         )
 
 
-class Reader:
-    """Images by number, and what to do about those that cannot be read."""
-
-    def __init__(self, source, on_error):
-        one_of("on_error", on_error, ("skip", "raise"))
-        self.source, self.on_error = source, on_error
-        self.skipped = {}
-
-    def image_near(self, number):
-        """The first of some images that can be read, and its number."""
-        for tried in (number + np.arange(TRIES)) % len(self.source):
-            image = self.attempt(tried, self._pixels)
-            if image is not None:
-                return image, tried
-        raise ValueError("ten images after one another cannot be read")
-
-    def attempt(self, number, decode):
-        """What `decode` makes of an image; `None` if it cannot be read."""
-        try:
-            return decode(self.source.read(number))
-        except (ValueError, OSError) as error:
-            name, reason = self.source.name(number), str(error)
-            if self.on_error == "raise":
-                raise ValueError(f"{name}: {reason}") from error
-            if name not in self.skipped:
-                self.skipped[name] = reason
-                warnings.warn(
-                    f"{len(self.skipped)} images skipped so far. {name}: "
-                    f"{reason}",
-                    stacklevel=2,
-                )
-            return None
-
-    def _pixels(self, content):
-        if isinstance(content, np.ndarray):
-            return content
-        return np.asarray(_read(content, self.source.is_upright))
+def _check_process(index, count):
+    if not 0 <= index < count:
+        raise ValueError(
+            "`process_index` counts from 0 and must be below `process_count`. "
+            f"Received: process_index={index}, process_count={count}"
+        )
 
 
-def _in_order(function, items, workers):
-    """Yields `function(item)` of all items, some of them ahead, in threads."""
-    with ThreadPoolExecutor(workers) as pool:
-        pending = deque()
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+def _part(what, size, name, count):
+    if count < 1 or size % count:
+        raise ValueError(
+            f"{what} must be divisible by `{name}`. Received: {size} and "
+            f"{name}={count}. Change one of them"
+        )
+    return size // count

@@ -17,11 +17,13 @@ class Source:
         labels: `int32` array `(n,)` of class numbers.
         is_upright: whether the EXIF orientation of photographs is to be
             applied; published results ignore it.
+        is_encoded: whether `read` gives encoded bytes, or arrays.
     """
 
     classes = ()
     labels = None
     is_upright = True
+    is_encoded = True
 
     def __len__(self):
         return len(self.labels)
@@ -92,6 +94,8 @@ class Arrays(Source):
     (4, ('0', '1'))
     """
 
+    is_encoded = False
+
     def __init__(self, images, labels, classes=None):
         images, labels = np.asarray(images), np.asarray(labels)
         if images.ndim == 3:
@@ -149,6 +153,7 @@ class Subset(Source):
         self.classes = source.classes
         self.labels = source.labels[self.numbers]
         self.is_upright = source.is_upright
+        self.is_encoded = source.is_encoded
 
     def read(self, number):
         return self.source.read(self.numbers[number])
@@ -168,6 +173,7 @@ def order_of(count, seed, epoch):
     goes on anywhere.
 
     Returns:
-        int array `(count,)`.
+        `int32` array `(count,)`: half the memory of NumPy's default.
     """
-    return np.random.default_rng([seed, epoch]).permutation(count)
+    numbers = np.arange(count, dtype="int32")
+    return np.random.default_rng([seed, epoch]).permutation(numbers)

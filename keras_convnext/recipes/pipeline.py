@@ -36,25 +36,27 @@ class Pipeline:
 
     training = True
 
-    def __init__(self, batch_size, layers, mixing=None, seed=0):
+    def __init__(self, batch_size, crop, layers=(), mixing=None, seed=0):
         self.batch_size = batch_size
-        self.layers = [layer for layer in layers if layer is not None]
+        self.crop = crop
+        self.layers = [x for x in (crop, *layers) if x is not None]
         self.mixing = mixing
         self.seed = seed
 
-    def sample(self, sample, seed=None):
+    def sample(self, sample, seed=None, is_cropped=False):
         """One image and its label, augmented.
 
         Args:
             sample: `(image, label)` or `{"images": image, "labels": label}`;
                 images are `uint8`, `(height, width, channels)`.
             seed: pair of ints that the outcome follows from.
+            is_cropped: whether `crop`, the first layer, was applied already.
 
         Returns:
             The sample as a dict.
         """
         sample = _as_dict(sample)
-        for layer in self.layers:
+        for layer in self.layers[int(is_cropped) :]:
             sample = layer(sample, training=self.training, seed=seed)
         return sample
 
@@ -180,10 +182,12 @@ class TrainPipeline(Pipeline):
             )
         super().__init__(
             recipe.batch_size // recipe.gradient_accumulation_steps,
-            [crop, flip, distort, erase],
+            crop,
+            [flip, distort, erase],
             mixing,
             seed,
         )
+        self.input_shape = (recipe.image_size, recipe.image_size, len(mean))
 
 
 class EvalPipeline(Pipeline):
@@ -203,7 +207,7 @@ class EvalPipeline(Pipeline):
         if recipe.crop_scale is not None:
             crop = RandomResizedCrop(recipe.image_size)
         super().__init__(
-            recipe.batch_size // recipe.gradient_accumulation_steps, [crop]
+            recipe.batch_size // recipe.gradient_accumulation_steps, crop
         )
 
 
