@@ -18,8 +18,6 @@ from keras_convnext.data.threads import in_order
 from keras_convnext.image_geometry import transform_arguments
 from keras_convnext.images import load_image_for
 
-_in_order = in_order
-
 # Samples that a thread makes at a time, at most.
 CHUNK = 16
 

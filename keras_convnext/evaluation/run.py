@@ -2,13 +2,12 @@
 
 import contextlib
 import numbers
-import os
 import time
 
 import numpy as np
 
 from keras_convnext.data.loading import EvalLoader
-from keras_convnext.data.loading import _in_order
+from keras_convnext.data.threads import in_order
 from keras_convnext.evaluation import corruptions
 from keras_convnext.evaluation import published
 from keras_convnext.evaluation import rules
@@ -148,9 +147,7 @@ def _count(classifier, questions, top, verbose):
             loader = EvalLoader(
                 source, classifier.preprocessing, classifier.batch_size
             )
-            for places, images in _in_order(
-                loader.load, range(len(loader)), os.cpu_count()
-            ):
+            for places, images in in_order(loader.load, range(len(loader))):
                 if not len(places):
                     continue
                 logits = classifier.logits(images)
