@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from keras_convnext.cli.benchmark import benchmark
 from keras_convnext.cli.convert import convert
 from keras_convnext.cli.demo import demo
 from keras_convnext.cli.evaluate import evaluate
@@ -33,6 +34,7 @@ for command in (
     roadmap,
     convert,
     export,
+    benchmark,
 ):
     app.command()(command)
 

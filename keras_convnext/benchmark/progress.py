@@ -1,0 +1,47 @@
+"""What stands on stderr while others are timed."""
+
+from rich import progress
+from rich.console import Console
+
+
+class Progress:
+    """A bar over all runs, where stderr is a terminal, and a line for each
+    result; a context.
+
+    Args:
+        total: runs to come.
+    """
+
+    def __init__(self, total, verbose=True):
+        self.console = Console(
+            stderr=True, quiet=not verbose, markup=False, highlight=False
+        )
+        self.bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=not (verbose and self.console.is_terminal),
+        )
+        self.task = self.bar.add_task("", total=total)
+
+    def __enter__(self):
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_):
+        self.bar.stop()
+
+    def begin(self, what):
+        """Names what runs now."""
+        self.bar.update(self.task, description=what)
+
+    def advance(self, runs=1):
+        """Counts runs that are done, or will not be."""
+        self.bar.advance(self.task, runs)
+
+    def say(self, line):
+        """Prints a line above the bar."""
+        self.console.print(line, soft_wrap=True)
