@@ -75,11 +75,7 @@ class Classifier:
         return np.asarray(outputs[name], "float64")[: len(images)]
 
     def _numbers(self):
-        size, channels = (
-            self.preprocessing.image_size,
-            self.metadata["channels"],
-        )
-        count = self.logits(np.zeros((1, *size, channels), "uint8")).shape[1]
+        count = self.logits(np.zeros((1, *self.shape), "uint8")).shape[1]
         return [(str(index), str(index)) for index in range(count)]
 
     def _check_preprocessing(self):
