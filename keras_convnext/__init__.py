@@ -37,6 +37,7 @@ from keras_convnext.images import load_image
 from keras_convnext.images import load_image_for
 from keras_convnext.labels import decode_predictions
 from keras_convnext.model import ConvNeXtModel
+from keras_convnext.optimization import optimize_for_inference
 from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.profiling import profile
 from keras_convnext.tf_images import tf_load_image
@@ -90,6 +91,7 @@ __all__ = [
     "list_weights",
     "load_image",
     "load_image_for",
+    "optimize_for_inference",
     "preprocess_input",
     "profile",
     "recipes",

@@ -17,6 +17,7 @@ from keras_convnext.exporters import options as options_
 from keras_convnext.exporters import requirements
 from keras_convnext.exporters import verification
 from keras_convnext.exporters.runtimes import open_artefact
+from keras_convnext.optimization import optimize_for_inference
 
 __all__ = ["export", "open_artefact"]
 
@@ -133,10 +134,12 @@ def write_here(model, options, metadata, path, representative_data):
 def _write_and_compare(model, options, metadata, path, images, verify):
     text = metadata_.to_json(metadata)
     _, backend = WRITERS[options.format]
+    # What the metadata say of the input stays true.
+    lean = optimize_for_inference(model, fold_normalization=False)
     if backend in (None, keras.backend.backend()):
-        write_here(model, options, text, path, images)
+        write_here(lean, options, text, path, images)
     else:
-        handover.write(backend, model, options, text, path, images)
+        handover.write(backend, lean, options, text, path, images)
     if not verify:
         return verification.describe(path, options)
     return verification.verify(model, options, metadata, path)

@@ -41,7 +41,6 @@ def to_onnx(model, options):
         g.add("Identity", result, output=name)
         shape = ["batch", *shape[1:]]
         outputs.append(_value(onnx, name, "float32", shape))
-    onnx_graph.fold_layer_scale(g)
     channels = graph.image_shape(model)[2]
     shape = graph.to_layout(*options.size, channels, options.data_format)
     image = _value(onnx, "image", options.input_dtype, ["batch", *shape])

@@ -6,8 +6,6 @@ of them need TensorFlow or torch. Maps stay channels_last, as in the model: ONNX
 Runtime then takes the transpositions around a convolution into its kernel.
 """
 
-from collections import Counter
-
 import keras
 import numpy as np
 from keras import activations
@@ -229,28 +227,6 @@ ACTIVATIONS = {
     activations.softplus: _one("Softplus"),
     activations.tanh: _one("Tanh"),
 }
-
-
-def fold_layer_scale(g):
-    """Multiplies each layer scale into the projection before it."""
-    uses = Counter(name for node in g.nodes for name in node.input)
-    made_by = {node.output[0]: node for node in g.nodes}
-    for scale in [node for node in g.nodes if node.op_type == "Mul"]:
-        bias = made_by.get(scale.input[0])
-        if bias is None or bias.op_type != "Add":
-            continue
-        product = made_by.get(bias.input[0])
-        if product is None or product.op_type != "MatMul":
-            continue
-        gamma, *factors = (node.input[1] for node in (scale, bias, product))
-        between = (bias.output[0], product.output[0], gamma, *factors)
-        if any(uses[name] > 1 for name in between) or gamma not in g.constants:
-            continue
-        values = g.constants.pop(gamma)
-        for name in factors:
-            g.constants[name] = g.constants[name] * values
-        bias.output[0] = scale.output[0]
-        g.nodes.remove(scale)
 
 
 # By exact class: what a subclass computes is not known.

@@ -1,0 +1,130 @@
+"""A model for inference only: the same outputs from fewer operations."""
+
+import keras
+import numpy as np
+
+from keras_convnext.layers import ImageNormalization
+from keras_convnext.layers import LayerScale
+from keras_convnext.layers import skip_random_numbers
+from keras_convnext.model import all_layers
+
+PROJECTION = "project"
+SCALE = "layer_scale"
+
+
+def optimize_for_inference(model, fold_normalization=True):
+    """A copy of a model without what only training needs.
+
+    Layer scale is multiplied into the dense layer before it, dropout and
+    stochastic depth are left out, and the normalisation of the image becomes
+    part of the first convolution, where that pads nothing: a patch stem. The
+    copy takes the same images.
+
+    Args:
+        model: a Functional `keras.Model` with a ConvNeXt of this package, or
+            several, nested or not.
+        fold_normalization: whether the first convolution takes over the
+            normalisation.
+
+    Returns:
+        A model of the same class with weights of its own. It cannot take the
+        weights of the first, or go on training like it.
+
+    Raises:
+        ValueError: for models whose layers are not known.
+
+    Example:
+
+    >>> model = keras_convnext.ConvNeXtAtto(weights=None)
+    >>> fast = keras_convnext.optimize_for_inference(model)
+    >>> len(fast.layers) < len(model.layers)
+    True
+    """
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            "Expected a Functional `keras.Model`, such as every constructor "
+            f"of this package returns. Received: {type(model).__name__}"
+        )
+    layers = {layer.name: layer for layer in all_layers(model)}
+    scaled = _scaled(layers)
+    normalised = _normalised(layers) if fold_normalization else {}
+    dropped = {*scaled.values(), *normalised.values()} | {
+        name
+        for name, layer in layers.items()
+        if isinstance(layer, keras.layers.Dropout)
+    }
+
+    def copied(layer):
+        if isinstance(layer, keras.Model):
+            return copy_of(layer)
+        config = layer.get_config()
+        if layer.name in normalised:
+            config["use_bias"] = True
+        return type(layer).from_config(config)
+
+    def called(layer, *args, **kwargs):
+        if layer.name in dropped:
+            return args[0]
+        return layer(*args, **kwargs)
+
+    def copy_of(model):
+        if isinstance(model, keras.Sequential):
+            model = keras.Model(model.inputs, model.outputs, name=model.name)
+        return keras.models.clone_model(
+            model, clone_function=copied, call_function=called
+        )
+
+    with skip_random_numbers():
+        copy = copy_of(model)
+    for layer in all_layers(copy):
+        if not layer.weights:
+            continue
+        weights = layers[layer.name].get_weights()
+        if layer.name in scaled:
+            (gamma,) = layers[scaled[layer.name]].get_weights()
+            weights = [weight * gamma for weight in weights]
+        if layer.name in normalised:
+            weights = _with_normalisation(
+                weights, layers[normalised[layer.name]]
+            )
+        layer.set_weights(weights)
+    return copy
+
+
+def _scaled(layers):
+    """Name of the layer scale behind each dense layer that has one."""
+    found = {}
+    for name, layer in layers.items():
+        before = name.removesuffix(SCALE) + PROJECTION
+        if isinstance(layer, LayerScale) and before in layers:
+            found[before] = name
+    return found
+
+
+def _normalised(layers):
+    """Name of the normalisation before each convolution that can fold it.
+
+    Other stems pad with zeros, which are none behind the normalisation; and
+    half precision has too few digits for pixels.
+    """
+    found = {}
+    for name, layer in layers.items():
+        if not name.endswith("stem_conv"):
+            continue
+        before = name.removesuffix("stem_conv") + "normalization"
+        if (
+            isinstance(layers.get(before), ImageNormalization)
+            and layer.padding == "valid"
+            and layer.compute_dtype in ("float32", "float64")
+        ):
+            found[name] = before
+    return found
+
+
+def _with_normalisation(weights, normalization):
+    """Kernel and bias for pixels of 0–255."""
+    kernel, *bias = (np.asarray(weight, "float64") for weight in weights)
+    mean, std = np.array(normalization.mean), np.array(normalization.std)
+    folded = kernel / (255 * std)[:, None]
+    offset = (kernel * (mean / std)[:, None]).sum((0, 1, 2))
+    return [folded, (bias[0] if bias else 0) - offset]
