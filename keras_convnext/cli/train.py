@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext.cli.loading import Weights
+from keras_convnext.cli.loading import load_model
 from keras_convnext.cli.recipe_options import changed
 from keras_convnext.cli.recipe_options import recipe_options
 
@@ -26,13 +28,7 @@ def train(
     model: Annotated[
         str, typer.Option(help="A name, see `models`, or a `.keras` file.")
     ] = "convnext_tiny",
-    weights: Annotated[
-        str,
-        typer.Option(
-            help="Weights to start from: a tag, a file, or 'none' for random "
-            "ones."
-        ),
-    ] = "imagenet",
+    weights: Weights = "imagenet",
     recipe: Annotated[
         str,
         typer.Option(
@@ -152,15 +148,15 @@ def train(
 
 def _model(name, weights, recipe, changes, source):
     """The recipe with its changes, and the model that it trains."""
-    import keras
-
     from keras_convnext import recipes
+    from keras_convnext.recipes.recipe import drop_path_rate_of
 
     recipe = recipes.get_recipe(recipe)
     if Path(name).suffix != ".keras":
         recipe = changed(recipe.for_model(name), changes)
         weights = None if weights == "none" else weights
-        classes = len(source.classes)
-        return recipe, recipe.build(name, classes, weights)
-    model = keras.saving.load_model(name, compile=False)
-    return changed(recipe.for_model(model), changes), model
+        return recipe, recipe.build(name, len(source.classes), weights)
+    model = load_model(name, weights)
+    recipe = recipe.for_model(model)
+    recipe = recipe.replace(drop_path_rate=drop_path_rate_of(model))
+    return changed(recipe, changes), model

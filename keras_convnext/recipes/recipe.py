@@ -339,13 +339,18 @@ def _check_logits(model):
     )
 
 
-def _check_drop_path(model, recipe):
+def drop_path_rate_of(model):
+    """The stochastic depth of a model's last block."""
     rates = [
         layer.rate
         for layer in all_layers(model)
         if layer.name.endswith("_drop_path")
     ]
-    rate = max(rates, default=0.0)
+    return max(rates, default=0.0)
+
+
+def _check_drop_path(model, recipe):
+    rate = drop_path_rate_of(model)
     if abs(rate - recipe.drop_path_rate) < 1e-6:
         return
     raise ValueError(
