@@ -97,7 +97,7 @@ def test_evaluation_pixels_are_those_of_timm(folder, is_upright):
     assert len(seen) == len(oddities.good_files()) == len(source) - 3
     transform = timm_transform(normalize=False)
     for number, pixels in zip(seen, images):
-        image = Image.open(source.path_of(number))
+        image = Image.open(source.name(number))
         turn = oddities.TURNS.get(image.getexif().get(0x0112))
         if is_upright and turn is not None:
             image = image.transpose(turn)

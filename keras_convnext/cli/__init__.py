@@ -11,6 +11,7 @@ from keras_convnext.cli.evaluate import evaluate
 from keras_convnext.cli.export import export
 from keras_convnext.cli.models import models
 from keras_convnext.cli.predict import predict
+from keras_convnext.cli.records import records
 from keras_convnext.cli.roadmap import roadmap
 from keras_convnext.cli.train import train
 from keras_convnext.cli.weights import weights
@@ -31,6 +32,7 @@ for command in (
     predict,
     models,
     weights,
+    records,
     roadmap,
     convert,
     export,

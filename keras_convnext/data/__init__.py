@@ -4,20 +4,26 @@ from keras_convnext.data.digits import load_digits
 from keras_convnext.data.folder import ImageFolder
 from keras_convnext.data.loading import EvalLoader
 from keras_convnext.data.loading import TrainLoader
+from keras_convnext.data.record_writing import write_records
+from keras_convnext.data.records import Records
 from keras_convnext.data.source import Arrays
 from keras_convnext.data.source import Source
 from keras_convnext.data.source import Subset
 from keras_convnext.data.source import order_of
 from keras_convnext.data.splits import open_splits
+from keras_convnext.data.tfds import Tfds
 
 __all__ = [
     "Arrays",
     "EvalLoader",
     "ImageFolder",
+    "Records",
     "Source",
     "Subset",
+    "Tfds",
     "TrainLoader",
     "load_digits",
     "open_splits",
     "order_of",
+    "write_records",
 ]

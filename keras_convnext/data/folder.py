@@ -57,23 +57,22 @@ class ImageFolder(Source):
         self._ends = np.cumsum(np.concatenate([x for _, x in found]))
         self.check()
 
-    def path_of(self, number):
-        """The path of an image, a string."""
-        start = self._ends[number - 1] if number else 0
-        name = os.fsdecode(self._names[start : self._ends[number]])
-        return os.path.join(self.path, self.classes[self.labels[number]], name)
-
     def read(self, number):
-        with open(self.path_of(number), "rb") as file:
+        with open(self.name(number), "rb") as file:
             return file.read()
 
+    def filename(self, number):
+        start = self._ends[number - 1] if number else 0
+        name = os.fsdecode(self._names[start : self._ends[number]])
+        return os.path.join(self.classes[self.labels[number]], name)
+
     def name(self, number):
-        return self.path_of(number)
+        return os.path.join(self.path, self.filename(number))
 
     def content(self):
         yield self._names
         for number in range(len(self)):
-            size = os.stat(self.path_of(number)).st_size
+            size = os.stat(self.name(number)).st_size
             yield size.to_bytes(8, "little")
 
     def _images_of(self, name):

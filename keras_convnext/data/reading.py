@@ -122,7 +122,7 @@ class Reader:
         if is_new:
             warnings.warn(
                 f"Skipped {name!r}, {reason}; images skipped so far: {count}",
-                stacklevel=3,
+                stacklevel=1,  # threads have nobody above
             )
         return None
 

@@ -1,7 +1,7 @@
 """What all data sets have in common: images and labels by number."""
 
 import hashlib
-from collections import Counter
+import os
 
 import numpy as np
 
@@ -18,12 +18,14 @@ class Source:
         is_upright: whether the EXIF orientation of photographs is to be
             applied; published results ignore it.
         is_encoded: whether `read` gives encoded bytes, or arrays.
+        ignored: int, how many files beside the images are none.
     """
 
     classes = ()
     labels = None
     is_upright = True
     is_encoded = True
+    ignored = 0
 
     def __len__(self):
         return len(self.labels)
@@ -36,6 +38,10 @@ class Source:
         """What messages call an image: its path, or a number in a file."""
         raise NotImplementedError
 
+    def filename(self, number):
+        """The same within the source: the path below its folder."""
+        return self.name(number)
+
     def content(self):
         """Yields bytes that differ if the images do, without reading all."""
         raise NotImplementedError
@@ -46,7 +52,7 @@ class Source:
         Returns:
             A dict of JSON's types: `images`, `classes`, `digest`.
         """
-        digest = hashlib.sha256("\n".join(self.classes).encode())
+        digest = hashlib.sha256(os.fsencode("\n".join(self.classes)))
         digest.update(np.asarray(self.labels, "<i4").tobytes())
         for part in self.content():
             digest.update(part)
@@ -58,8 +64,8 @@ class Source:
 
     def check(self):
         """Raises what makes training on it impossible; returns itself."""
-        counts = Counter(np.asarray(self.labels).tolist())
-        empty = [x for i, x in enumerate(self.classes) if not counts[i]]
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        empty = [x for x, count in zip(self.classes, counts) if not count]
         if empty:
             raise ValueError(
                 "Every class needs images. Received: none for "
@@ -160,6 +166,9 @@ class Subset(Source):
 
     def name(self, number):
         return self.source.name(self.numbers[number])
+
+    def filename(self, number):
+        return self.source.filename(self.numbers[number])
 
     def content(self):
         yield self.numbers.tobytes()

@@ -1,57 +1,214 @@
-"""What is written on a command line, as a training and a validation set."""
+"""Data sets by what is written on a command line, and their parts."""
 
+import os
+import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from keras_convnext.data import tfds
 from keras_convnext.data.digits import load_digits
 from keras_convnext.data.folder import ImageFolder
+from keras_convnext.data.records import INDEX
+from keras_convnext.data.records import Records
 from keras_convnext.data.source import Arrays
 from keras_convnext.data.source import Subset
 
-SPLITS = {
+# What the parts are called, as folders and as splits of TFDS.
+NAMES = {
     "train": ("train", "training"),
     "validation": ("val", "validation", "valid", "test"),
+}
+# And as arrays in a file; the data has no parts in the last.
+ARRAYS = {
+    "train": ("x_train", "y_train"),
+    "validation": ("x_test", "y_test"),
+    "": ("images", "labels"),
 }
 
 
 def open_splits(data, validation=None, validation_split=0.1, seed=0):
-    """Opens a training and a validation set."""
+    """Opens what to train on, and what to hold out.
+
+    Args:
+        data: string or path. A folder with a folder of images for each class,
+            or with `train/` and `val/` (`validation/`, `valid/`, `test/`)
+            that are arranged so; a folder of records, see `write_records`, or
+            two of them, likewise; an `.npz` file with `images` and `labels`,
+            or with `x_train`, `y_train`, `x_test` and `y_test`;
+            `"tfds:NAME"` or `"tfds:NAME@FOLDER"`, see `Tfds`; `"digits"`, see
+            `load_digits`.
+        validation: what to hold out, of the same kinds, if it is not part of
+            `data`.
+        validation_split: float between 0 and 1, the part of every class that
+            is held out of data without a part for it.
+        seed: int, which images that are.
+
+    Returns:
+        `(train, validation)`: two sources with the same classes.
+
+    Raises:
+        ValueError: if the data is of no known kind, and if the two differ in
+            their classes.
+
+    Example:
+
+    >>> train, validation = keras_convnext.data.open_splits("digits")
+    >>> len(train), len(validation)
+    (1438, 359)
+    """
+    train = open_data(data, "train")
     if validation is not None:
-        return open_data(data), open_data(validation, "validation")
-    if data == "digits":
-        return open_data(data), open_data(data, "validation")
-    folder = Path(data)
-    if _part(folder, "train") and _part(folder, "validation"):
-        return open_data(data), open_data(data, "validation")
-    return held_out(open_data(data), validation_split, seed)
+        held_out = open_data(validation, "validation")
+    elif "validation" in parts_of(data):
+        held_out = open_data(data, "validation")
+    else:
+        train, held_out = split(train, validation_split, seed)
+    if train.classes != held_out.classes:
+        first, second = set(train.classes), set(held_out.classes)
+        raise ValueError(
+            "What is trained on and what is held out must have the same "
+            f"classes. Received: {len(first)} and {len(second)} classes, in "
+            f"the first alone {sorted(first - second)[:5]}, in the second "
+            f"alone {sorted(second - first)[:5]}. Rename or remove them"
+        )
+    return train, held_out
 
 
-def open_data(data, split="train"):
-    if data == "digits":
-        images, labels = load_digits()[split == "validation"]
-        return Arrays(images, labels)
-    folder = Path(data)
-    return ImageFolder(_part(folder, split) or folder)
+def open_data(data, part="train"):
+    """Opens one part of a data set, or the whole if it has no parts.
 
+    Args:
+        data: see `open_splits`.
+        part: `"train"` or `"validation"`.
 
-def held_out(source, fraction, seed):
-    """Two parts of a source: each class gives `fraction` to the second."""
-    generator = np.random.default_rng([seed, len(source)])
-    is_held_out = np.zeros(len(source), bool)
-    for label in range(len(source.classes)):
-        numbers = np.flatnonzero(source.labels == label)
-        count = max(1, round(fraction * len(numbers)))
-        is_held_out[generator.permutation(numbers)[:count]] = True
-    return (
-        Subset(source, np.flatnonzero(~is_held_out)),
-        Subset(source, np.flatnonzero(is_held_out)),
+    Returns:
+        A `Source`.
+
+    Raises:
+        ValueError: if the data is of no known kind, or has other parts alone.
+
+    Example:
+
+    >>> len(keras_convnext.data.splits.open_data("digits", "validation"))
+    359
+    """
+    parts = parts_of(data)
+    if part in parts:
+        return parts[part]()
+    if "" in parts:
+        return parts[""]()
+    raise ValueError(
+        f"Expected data with a part for {part}, called one of "
+        f"{', '.join(NAMES[part])}. Received: {str(data)!r} with one for "
+        f"{' and '.join(parts)} alone. Pass what is in it"
     )
 
 
-def _part(folder, split):
-    """The folder of a split, or `None`."""
-    for name in SPLITS[split]:
-        if (folder / name).is_dir():
-            return folder / name
-    return None
+def parts_of(data):
+    """What data consists of.
+
+    Returns:
+        A dict from `"train"` and `"validation"`, or `""` where data has no
+        parts, to functions that open them.
+
+    Example:
+
+    >>> list(keras_convnext.data.splits.parts_of("digits"))
+    ['train', 'validation']
+    """
+    data = os.fspath(data)
+    if data == "digits":
+        arrays = zip(("train", "validation"), load_digits())
+        return {part: partial(Arrays, *both) for part, both in arrays}
+    if data.startswith("tfds:"):
+        name, _, folder = data.removeprefix("tfds:").partition("@")
+        splits = _by_part(tfds.splits_of(name, folder or None))
+        return {
+            part: partial(tfds.Tfds, name, split, folder or None)
+            for part, split in splits.items()
+        }
+    path = Path(data)
+    if path.suffix == ".npz" and path.is_file():
+        return _arrays_of(path)
+    if not path.is_dir():
+        raise ValueError(
+            "Expected a folder of images, arranged as CLASS/IMAGE, or as "
+            "train/CLASS/IMAGE and val/CLASS/IMAGE; a folder of records; an "
+            ".npz file; 'tfds:NAME'; or 'digits'. Received: "
+            f"{data!r}, which is none of them"
+        )
+    folders = [x.name for x in path.iterdir() if x.is_dir()]
+    parts = _by_part(folders)
+    visible = {name for name in folders if not name.startswith(".")}
+    # A class may be called `train`, too.
+    if len(parts) == len(NAMES) or visible and visible == {*parts.values()}:
+        return {x: partial(_open, path / name) for x, name in parts.items()}
+    return {"": partial(_open, path)}
+
+
+def split(source, fraction, seed):
+    """Two parts of a source; the second has a `fraction` of each class."""
+    if not 0 < fraction < 1:
+        raise ValueError(
+            "`validation_split` must be a number between 0 and 1. Received: "
+            f"validation_split={fraction}"
+        )
+    generator = np.random.default_rng(seed)
+    is_held_out = np.zeros(len(source), bool)
+    for label, name in enumerate(source.classes):
+        numbers = np.flatnonzero(source.labels == label)
+        if len(numbers) < 2:
+            raise ValueError(
+                "Every class needs two images, one to train on and one to "
+                f"hold out. Received: {len(numbers)} of {name!r}. Add some, "
+                "or pass a `validation` of its own"
+            )
+        count = round(fraction * len(numbers))
+        count = min(max(count, 1), len(numbers) - 1)
+        is_held_out[generator.permutation(numbers)[:count]] = True
+    return tuple(
+        Subset(source, np.flatnonzero(chosen))
+        for chosen in (~is_held_out, is_held_out)
+    )
+
+
+def _by_part(names):
+    """The first name of each part that is among `names`."""
+    found = {
+        part: [name for name in known if name in names]
+        for part, known in NAMES.items()
+    }
+    return {part: names[0] for part, names in found.items() if names}
+
+
+def _open(path):
+    return Records(path) if (path / INDEX).exists() else ImageFolder(path)
+
+
+def _arrays_of(path):
+    try:
+        with np.load(path) as file:
+            parts = {
+                part: (file[images], file[labels].reshape(-1))
+                for part, (images, labels) in ARRAYS.items()
+                if images in file and labels in file
+            }
+            names = list(file)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            "Expected an .npz file that NumPy reads without pickles. Received:"
+            f" {str(path)!r}, {error}. Write it by `numpy.savez`"
+        ) from error
+    if not parts:
+        raise ValueError(
+            "Expected arrays `images` and `labels`, or `x_train`, `y_train`, "
+            f"`x_test` and `y_test`. Received: {names} in {str(path)!r}. "
+            "Rename them"
+        )
+    count = 1 + max(int(labels.max(initial=0)) for _, labels in parts.values())
+    return {
+        part: partial(Arrays, images, labels, range(count))
+        for part, (images, labels) in parts.items()
+    }

@@ -1,0 +1,145 @@
+"""Images in TFRecord shards, read by number without TensorFlow."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from keras_convnext.data.source import Source
+
+INDEX = "index.json"
+FORMAT = "keras-convnext records 1"
+# Around an example: its length and a checksum, and another checksum.
+HEADER, FOOTER = 12, 4
+ADVICE = (
+    "Write them again by the command they were made with: "
+    "`keras-convnext records DATA --output FOLDER --verify`"
+)
+
+
+class Records(Source):
+    """Images in TFRecord shards, as `write_records` makes them.
+
+    Reading needs neither TensorFlow nor protobuf.
+
+    Args:
+        path: the folder that holds `index.json`.
+        is_upright: whether to apply the EXIF orientation of photographs.
+
+    Attributes:
+        path, classes, labels, is_upright: see `Source`.
+
+    Raises:
+        ValueError: if the records are not finished or of another format, and
+            if a shard is missing or of another size than it was.
+
+    Example:
+
+    >>> source = keras_convnext.data.Records("photo_records")  # doctest: +SKIP
+    >>> source.verify()  # doctest: +SKIP
+    """
+
+    def __init__(self, path, is_upright=True):
+        self.path = Path(path)
+        self.is_upright = is_upright
+        index = read_index(self.path)
+        self.shards = index["shards"]
+        missing = index["shard_count"] - len(self.shards)
+        if missing:
+            raise ValueError(
+                "Expected records that were written to the end. Received: "
+                f"{str(path)!r}, which lacks {missing} of "
+                f"{index['shard_count']} shards. {ADVICE}"
+            )
+        self._check(verify=False)
+        self._rows = [
+            np.load(rows_path(self.path, shard), mmap_mode="r")
+            for shard in self.shards
+        ]
+        self._ends = np.cumsum([len(rows) for rows in self._rows])
+        self.classes = tuple(index["classes"])
+        self.labels = np.concatenate([rows["label"] for rows in self._rows])
+        self.check()
+
+    def verify(self):
+        """Compares every shard with its checksum, which reads all of them.
+
+        Raises:
+            ValueError: with the names of those that differ.
+        """
+        self._check(verify=True)
+
+    def read(self, number):
+        shard, row = self._place(number)
+        # Opened anew: there may be more shards than files to hold open.
+        with open(self.path / shard["file"], "rb") as file:
+            file.seek(row["offset"])
+            return file.read(row["length"])
+
+    def filename(self, number):
+        _, row = self._place(number)
+        return os.fsdecode(row["name"])
+
+    def name(self, number):
+        return os.path.join(self.path, self.filename(number))
+
+    def content(self):
+        for shard in self.shards:
+            yield shard["sha256"].encode()
+
+    def _place(self, number):
+        place = int(np.searchsorted(self._ends, number, side="right"))
+        rows = self._rows[place]
+        return self.shards[place], rows[number - self._ends[place] + len(rows)]
+
+    def _check(self, verify):
+        damaged = [
+            shard["file"]
+            for shard in self.shards
+            if not is_whole(self.path, shard, verify)
+        ]
+        if damaged:
+            raise ValueError(
+                "Expected shards as they were written. Received, in "
+                f"{str(self.path)!r}: {', '.join(damaged[:5])}"
+                f"{' and others' if len(damaged) > 5 else ''}, which are "
+                f"missing or differ. {ADVICE}"
+            )
+
+
+def read_index(path):
+    """The dict in a folder's `index.json`, of this format."""
+    try:
+        index = json.loads((path / INDEX).read_text())
+        if index["format"] != FORMAT:
+            raise ValueError(f"its format is {index['format']!r}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"Expected a folder with an {INDEX} of the format {FORMAT!r}. "
+            f"Received: {str(path)!r}, {error}. Write one by `keras-convnext "
+            "records`"
+        ) from error
+    return index
+
+
+def rows_path(folder, shard):
+    """The file that tells where the images of a shard are."""
+    return (folder / shard["file"]).with_suffix(".npy")
+
+
+def is_whole(folder, shard, verify):
+    """Whether a shard has its size, or its checksum; and its rows theirs."""
+    path, rows = folder / shard["file"], rows_path(folder, shard)
+    if not path.exists() or path.stat().st_size != shard["bytes"]:
+        return False
+    # The rows are small, and hold the labels.
+    if not rows.exists() or sha256_of(rows) != shard["rows_sha256"]:
+        return False
+    return not verify or sha256_of(path) == shard["sha256"]
+
+
+def sha256_of(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,165 @@
+"""Data sets that TensorFlow Datasets has prepared, read by number."""
+
+import os
+import struct
+
+import numpy as np
+
+from keras_convnext.data.records import FOOTER
+from keras_convnext.data.records import HEADER
+from keras_convnext.data.source import Source
+
+
+class Tfds(Source):
+    """A split of a prepared TFDS data set of labelled images.
+
+    Opening it reads every example once, for its label; of large data sets
+    `write_records` makes ones that open at once. Nothing is downloaded.
+
+    Args:
+        name: the data set's name, with `/config` and `:version` where TFDS
+            has them.
+        split: a name such as `"train"`; not a part of one.
+        data_dir: the folder of TFDS' data sets; its own default if `None`.
+        is_upright: whether to apply the EXIF orientation of photographs.
+
+    Attributes:
+        classes, labels, is_upright: see `Source`.
+
+    Raises:
+        ImportError: if `tensorflow_datasets` is not installed.
+        ValueError: if the data set is unknown, not prepared, has no such
+            split, or is not of images with one class each.
+
+    Example:
+
+    >>> source = keras_convnext.data.Tfds(
+    ...     "imagenette", "train"
+    ... )  # doctest: +SKIP
+    """
+
+    def __init__(self, name, split, data_dir=None, is_upright=True):
+        builder = _builder(name, data_dir)
+        if split not in builder.info.splits:
+            raise ValueError(
+                f"Expected a split of {name!r}, one of "
+                f"{list(builder.info.splits)}. Received: split={split!r}"
+            )
+        features = builder.info.features
+        image, label = _keys(name, features)
+        self.is_upright = is_upright
+        self.classes = tuple(features[label].names)
+        self._id = f"tfds:{builder.info.full_name} {split}"
+        self._paths = builder.info.splits[split].filepaths
+        self._image = image
+        self._examples = _examples(builder, split, image)
+        labels = [example[label] for example in self._examples]
+        self.labels = np.array(labels, "int32")
+
+    def read(self, number):
+        return self._examples[int(number)][self._image]
+
+    def name(self, number):
+        return f"{self._id} {number}"
+
+    def content(self):
+        for path in self._paths:
+            size = os.stat(path).st_size
+            yield f"{os.path.basename(path)} {size}\n".encode()
+
+
+class _TfRecords:
+    """Examples by number, from files that are made to be read in order."""
+
+    def __init__(self, paths, features, decoders):
+        self._paths, self._features = paths, features
+        self._decoders = decoders
+        self._places = np.array(
+            [
+                (file, *place)
+                for file, path in enumerate(paths)
+                for place in _places(path)
+            ]
+        )
+
+    def __len__(self):
+        return len(self._places)
+
+    def __getitem__(self, number):
+        file, start, length = self._places[number]
+        with open(self._paths[file], "rb") as opened:
+            opened.seek(start)
+            example = opened.read(length)
+        return self._features.deserialize_example_np(
+            example, decoders=self._decoders
+        )
+
+
+def splits_of(name, data_dir=None):
+    """Names of the splits of a prepared data set."""
+    return list(_builder(name, data_dir).info.splits)
+
+
+def _examples(builder, split, image):
+    """Dicts by number, with the image's bytes as they are."""
+    import tensorflow_datasets as tfds
+
+    decoders = {image: tfds.decode.SkipDecoding()}
+    if builder.info.file_format is tfds.core.FileFormat.TFRECORD:
+        paths = builder.info.splits[split].filepaths
+        return _TfRecords(paths, builder.info.features, decoders)
+    return builder.as_data_source(split, decoders=decoders)
+
+
+def _places(path):
+    """Where the examples of a TFRecord file start, and their lengths."""
+    end = os.stat(path).st_size
+    with open(path, "rb") as file:
+        start = HEADER
+        while start < end:
+            file.seek(start - HEADER)
+            (length,) = struct.unpack("<Q", file.read(8))
+            yield start, length
+            start += length + FOOTER + HEADER
+
+
+def _builder(name, data_dir):
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ImportError(
+            "Data sets of TFDS take tensorflow_datasets, which is not "
+            'installed. Run `pip install "keras-convnext[tfds]"`.'
+        ) from error
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        raise ValueError(
+            f"Expected the name of a data set of TFDS. Received: {name!r}"
+            f"{' in ' + repr(data_dir) if data_dir else ''}. They are listed "
+            "on www.tensorflow.org/datasets"
+        ) from error
+    if not builder.is_prepared():
+        option = f" --data_dir {data_dir}" if data_dir else ""
+        raise ValueError(
+            "Expected a data set that is prepared; nothing is downloaded "
+            f"here. Received: {name!r}, which is not in "
+            f"{str(builder.data_path)!r}. Run `tfds build {name}{option}`"
+        )
+    return builder
+
+
+def _keys(name, features):
+    """The keys of the one image and the one label in an example."""
+    import tensorflow_datasets as tfds
+
+    found = [
+        [key for key, feature in features.items() if isinstance(feature, kind)]
+        for kind in (tfds.features.Image, tfds.features.ClassLabel)
+    ]
+    if [len(keys) for keys in found] != [1, 1]:
+        raise ValueError(
+            "Expected a data set of images with one class each. Received: "
+            f"{name!r} with images {found[0]} and class labels {found[1]}"
+        )
+    return found[0][0], found[1][0]
