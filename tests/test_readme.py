@@ -6,12 +6,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from runs import new_model
+from runs import write_photographs
+from typer.testing import CliRunner
 
 from keras_convnext import create_model
 from keras_convnext import recipes
+from keras_convnext.cli import app
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
-TRAIN = README.split("## Train")[1].split("\n## ")[0]
+TRAIN = README.split("## Train\n")[1].split("\n## ")[0]
+FOLDER = README.split("## Train a folder of images\n")[1].split("\n## ")[0]
 SNIPPETS = re.findall(r"```python\n(.*?)```", TRAIN, re.DOTALL)
 
 
@@ -55,6 +60,24 @@ def test_the_training_code_runs(snippet, tmp_path):
     history = names["model"].history.history
     assert np.isfinite(history["loss"]).all()
     assert names["model"].output_shape == (None, 5)
+
+
+def test_a_folder_is_trained_and_evaluated(tmp_path, monkeypatch):
+    """The README's two commands, word by word, on a small model."""
+    monkeypatch.chdir(tmp_path)
+    write_photographs(tmp_path).joinpath("train").rename("photos")
+    new_model().save("small.keras")
+    train, evaluate = (
+        line.split()[1:]
+        for line in FOLDER.splitlines()
+        if line.startswith("keras-convnext") and "photos" in line
+    )
+    train += ["--model", "small.keras", "--epochs", "1", "--batch-size", "8"]
+    train += ["--image-size", "16", "--warmup-epochs", "0"]
+    for arguments in (train, evaluate):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    assert "top-1" in result.output
 
 
 def test_every_recipe_is_named():
