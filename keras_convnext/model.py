@@ -165,7 +165,7 @@ class ConvNeXtModel(keras.Model):
 def all_layers(model):
     """The layers of a model, in place of nested models those inside."""
     for layer in model.layers:
-        if isinstance(layer, keras.Model):
+        if hasattr(layer, "layers"):  # rematerialised blocks, too
             yield from all_layers(layer)
         else:
             yield layer

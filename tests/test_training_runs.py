@@ -167,6 +167,17 @@ def test_tf_data_goes_on_too(photographs, tmp_path, monkeypatch):
     check_equal(state.capture(stopped), state.capture(whole))
 
 
+def test_rematerialised_runs_save_plain_models(photographs, whole, tmp_path):
+    run(new_model(), photographs, tmp_path, rematerialize=True)
+    plain, lean = (
+        keras.saving.load_model(output / "best_ema.keras")
+        for output in (whole[0], tmp_path)
+    )
+    assert [x.name for x in lean.layers] == [x.name for x in plain.layers]
+    for found, expected in zip(lean.get_weights(), plain.get_weights()):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_a_finished_run_is_not_repeated(photographs, whole):
     output, expected = whole
     before = (output / "last.keras").stat().st_mtime_ns

@@ -84,6 +84,14 @@ def train(
         str | None,
         typer.Option(help="tf or python; tf where TensorFlow is installed."),
     ] = None,
+    rematerialize: Annotated[
+        bool,
+        typer.Option(
+            "--rematerialize",
+            help="Compute blocks again going backward: less memory, a third "
+            "more arithmetic.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -137,6 +145,7 @@ def train(
         keep=keep,
         on_error=on_error,
         loader=loader,
+        rematerialize=rematerialize,
     )
     if as_json:
         typer.echo(json.dumps(result, indent=2))

@@ -38,6 +38,7 @@ class Recorder(keras.callbacks.Callback):
 
     Args:
         run: the `Run`.
+        saved: the model to save, with the weights of the one in `fit`.
         batch_size: images per step.
         steps_per_epoch: int.
         minutes: float; a checkpoint inside an epoch whenever so much time is
@@ -46,10 +47,17 @@ class Recorder(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, run, batch_size, steps_per_epoch, minutes=10.0, steps=None
+        self,
+        run,
+        saved,
+        batch_size,
+        steps_per_epoch,
+        minutes=10.0,
+        steps=None,
     ):
         super().__init__()
         self.run = run
+        self.saved = saved
         self.batch_size = batch_size
         self.steps_per_epoch = steps_per_epoch
         self.seconds = minutes * 60
@@ -104,14 +112,14 @@ class Recorder(keras.callbacks.Callback):
             }
         )
         run.write_history()
-        run.write_model("last.keras", model)
+        run.write_model("last.keras", self.saved)
         if run.is_best("val_accuracy", logs.get("val_accuracy", math.nan)):
-            run.write_model("best.keras", model)
+            run.write_model("best.keras", self.saved)
         if run.is_best(
             "val_ema_accuracy", logs.get("val_ema_accuracy", math.nan)
         ):
             with averaged_weights(model):
-                run.write_model("best_ema.keras", model)
+                run.write_model("best_ema.keras", self.saved)
         if time.monotonic() - self.drawn_at > CURVES_EVERY:
             self._draw()
         self._save(in_epoch=False)

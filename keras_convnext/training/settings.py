@@ -4,8 +4,8 @@ import hashlib
 from dataclasses import asdict
 
 
-def settings_of(model, recipe, data, validation, seed):
-    """Recipe, model, data and seed, as a dict of JSON's types."""
+def settings_of(model, recipe, data, validation, seed, rematerialize):
+    """Recipe, model, data, seed and so on, as a dict of JSON's types."""
     fields = asdict(recipe)
     del fields["summary"], fields["source"]
     return {
@@ -14,6 +14,7 @@ def settings_of(model, recipe, data, validation, seed):
         "data": data.fingerprint(),
         "validation": validation and validation.fingerprint(),
         "seed": seed,
+        "rematerialize": rematerialize,
     }
 
 

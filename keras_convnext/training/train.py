@@ -6,6 +6,7 @@ from keras_convnext.data import EvalLoader
 from keras_convnext.data import TrainLoader
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.model import info_of
+from keras_convnext.rematerialization import rematerialized
 from keras_convnext.training import callbacks
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
@@ -24,6 +25,7 @@ def train(
     keep=3,
     on_error="skip",
     loader=None,
+    rematerialize=False,
 ):
     """Trains a model by a recipe; killed at any moment, it goes on.
 
@@ -44,6 +46,8 @@ def train(
         on_error: `"skip"` or `"raise"`, for images that cannot be read.
         loader: `"tf"` or `"python"`; `tf.data` where it is installed if
             `None`.
+        rematerialize: whether to compute blocks again in place of keeping
+            them for the gradient, see `rematerialized`.
 
     Returns:
         The dict that `run.json` holds: `metrics` of the last epoch, `best`,
@@ -87,16 +91,18 @@ def train(
         held_out = EvalLoader(
             validation, preprocessing, pipeline.batch_size, on_error=on_error
         )
-    recipe.compile(model, steps)
-    settings = settings_of(model, recipe, data, validation, seed)
+    trained = rematerialized(model) if rematerialize else model
+    recipe.compile(trained, steps)
+    settings = settings_of(model, recipe, data, validation, seed, rematerialize)
     with Run(output, settings, resume, keep) as run:
-        run.restore(model)
+        run.restore(trained)
         progress = callbacks.Progress(
             run, recipe.epochs, steps, pipeline.batch_size
         )
         watchers = [
             callbacks.Recorder(
                 run,
+                model,
                 pipeline.batch_size,
                 steps,
                 checkpoint_minutes,
@@ -112,7 +118,7 @@ def train(
         try:
             while run.step < recipe.epochs * steps:
                 epoch, place = divmod(run.step, steps)
-                model.fit(
+                trained.fit(
                     batches.batches(run.step),
                     # First the rest of a begun epoch, then whole ones.
                     steps_per_epoch=steps - place,
