@@ -19,7 +19,13 @@ DEMO_VENV := .venv-demo-$(DEMO_BACKEND)
 TEST_VENV := .venv-test
 INSTALL = bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
 
-.PHONY: help demo test test-long benchmark digits lint format clean
+# What only the benchmark takes.
+BENCHMARK_PACKAGES := onnxscript==0.7.2 zeromodels==1.3.6
+GPU_OPTIONS := --contestant '*/torch' --contestant '*/tensorflow' --contestant '*/jax' \
+	--contestant 'timm/eager' --contestant 'timm/compiled' \
+	--batch-size 1 --batch-size 64 --batch-size 256 --training-batch-size 64 --training-image-size 224
+
+.PHONY: help demo test test-long benchmark benchmark-gpu benchmark-depthwise digits lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s ':'
@@ -33,7 +39,15 @@ test: $(TEST_VENV)/ready  ## run the tests (default: on all three backends)
 test-long: $(TEST_VENV)/ready  ## run the long proofs and write tests/LONG.md
 	$(TEST_VENV)/bin/python tests/run.py --long $(BACKENDS)
 
-benchmark: $(TEST_VENV)/ready  ## time the depthwise convolution's forms on every backend
+benchmark: $(TEST_VENV)/benchmark-ready  ## time inference and training beside other packages, about an hour; writes benchmarks/speed
+	KERAS_BACKEND=torch $(TEST_VENV)/bin/keras-convnext benchmark --output benchmarks/speed --force
+
+# On an accelerator that $(PYTHON) has the builds for: those of this file are
+# for CPUs.
+benchmark-gpu:  ## the same in bfloat16 for Tiny and Base, in your own environment; writes benchmarks/gpu_MODEL
+	for model in convnext_tiny convnext_base; do KERAS_BACKEND=$(or $(BACKEND),torch) $(PYTHON) -m keras_convnext benchmark --model $$model --dtype mixed_bfloat16 $(GPU_OPTIONS) --output benchmarks/gpu_$$model --force || exit 1; done
+
+benchmark-depthwise: $(TEST_VENV)/ready  ## time the depthwise convolution's forms on every backend
 	for backend in $(BACKENDS); do KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 $(TEST_VENV)/bin/python benchmarks/depthwise.py || exit 1; done
 
 digits: $(TEST_VENV)/ready  ## train the digits recipe over seeds and write benchmarks/DIGITS.md (default BACKEND=torch)
@@ -58,4 +72,8 @@ clean:  ## remove the environments and what the demo wrote
 $(TEST_VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(TEST_VENV)
 	$(TEST_VENV)/$(INSTALL) '.[test]' $(tensorflow_PACKAGE) $(jax_PACKAGE) $(torch_PACKAGE)
+	touch $@
+
+$(TEST_VENV)/benchmark-ready: $(TEST_VENV)/ready
+	$(TEST_VENV)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt $(BENCHMARK_PACKAGES)
 	touch $@

@@ -3,7 +3,7 @@
 from keras_convnext.benchmark.contestants import CONTESTANTS
 from keras_convnext.benchmark.contestants import Contestant
 from keras_convnext.benchmark.contestants import select
-from keras_convnext.benchmark.run import Task
-from keras_convnext.benchmark.run import run
+from keras_convnext.benchmark.race import Task
+from keras_convnext.benchmark.race import run
 
 __all__ = ["CONTESTANTS", "Contestant", "Task", "run", "select"]

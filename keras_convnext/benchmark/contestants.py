@@ -118,6 +118,16 @@ CONTESTANTS = {
         ),
         *(
             Contestant(
+                f"ours-optimized/{name}",
+                "in_keras.py:OursOptimized",
+                name,
+                (name,),
+                modes=("inference",),
+            )
+            for name in BACKENDS
+        ),
+        *(
+            Contestant(
                 f"keras.applications/{name}",
                 "in_keras.py:KerasApplications",
                 name,

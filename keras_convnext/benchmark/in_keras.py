@@ -11,7 +11,7 @@ from keras_convnext.profiling import without_numbers
 
 # Side of the matrices whose product is the ceiling, and how often.
 SIDE = {"cpu": 2048, "gpu": 8192}
-PRODUCTS = 10
+PRODUCTS = 30
 
 
 class KerasModel:
@@ -62,6 +62,12 @@ class Ours(KerasModel):
 
     def optimizer(self):
         return keras_convnext.recipes.AdamW(1e-3)
+
+
+class OursOptimized(Ours):
+    def build(self, job, shape, activation):
+        model = super().build(job, shape, activation)
+        return keras_convnext.optimize_for_inference(model)
 
 
 class KerasApplications(KerasModel):

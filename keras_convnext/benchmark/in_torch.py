@@ -1,5 +1,6 @@
 """PyTorch models of others; `worker` runs this file, without Keras."""
 
+import contextlib
 import importlib.util
 from pathlib import Path
 
@@ -25,10 +26,9 @@ def declare_operators():
         except OSError:
             declared = torch.library.Library("torchvision", "FRAGMENT")
             for name in ("nms", "qnms"):
-                declared.define(
-                    f"{name}(Tensor dets, Tensor scores, float iou_threshold)"
-                    " -> Tensor"
-                )
+                schema = "(Tensor dets, Tensor scores, float iou_threshold)"
+                with contextlib.suppress(RuntimeError):  # it is declared
+                    declared.define(f"{name}{schema} -> Tensor")
             return declared
 
 

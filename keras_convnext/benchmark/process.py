@@ -45,29 +45,31 @@ def started(job, backend):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
+            bufsize=0,
             env=environment(backend, job["threads"]),
         ) as popen,
     ):
+        process = Process(popen, errors)
         try:
-            yield Process(popen, errors, job)
+            process.send(json.dumps(job))
+            yield process
         finally:
-            popen.kill()
+            process.end()
 
 
 class Process:
     """Talks to a process that runs `worker.py`."""
 
-    def __init__(self, popen, errors, job):
+    def __init__(self, popen, errors):
         self.popen = popen
         self.errors = errors
         self.answers = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
-        self._send(json.dumps(job))
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
 
     def run(self):
         """Asks for a run, and waits for its answer."""
-        self._send("run")
+        self.send("run")
         return self.answer()
 
     def answer(self):
@@ -87,11 +89,15 @@ class Process:
             raise Failure(answer["failure"].strip().splitlines()[0])
         return answer
 
-    def _send(self, line):
-        # If it has ended, the answer says so.
+    def send(self, line):
+        """Writes a line; if nobody reads it, the next answer says so."""
         with contextlib.suppress(BrokenPipeError):
-            self.popen.stdin.write(line + "\n")
-            self.popen.stdin.flush()
+            self.popen.stdin.write(line.encode() + b"\n")
+
+    def end(self):
+        """Ends the process, whatever it is doing."""
+        self.popen.kill()
+        self.listener.join()
 
     def _listen(self):
         for line in self.popen.stdout:

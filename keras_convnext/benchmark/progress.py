@@ -23,6 +23,8 @@ class Progress:
             progress.TimeRemainingColumn(),
             console=self.console,
             transient=True,
+            # Drawn between the runs alone, which it would slow down.
+            auto_refresh=False,
             disable=not (verbose and self.console.is_terminal),
         )
         self.task = self.bar.add_task("", total=total)
@@ -34,13 +36,17 @@ class Progress:
     def __exit__(self, *_):
         self.bar.stop()
 
+    def expect(self, runs):
+        """Adds runs to come."""
+        self.bar.update(self.task, total=self.bar.tasks[0].total + runs)
+
     def begin(self, what):
         """Names what runs now."""
-        self.bar.update(self.task, description=what)
+        self.bar.update(self.task, description=what, refresh=True)
 
     def advance(self, runs=1):
         """Counts runs that are done, or will not be."""
-        self.bar.advance(self.task, runs)
+        self.bar.update(self.task, advance=runs, refresh=True)
 
     def say(self, line):
         """Prints a line above the bar."""

@@ -53,7 +53,6 @@ class Task:
         return f"{self.mode}, batch {self.batch_size}, {self.image_size} px"
 
 
-# Issue and README show these.
 TASKS = (
     Task("inference", 1, 224),
     Task("inference", 8, 224),
@@ -235,6 +234,7 @@ class Turn:
                     with self._side(peer) as other:
                         self._duel(own, other)
         if (best := self._fastest(contestants)) is not None:
+            self.progress.expect(self.pairs)
             with self._side(best[0]) as own, self._side(best[1]) as other:
                 self._duel(own, other)
         macs = results["macs"][str(self.task.image_size)]
