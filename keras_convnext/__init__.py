@@ -40,6 +40,8 @@ from keras_convnext.model import ConvNeXtModel
 from keras_convnext.optimization import optimize_for_inference
 from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.profiling import profile
+from keras_convnext.pyramid import feature_pyramid
+from keras_convnext.rematerialization import rematerialized
 from keras_convnext.tf_images import tf_load_image
 from keras_convnext.training import train
 from keras_convnext.variants import VARIANTS
@@ -85,6 +87,7 @@ __all__ = [
     "decode_predictions",
     "evaluate",
     "export",
+    "feature_pyramid",
     "imagenet1k_from_22k",
     "layers",
     "list_models",
@@ -95,6 +98,7 @@ __all__ = [
     "preprocess_input",
     "profile",
     "recipes",
+    "rematerialized",
     "roadmap",
     "tf_load_image",
     "train",

@@ -57,6 +57,11 @@ ARGUMENTS = """
         mean, std: normalisation, a number for each channel, for pixels scaled
             to 0–1; needed for inputs that do not have three channels.
             Default to ImageNet's.
+        output_stride: pixels that one step of the last feature map spans:
+            8, 16 or (`None`) 32, on other stems a quarter, half or all of
+            the total stride. Stages above it keep the resolution and dilate
+            their kernels, as timm's `output_stride` does; the weights are
+            the same.
 
     Returns:
         A `ConvNeXtModel`, a Functional `keras.Model`.

@@ -41,7 +41,13 @@ class Builder:
     """
 
     def __init__(
-        self, variant, dtype, head_dtype, prefix="", drop_path_rate=0.0
+        self,
+        variant,
+        dtype,
+        head_dtype,
+        output_stride,
+        prefix="",
+        drop_path_rate=0.0,
     ):
         self.variant = variant
         self.dtype = dtype
@@ -50,6 +56,7 @@ class Builder:
         # Linear from 0 at the first block to the full rate at the last.
         rates = np.linspace(0.0, drop_path_rate, sum(variant.depths))
         self.drop_path_rates = rates.tolist()
+        self.dilations = dilations(variant, output_stride)
 
     def named(self, layer_class, name, *args, dtype=None, **kwargs):
         return layer_class(
@@ -76,7 +83,7 @@ class Builder:
             activation = gelu
         return self.named(layers.Activation, name, activation, dtype=dtype)
 
-    def conv(self, name, filters, kernel_size, strides):
+    def conv(self, name, filters, kernel_size, strides, **kwargs):
         return self.named(
             layers.Conv2D,
             name,
@@ -85,6 +92,7 @@ class Builder:
             strides=strides,
             data_format="channels_last",
             kernel_initializer=initializer(),
+            **kwargs,
         )
 
     def dense(self, name, units, dtype=None, scale=1.0):
@@ -132,7 +140,16 @@ class Builder:
     def downsample(self, x, stage):
         name = f"stage_{stage}_downsample"
         x = self.norm(f"{name}_norm")(x)
-        return self.conv(f"{name}_conv", self.variant.dims[stage], 2, 2)(x)
+        form = {"strides": 2}
+        if self.dilations[stage] > 1:
+            # Spread by the strides lost before this one, not by its own.
+            form = {
+                "strides": 1,
+                "padding": "same",
+                "dilation_rate": self.dilations[stage] // 2,
+            }
+        width = self.variant.dims[stage]
+        return self.conv(f"{name}_conv", width, 2, **form)(x)
 
     def block(self, x, stage, block):
         variant = self.variant
@@ -143,6 +160,7 @@ class Builder:
             DepthwiseConv2D,
             f"{name}_depthwise",
             variant.kernel_sizes[stage],
+            dilation_rate=self.dilations[stage],
             depthwise_initializer=initializer(),
         )(x)
         x = self.norm(f"{name}_norm")(x)
@@ -242,10 +260,25 @@ def divisible_by_8(width):
     return rounded + 8 if rounded < 0.9 * width else rounded
 
 
+def stage_strides(variant):
+    """How many input pixels one step of each stage's feature map spans."""
+    stem = variant.patch_size if variant.stem == "patch" else 4
+    return [stem * 2**stage for stage in range(len(variant.depths))]
+
+
 def total_stride(variant):
     """How many input pixels one step of the last feature map spans."""
-    stem = variant.patch_size if variant.stem == "patch" else 4
-    return stem * 2 ** (len(variant.depths) - 1)
+    return stage_strides(variant)[-1]
+
+
+def dilations(variant, output_stride):
+    """Spacing of each stage's depthwise kernels under an output stride.
+
+    Behind each downsampling that loses its stride it doubles
+    (`ConvNeXt.__init__` in timm/models/convnext.py).
+    """
+    strides = stage_strides(variant)
+    return [max(1, stride // output_stride) for stride in strides]
 
 
 def pyramid_levels(variant, prefix=""):
@@ -253,7 +286,7 @@ def pyramid_levels(variant, prefix=""):
 
     Strides that are no power of two have no level.
     """
-    first = total_stride(variant) // 2 ** (len(variant.depths) - 1)
+    first = stage_strides(variant)[0]
     if first & (first - 1):
         return {}
     level = first.bit_length() - 1

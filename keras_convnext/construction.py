@@ -44,6 +44,7 @@ def build(
     kernel_size=None,
     mean=None,
     std=None,
+    output_stride=None,
 ):
     """Builds the model of a `Variant`; the constructors' one implementation."""
     variant = _customised(variant, kernel_size, layer_scale_init_value)
@@ -52,6 +53,11 @@ def build(
     arguments.rate("drop_path_rate", drop_path_rate)
     arguments.rate("dropout_rate", dropout_rate)
     arguments.positive_number("head_init_scale", head_init_scale)
+    strides = builder.stage_strides(variant)
+    if output_stride is None:
+        output_stride = strides[-1]
+    # The last two downsamplings can be dilated, as in timm.
+    arguments.one_of("output_stride", output_stride, strides[:-4:-1])
     classifier_activation = arguments.activation(
         "classifier_activation", classifier_activation
     )
@@ -73,7 +79,7 @@ def build(
         input_tensor,
         input_shape,
         data_format,
-        builder.total_stride(variant),
+        output_stride,
         image_size if include_top else None,
         f"{layer_prefix}image",
         image_dtype,
@@ -108,7 +114,12 @@ def build(
     with skipping:
         outputs = _outputs(
             builder.Builder(
-                variant, dtype, head_dtype, layer_prefix, drop_path_rate
+                variant,
+                dtype,
+                head_dtype,
+                output_stride,
+                layer_prefix,
+                drop_path_rate,
             ),
             image,
             info,
