@@ -9,6 +9,7 @@ import numpy as np
 import oddities
 import peers
 import pytest
+import tensorflow as tf
 from PIL import Image
 from pipelines import CHINA
 from pipelines import within
@@ -209,6 +210,22 @@ def test_batches_are_alike(good):
 # Training crops
 
 
+@pytest.fixture
+def by_tensorflow(monkeypatch):
+    """Small JPEGs, too, and how many."""
+    from keras_convnext.data import reading
+
+    calls = []
+    decode = tf.io.decode_and_crop_jpeg
+    monkeypatch.setattr(reading, "LARGE", 0)
+    monkeypatch.setattr(
+        tf.io,
+        "decode_and_crop_jpeg",
+        lambda *args, **options: calls.append(args) or decode(*args, **options),
+    )
+    return calls
+
+
 def photographs_of(content):
     return Photograph(content, True), TfPhotograph(content, True)
 
@@ -217,8 +234,17 @@ def difference(image, other):
     return np.abs(image.astype(int) - other).mean()
 
 
+PLAIN_JPEGS = (
+    "cat/exif_1.jpg",
+    "cat/grey.jpg",
+    "dog/SHOUTED.JPG",
+    "dog/progressive.jpeg",
+    "dog/über den Wolken 1.jpg",
+)
+
+
 @pytest.mark.parametrize("name", oddities.good_files())
-def test_the_crop_of_a_file_is_that_of_its_pixels(name):
+def test_the_crop_of_a_file_is_that_of_its_pixels(name, by_tensorflow):
     layer = RandomResizedCrop(48)
     content = oddities.good_files()[name]
     pixels = Photograph(content, True).pixels()
@@ -232,9 +258,21 @@ def test_the_crop_of_a_file_is_that_of_its_pixels(name):
         assert difference(by_tf, expected) <= 0.5
         other = layer.crop_file(Photograph(content, True), (1, number))
         assert "tiny" in name or difference(other, expected) > 1
+    assert len(by_tensorflow) == (3 if name in PLAIN_JPEGS else 0)
 
 
-def test_large_jpegs_are_decoded_smaller_and_look_alike():
+@pytest.mark.parametrize("ending", [b"", b"\xff\xd9"])
+def test_what_tensorflow_cannot_decode_is_left_to_pil(by_tensorflow, ending):
+    """The end is missing, or something before it."""
+    content = oddities.good_files()["dog/SHOUTED.JPG"]
+    table = content.index(b"\xff\xc4") + 4  # which, of which there are four
+    broken = content[:table] + b"\x09" + content[table + 1 : -2] + ending
+    with pytest.raises(OSError, match="truncated|broken|marker|stream"):
+        RandomResizedCrop(32).crop_file(TfPhotograph(broken, True), (0, 0))
+    assert len(by_tensorflow) == bool(ending)
+
+
+def test_large_jpegs_are_decoded_smaller_and_look_alike(by_tensorflow):
     content = oddities.encoded(Image.fromarray(CHINA), "JPEG", quality=95)
     layer = RandomResizedCrop(32, scale=(0.6, 1.0))  # boxes of 330 to 640
     scales = []
@@ -248,7 +286,7 @@ def test_large_jpegs_are_decoded_smaller_and_look_alike():
             )
             result = layer.crop_file(photograph, seed)
             assert 0 < difference(result, expected) <= 1
-    assert set(scales) == {4}
+    assert set(scales) == {4} and len(by_tensorflow) == 4
 
 
 def test_training_crops_are_distributed_as_torchvisions(tmp_path):
@@ -283,7 +321,7 @@ def test_training_crops_are_distributed_as_torchvisions(tmp_path):
 # Training batches
 
 
-def test_the_loaders_give_the_same(good):
+def test_the_loaders_give_the_same(good, by_tensorflow):
     by_tf, by_python = (
         collect(loader_of(good, loader=name).batches()) for name in LOADERS
     )
@@ -292,6 +330,23 @@ def test_the_loaders_give_the_same(good):
         assert x.dtype == images.dtype and y.dtype == labels.dtype
         np.testing.assert_array_equal(y, labels)
         assert np.abs(x - images).mean() <= 0.5
+
+
+def test_batches_are_those_of_the_recipes_pipeline(good):
+    """The loader shortens the way, and ends where it does."""
+    loader = loader_of(good, loader="python", seed=5)
+    batches = collect(loader.batches(3))
+    pipeline = RECIPE.train_pipeline(2)
+    order = order_of(len(good), 5, 1)[8:16]  # the second batch of an epoch
+    samples = [
+        pipeline.sample(
+            (Photograph(good.read(i), True).pixels(), good.labels[i]),
+            (5, 3 * 8 + place),
+        )
+        for place, i in enumerate(order)
+    ]
+    batch = {key: np.stack([x[key] for x in samples]) for key in samples[0]}
+    assert_equal(batches[:1], [pipeline.batch(batch, (5, 3))])
 
 
 @pytest.mark.parametrize("name", LOADERS)

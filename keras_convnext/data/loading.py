@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import math
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -18,8 +19,10 @@ from keras_convnext.data.threads import in_order
 from keras_convnext.image_geometry import transform_arguments
 from keras_convnext.images import load_image_for
 
-# Samples that a thread makes at a time, at most.
-CHUNK = 16
+# Samples that a thread makes at a time.
+CHUNK = 8
+# So that no thread rests while the samples of a batch become one.
+BATCHES_AT_ONCE = 2
 
 
 class TrainLoader:
@@ -95,7 +98,6 @@ class TrainLoader:
         self._start = process_index * part
         self._group = mixup_group or part
         _part("A process' part of a batch", part, "mixup_group", self._group)
-        self._chunk = math.gcd(self._group, CHUNK)
         self.steps_per_epoch = len(source) // size
         self.steps = self.steps_per_epoch * epochs
         if not self.steps_per_epoch:
@@ -111,6 +113,7 @@ class TrainLoader:
             functools.partial(order_of, len(source), seed)
         )
         self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(WORKERS)
 
     @property
     def skipped(self):
@@ -128,74 +131,67 @@ class TrainLoader:
             shuffle=False)`: images of 0–255, and class numbers or, after
             mixing, distributions.
         """
-        chunks = self._part // self._chunk
-        if self.loader == "tf":
-            return self._tf_batches(first_step, chunks)
-        return self._batches(first_step, chunks)
-
-    def _batches(self, first_step, chunks):
-        numbers = range(first_step * chunks, self.steps * chunks)
-        parts = in_order(self._samples, numbers, ahead=2 * chunks + WORKERS)
-        for step in range(first_step, self.steps):
-            images, labels = zip(*(next(parts) for _ in range(chunks)))
-            yield self._mixed(
-                step, np.concatenate(images), np.concatenate(labels)
-            )
-
-    def _tf_batches(self, first_step, chunks):
+        if self.loader == "python":
+            steps = range(first_step, self.steps)
+            return in_order(self._batch, steps, BATCHES_AT_ONCE)
         import tensorflow as tf
 
-        def through_numpy(function, examples, length):
-            def call(*inputs):
-                types = [x.dtype for x in examples]
-                outputs = tf.numpy_function(function, inputs, types)
-                return tuple(
-                    tf.ensure_shape(output, (length, *x.shape[1:]))
-                    for output, x in zip(outputs, examples)
-                )
+        zeros = [np.zeros_like(array) for array in self._new(1)]
+        example = self.pipeline.batch(zeros, (0, 0))
 
-            return call
+        def batch(step):
+            types = [x.dtype for x in example]
+            arrays = tf.numpy_function(self._batch, (step,), types)
+            shapes = [(self._part, *x.shape[1:]) for x in example]
+            return tuple(map(tf.ensure_shape, arrays, shapes))
 
-        def flat(parts):
-            return tf.reshape(parts, (self._part, *parts.shape[2:]))
-
-        sample = [x[None] for x in self._sample(0, 0)]
-        mixed = self.pipeline.batch(sample, (self.seed, 0))
-        samples = tf.data.Dataset.range(
-            first_step * chunks, self.steps * chunks
-        ).map(
-            through_numpy(self._samples, sample, self._chunk),
-            num_parallel_calls=2 * WORKERS,
-        )
-        batches = samples.batch(chunks, drop_remainder=True)
         steps = tf.data.Dataset.range(first_step, self.steps)
-        mix = through_numpy(self._mixed, mixed, self._part)
-        return (
-            tf.data.Dataset.zip(steps, batches)
-            .map(
-                lambda step, batch: mix(step, *map(flat, batch)),
-                num_parallel_calls=2,
-            )
-            .prefetch(2)
-        )
+        batches = steps.map(batch, num_parallel_calls=BATCHES_AT_ONCE)
+        return batches.prefetch(1)
 
-    def _samples(self, number):
-        """Images and labels of a chunk, numbered through the whole run."""
-        step, chunk = divmod(int(number), self._part // self._chunk)
-        epoch, place = divmod(step, self.steps_per_epoch)
-        start = self._start + chunk * self._chunk
+    def _new(self, count):
+        pipeline = self.pipeline
+        is_float = pipeline.erasing or pipeline.mixing
+        dtype = "float32" if is_float else "uint8"
+        shape = (count, *pipeline.input_shape)
+        return np.empty(shape, dtype), np.empty(count, "int32")
+
+    def _batch(self, step):
+        epoch, place = divmod(int(step), self.steps_per_epoch)
         size = self.pipeline.batch_size
         with self._lock:  # one thread draws an order, the others wait
             order = self._orders(epoch)
-        numbers = order[place * size + start :][: self._chunk]
-        samples = [
-            self._sample(number, step * size + start + i)
-            for i, number in enumerate(numbers.tolist())
-        ]
-        return tuple(np.stack(x) for x in zip(*samples))
+        numbers = order[place * size + self._start :][: self._part].tolist()
+        first = int(step) * size + self._start
+        images, labels = self._new(self._part)
 
-    def _sample(self, number, place):
-        """An image and its label, for a place among those of all epochs."""
+        def fill(start):
+            for i in range(start, min(start + CHUNK, self._part)):
+                labels[i] = self._fill(images[i], numbers[i], first + i)
+
+        for _ in self._pool.map(fill, range(0, self._part, CHUNK)):
+            pass  # but errors are raised
+        if self.pipeline.mixing is None:
+            return images, labels
+        distributions = [
+            self.pipeline.mixing.mix_in_place(
+                images[i : i + self._group],
+                labels[i : i + self._group],
+                (self.seed, (first + i) // self._group),
+            )
+            for i in range(0, self._part, self._group)
+        ]
+        return images, np.concatenate(distributions)
+
+    def _fill(self, result, number, place):
+        """`pipeline.sample` for a place among those of all epochs.
+
+        Without copies of what is large: only the crop is decoded, and pixels
+        are erased where they are to stay.
+
+        Returns:
+            The label.
+        """
         seed = (self.seed, place)
         if self.source.is_encoded:
             image, number = self._reader.read_near(
@@ -205,12 +201,13 @@ class TrainLoader:
             image = self.source.read(number)
             if self.pipeline.crop is not None:
                 image = self.pipeline.crop(image, seed=seed)
-        sample = self.pipeline.sample(
-            (self._fitting(image, number), self.source.labels[number]),
-            seed,
-            is_cropped=self.pipeline.crop is not None,
-        )
-        return sample["images"], np.asarray(sample["labels"])
+        image = self._fitting(image, number)
+        for layer in self.pipeline.distortions:
+            image = layer(image, seed=seed)
+        result[...] = image
+        if self.pipeline.erasing is not None:
+            self.pipeline.erasing.erase_in_place(result, seed)
+        return self.source.labels[number]
 
     def _cropped(self, content, seed):
         photograph = self._photograph(content, self.source.is_upright)
@@ -230,20 +227,6 @@ class TrainLoader:
                 "them, or take a recipe with a `crop_scale`"
             )
         return image
-
-    def _mixed(self, step, images, labels):
-        """A batch, mixed within groups that are numbered through the run."""
-        first = int(step) * self.pipeline.batch_size + self._start
-        groups = [
-            self.pipeline.batch(
-                (images[i : i + self._group], labels[i : i + self._group]),
-                (self.seed, (first + i) // self._group),
-            )
-            for i in range(0, self._part, self._group)
-        ]
-        if len(groups) == 1:
-            return groups[0]
-        return tuple(np.concatenate(x) for x in zip(*groups))
 
 
 class EvalLoader(keras.utils.PyDataset):
