@@ -50,6 +50,9 @@ benchmark-gpu:  ## the same in bfloat16 for Tiny and Base, in your own environme
 benchmark-depthwise: $(TEST_VENV)/ready  ## time the depthwise convolution's forms on every backend
 	for backend in $(BACKENDS); do KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 $(TEST_VENV)/bin/python benchmarks/depthwise.py || exit 1; done
 
+data-benchmark: $(TEST_VENV)/ready  ## time the training loader beside timm's (default BACKEND=torch)
+	KERAS_BACKEND=$(or $(BACKEND),torch) TF_CPP_MIN_LOG_LEVEL=3 OMP_NUM_THREADS=1 $(TEST_VENV)/bin/python benchmarks/data.py
+
 digits: $(TEST_VENV)/ready  ## train the digits recipe over seeds and write benchmarks/DIGITS.md (default BACKEND=torch)
 	KERAS_BACKEND=$(or $(BACKEND),torch) TF_CPP_MIN_LOG_LEVEL=3 $(TEST_VENV)/bin/python benchmarks/digits.py
 

@@ -170,17 +170,17 @@ def timm_batches(folder, use_prefetcher):
 
 
 def repair(loader):
-    """At the highest magnitude timm posterizes to no bits, and Pillow raises."""
+    """At the highest magnitude timm keeps no bits, for which Pillow raises."""
     from timm.data.auto_augment import RandAugment
+
+    def at_least_one(level_of):
+        return lambda level, hparams: (max(1, level_of(level, hparams)[0]),)
 
     for transform in loader.dataset.transform.transforms:
         if isinstance(transform, RandAugment):
             for operation in transform.ops:
                 if operation.name == "PosterizeIncreasing":
-                    level = operation.level_fn
-                    operation.level_fn = lambda x, hparams: (
-                        max(1, level(x, hparams)[0]),
-                    )
+                    operation.level_fn = at_least_one(operation.level_fn)
 
 
 if __name__ == "__main__":

@@ -30,9 +30,14 @@ def apply_operation(image, name, magnitude, sign=1, fill=(124, 116, 104)):
     ... )[0, 0]
     array([255], dtype=uint8)
     """
-    argument = OPERATIONS[name](magnitude / MAXIMUM, sign)
-    result = FUNCTIONS[name](to_pil(image), argument, tuple(fill))
+    result = distorted(to_pil(image), name, magnitude, sign, fill)
     return np.asarray(result).reshape(image.shape)
+
+
+def distorted(picture, name, magnitude, sign, fill):
+    """`apply_operation` of a `PIL.Image` in grey or RGB."""
+    argument = OPERATIONS[name](magnitude / MAXIMUM, sign)
+    return FUNCTIONS[name](picture, argument, tuple(fill))
 
 
 def to_pil(image):

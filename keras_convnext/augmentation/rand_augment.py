@@ -11,9 +11,8 @@ from keras_convnext.augmentation.operations import MAXIMUM
 from keras_convnext.augmentation.operations import OPERATIONS
 from keras_convnext.augmentation.operations import fill_colour
 from keras_convnext.augmentation.operations import parse
-from keras_convnext.augmentation.pil_operations import (
-    apply_operation as apply_by_pil,
-)
+from keras_convnext.augmentation.pil_operations import distorted
+from keras_convnext.augmentation.pil_operations import to_pil
 from keras_convnext.preprocessing import IMAGENET_MEAN
 
 NAMES = tuple(OPERATIONS)
@@ -100,12 +99,12 @@ class RandAugment(ImageLayer):
         return tf.switch_case(chosen, [*branches, lambda: image])
 
     def image_numpy(self, image, generator):
-        pixels = grey_levels(image)
+        picture = to_pil(grey_levels(image))
         fill = fill_colour(self.mean, image.shape[-1])
         for k, is_applied, magnitude, sign in zip(*self.draw_numpy(generator)):
             if is_applied:
-                pixels = apply_by_pil(pixels, NAMES[k], magnitude, sign, fill)
-        return pixels.astype(image.dtype)
+                picture = distorted(picture, NAMES[k], magnitude, sign, fill)
+        return np.asarray(picture).reshape(image.shape).astype(image.dtype)
 
     def draw_tf(self, seed):
         """Numbers of operations, whether applied, magnitudes and signs."""

@@ -36,27 +36,36 @@ class Pipeline:
 
     training = True
 
-    def __init__(self, batch_size, crop, layers=(), mixing=None, seed=0):
+    def __init__(
+        self,
+        batch_size,
+        crop,
+        distortions=(),
+        erasing=None,
+        mixing=None,
+        seed=0,
+    ):
         self.batch_size = batch_size
-        self.crop = crop
-        self.layers = [x for x in (crop, *layers) if x is not None]
+        self.crop, self.erasing = crop, erasing
+        self.distortions = [x for x in distortions if x is not None]
+        layers = (crop, *self.distortions, erasing)
+        self.layers = [x for x in layers if x is not None]
         self.mixing = mixing
         self.seed = seed
 
-    def sample(self, sample, seed=None, is_cropped=False):
+    def sample(self, sample, seed=None):
         """One image and its label, augmented.
 
         Args:
             sample: `(image, label)` or `{"images": image, "labels": label}`;
                 images are `uint8`, `(height, width, channels)`.
             seed: pair of ints that the outcome follows from.
-            is_cropped: whether `crop`, the first layer, was applied already.
 
         Returns:
             The sample as a dict.
         """
         sample = _as_dict(sample)
-        for layer in self.layers[int(is_cropped) :]:
+        for layer in self.layers:
             sample = layer(sample, training=self.training, seed=seed)
         return sample
 
@@ -183,7 +192,8 @@ class TrainPipeline(Pipeline):
         super().__init__(
             recipe.batch_size // recipe.gradient_accumulation_steps,
             crop,
-            [flip, distort, erase],
+            [flip, distort],
+            erase,
             mixing,
             seed,
         )
