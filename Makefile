@@ -25,7 +25,7 @@ GPU_OPTIONS := --contestant '*/torch' --contestant '*/tensorflow' --contestant '
 	--contestant 'timm/eager' --contestant 'timm/compiled' \
 	--batch-size 1 --batch-size 64 --batch-size 256 --training-batch-size 64 --training-image-size 224
 
-.PHONY: help demo test test-long benchmark benchmark-gpu benchmark-depthwise digits lint format clean
+.PHONY: help demo test test-long benchmark benchmark-gpu benchmark-depthwise data-benchmark digits lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s ':'
