@@ -6,6 +6,7 @@ What they did and when is appended to the file `BENCHMARK_LOG`.
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -66,7 +67,7 @@ class Raises(Double):
 
 
 class Dies(Double):
-    """In its fifth call: the first one of the first run."""
+    """In its fourth call: the first one of the first run."""
 
     name = "dies"
     calls = 0
@@ -76,6 +77,19 @@ class Dies(Double):
         if self.calls == 4:
             print("last words", file=sys.stderr, flush=True)
             os._exit(3)
+        return super().call()
+
+
+class DiesWaiting(Double):
+    """Warm, while ours runs before it."""
+
+    name = "dies_waiting"
+    calls = 0
+
+    def call(self):
+        self.calls += 1
+        if self.calls == 3:
+            threading.Timer(0.5, os._exit, [4]).start()
         return super().call()
 
 
