@@ -343,6 +343,9 @@ def test_the_chart_has_a_bar_for_each_grouped_by_backend():
     assert colours[0] == colours[2] != colours[1]
     tops = [bar.get_y() for bar in axes.patches]
     assert tops[2] - tops[1] > tops[1] - tops[0]
+    tasks = 2 * RESULTS["tasks"] + [{**RESULTS["tasks"][0], "contestants": []}]
+    panels = report.chart({**RESULTS, "tasks": tasks}).axes
+    assert [len(axes.patches) for axes in panels] == [3, 3, 0]
 
 
 # What follows builds models.

@@ -87,7 +87,9 @@ def run(
         tasks: list of `Task`.
         model: name of a variant; weights are random.
         dtype: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`: a policy
-            of Keras, autocast in PyTorch.
+            of Keras, autocast in PyTorch. On GPUs TensorFlow and JAX may
+            compute float32 products in TF32 where PyTorch does not: compare
+            mixed precision there.
         pairs: int, how often each pair runs.
         threads: int, cores to run on; all that may be used if `None`.
         overwrite: whether `output` may hold results.

@@ -1,6 +1,7 @@
 """Results as JSON, as Markdown and as a chart."""
 
 import json
+import math
 from pathlib import Path
 
 from keras_convnext import visualize
@@ -8,6 +9,9 @@ from keras_convnext.writing import written_aside
 
 FILES = ("results.json", "results.md", "results.png")
 OURS, OTHERS = "tab:blue", "lightgrey"
+COLUMNS = 2
+# Of a bar, between groups.
+GAP = 0.7
 
 
 def folder(output, overwrite):
@@ -72,16 +76,20 @@ def chart(results, figure=None):
         interval of the median.
     """
     tasks = results["tasks"]
-    rows = max(len(_measured(task)) for task in tasks)
+    height = max(_places(_measured(task))[-1] for task in tasks)
+    columns = min(len(tasks), COLUMNS)
+    rows = math.ceil(len(tasks) / columns)
     figure = figure or visualize.new_figure(
-        figsize=(1.5 + 4.5 * len(tasks), 1.5 + 0.28 * rows)
+        figsize=(1 + 4.5 * columns, 0.5 + (1.2 + 0.27 * height) * rows)
     )
-    panels = figure.subplots(1, len(tasks), squeeze=False)[0]
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes, task in zip(panels, tasks):
         _bars(axes, _measured(task))
-        axes.set_ylim(rows + 2, -1)
+        axes.set_ylim(height, -1)
         axes.set_title(_title(task), fontsize="medium")
         axes.set_xlabel("images/s")
+    for axes in panels[len(tasks) :]:
+        axes.remove()
     machine = results["machine"]["cpu"]
     if results["ceiling"]["device"] != "CPU":
         machine = results["ceiling"]["device"]
@@ -93,14 +101,20 @@ def chart(results, figure=None):
     return figure
 
 
-def _bars(axes, records):
-    """Bars from the top, with a gap between the groups."""
+def _places(records):
+    """Where the bars are, from the top, with a gap between the groups, and
+    where they end."""
     place, places, previous = 0.0, [], None
     for record in records:
         if previous not in (None, record["runs_on"]):
-            place += 0.7
+            place += GAP
         places.append(place)
         place, previous = place + 1, record["runs_on"]
+    return [*places, place]
+
+
+def _bars(axes, records):
+    *places, _ = _places(records)
     speeds = [x["images_per_second"] for x in records]
     ends = [x["images_per_second_interval"] for x in records]
     axes.barh(
