@@ -414,6 +414,7 @@ def test_processes_share_the_batches_of_one(good, name):
 
 @pytest.mark.parametrize("name", LOADERS)
 def test_the_next_image_stands_in_for_a_broken_one(source, name):
+    source.labels = np.arange(len(source), dtype="int32")
     loader = loader_of(source, PLAIN, loader=name, seed=2)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -425,7 +426,7 @@ def test_the_next_image_stands_in_for_a_broken_one(source, name):
     broken = [source.name(i) in loader.skipped for i in numbers(source)]
     assert sum(broken) == 3
     order = np.where(np.array(broken)[order], order + 1, order)
-    np.testing.assert_array_equal(labels, source.labels[order % len(source)])
+    np.testing.assert_array_equal(labels, order % len(source))
 
 
 @pytest.mark.parametrize("name", LOADERS)

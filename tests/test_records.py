@@ -120,7 +120,9 @@ def test_broken_images_are_left_out_and_named(folder, tmp_path):
     assert left_out == write_records(source, tmp_path / "all", shards=2)
     assert left_out.keys() == {str(folder / x) for x in oddities.BROKEN}
     assert left_out[str(folder / "cat/empty.jpg")] == "which is not an image"
-    assert len(Records(tmp_path / "all")) == len(oddities.good_files())
+    records = Records(tmp_path / "all")
+    assert len(records) == len(oddities.good_files())
+    assert [len(shard["left_out"]) for shard in records.shards] == [1, 2]
     with pytest.raises(ValueError, match="empty.jpg', which is not an image"):
         write_records(source, tmp_path / "none", on_error="raise")
     assert files(tmp_path / "none") == {}
