@@ -414,8 +414,9 @@ def test_processes_share_the_batches_of_one(good, name):
 
 @pytest.mark.parametrize("name", LOADERS)
 def test_the_next_image_stands_in_for_a_broken_one(source, name):
-    source.labels = np.arange(len(source), dtype="int32")
-    loader = loader_of(source, PLAIN, loader=name, seed=2)
+    numbered = Subset(source, range(len(source)))
+    numbered.labels = np.arange(len(source), dtype="int32")
+    loader = loader_of(numbered, PLAIN, loader=name, seed=2)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         labels = np.concatenate([y for _, y in collect(loader.batches())])
