@@ -82,7 +82,7 @@ def train(
     ] = "skip",
     loader: Annotated[
         str | None,
-        typer.Option(help="tf or python; tf where TensorFlow is installed."),
+        typer.Option(help="tf or python; tf on the TensorFlow backend."),
     ] = None,
     rematerialize: Annotated[
         bool,

@@ -44,7 +44,7 @@ def train(
             within an epoch; there is one at the end of each.
         keep: how many checkpoints stay.
         on_error: `"skip"` or `"raise"`, for images that cannot be read.
-        loader: `"tf"` or `"python"`; `tf.data` where it is installed if
+        loader: `"tf"` or `"python"`; `tf.data` on the TensorFlow backend if
             `None`.
         rematerialize: whether to compute blocks again in place of keeping
             them for the gradient, see `rematerialized`.
