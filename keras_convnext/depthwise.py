@@ -12,29 +12,44 @@ import os
 import keras
 from keras import ops
 
+from keras_convnext import torch_functions
+
 SETTING = "KERAS_CONVNEXT_DEPTHWISE"
 
 
-def native_depthwise(inputs, kernel, dilation):
+def native_depthwise(inputs, kernel, dilation, bias=None):
     """The backend's own depthwise convolution."""
-    return ops.depthwise_conv(
+    if keras.backend.backend() == "torch":
+        kernel = ops.swapaxes(kernel, 2, 3)
+        return torch_functions.convolution(
+            inputs,
+            kernel,
+            bias,
+            padding=[pad for pad, _ in _padding(kernel.shape, dilation)[1:3]],
+            dilation=dilation,
+            groups=kernel.shape[3],
+        )
+    outputs = ops.depthwise_conv(
         inputs,
         kernel,
         padding="same",
         data_format="channels_last",
         dilation_rate=dilation,
     )
+    return outputs if bias is None else ops.add(outputs, bias)
 
 
-def shifted_depthwise(inputs, kernel, dilation):
+def shifted_depthwise(inputs, kernel, dilation, bias=None):
     """A sum of shifted multiply-adds, one for each kernel position."""
     if keras.backend.backend() == "jax":
-        return _jax_shifted()(
+        outputs = _jax_shifted()(
             ops.convert_to_tensor(inputs),
             ops.convert_to_tensor(kernel),
             dilation,
         )
-    return _shifted_sum(inputs, kernel, dilation, ops)
+    else:
+        outputs = _shifted_sum(inputs, kernel, dilation, ops)
+    return outputs if bias is None else ops.add(outputs, bias)
 
 
 IMPLEMENTATIONS = {"native": native_depthwise, "shifted": shifted_depthwise}
@@ -104,9 +119,9 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
         name = self.implementation
         if name == "auto":
             name = choose_implementation()
-        outputs = IMPLEMENTATIONS[name](inputs, self.kernel, self.dilation_rate)
-        if self.use_bias:
-            outputs = ops.add(outputs, self.bias)
+        outputs = IMPLEMENTATIONS[name](
+            inputs, self.kernel, self.dilation_rate, self.bias
+        )
         return self.activation(outputs)
 
     def get_config(self):

@@ -6,8 +6,10 @@ from dataclasses import fields
 from dataclasses import replace
 
 import keras
+from keras import ops
 
 from keras_convnext import labels
+from keras_convnext.execution import execution_of
 from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.variants import Variant
 
@@ -109,6 +111,22 @@ class ConvNeXtModel(keras.Model):
                 "`layer_prefix='second_'` to one of them. Received: "
                 f"{error}"
             ) from error
+        self._execution = execution_of(self)
+
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        if self._runs_directly(inputs) and mask is None and not kwargs:
+            inputs = ops.convert_to_tensor(inputs, self.input.dtype)
+            return self._execution(inputs, training)
+        return super().call(inputs, training=training, mask=mask, **kwargs)
+
+    def _runs_directly(self, inputs):
+        """Whether it is one array or tensor of the right rank, for PyTorch."""
+        return (
+            self._execution is not None
+            and not isinstance(inputs, keras.KerasTensor)
+            and hasattr(inputs, "shape")
+            and len(inputs.shape) == len(self.input.shape)
+        )
 
     @property
     def info(self):

@@ -10,6 +10,8 @@ import math
 import keras
 from keras import ops
 
+from keras_convnext import torch_functions
+
 register = keras.saving.register_keras_serializable(package="keras_convnext")
 
 
@@ -31,15 +33,23 @@ def gelu(x):
 
 @register
 class Dense(keras.layers.Dense):
-    """`keras.layers.Dense` that keeps float64."""
+    """`keras.layers.Dense` that keeps float64.
+
+    On torch the bias is added by the product itself, not by a second pass
+    over its outputs.
+    """
 
     def call(self, inputs, training=None):
-        if self.compute_dtype != "float64":
+        is_torch = keras.backend.backend() == "torch"
+        if not is_torch and self.compute_dtype != "float64":
             return super().call(inputs, training=training)
         kernel, bias = self.kernel, self.bias
-        outputs = inputs @ ops.convert_to_tensor(kernel)
-        if bias is not None:
-            outputs = outputs + ops.convert_to_tensor(bias)
+        if is_torch:
+            outputs = torch_functions.linear(inputs, kernel, bias)
+        else:
+            outputs = inputs @ ops.convert_to_tensor(kernel)
+            if bias is not None:
+                outputs = outputs + ops.convert_to_tensor(bias)
         return outputs if self.activation is None else self.activation(outputs)
 
     def quantize(self, mode=None, type_check=True, config=None):

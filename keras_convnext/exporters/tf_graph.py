@@ -40,9 +40,9 @@ def global_response_normalization(layer, x):
 
 
 def native_depthwise(layer, x):
-    x = depthwise.native_depthwise(x, layer.kernel, layer.dilation_rate)
-    if layer.use_bias:
-        x = ops.add(x, layer.bias)
+    x = depthwise.native_depthwise(
+        x, layer.kernel, layer.dilation_rate, layer.bias
+    )
     return layer.activation(x)
 
 

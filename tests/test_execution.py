@@ -1,0 +1,130 @@
+"""How models run on PyTorch: as Keras runs them, and forgetting sooner."""
+
+import weakref
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_convnext
+from keras_convnext.execution import execution_of
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="others run graphs"
+)
+
+SIZES = {"input_shape": (64, 64, 3), "weights": None, "classes": 5}
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3))
+
+
+def as_keras_does(model, images, **kwargs):
+    """The same model without an execution of its own."""
+    execution, model._execution = model._execution, None
+    try:
+        return predict(model, images, **kwargs)
+    finally:
+        model._execution = execution
+
+
+def predict(model, images, **kwargs):
+    return keras.ops.convert_to_numpy(model(images, **kwargs))
+
+
+@pytest.mark.parametrize(
+    "name", ["convnext_atto_ols", "convnextv2_atto", "convnext_zepto_rms_ols"]
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "mixed_bfloat16"])
+def test_outputs_are_those_of_keras(name, dtype, images):
+    model = keras_convnext.create_model(
+        name, dtype=dtype, classifier_activation="softmax", **SIZES
+    )
+    assert model._execution is not None
+    expected = as_keras_does(model, images)
+    tolerance = {"float32": 1e-6, "float64": 1e-14, "mixed_bfloat16": 2e-2}
+    np.testing.assert_allclose(
+        predict(model, images), expected, atol=tolerance[dtype]
+    )
+
+
+def test_all_kinds_of_input_are_taken(images):
+    model = keras_convnext.ConvNeXtAtto(**SIZES)
+    expected = predict(model, images)
+    pixels = images.astype("uint8")
+    for given, same in (
+        ({"image": images}, expected),
+        ([images], expected),
+        (keras.ops.convert_to_tensor(images, "float16"), None),
+        (pixels, predict(model, pixels.astype("float32"))),
+    ):
+        result = predict(model, given)
+        np.testing.assert_allclose(
+            result, expected if same is None else same, atol=1e-3
+        )
+    assert model(keras.Input((64, 64, 3))).shape == (None, 5)
+
+
+def test_training_reaches_stochastic_depth(images):
+    model = keras_convnext.ConvNeXtAtto(drop_path_rate=0.9, **SIZES)
+    for layer in model.layers:
+        if isinstance(layer, keras_convnext.layers.LayerScale):
+            layer.gamma.assign(layer.gamma * 0 + 1)
+    still = predict(model, images)
+    for call in (model, model.call, keras.Sequential([model])):
+        drawn = keras.ops.convert_to_numpy(call(images, training=True))
+        assert np.abs(drawn - still).max() > 1e-3
+        kept = keras.ops.convert_to_numpy(call(images, training=False))
+        np.testing.assert_array_equal(kept, still)
+
+
+def test_outputs_are_forgotten_when_nothing_needs_them(images):
+    import torch
+
+    model = keras_convnext.ConvNeXtAtto(**SIZES)
+    first = model.get_layer("stage_0_block_0_expand")
+    later = model.get_layer("stage_1_block_0_expand")
+    seen = []
+
+    def watch(layer, note):
+        call = layer.call
+
+        def watched(*args, **kwargs):
+            outputs = call(*args, **kwargs)
+            note(outputs)
+            return outputs
+
+        layer.call = watched
+
+    watch(first, lambda outputs: seen.append(weakref.ref(outputs)))
+    watch(later, lambda outputs: seen.append(seen[0]() is None))
+    with torch.no_grad():
+        model(images)
+        assert seen[1] is True
+        seen.clear()
+        as_keras_does(model, images)
+        assert seen[1] is False  # or this test could not fail
+
+
+def test_layers_that_do_more_are_called_whole(images):
+    model = keras_convnext.ConvNeXtAtto(**SIZES)
+    model.get_layer(
+        "head_classifier"
+    ).activity_regularizer = keras.regularizers.L2()
+    model(images)
+    assert len(model.losses) == 1
+    with keras.RematScope(mode="full"):
+        model = keras_convnext.ConvNeXtAtto(**SIZES)
+    assert not any(step.plain for step in model._execution._steps)
+
+
+def test_other_graphs_are_left_to_keras():
+    image = keras.Input((8, 8, 3))
+    shared = layers.Dense(3)
+    assert execution_of(keras.Model(image, shared(shared(image)))) is None
+    both = keras.Model(image, [image, shared(image)])
+    assert execution_of(both) is None
+    assert execution_of(keras.Model(image, layers.Dense(3)(image))) is not None
