@@ -76,11 +76,8 @@ class Builder:
 
     def activation(self, name, activation=None, dtype=None):
         activation = activation or self.variant.activation
-        policy = keras.dtype_policies.get(dtype or self.dtype)
-        if activation == "gelu_tanh":
-            activation = gelu_tanh
-        if activation == "gelu" and policy.compute_dtype == "float64":
-            activation = gelu
+        own = {"gelu": gelu, "gelu_tanh": gelu_tanh}
+        activation = own.get(activation, activation)
         return self.named(layers.Activation, name, activation, dtype=dtype)
 
     def conv(self, name, filters, kernel_size, strides, **kwargs):

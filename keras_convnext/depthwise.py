@@ -12,6 +12,7 @@ import os
 import keras
 from keras import ops
 
+from keras_convnext import jax_functions
 from keras_convnext import torch_functions
 
 SETTING = "KERAS_CONVNEXT_DEPTHWISE"
@@ -69,7 +70,7 @@ def choose_implementation():
             f"The environment variable {SETTING} must be 'auto' or one of "
             f"{sorted(IMPLEMENTATIONS)}. Received: {setting!r}"
         )
-    if keras.backend.backend() == "jax" and _jax_runs_on_cpu():
+    if keras.backend.backend() == "jax" and jax_functions.runs_on_cpu():
         return "shifted"
     return "native"
 
@@ -153,12 +154,6 @@ def _check_layer(layer):
                 "DepthwiseConv2D for anything else. Received: "
                 f"{name}={getattr(layer, name)!r}"
             )
-
-
-def _jax_runs_on_cpu():
-    import jax
-
-    return jax.default_backend() == "cpu"
 
 
 def _shifted_sum(inputs, kernel, dilation, np):

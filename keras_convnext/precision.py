@@ -1,8 +1,9 @@
-"""Keras layers that compute in float64 when their dtype says so.
+"""Keras layers that compute in float64 when told to, and faster on CPUs.
 
 On JAX and torch Keras 3.15 promotes float64 to float32 inside `ops.mean`,
 `ops.layer_normalization`, `ops.rms_normalization` and (torch) `ops.matmul`,
-whatever the dtype policy. Below float64 these layers are Keras' own.
+whatever the dtype policy. Below float64 these layers are Keras' own, but for
+the backends' faster functions.
 """
 
 import math
@@ -10,6 +11,7 @@ import math
 import keras
 from keras import ops
 
+from keras_convnext import jax_functions
 from keras_convnext import torch_functions
 
 register = keras.saving.register_keras_serializable(package="keras_convnext")
@@ -28,7 +30,15 @@ def mean(x, axis):
 @register
 def gelu(x):
     """The exact GELU; TensorFlow's rounds √2 to float32, also in float64."""
-    return 0.5 * x * (1.0 + ops.erf(x * math.sqrt(0.5)))
+    if keras.backend.standardize_dtype(x.dtype) == "float64":
+        return 0.5 * x * (1.0 + ops.erf(x * math.sqrt(0.5)))
+    if _is_jax_on_cpu() and not isinstance(x, keras.KerasTensor):
+        return jax_functions.exact_gelu()(x)
+    return keras.activations.gelu(x)
+
+
+def _is_jax_on_cpu():
+    return keras.backend.backend() == "jax" and jax_functions.runs_on_cpu()
 
 
 @register
@@ -63,6 +73,13 @@ class LayerNormalization(keras.layers.LayerNormalization):
     """`keras.layers.LayerNormalization` that keeps float64."""
 
     def call(self, inputs):
+        if self.dtype_policy.name == "float32" and _is_jax_on_cpu():
+            return jax_functions.layer_normalization(
+                inputs,
+                ops.convert_to_tensor(self.gamma),
+                ops.convert_to_tensor(self.beta),
+                self.epsilon,
+            )
         if self.compute_dtype != "float64":
             return super().call(inputs)
         centred = inputs - mean(inputs, -1)
