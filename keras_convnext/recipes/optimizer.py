@@ -27,6 +27,15 @@ def outside_of_graphs():
     return tf.init_scope()
 
 
+def _is_fusible(variable):
+    """Whether TensorFlow holds it in one place: neither a replica's copy,
+    nor in a stateless scope."""
+    import tensorflow as tf
+
+    one = tf.distribute.get_strategy().num_replicas_in_sync == 1
+    return one and isinstance(variable.value, tf.Variable)
+
+
 @keras.saving.register_keras_serializable(package="keras_convnext")
 class AdamW(keras.optimizers.AdamW):
     """`torch.optim.AdamW` on every backend, with the paper's groups and EMA.
@@ -204,20 +213,46 @@ class AdamW(keras.optimizers.AdamW):
         rate, correction, root_2 = (ops.cast(x, dtype) for x in rates)
         rate = rate * self._scales[index]
 
-        m, v = self._momentums[index], self._velocities[index]
-        self.assign_add(m, (gradient - m) * (1 - self.beta_1))
-        self.assign_add(v, (ops.square(gradient) - v) * (1 - self.beta_2))
-        # Both sides of PyTorch's fraction times `root_2`, a scalar.
-        change = m * (rate * correction)
-        change = change / (ops.sqrt(v) + self.epsilon * root_2)
-        if self._decays[index]:
-            change = change + variable * (rate * self._decays[index])
-        self.assign_sub(variable, change)
+        slots = self._momentums[index], self._velocities[index]
+        decay = self._decays[index]
+        if keras.backend.backend() == "tensorflow" and _is_fusible(slots[0]):
+            if decay:
+                self.assign_sub(variable, variable * (rate * decay))
+            # Both sides of PyTorch's fraction times `root_2`, a scalar.
+            rate, epsilon = rate * correction, self.epsilon * root_2
+            self._tf_adam(gradient, variable, *slots, rate, epsilon)
+        else:
+            m, v = slots
+            self.assign_add(m, (gradient - m) * (1 - self.beta_1))
+            self.assign_add(v, (ops.square(gradient) - v) * (1 - self.beta_2))
+            change = m * (rate * correction)
+            change = change / (ops.sqrt(v) + self.epsilon * root_2)
+            if decay:
+                change = change + variable * (rate * decay)
+            self.assign_sub(variable, change)
         if self.use_ema:
             average = self._model_variables_moving_average[index]
             self.assign_add(
                 average, (variable - average) * (1 - self.ema_momentum)
             )
+
+    def _tf_adam(self, gradient, variable, m, v, rate, epsilon):
+        """One pass over the weights in place of some fifteen."""
+        import tensorflow as tf
+
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=m.handle,
+            v=v.handle,
+            # The corrections for the first steps are in `rate` already.
+            beta1_power=tf.zeros((), gradient.dtype),
+            beta2_power=tf.zeros((), gradient.dtype),
+            lr=rate,
+            beta1=tf.constant(self.beta_1, gradient.dtype),
+            beta2=tf.constant(self.beta_2, gradient.dtype),
+            epsilon=epsilon,
+            grad=gradient,
+        )
 
     def _torch_update_step(self, grads, trainable_variables, learning_rate):
         """All variables' step, in PyTorch's own kernel, group by group."""
