@@ -22,6 +22,7 @@ from keras_convnext.precision import Dense
 from keras_convnext.precision import GlobalAveragePooling2D
 from keras_convnext.precision import LayerNormalization
 from keras_convnext.precision import RMSNormalization
+from keras_convnext.precision import gelu
 
 
 def _call(layer, inputs):
@@ -40,6 +41,20 @@ def _convolution(layer, inputs):
         groups=layer.groups,
     )
     return layer.activation(outputs)
+
+
+def _activation(layer, inputs):
+    from torch.nn import functional
+
+    if layer.activation is gelu:
+        return functional.gelu(inputs)
+    return layer.call(inputs)
+
+
+def _addition(layer, inputs):
+    if len({tensor.shape for tensor in inputs}) > 1:
+        return layer.call(inputs)
+    return sum(inputs[1:], start=inputs[0])
 
 
 def _normalization(layer, inputs):
@@ -62,11 +77,11 @@ PLAIN_LAYERS = {
     GlobalResponseNormalization: _call,
     ImageNormalization: _call,
     LayerNormalization: _normalization,
-    LayerScale: _call,
+    LayerScale: lambda layer, inputs: inputs * layer.gamma.value,
     RMSNormalization: _call,
     SimpleNormalization: _call,
-    layers.Activation: _call,
-    layers.Add: _call,
+    layers.Activation: _activation,
+    layers.Add: _addition,
     layers.Conv2D: _convolution,
     layers.GlobalMaxPooling2D: _call,
     layers.ZeroPadding2D: _call,
