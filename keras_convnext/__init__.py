@@ -1,6 +1,7 @@
 """ConvNeXt for Keras 3, on TensorFlow, JAX and PyTorch."""
 
 from keras_convnext import data
+from keras_convnext import distribution
 from keras_convnext import layers
 from keras_convnext import recipes
 from keras_convnext import roadmap
@@ -85,6 +86,7 @@ __all__ = [
     "create_model",
     "data",
     "decode_predictions",
+    "distribution",
     "evaluate",
     "export",
     "feature_pyramid",

@@ -10,6 +10,7 @@ from keras_convnext.cli.demo import demo
 from keras_convnext.cli.evaluate import evaluate
 from keras_convnext.cli.export import export
 from keras_convnext.cli.models import models
+from keras_convnext.cli.plan import plan
 from keras_convnext.cli.predict import predict
 from keras_convnext.cli.records import records
 from keras_convnext.cli.roadmap import roadmap
@@ -34,6 +35,7 @@ for command in (
     weights,
     records,
     roadmap,
+    plan,
     convert,
     export,
     benchmark,

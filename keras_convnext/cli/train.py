@@ -92,6 +92,41 @@ def train(
             "more arithmetic.",
         ),
     ] = False,
+    mixup_group: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images that Mixup and CutMix treat alike; those of a device "
+            "by default.",
+        ),
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            help="How many devices of each host to train on, or 'all'."
+        ),
+    ] = None,
+    hosts: Annotated[
+        str | None,
+        typer.Option(
+            help="Addresses of all hosts, parted by commas, on each of which "
+            "this command runs; the first coordinates. 'auto' on JAX under "
+            "SLURM and on TPU pods."
+        ),
+    ] = None,
+    host_index: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Which of the hosts this is; found by its name."
+        ),
+    ] = None,
+    model_parallel: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Devices over which Dense kernels are sharded; JAX only.",
+        ),
+    ] = 1,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -117,10 +152,16 @@ def train(
 
     Example: keras-convnext train --data photos --output run --epochs 5
     --learning-rate 1e-4 --dry-run
+
+    Example: keras-convnext train --data imagenet --output run --devices all
     """
     from keras_convnext import data as data_
+    from keras_convnext import distribution
     from keras_convnext import training
 
+    is_asked = devices or hosts or distribution.is_launched()
+    if is_asked and not dry_run:
+        distribution.start(_number(devices), hosts, host_index, model_parallel)
     training.make_repeatable(seed, deterministic)
     source, held_out = data_.open_splits(
         data, validation, validation_split, seed
@@ -146,13 +187,28 @@ def train(
         on_error=on_error,
         loader=loader,
         rematerialize=rematerialize,
+        mixup_group=mixup_group,
     )
+    if not distribution.current().is_writer:
+        return
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
     for name, value in result["best"].items():
         typer.echo(f"best {name}: {value:.2%}")
     typer.echo(f"written: {output.resolve()}")
+
+
+def _number(devices):
+    """What `--devices` says, as `distribution.start` takes it."""
+    if devices in (None, "all"):
+        return devices
+    if not devices.isdigit():
+        raise ValueError(
+            "`--devices` expects a whole number, or 'all'. Received: "
+            f"{devices!r}"
+        )
+    return int(devices)
 
 
 def _model(name, weights, recipe, changes, source):

@@ -21,15 +21,21 @@ class AveragedValidation(keras.callbacks.Callback):
 
     Args:
         data: as `fit` takes for `validation_data`.
+        watchers: list of callbacks of the evaluation.
     """
 
-    def __init__(self, data):
+    def __init__(self, data, watchers):
         super().__init__()
-        self.data = data
+        self.data, self.watchers = data, watchers
 
     def on_epoch_end(self, epoch, logs=None):
         with averaged_weights(self.model) as model:
-            found = model.evaluate(self.data, verbose=0, return_dict=True)
+            found = model.evaluate(
+                self.data,
+                verbose=0,
+                return_dict=True,
+                callbacks=self.watchers,
+            )
         logs.update({f"val_ema_{name}": x for name, x in found.items()})
 
 
@@ -44,6 +50,7 @@ class Recorder(keras.callbacks.Callback):
         minutes: float; a checkpoint inside an epoch whenever so much time is
             over.
         steps: int; one every so many steps, too.
+        cluster: the `Cluster` whose processes all have such a callback.
     """
 
     def __init__(
@@ -52,8 +59,9 @@ class Recorder(keras.callbacks.Callback):
         saved,
         batch_size,
         steps_per_epoch,
-        minutes=10.0,
-        steps=None,
+        minutes,
+        steps,
+        cluster,
     ):
         super().__init__()
         self.run = run
@@ -62,6 +70,7 @@ class Recorder(keras.callbacks.Callback):
         self.steps_per_epoch = steps_per_epoch
         self.seconds = minutes * 60
         self.steps = steps
+        self.cluster = cluster
         self.saved_at = time.monotonic()
         self.drawn_at = -math.inf
 
@@ -74,7 +83,16 @@ class Recorder(keras.callbacks.Callback):
         run.step += 1
         if run.has_metrics:
             run.add_metrics(self.model)
-        if not math.isfinite(logs["loss"]):
+        self.trained_until = time.monotonic()
+        # One process may see a signal, or the clock, a step before another.
+        is_broken, signal, is_late = self.cluster.largest(
+            [
+                not math.isfinite(logs["loss"]),
+                run.signal or 0,
+                self.trained_until - self.saved_at > self.seconds,
+            ]
+        )
+        if is_broken:
             steps = run.checkpoints.steps()
             raise NotFinite(
                 f"The loss is {logs['loss']} after step {run.step}, at the "
@@ -88,15 +106,13 @@ class Recorder(keras.callbacks.Callback):
                 + "Lower the learning rate, warm up for longer or clip the "
                 "gradients (`global_clipnorm`)"
             )
-        self.trained_until = time.monotonic()
         is_due = (
-            run.signal is not None
-            or self.trained_until - self.saved_at > self.seconds
-            or (self.steps and run.step % self.steps == 0)
+            signal or is_late or (self.steps and run.step % self.steps == 0)
         )
         # After an epoch's last step its validation is still to come.
         if is_due and run.step % self.steps_per_epoch:
-            self._save(in_epoch=True)
+            self.cluster.metrics_to_writer(self.model)
+            self._save(signal, in_epoch=True)
 
     def on_epoch_end(self, epoch, logs=None):
         run, model = self.run, self.model
@@ -122,24 +138,28 @@ class Recorder(keras.callbacks.Callback):
                 run.write_model("best_ema.keras", self.saved)
         if time.monotonic() - self.drawn_at > CURVES_EVERY:
             self._draw()
-        self._save(in_epoch=False)
+        (signal,) = self.cluster.largest([run.signal or 0])
+        self._save(signal, in_epoch=False)
 
     def on_train_end(self, logs=None):
         self._draw()
 
-    def _save(self, in_epoch):
+    def _save(self, signal, in_epoch):
         self.run.save(self.model, in_epoch)
         self.saved_at = time.monotonic()
-        if self.run.signal is not None:
-            print(
-                f"stopped by a signal after step {self.run.step}, which is "
-                f"saved in {str(self.run.checkpoints.folder)!r}: the same "
-                "command goes on from there",
-                file=sys.stderr,
-            )
-            raise Interrupted(128 + self.run.signal)
+        if signal:
+            if self.run.is_writer:
+                print(
+                    f"stopped by a signal after step {self.run.step}, which "
+                    f"is saved in {str(self.run.checkpoints.folder)!r}: the "
+                    "same command goes on from there",
+                    file=sys.stderr,
+                )
+            raise Interrupted(128 + signal)
 
     def _draw(self):
+        if not self.run.is_writer:
+            return
         figure = learning_curves(self.run.history)
         written_figure(figure, self.run.output / "curves.png")
         self.drawn_at = time.monotonic()

@@ -17,6 +17,7 @@ import keras
 from keras_convnext.arguments import one_of
 from keras_convnext.training import state
 from keras_convnext.training.checkpoints import Checkpoints
+from keras_convnext.training.sharing import from_writer
 from keras_convnext.version import __version__
 from keras_convnext.writing import written_aside
 
@@ -46,7 +47,10 @@ class Run:
         step: batches that the model has been trained on.
         history: list of one dict of metrics per finished epoch.
         best: dict from metric to its highest value so far.
+        is_writer: whether this process is the one that writes.
     """
+
+    is_writer = True
 
     def __init__(self, output, settings, resume="auto", keep=3):
         one_of("resume", resume, RESUME)
@@ -86,20 +90,34 @@ class Run:
     def __exit__(self, *_):
         self._contexts.close()
 
-    def restore(self, model):
+    def restore(self, model, cluster):
         """Goes on from the last checkpoint, if there is one.
+
+        Args:
+            model: compiled.
+            cluster: the `Cluster` that trains it.
 
         Raises:
             ValueError: if it is one of other settings, with the differences.
         """
-        found = self.checkpoints.latest()
+        found = self._found()
+        if cluster.process_count > 1:
+            found = from_writer(cluster, found, model)
         if found is not None:
             step, tensors, record = found
-            self._check(record["settings"])
             state.restore(model, tensors)
-            self.step, self._tensors = step, tensors
+            self.step = step
+            if self.is_writer or not cluster.counts_apart:
+                self._tensors = tensors
             self.history, self.best = record["history"], record["best"]
         self.write_summary("running")
+
+    def _found(self):
+        """The last checkpoint, which must be one of these settings."""
+        found = self.checkpoints.latest()
+        if found is not None:
+            self._check(found[2]["settings"])
+        return found
 
     @property
     def has_metrics(self):
@@ -150,7 +168,13 @@ class Run:
 
     def write_summary(self, status, **more):
         """`run.json`: what ran, on what, and what came of it."""
-        summary = {
+        summary = self._summary(status, **more)
+        with written_aside(self.output / "run.json") as unfinished:
+            unfinished.write_text(json.dumps(summary, indent=1) + "\n")
+        return summary
+
+    def _summary(self, status, **more):
+        return {
             "status": status,
             "command": sys.argv,
             "started": self._began,
@@ -163,9 +187,6 @@ class Run:
             "versions": versions(),
             **more,
         }
-        with written_aside(self.output / "run.json") as unfinished:
-            unfinished.write_text(json.dumps(summary, indent=1) + "\n")
-        return summary
 
     def _check(self, settings):
         before, now = _flat(settings), _flat(self.settings)
@@ -200,6 +221,31 @@ class Run:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+class Follower(Run):
+    """The same run in a process that leaves all files to the writer."""
+
+    is_writer = False
+
+    def __enter__(self):
+        self._contexts.enter_context(self._signals())
+        return self
+
+    def save(self, model, in_epoch):
+        """The writer does."""
+
+    def write_model(self, name, model):
+        """The writer does."""
+
+    def write_history(self):
+        """The writer does."""
+
+    def write_summary(self, status, **more):
+        return self._summary(status, **more)
+
+    def _found(self):
+        return None
 
 
 def versions():

@@ -4,7 +4,9 @@ import hashlib
 from dataclasses import asdict
 
 
-def settings_of(model, recipe, data, validation, seed, rematerialize):
+def settings_of(
+    model, recipe, data, validation, seed, rematerialize, mixup_group
+):
     """Recipe, model, data, seed and so on, as a dict of JSON's types."""
     fields = asdict(recipe)
     del fields["summary"], fields["source"]
@@ -15,6 +17,7 @@ def settings_of(model, recipe, data, validation, seed, rematerialize):
         "validation": validation and validation.fingerprint(),
         "seed": seed,
         "rematerialize": rematerialize,
+        "mixup_group": mixup_group,
     }
 
 

@@ -2,12 +2,14 @@
 
 import importlib.util
 
-from keras_convnext.data import EvalLoader
+from keras_convnext import distribution
 from keras_convnext.data import TrainLoader
+from keras_convnext.distribution.validation import WholeMetrics
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.model import info_of
 from keras_convnext.rematerialization import rematerialized
 from keras_convnext.training import callbacks
+from keras_convnext.training.run import Follower
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
 
@@ -26,8 +28,13 @@ def train(
     on_error="skip",
     loader=None,
     rematerialize=False,
+    mixup_group=None,
 ):
     """Trains a model by a recipe; killed at any moment, it goes on.
+
+    On several devices after `keras_convnext.distribution.setup`: the same
+    weights come out of it, whatever their number, as long as `mixup_group` is
+    the same.
 
     Args:
         model: a `keras.Model` that returns logits, best from `recipe.build`.
@@ -48,6 +55,8 @@ def train(
             `None`.
         rematerialize: whether to compute blocks again in place of keeping
             them for the gradient, see `rematerialized`.
+        mixup_group: int, how many images of a batch Mixup and CutMix treat
+            alike; those of a device if `None`, as in the official code.
 
     Returns:
         The dict that `run.json` holds: `metrics` of the last epoch, `best`,
@@ -74,7 +83,9 @@ def train(
     ...     model, recipe, data, "run", validation
     ... )  # doctest: +SKIP
     """
+    cluster = distribution.current()
     recipe = recipe.for_model(model)
+    cluster.check(recipe, loader)
     preprocessing = _prepared(model, data, validation)
     pipeline = recipe.train_pipeline(
         len(data.classes),
@@ -82,53 +93,78 @@ def train(
         mean=preprocessing.mean,
         std=preprocessing.std,
     )
+    size = pipeline.batch_size
+    group = mixup_group or cluster.share_of(size)
     batches = TrainLoader(
-        data, pipeline, recipe.epochs, seed, on_error=on_error, loader=loader
+        data,
+        pipeline,
+        recipe.epochs,
+        seed,
+        cluster.process_index,
+        cluster.process_count,
+        on_error,
+        loader,
+        group,
     )
     steps = batches.steps_per_epoch
     held_out = None
     if validation is not None:
-        held_out = EvalLoader(
-            validation, preprocessing, pipeline.batch_size, on_error=on_error
+        held_out = cluster.eval_loader(
+            validation, preprocessing, size, on_error
         )
     trained = rematerialized(model) if rematerialize else model
+    trained = cluster.for_training(trained)
     recipe.compile(trained, steps)
-    settings = settings_of(model, recipe, data, validation, seed, rematerialize)
-    with Run(output, settings, resume, keep) as run:
-        run.restore(trained)
-        progress = callbacks.Progress(
-            run, recipe.epochs, steps, pipeline.batch_size
-        )
+    settings = settings_of(
+        model,
+        recipe,
+        data,
+        validation,
+        seed,
+        rematerialize,
+        group if recipe.mixes and group != size else None,
+    )
+    run = Run if cluster.is_writer else Follower
+    with run(output, settings, resume, keep) as run:
+        run.restore(trained, cluster)
+        whole = []
+        if cluster.device_count > 1:
+            whole = [WholeMetrics(cluster, run, steps, held_out)]
+        progress = callbacks.Progress(run, recipe.epochs, steps, size)
         watchers = [
             callbacks.Recorder(
                 run,
                 model,
-                pipeline.batch_size,
+                size,
                 steps,
                 checkpoint_minutes,
                 checkpoint_steps,
+                cluster,
             ),
-            progress,
+            *whole,
         ]
         if held_out is not None and recipe.ema_decay is not None:
-            watchers.insert(0, callbacks.AveragedValidation(held_out))
-        if importlib.util.find_spec("tensorboard"):
+            watchers.insert(0, callbacks.AveragedValidation(held_out, whole))
+        if run.is_writer and importlib.util.find_spec("tensorboard"):
             logs = run.output / "tensorboard"
-            watchers.insert(-1, callbacks.TensorBoardScalars(logs))
+            watchers.append(callbacks.TensorBoardScalars(logs))
+        if run.is_writer:
+            watchers.append(progress)
         try:
-            while run.step < recipe.epochs * steps:
-                epoch, place = divmod(run.step, steps)
-                trained.fit(
-                    batches.batches(run.step),
-                    # First the rest of a begun epoch, then whole ones.
-                    steps_per_epoch=steps - place,
-                    initial_epoch=epoch,
-                    epochs=epoch + 1 if place else recipe.epochs,
-                    validation_data=held_out,
-                    callbacks=watchers,
-                    shuffle=False,
-                    verbose=0,
-                )
+            with cluster.training(trained):
+                while run.step < recipe.epochs * steps:
+                    epoch, place = divmod(run.step, steps)
+                    trained.fit(
+                        batches.batches(run.step),
+                        # First the rest of a begun epoch, then whole ones.
+                        steps_per_epoch=steps - place,
+                        initial_epoch=epoch,
+                        epochs=epoch + 1 if place else recipe.epochs,
+                        validation_data=held_out,
+                        callbacks=watchers,
+                        shuffle=False,
+                        verbose=0,
+                    )
         finally:
             progress.close()
         return run.write_summary("complete", skipped=batches.skipped)

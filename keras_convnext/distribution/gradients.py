@@ -1,0 +1,100 @@
+"""Gradients averaged over processes while the rest is still computed.
+
+`DistributedDataParallel` must be called in place of the model, which Keras'
+`fit` does not do. PyTorch's hooks on parameters do the same: buckets of 25 MB,
+as there, are summed by `torch.distributed` while going backward goes on.
+"""
+
+BUCKET_BYTES = 25 * 2**20
+
+
+class AveragedGradients:
+    """A context: `backward` leaves the mean gradients of all processes.
+
+    Args:
+        variables: list of trainable Keras variables, in order of the model.
+        process_count: int.
+
+    Every one of them must get a gradient in each `backward`.
+    """
+
+    def __init__(self, variables, process_count):
+        self._process_count = process_count
+        self._paths = {id(x.value): x.path for x in variables}
+        # Going backward the last come first.
+        parameters = [variable.value for variable in reversed(variables)]
+        self._buckets = _buckets(parameters)
+        self._bucket_of = {
+            id(parameter): number
+            for number, bucket in enumerate(self._buckets)
+            for parameter in bucket
+        }
+        self._hooks = []
+
+    def __enter__(self):
+        self._hooks = [
+            parameter.register_post_accumulate_grad_hook(self._ready)
+            for bucket in self._buckets
+            for parameter in bucket
+        ]
+        self._begin()
+        return self
+
+    def __exit__(self, *_):
+        for hook in self._hooks:
+            hook.remove()
+
+    def _begin(self):
+        self._pending = set(self._bucket_of)
+        self._missing = [len(bucket) for bucket in self._buckets]
+        self._sent = []
+
+    def _ready(self, parameter):
+        key = id(parameter)
+        if key not in self._pending:
+            missing = sorted(self._paths[key] for key in self._pending)
+            raise RuntimeError(
+                "Every trainable weight needs a gradient in each step. "
+                f"Received: none for {', '.join(missing[:5])}. Set "
+                "`trainable = False` for what the loss does not depend on"
+            )
+        self._pending.remove(key)
+        self._missing[self._bucket_of[key]] -= 1
+        # In the same order in all processes, whichever is ready first.
+        while (
+            len(self._sent) < len(self._buckets)
+            and not self._missing[len(self._sent)]
+        ):
+            self._send(self._buckets[len(self._sent)])
+        if not self._pending:
+            self._receive()
+            self._begin()
+
+    def _send(self, bucket):
+        import torch
+
+        flat = torch.cat([parameter.grad.flatten() for parameter in bucket])
+        flat /= self._process_count
+        work = torch.distributed.all_reduce(flat, async_op=True)
+        self._sent.append((flat, work))
+
+    def _receive(self):
+        for bucket, (flat, work) in zip(self._buckets, self._sent):
+            work.wait()
+            parts = flat.split([parameter.numel() for parameter in bucket])
+            for parameter, part in zip(bucket, parts):
+                parameter.grad.copy_(part.view_as(parameter))
+
+
+def _buckets(parameters):
+    """Neighbours of one type together, up to `BUCKET_BYTES`."""
+    buckets, size = [], 0
+    for parameter in parameters:
+        size += parameter.nbytes
+        fits = buckets and size <= BUCKET_BYTES
+        if fits and buckets[-1][0].dtype == parameter.dtype:
+            buckets[-1].append(parameter)
+        else:
+            buckets.append([parameter])
+            size = parameter.nbytes
+    return buckets

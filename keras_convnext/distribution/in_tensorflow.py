@@ -1,0 +1,80 @@
+"""TensorFlow: the devices of one host, by `tf.distribute.MirroredStrategy`."""
+
+from keras_convnext.distribution.cluster import Cluster
+from keras_convnext.distribution.shared_draws import with_shared_draws
+from keras_convnext.distribution.validation import PaddedLoader
+
+
+class TensorFlowCluster(Cluster):
+    """Replicas of a model on the devices of this host.
+
+    Args:
+        devices: int, how many.
+    """
+
+    def __init__(self, devices):
+        self.device_count = devices
+
+    def check(self, recipe, loader):
+        if loader == "python":
+            raise ValueError(
+                "On several devices Keras reads ahead in a Python iterator, "
+                "and loses the batches, on TensorFlow. Received: "
+                "loader='python'. Take the loader 'tf'"
+            )
+        if recipe.gradient_accumulation_steps > 1:
+            raise ValueError(
+                "On several devices Keras' optimizers accumulate no gradients "
+                "on TensorFlow. Received: gradient_accumulation_steps="
+                f"{recipe.gradient_accumulation_steps}. Take JAX or PyTorch "
+                "for it, or rematerialise to fit a larger batch"
+            )
+
+    def for_training(self, model):
+        import tensorflow as tf
+
+        def part():
+            context = tf.distribute.get_replica_context()
+            return context.replica_id_in_sync_group
+
+        return with_shared_draws(model, part, self.device_count)
+
+    def eval_loader(self, source, preprocessing, batch_size, on_error):
+        self.share_of(batch_size)
+        return PaddedLoader(source, preprocessing, batch_size, on_error)
+
+    def whole_metrics(self, model, loader=None):
+        if loader is not None:
+            loader.uncount(model, self)
+
+
+def is_launched():
+    """Nothing outside starts several devices."""
+    return False
+
+
+def set_up(devices, hosts, host_index, model_parallel):
+    """Mirrors all that is built from now on."""
+    import tensorflow as tf
+
+    if len(hosts) > 1 or hosts == ["auto"] or model_parallel > 1:
+        raise ValueError(
+            "TensorFlow trains on the devices of one host, with all weights "
+            "on each: Keras' optimizers refuse the variables of "
+            "`MultiWorkerMirroredStrategy`. Received: "
+            f"hosts={','.join(hosts)}, model_parallel={model_parallel}. Take "
+            "JAX or PyTorch for it"
+        )
+    there = tf.config.list_logical_devices("GPU")
+    there = there or tf.config.list_logical_devices("CPU")
+    wanted = len(there) if devices in (None, "all") else devices
+    if wanted > len(there):
+        raise ValueError(
+            "There must be as many devices as are asked for. Received: "
+            f"devices={devices}, and {len(there)} "
+            f"{there[0].device_type} devices"
+        )
+    names = [device.name for device in there[:wanted]]
+    strategy = tf.distribute.MirroredStrategy(names)
+    tf.distribute.experimental_set_strategy(strategy)
+    return TensorFlowCluster(wanted)

@@ -1,0 +1,622 @@
+"""Training on several devices and processes is the training on one."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from runs import SIZE
+from runs import command
+from runs import splits
+from runs import write_photographs
+from typer.testing import CliRunner
+
+import keras_convnext
+from keras_convnext import distribution
+from keras_convnext.cli import app
+from keras_convnext.data import EvalLoader
+from keras_convnext.distribution import cluster as cluster_
+from keras_convnext.distribution import planning
+from keras_convnext.distribution import shared_draws
+from keras_convnext.distribution import validation
+from keras_convnext.recipes import small_data
+from keras_convnext.training import Checkpoints
+
+BACKEND = keras.backend.backend()
+ONLY = {
+    name: pytest.mark.skipif(name != BACKEND, reason=f"of {name}")
+    for name in ("jax", "tensorflow", "torch")
+}
+# With branches that count from the first step on, and are dropped often.
+VERSIONS = {"v1": {"layer_scale_init_value": 0.5}, "v2": {"grn": True}}
+VERSIONS["v2"]["layer_scale_init_value"] = 0.0
+OPTIONS = ("--mixup-group", "2", "--epochs", "5")
+STEPS = 9
+LAST = 5 * STEPS
+# TensorFlow's optimizers accumulate nothing on several devices.
+PLAIN = ("--gradient-accumulation-steps", "1", "--batch-size", "4")
+SECONDS = 170
+# Two devices where there is one CPU.
+TWO_LOGICAL = """
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, two)
+from keras_convnext.cli import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    return write_photographs(tmp_path_factory.mktemp("photographs"))
+
+
+def small_model(version="v1", dtype="float64"):
+    keras.utils.set_random_seed(0)
+    return keras_convnext.ConvNeXt(
+        depths=(1, 1),
+        dims=(8, 16),
+        input_shape=(SIZE, SIZE, 3),
+        classes=2,
+        classifier_activation=None,
+        drop_path_rate=0.5,
+        dtype=dtype,
+        name="small",
+        **VERSIONS[version],
+    )
+
+
+def arguments(photographs, folder, output, version="v1", *more):
+    path = folder / f"{version}.keras"
+    if not path.exists():
+        small_model(version).save(path)
+    more = (PLAIN if BACKEND == "tensorflow" else ()) + more
+    return command(photographs, path, output, *OPTIONS, *more)
+
+
+def alone(words):
+    """The command in this process, on one device."""
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, (result.output, result.exception)
+
+
+def start(words, program=("-m", "keras_convnext"), **environment):
+    return subprocess.Popen(
+        [sys.executable, *program, *words],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": BACKEND,
+            "JAX_ENABLE_X64": "1",
+            "OMP_NUM_THREADS": "1",
+            **environment,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(*processes, seconds=SECONDS):
+    """All that they print, once all have ended well."""
+    try:
+        printed = [x.communicate(timeout=seconds)[0] for x in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, text in zip(processes, printed):
+        assert process.returncode == 0, text
+    return printed
+
+
+def two_devices(words):
+    """The command's processes on two devices of this host."""
+    if BACKEND == "tensorflow":
+        return [start([*words, "--devices", "2"], ("-c", TWO_LOGICAL))]
+    if BACKEND == "torch":
+        return [start([*words, "--devices", "2"])]
+    return two_jax_processes(words)
+
+
+def two_jax_processes(words, program=("-m", "keras_convnext")):
+    port = free_port()
+    return [
+        start(
+            words,
+            program,
+            KERAS_DISTRIBUTION_JOB_ADDRESSES=f"localhost:{port}",
+            KERAS_DISTRIBUTION_NUM_PROCESSES="2",
+            KERAS_DISTRIBUTION_PROCESS_ID=str(index),
+        )
+        for index in range(2)
+    ]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+def end_of(output):
+    """State and history of a run that is over."""
+    step, tensors, record = Checkpoints(output / "checkpoints").latest()
+    assert step == LAST
+    return tensors, record["history"]
+
+
+def check_same(found, expected, atol=1e-8):
+    """Weights, averages, slots and random state; then every epoch's row."""
+    (tensors, rows), (whole_tensors, whole_rows) = found, expected
+    assert tensors.keys() == whole_tensors.keys()
+    largest = 0.0
+    for name, values in whole_tensors.items():
+        difference = tensors[name].astype("float64") - values
+        largest = max(largest, float(np.abs(difference).max(initial=0.0)))
+        assert largest <= atol, f"{name}: {largest}"
+    assert len(rows) == len(whole_rows) == 5
+    for row, whole in zip(rows, whole_rows):
+        assert row.keys() == whole.keys()
+        for name in row.keys() - {"images_per_second"}:
+            # Metrics are sums in float32.
+            assert row[name] == pytest.approx(whole[name], rel=2e-6, abs=1e-7)
+    return largest
+
+
+@pytest.fixture(scope="module")
+def whole(photographs, tmp_path_factory):
+    """The end of the runs on one device, by version."""
+    ends = {}
+
+    def end(version):
+        if version not in ends:
+            folder = tmp_path_factory.mktemp(version)
+            alone(arguments(photographs, folder, folder / "run", version))
+            ends[version] = end_of(folder / "run")
+        return ends[version]
+
+    with x64():
+        yield end
+
+
+@contextlib.contextmanager
+def x64():
+    if BACKEND != "jax":
+        yield
+        return
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
+def check_two_devices(version, photographs, whole, tmp_path):
+    expected = whole(version)
+    output = tmp_path / "run"
+    finish(*two_devices(arguments(photographs, tmp_path, output, version)))
+    names = {path.name for path in output.iterdir()}
+    assert names >= {"best.keras", "best_ema.keras", "curves.png", "run.json"}
+    return check_same(end_of(output), expected)
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="four devices in one process")
+def test_two_devices_train_as_one(photographs, whole, tmp_path):
+    check_two_devices("v2", photographs, whole, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("version", VERSIONS)
+def test_two_devices_or_processes_train_as_one(
+    version, photographs, whole, tmp_path, record_property
+):
+    difference = check_two_devices(version, photographs, whole, tmp_path)
+    record_property("largest difference", f"{difference:.1e}")
+
+
+def four_devices(words):
+    return start(
+        [*words, "--devices", "all"],
+        XLA_FLAGS="--xla_force_host_platform_device_count=4",
+    )
+
+
+@ONLY["jax"]
+@pytest.mark.parametrize(
+    "version", ["v2", pytest.param("v1", marks=pytest.mark.long)]
+)
+def test_four_devices_train_as_one(version, photographs, whole, tmp_path):
+    expected = whole(version)
+    output = tmp_path / "run"
+    finish(four_devices(arguments(photographs, tmp_path, output, version)))
+    check_same(end_of(output), expected)
+
+
+@ONLY["jax"]
+@pytest.mark.long
+def test_sharded_kernels_train_as_whole_ones(photographs, whole, tmp_path):
+    output = tmp_path / "run"
+    words = arguments(
+        photographs, tmp_path, output, "v1", "--model-parallel", "2"
+    )
+    finish(four_devices(words))
+    check_same(end_of(output), whole("v1"))
+
+
+def wait_for(path, processes, seconds=120):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        for process in processes:
+            assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end, f"{path} does not come"
+        time.sleep(0.01)
+
+
+def torch_worker(launcher, rank):
+    """The process id of one of torchrun's workers."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
+    for child in children.read_text().split():
+        variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+        if f"RANK={rank}".encode() in variables:
+            return int(child)
+    raise AssertionError(f"no worker {rank}")
+
+
+def run_and_kill(words, folder):
+    """Kills the second of two workers within an epoch; returns what is said."""
+    slowly = [str(Path(__file__).with_name("killable.py")), "0.1", "0"]
+    if BACKEND == "torch":
+        torchrun = ["-m", "torch.distributed.run", "--standalone"]
+        processes = [start(words, [*torchrun, "--nproc-per-node=2", *slowly])]
+    else:
+        processes = two_jax_processes(words, slowly)
+    wait_for(folder / "step_0000000012.json", processes)
+    victim = processes[-1].pid
+    if BACKEND == "torch":
+        victim = torch_worker(processes[0], 1)
+    os.kill(victim, signal.SIGKILL)
+    printed, _ = processes[0].communicate(timeout=60)
+    assert processes[0].returncode != 0
+    last = Checkpoints(folder).steps()[-1]
+    assert last % STEPS and last < LAST
+    return printed
+
+
+def check_death(resumed, photographs, whole, tmp_path):
+    expected = whole("v1")
+    output = tmp_path / "run"
+    words = arguments(photographs, tmp_path, output, "v1")
+    words += ["--checkpoint-steps", "1"]
+    printed = run_and_kill(words, output / "checkpoints")
+    name = "rank      : 1" if BACKEND == "torch" else "task:1"
+    assert name in printed.replace("/task", "task").replace("task_id=", "task:")
+    for number in resumed:
+        copy = tmp_path / f"resumed_{number}"
+        shutil.copytree(output, copy)
+        words = arguments(photographs, tmp_path, copy, "v1")
+        if number == 1:
+            alone(words)
+        else:
+            finish(*two_devices(words))
+        check_same(end_of(copy), expected)
+
+
+@ONLY["torch"]
+def test_a_dead_worker_is_named_and_one_goes_on(photographs, whole, tmp_path):
+    check_death([1], photographs, whole, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="one process")
+def test_a_dead_worker_is_named_and_any_number_goes_on(
+    photographs, whole, tmp_path
+):
+    check_death([2, 1], photographs, whole, tmp_path)
+
+
+def test_draws_are_those_of_the_whole_batch():
+    model = small_model(dtype="float32")
+    generator = np.random.default_rng(0)
+    images = generator.uniform(0, 255, (64, SIZE, SIZE, 3)).astype("float32")
+    states = [x for x in model.non_trainable_variables if "seed" in x.path]
+    assert len(states) == 1
+
+    def outputs(model, images):
+        for state in states:
+            state.assign([3, 5])
+        return keras.ops.convert_to_numpy(model(images, training=True))
+
+    expected = outputs(model, images)
+    assert np.ptp(expected - outputs(model, images[::-1])[::-1]) > 1e-3
+    for place in range(2):
+        shared = shared_draws.with_shared_draws(
+            model, lambda place=place: place, 2
+        )
+        own = slice(32 * place, 32 * place + 32)
+        np.testing.assert_allclose(
+            outputs(shared, images[own]), expected[own], atol=1e-5
+        )
+        assert [id(x) for x in shared.variables] == [
+            id(x) for x in model.variables
+        ]
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="no batch is filled up")
+def test_what_fills_batches_up_does_not_count(photographs):
+    _, images = splits(photographs)
+    model = small_model(dtype="float32")
+    recipe = small_data.replace(
+        drop_path_rate=0.5, mixup_alpha=0.0, cutmix_alpha=0.0
+    )
+    assert recipe.label_smoothing
+    recipe.compile(model, 10)
+    plain = EvalLoader(images, model.preprocessing, 3)
+    expected = model.evaluate(plain, verbose=0, return_dict=True)
+
+    class Padding(distribution.Cluster):
+        def whole_metrics(self, model, loader=None):
+            loader.uncount(model, self)
+
+    padded = validation.PaddedLoader(images, model.preprocessing, 5, "raise")
+    assert len(padded) == 2 and padded[1][0].shape == (5, SIZE, SIZE, 3)
+    whole = validation.WholeMetrics(Padding(), None, 1, padded)
+    found = model.evaluate(
+        padded, verbose=0, return_dict=True, callbacks=[whole]
+    )
+    assert found == pytest.approx(expected, rel=1e-6)
+    uncorrected = model.evaluate(padded, verbose=0, return_dict=True)
+    assert uncorrected != pytest.approx(expected, rel=1e-2)
+
+
+def test_every_process_has_as_many_padded_batches(photographs):
+    _, images = splits(photographs)
+    preprocessing = small_model(dtype="float32").preprocessing
+    parts = [
+        validation.PaddedLoader(images, preprocessing, 1, "raise", index, 3)
+        for index in range(3)
+    ]
+    assert [len(part) for part in parts] == [3, 3, 3]
+    weights = [part[i][2] for part in parts for i in range(3)]
+    assert np.sum(weights) == len(images) == 8
+
+
+@pytest.fixture
+def one_process():
+    """A process group of this process alone."""
+    from torch import distributed
+
+    distributed.init_process_group(
+        "gloo", store=distributed.HashStore(), rank=0, world_size=1
+    )
+    yield
+    distributed.destroy_process_group()
+
+
+@ONLY["torch"]
+def test_gradients_arrive_in_buckets(one_process, monkeypatch):
+    from keras_convnext.distribution import gradients
+
+    monkeypatch.setattr(gradients, "BUCKET_BYTES", 1000)
+    model = small_model(dtype="float32")
+    images = np.ones((2, SIZE, SIZE, 3), "float32")
+
+    def backward():
+        model.zero_grad()
+        model(images).square().sum().backward()
+        return [x.value.grad.clone() for x in model.trainable_variables]
+
+    expected = backward()
+    # As of two processes, of which the other has none.
+    averaged = gradients.AveragedGradients(model.trainable_variables, 2)
+    assert len(averaged._buckets) > 5
+    with averaged:
+        for _ in range(2):
+            for found, whole in zip(backward(), expected):
+                np.testing.assert_array_equal(2 * found, whole)
+    for found, whole in zip(backward(), expected):
+        np.testing.assert_array_equal(found, whole)
+
+
+@ONLY["torch"]
+def test_weights_without_gradients_are_named(one_process):
+    from keras_convnext.distribution.gradients import AveragedGradients
+
+    used, unused = keras.layers.Dense(1), keras.layers.Dense(1, name="unused")
+    for layer in (used, unused):
+        layer.build((None, 2))
+    variables = used.trainable_variables + unused.trainable_variables
+    with AveragedGradients(variables, 1):
+        used(np.ones((1, 2))).sum().backward()
+        with pytest.raises(RuntimeError, match="none for unused/bias"):
+            used(np.ones((1, 2))).sum().backward()
+
+
+WRONG = {
+    "jax": [
+        ({"devices": 99}, "as many devices as are asked for"),
+        ({"devices": 1, "model_parallel": 2}, "number it must divide"),
+    ],
+    "tensorflow": [
+        ({"devices": 99}, "as many devices as are asked for"),
+        ({"hosts": "a,b", "host_index": 1}, "Take JAX or PyTorch"),
+        ({"model_parallel": 2}, "Take JAX or PyTorch"),
+    ],
+    "torch": [
+        ({"devices": 2}, "Run `torchrun --nproc-per-node=2 SCRIPT`"),
+        ({"model_parallel": 2}, "on the JAX backend only"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        *WRONG[BACKEND],
+        ({"devices": 0}, "at least 1, or 'all'"),
+        ({"hosts": "far,away"}, "Pass `host_index`"),
+        ({"hosts": "far,away", "host_index": 2}, "below the number of hosts"),
+    ],
+)
+def test_what_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        distribution.setup(**options)
+    assert distribution.current().device_count == 1
+
+
+def test_batches_that_cannot_be_shared_are_refused():
+    cluster = distribution.Cluster()
+    cluster.device_count = 3
+    assert cluster.share_of(12) == 4
+    with pytest.raises(ValueError, match="4 images .* on 3 devices"):
+        cluster.share_of(4)
+
+
+@ONLY["tensorflow"]
+@pytest.mark.parametrize(
+    "steps, loader, message",
+    [
+        (2, None, "accumulate no gradients on TensorFlow"),
+        (1, "python", "Take the loader 'tf'"),
+    ],
+)
+def test_what_tensorflow_cannot_do_is_refused(steps, loader, message):
+    from keras_convnext.distribution.in_tensorflow import TensorFlowCluster
+
+    recipe = small_data.replace(gradient_accumulation_steps=steps)
+    with pytest.raises(ValueError, match=message):
+        TensorFlowCluster(2).check(recipe, loader)
+
+
+@ONLY["torch"]
+def test_commands_of_torchrun():
+    from keras_convnext.distribution import in_torch
+
+    assert in_torch.command(4, ["localhost:29400"], 0)[2:] == [
+        "--nproc-per-node=4",
+        "--standalone",
+    ]
+    assert in_torch.command(8, ["a:1", "b:29400"], 1)[2:] == [
+        "--nproc-per-node=8",
+        "--nnodes=2",
+        "--node-rank=1",
+        "--master-addr=a",
+        "--master-port=1",
+    ]
+
+
+def test_alone_nothing_is_shared():
+    cluster = cluster_.Cluster()
+    model = small_model(dtype="float32")
+    assert cluster.for_training(model) is model
+    assert cluster.largest([False, 2, 0.5]) == [False, 2, 0.5]
+    assert cluster.is_writer and not distribution.is_launched()
+
+
+def invoke(*words):
+    return CliRunner().invoke(app, ["plan", *words])
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="models without memory")
+def test_plans_of_the_largest_models():
+    words = ["--model", "huge", "--devices", "64", "--memory", "80GB"]
+    result = invoke(*words)
+    assert result.exit_code == 0, result.output
+    found = json.loads(invoke(*words, "--json").output)
+    parameters = found["parameters"]
+    assert parameters == 660_289_640  # V2, table 1: 659 M
+    assert found["state"] == {
+        "weights": 4 * parameters,
+        "gradients": 4 * parameters,
+        "moments": 8 * parameters,
+        "average": 4 * parameters,
+        "all-reduce buckets": 4 * parameters,
+    }
+    micro = found["device_batch"] * found["gradient_accumulation_steps"]
+    assert 64 * micro == 4096
+    assert found["needed"] <= 0.9 * 80e9
+    # The next larger micro-batch would not have fitted.
+    if found["gradient_accumulation_steps"] > 1:
+        assert found["needed"] + found["activations"] > 0.9 * 80e9
+
+
+def test_time_is_that_of_a_ring():
+    found = distribution.plan(
+        "convnext_atto", 4, "80GB", batch_size=512, rate=1000, bandwidth="1 GB"
+    )
+    assert found.gradient_accumulation_steps == 1 and not found.rematerialize
+    ring = 2 * 3 / 4 * 4 * found.parameters / 1e9
+    assert found.step_seconds == pytest.approx((0.128, 0.128 + ring))
+    assert "0.128 to" in str(found)
+
+
+def test_what_does_not_fit_is_made_smaller():
+    plans = [
+        distribution.plan("convnext_atto", 8, memory, average=False)
+        for memory in ("64GB", "8GB", "2GB")
+    ]
+    assert [plan.gradient_accumulation_steps for plan in plans][0] == 1
+    assert all(plan.needed <= 0.9 * plan.memory for plan in plans)
+    assert plans[0].device_batch > plans[1].device_batch
+    assert "accumulated gradients" in plans[1].state
+    with pytest.raises(ValueError, match="needs at least .* GB"):
+        distribution.plan("convnext_atto", 8, "50MB")
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"model": "base"}, "convnext_base, convnextv2_base"),
+        ({"model": "resnet50"}, "name of an architecture"),
+        ({"memory": "many"}, "Received: memory='many'"),
+        ({"devices": 3}, "divisible by the number of devices"),
+        ({"rate": 100}, "together"),
+        ({"dtype": "int8"}, "`dtype` must be one of"),
+    ],
+)
+def test_plans_that_cannot_be_are_refused(options, message):
+    asked = {
+        "model": "convnext_atto",
+        "devices": 4,
+        "memory": "80GB",
+        **options,
+    }
+    with pytest.raises(ValueError, match=message):
+        distribution.plan(**asked)
+
+
+@ONLY["torch"]
+@pytest.mark.parametrize("name", ["convnext_atto", "convnextv2_atto"])
+@pytest.mark.parametrize("again", [False, True])
+def test_planned_activations_are_those_that_torch_keeps(name, again):
+    import torch
+
+    model = keras_convnext.create_model(
+        name, weights=None, input_shape=(64, 64, 3), drop_path_rate=0.1
+    )
+    between, inside, _ = planning.kept_elements(keras_convnext.profile(model))
+    expected = between if again else between + inside
+    if again:
+        model = keras_convnext.rematerialized(model)
+    weights = {x.value.data_ptr() for x in model.variables}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    images = np.ones((4, 64, 64, 3), "float32")
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        outputs = model(images, training=True)
+    assert outputs.requires_grad
+    assert sum(kept.values()) == pytest.approx(4 * 4 * expected, rel=0.3)
