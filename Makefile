@@ -25,7 +25,7 @@ GPU_OPTIONS := --contestant '*/torch' --contestant '*/tensorflow' --contestant '
 	--contestant 'timm/eager' --contestant 'timm/compiled' \
 	--batch-size 1 --batch-size 64 --batch-size 256 --training-batch-size 64 --training-image-size 224
 
-.PHONY: help demo test test-long benchmark benchmark-gpu benchmark-depthwise data-benchmark digits lint format clean
+.PHONY: help demo test test-long benchmark benchmark-gpu benchmark-depthwise data-benchmark digits lint format docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s ':'
@@ -60,12 +60,15 @@ lint: $(TEST_VENV)/ready  ## check style
 	$(TEST_VENV)/bin/ruff check .
 	$(TEST_VENV)/bin/ruff format --check .
 
+docs: $(TEST_VENV)/ready  ## build the documentation into site/, and check its links
+	NO_MKDOCS_2_WARNING=1 $(TEST_VENV)/bin/mkdocs build --quiet --strict
+
 format: $(TEST_VENV)/ready  ## fix style
 	$(TEST_VENV)/bin/ruff check --fix .
 	$(TEST_VENV)/bin/ruff format .
 
 clean:  ## remove the environments and what the demo wrote
-	rm -rf .venv-* demo_output
+	rm -rf .venv-* demo_output site
 
 .venv-demo-%/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-demo-$*

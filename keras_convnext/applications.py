@@ -2,11 +2,17 @@
 
 import fnmatch
 import inspect
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 from keras_convnext import arguments
 from keras_convnext.construction import as_tuple
 from keras_convnext.construction import build
 from keras_convnext.construction import kernel_sizes
+from keras_convnext.model import ConvNeXtModel
+from keras_convnext.typing import PathLike
+from keras_convnext.typing import Tensor
 from keras_convnext.variants import VARIANTS
 from keras_convnext.variants import Variant
 
@@ -71,7 +77,7 @@ ARGUMENTS = """
 """
 
 
-def create_model(name, *args, **kwargs):
+def create_model(name: str, *args: Any, **kwargs: Any) -> ConvNeXtModel:
     """Builds a ConvNeXt by name, such as `"convnext_tiny_hnf"`.
 
     Args:
@@ -93,7 +99,7 @@ def create_model(name, *args, **kwargs):
     return build(VARIANTS[name], *args, **kwargs)
 
 
-def list_models(pattern="*"):
+def list_models(pattern: str = "*") -> list[str]:
     """Names of all variants that match a shell-style pattern.
 
     Example:
@@ -105,32 +111,32 @@ def list_models(pattern="*"):
 
 
 def ConvNeXt(
-    depths,
-    dims,
-    include_top=True,
-    include_preprocessing=True,
-    weights=None,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=None,
-    classifier_activation="softmax",
-    name="convnext",
+    depths: Sequence[int],
+    dims: Sequence[int],
+    include_top: bool = True,
+    include_preprocessing: bool = True,
+    weights: PathLike | None = None,
+    input_tensor: Tensor | None = None,
+    input_shape: Sequence[int | None] | None = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: str | Callable | None = "softmax",
+    name: str = "convnext",
     *,
-    stem="patch",
-    patch_size=4,
-    stem_norm=True,
-    norm="layer_norm",
-    epsilon=1e-6,
-    activation="gelu",
-    grn=False,
-    kernel_size=7,
-    layer_scale_init_value=1e-6,
-    head="pool_norm",
-    head_hidden_size=None,
-    image_size=224,
-    **kwargs,
-):
+    stem: str = "patch",
+    patch_size: int = 4,
+    stem_norm: bool = True,
+    norm: str = "layer_norm",
+    epsilon: float = 1e-6,
+    activation: str = "gelu",
+    grn: bool = False,
+    kernel_size: int | Sequence[int] = 7,
+    layer_scale_init_value: float = 1e-6,
+    head: str = "pool_norm",
+    head_hidden_size: int | None = None,
+    image_size: int = 224,
+    **kwargs: Any,
+) -> ConvNeXtModel:
     """Builds a ConvNeXt of your own depths and widths, with any stages.
 
     Args:
@@ -190,7 +196,9 @@ def ConvNeXt(
     )
 
 
-def _constructor(function_name, variant_name):
+def _constructor(
+    function_name: str, variant_name: str
+) -> Callable[..., ConvNeXtModel]:
     """A public function such as `ConvNeXtTiny` for one row of the table."""
     variant = VARIANTS[variant_name]
 

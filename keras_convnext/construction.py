@@ -6,6 +6,8 @@ The one place where checks, topology and weights meet.
 import contextlib
 import numbers
 import weakref
+from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 
 import keras
@@ -19,33 +21,36 @@ from keras_convnext.model import ModelCard
 from keras_convnext.model import ModelInfo
 from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.preprocessing import official_crop
+from keras_convnext.typing import PathLike
+from keras_convnext.typing import Tensor
+from keras_convnext.variants import Variant
 from keras_convnext.weights import loading
 
 
 def build(
-    variant,
-    include_top=True,
-    include_preprocessing=True,
-    weights="imagenet",
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=None,
-    classifier_activation="softmax",
-    name=None,
+    variant: Variant,
+    include_top: bool = True,
+    include_preprocessing: bool = True,
+    weights: PathLike | None = "imagenet",
+    input_tensor: Tensor | None = None,
+    input_shape: Sequence[int | None] | None = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: str | Callable | None = "softmax",
+    name: str | None = None,
     *,
-    dtype=None,
-    data_format=None,
-    layer_prefix="",
-    drop_path_rate=0.0,
-    dropout_rate=0.0,
-    layer_scale_init_value=None,
-    head_init_scale=1.0,
-    kernel_size=None,
-    mean=None,
-    std=None,
-    output_stride=None,
-):
+    dtype: str | keras.DTypePolicy | None = None,
+    data_format: str | None = None,
+    layer_prefix: str = "",
+    drop_path_rate: float = 0.0,
+    dropout_rate: float = 0.0,
+    layer_scale_init_value: float | None = None,
+    head_init_scale: float = 1.0,
+    kernel_size: int | Sequence[int] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    output_stride: int | None = None,
+) -> ConvNeXtModel:
     """Builds the model of a `Variant`; the constructors' one implementation."""
     variant = _customised(variant, kernel_size, layer_scale_init_value)
     arguments.check_variant(variant)

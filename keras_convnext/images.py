@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,10 @@ from keras_convnext.image_geometry import checked
 from keras_convnext.image_geometry import resized_shape
 from keras_convnext.image_geometry import transform_arguments
 from keras_convnext.preprocessing import IMAGENET_MEAN
+from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.typing import Array
+from keras_convnext.typing import Images
+from keras_convnext.typing import PathLike
 
 RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -21,14 +26,14 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def load_image(
-    source,
-    size=224,
-    crop_pct=None,
-    mode=None,
-    interpolation="bicubic",
-    apply_exif=True,
-    mean=IMAGENET_MEAN,
-):
+    source: PathLike | bytes | Image.Image | Array,
+    size: int | tuple[int, int] = 224,
+    crop_pct: float | None = None,
+    mode: str | None = None,
+    interpolation: str = "bicubic",
+    apply_exif: bool = True,
+    mean: Sequence[float] = IMAGENET_MEAN,
+) -> Images:
     """Reads, resizes and crops one image: the official evaluation transform.
 
     Args:
@@ -75,7 +80,11 @@ def load_image(
     return _crop_or_pad(np.asarray(image), size, fill)
 
 
-def load_image_for(preprocessing, source, apply_exif=True):
+def load_image_for(
+    preprocessing: Preprocessing,
+    source: PathLike | bytes | Image.Image | Array,
+    apply_exif: bool = True,
+) -> Images:
     """Reads one image as `model.preprocessing` asks for.
 
     Args:

@@ -8,12 +8,14 @@ import bz2
 import functools
 import json
 import numbers
+from collections.abc import Sequence
 from importlib import resources
 
 import keras
 import numpy as np
 
 from keras_convnext.arguments import one_of
+from keras_convnext.typing import ArrayLike
 
 LABEL_SETS = {
     1000: "imagenet1k",
@@ -71,7 +73,11 @@ def imagenet22k_to_1k_indices():
     return tuple(positions.get(wnid, -1) for wnid, _ in label_set(1000))
 
 
-def decode_predictions(preds, top=5, class_names=None):
+def decode_predictions(
+    preds: ArrayLike,
+    top: int = 5,
+    class_names: Sequence | None = None,
+) -> list[list[tuple[str, str, float]]]:
     """The best classes of every sample, as `keras.applications` has them.
 
     Args:

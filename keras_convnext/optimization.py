@@ -12,7 +12,9 @@ PROJECTION = "project"
 SCALE = "layer_scale"
 
 
-def optimize_for_inference(model, fold_normalization=True):
+def optimize_for_inference(
+    model: keras.Model, fold_normalization: bool = True
+) -> keras.Model:
     """A copy of a model without what only training needs.
 
     Layer scale is multiplied into the dense layer before it, dropout and

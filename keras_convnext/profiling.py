@@ -3,6 +3,7 @@
 import contextlib
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -13,7 +14,9 @@ from keras_convnext.layers import skip_random_numbers
 STAGE = re.compile(r"(?:^|_)(stem|stage_\d+|head)_")
 
 
-def profile(model, input_shape=None):
+def profile(
+    model: keras.Model, input_shape: Sequence[int] | None = None
+) -> "Profile":
     """Counts parameters, multiply-adds and activations of a model.
 
     As the paper counts: the multiply-adds of convolutions and dense layers

@@ -1,5 +1,7 @@
 """The feature maps of every stage, for detectors and segmenters."""
 
+from collections.abc import Sequence
+
 import keras
 
 from keras_convnext.exporters import graph
@@ -11,7 +13,11 @@ LEVELS = ("P2", "P3", "P4", "P5")
 EPSILON = 1e-6
 
 
-def feature_pyramid(model, levels=LEVELS, norm=False):
+def feature_pyramid(
+    model: ConvNeXtModel,
+    levels: Sequence[str] = LEVELS,
+    norm: bool = False,
+) -> keras.Model:
     """A model that returns the feature maps of several stages at once.
 
     Layers and weights are shared with `model`: what trains one trains both.

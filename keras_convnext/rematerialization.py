@@ -78,7 +78,7 @@ class Rematerialized(keras.layers.Layer):
         return cls(**{**config, "layers": layers})
 
 
-def rematerialized(model):
+def rematerialized(model: keras.Model) -> keras.Model:
     """A model on the same weights that keeps one activation per block.
 
     Going backward it computes each block again: about a third more

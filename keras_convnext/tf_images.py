@@ -1,18 +1,21 @@
 """The evaluation transform in TensorFlow operations, for `tf.data`."""
 
+from collections.abc import Sequence
+
 from keras_convnext.image_geometry import checked
 from keras_convnext.image_geometry import resized_shape
 from keras_convnext.preprocessing import IMAGENET_MEAN
+from keras_convnext.typing import Tensor
 
 
 def tf_load_image(
-    image,
-    size=224,
-    crop_pct=None,
-    mode=None,
-    interpolation="bicubic",
-    mean=IMAGENET_MEAN,
-):
+    image: Tensor,
+    size: int | tuple[int, int] = 224,
+    crop_pct: float | None = None,
+    mode: str | None = None,
+    interpolation: str = "bicubic",
+    mean: Sequence[float] = IMAGENET_MEAN,
+) -> Tensor:
     """`load_image` in TensorFlow operations, for `tf.data` and `tf.function`.
 
     Args:

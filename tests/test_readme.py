@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from runs import new_model
+from runs import shortened
 from runs import write_photographs
 from typer.testing import CliRunner
 
@@ -23,12 +24,6 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", TRAIN, re.DOTALL)
 def arrays(count):
     images = np.random.default_rng(0).integers(0, 256, (count, 40, 40, 3))
     return images.astype("uint8"), np.arange(count) % 5
-
-
-def shortened(recipe, **values):
-    return recipe.replace(
-        image_size=32, epochs=1, warmup_epochs=0, drop_path_rate=0.1, **values
-    )
 
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=["paper", "fine_tune"])

@@ -3,10 +3,12 @@
 import contextlib
 import numbers
 import time
+from typing import Any
 
 import numpy as np
 
 from keras_convnext.data.loading import EvalLoader
+from keras_convnext.data.source import Source
 from keras_convnext.data.threads import in_order
 from keras_convnext.evaluation import corruptions
 from keras_convnext.evaluation import published
@@ -16,23 +18,25 @@ from keras_convnext.evaluation.questions import ask
 from keras_convnext.evaluation.report import Evaluation
 from keras_convnext.evaluation.tally import Tally
 from keras_convnext.evaluation.tally import cross_entropies
+from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.typing import PathLike
 
 
 def evaluate(
-    model,
-    source,
-    rule="classes",
-    batch_size=32,
-    top=5,
-    confused=10,
-    verbose=True,
+    model: Any,
+    source: Source | PathLike,
+    rule: str = "classes",
+    batch_size: int = 32,
+    top: int = 5,
+    confused: int = 10,
+    verbose: bool = True,
     *,
-    labels=None,
-    all_classes=False,
-    partial=False,
-    preprocessing=None,
-    apply_exif=None,
-):
+    labels: PathLike | None = None,
+    all_classes: bool = False,
+    partial: bool = False,
+    preprocessing: Preprocessing | None = None,
+    apply_exif: bool | None = None,
+) -> "Evaluation":
     """Measures a model on labelled images, by the rules of its data set.
 
     Every image counts once, as the weights' own evaluation sees it. Memory

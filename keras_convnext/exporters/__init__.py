@@ -17,7 +17,10 @@ from keras_convnext.exporters import options as options_
 from keras_convnext.exporters import requirements
 from keras_convnext.exporters import verification
 from keras_convnext.exporters.runtimes import open_artefact
+from keras_convnext.exporters.verification import Report
 from keras_convnext.optimization import optimize_for_inference
+from keras_convnext.typing import Array
+from keras_convnext.typing import PathLike
 
 __all__ = ["export", "open_artefact"]
 
@@ -32,20 +35,20 @@ WRITERS = {
 
 
 def export(
-    model,
-    path,
-    format=None,
+    model: keras.Model,
+    path: PathLike,
+    format: str | None = None,
     *,
-    quantization=None,
-    representative_data=None,
-    image_size=None,
-    data_format=None,
-    input_dtype="float32",
-    features=False,
-    verify=True,
-    overwrite=False,
-    verbose=True,
-):
+    quantization: str | None = None,
+    representative_data: PathLike | Array | None = None,
+    image_size: int | tuple[int, int] | str | None = None,
+    data_format: str | None = None,
+    input_dtype: str = "float32",
+    features: bool = False,
+    verify: bool = True,
+    overwrite: bool = False,
+    verbose: bool = True,
+) -> Report:
     """Writes a model as SavedModel, TFLite or ONNX, and proves it equal.
 
     Works on every Keras backend; what takes TensorFlow runs in a process of

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from keras_convnext import arguments
+from keras_convnext.typing import PathLike
 from keras_convnext.variants import VARIANTS
 from keras_convnext.weights import files
 from keras_convnext.weights import layouts
@@ -17,7 +18,13 @@ EXTENSIONS = {
 OPTIONAL = ("head_norm", "head_hidden", layouts.CLASSIFIER)
 
 
-def convert_weights(source, target, to="keras", model=None, overwrite=False):
+def convert_weights(
+    source: PathLike,
+    target: PathLike,
+    to: str = "keras",
+    model: str | None = None,
+    overwrite: bool = False,
+) -> str:
     """Writes the weights of one file in another package's layout.
 
     Args:

@@ -13,7 +13,7 @@ CLASSES_22K = 21841
 NEVER = -1e4
 
 
-def imagenet1k_from_22k(model):
+def imagenet1k_from_22k(model: ConvNeXtModel) -> ConvNeXtModel:
     """Cuts a classifier of 21 841 classes down to the 1000 of ImageNet-1k.
 
     The classes are matched by their WordNet ids; 999 of the 1000 exist. The

@@ -4,10 +4,15 @@ import keras
 import numpy as np
 
 from keras_convnext.arguments import data_format as resolve_data_format
+from keras_convnext.typing import Tensor
 from keras_convnext.weights import registry
 
 
-def preprocess_input(x, data_format=None, weights=None):
+def preprocess_input(
+    x: Tensor,
+    data_format: str | None = None,
+    weights: str | keras.Model | None = None,
+) -> Tensor:
     """Normalises images for models built without preprocessing.
 
     Models normalise by themselves unless built with

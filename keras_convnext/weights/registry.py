@@ -176,7 +176,7 @@ def preprocessing_of(weights):
     )
 
 
-def list_weights(pattern="*"):
+def list_weights(pattern: str = "*") -> None:
     """Prints the published weights: tag, size, classes, top-1, licence.
 
     Args:

@@ -1,35 +1,12 @@
-"""Pictures of models and their training, drawn with matplotlib."""
+"""How training went."""
 
-from keras_convnext.writing import written_aside
+from keras_convnext.visualize.figures import new_figure
 
 CURVES = {
     "": "training",
     "val_": "held out",
     "val_ema_": "held out, averaged weights",
 }
-
-
-def new_figure(**options):
-    """A matplotlib `Figure` that belongs to no window.
-
-    Raises:
-        ImportError: without matplotlib, with the extra to install.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "Pictures are drawn with matplotlib, which is not installed. Run "
-            '`pip install "keras-convnext[demo]"`.'
-        ) from error
-    return Figure(**{"layout": "constrained", **options})
-
-
-def written_figure(figure, path, dpi=120):
-    """Writes a figure as an image file, whole or not at all."""
-    with written_aside(path) as unfinished:
-        figure.savefig(unfinished, dpi=dpi)
-    return path
 
 
 def learning_curves(history, figure=None):

@@ -1,0 +1,103 @@
+"""`keras-convnext explain`: where in an image its classes are seen."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_convnext.cli.loading import Weights
+from keras_convnext.cli.loading import load_model
+
+
+def explain(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A file.")],
+    model: Annotated[
+        str, typer.Option(help="A name, see `models`, or a `.keras` file.")
+    ] = "convnext_tiny",
+    weights: Weights = "imagenet",
+    output: Annotated[
+        Path, typer.Option(help="The picture: .png, .jpg, .pdf or .svg.")
+    ] = Path("explanation.png"),
+    top: Annotated[int, typer.Option(min=1, help="The best classes.")] = 3,
+    class_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            help="A class by name or number in place of the best ones; may be "
+            "repeated.",
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            help="Last layer of a block; the network's last block if not given."
+        ),
+    ] = None,
+    apply_exif: Annotated[
+        bool,
+        typer.Option("--exif/--no-exif", help="Turn photographs upright."),
+    ] = True,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing picture.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the classes as JSON.")
+    ] = False,
+):
+    """Draw which parts of an image speak for its classes, by Grad-CAM.
+
+    Example: keras-convnext explain cat.jpg --output cat_explained.png
+
+    Example: keras-convnext explain scan.png --model mine.keras --class tumour
+    """
+    import numpy as np
+
+    import keras_convnext
+    from keras_convnext import visualize
+
+    visualize.new_figure()  # raises before the model is built
+    if output.exists() and not force:
+        raise ValueError(
+            f"Expected a new file. Received: {str(output)!r}, which exists. "
+            "Pass --force to replace it"
+        )
+    network = load_model(model, weights)
+    if not isinstance(network, keras_convnext.ConvNeXtModel):
+        raise ValueError(
+            "Expected a ConvNeXt of this package. Received: "
+            f"{model!r}, a {type(network).__name__}"
+        )
+    pixels = keras_convnext.load_image_for(
+        network.preprocessing, image, apply_exif
+    )
+    scores = network.predict(pixels[None], verbose=0)[0]
+    names = network.class_names or [str(i) for i in range(len(scores))]
+    chosen = np.argsort(-scores)[:top].tolist()
+    if class_name:
+        chosen = [_number(name, names) for name in class_name]
+    figure = visualize.explanation(
+        network, pixels, chosen, layer=layer, names=names
+    )
+    visualize.written_figure(figure, output)
+    classes = [
+        {"class": names[i], "number": i, "score": float(scores[i])}
+        for i in chosen
+    ]
+    if as_json:
+        typer.echo(json.dumps({"picture": str(output), "classes": classes}))
+    else:
+        for row in classes:
+            typer.echo(f"{row['score']:8.4f}  {row['class']}")
+        typer.echo(f"written: {output}")
+
+
+def _number(name, names):
+    if name in names:
+        return names.index(name)
+    if name.isdecimal() and int(name) < len(names):
+        return int(name)
+    raise ValueError(
+        f"Expected a class by name, or by number of 0 to {len(names) - 1}. "
+        f"Received: --class {name!r}"
+    )

@@ -1,0 +1,54 @@
+"""An image beside what its classes are seen in."""
+
+import numpy as np
+
+from keras_convnext.visualize.figures import grid
+from keras_convnext.visualize.figures import show
+from keras_convnext.visualize.grad_cam import grad_cam
+
+
+def explanation(
+    model, image, classes=None, top=3, layer=None, names=None, figure=None
+):
+    """Draws an image, and over it the Grad-CAM of its best classes.
+
+    Args:
+        model: a classifier.
+        image: array `(height, width, channels)` of 0–255, as `model` takes
+            it.
+        classes: ints; the `top` best ones if `None`.
+        top: int, how many.
+        layer: see `grad_cam`.
+        names: sequence of class names; the model's own if `None`, or numbers.
+        figure: matplotlib figure or subfigure to draw into; a new one if
+            `None`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: as `grad_cam`.
+        ImportError: without matplotlib.
+
+    Example:
+
+    >>> figure = keras_convnext.visualize.explanation(
+    ...     keras_convnext.ConvNeXtAtto(weights=None),
+    ...     np.zeros((64, 64, 3), "uint8"),
+    ... )
+    """
+    image = np.asarray(image)
+    scores = np.asarray(model.predict(image[None], verbose=0))[0]
+    if classes is None:
+        classes = np.argsort(-scores)[:top]
+    names = names or getattr(model, "class_names", None)
+    figure, axes = grid(1 + len(classes), figure, columns=4, size=3)
+    pixels = np.clip(np.round(image), 0, 255).astype("uint8")
+    show(axes[0], pixels, "image")
+    for axis, number in zip(axes[1:], classes):
+        maps, _ = grad_cam(model, image[None], int(number), layer)
+        name = names[number] if names else f"class {number}"
+        show(axis, pixels, f"{name}\n{scores[number]:.3g}")
+        # Where nothing is seen the image stays as it is.
+        axis.imshow(maps[0], cmap="inferno", alpha=0.75 * maps[0] ** 0.5)
+    return figure

@@ -1,0 +1,60 @@
+"""Figures that belong to no window, and how they become files."""
+
+from keras_convnext.writing import written_aside
+
+
+def new_figure(**options):
+    """A matplotlib `Figure` that belongs to no window.
+
+    Raises:
+        ImportError: without matplotlib, with the extra to install.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Pictures are drawn with matplotlib, which is not installed. Run "
+            '`pip install "keras-convnext[demo]"`.'
+        ) from error
+    return Figure(**{"layout": "constrained", **options})
+
+
+def written_figure(figure, path, dpi=120):
+    """Writes a figure as an image file, whole or not at all."""
+    with written_aside(path) as unfinished:
+        figure.savefig(unfinished, dpi=dpi)
+    return path
+
+
+def show(axis, image, title=None, **options):
+    """Draws an image without ticks; one of one channel in grey."""
+    if image.ndim == 3 and image.shape[-1] == 1:
+        image = image[..., 0]
+    if image.ndim == 2:
+        options = {"cmap": "gray", **options}
+    axis.imshow(image, **options)
+    axis.set_axis_off()
+    if title is not None:
+        axis.set_title(title, fontsize=9)
+
+
+def grid(count, figure=None, columns=8, size=1.6):
+    """Axes for so many small pictures, row by row.
+
+    Args:
+        count: int.
+        figure: matplotlib figure or subfigure to draw into; a new one if
+            `None`.
+        columns: int, at most.
+        size: inches, side of a picture of a new figure.
+
+    Returns:
+        `(figure, axes)`: a list of `count` axes.
+    """
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = figure or new_figure(figsize=(size * columns, size * rows * 1.15))
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    return figure, list(axes[:count])

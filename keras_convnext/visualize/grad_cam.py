@@ -1,0 +1,176 @@
+"""Grad-CAM: where in an image a class is seen, on every backend."""
+
+import keras
+import numpy as np
+from keras import layers
+from keras import ops
+from PIL import Image
+
+
+def grad_cam(model, images, classes=None, layer=None):
+    """Heat maps of what speaks for a class.
+
+    The channels of a layer are summed, each weighted by the mean gradient of
+    the class' logit to it; what is negative is cut off.
+
+    Args:
+        model: a classifier, such as `ConvNeXtTiny(weights="imagenet")`.
+        images: array `(batch, height, width, channels)`, as `model` takes it.
+        classes: int, or one for each image; the best ones if `None`.
+        layer: name of a layer with maps of the image that all that follows
+            reads from, such as the last of a stage; the last of the last
+            stage if `None`.
+
+    Returns:
+        `(maps, classes)`: `float32` array `(batch, height, width)` of 0–1,
+        the greatest value of every map 1 unless nothing speaks for the class;
+        and an int array `(batch,)`.
+
+    Raises:
+        ValueError: for models that do not classify, and for layers and
+            classes that there are none of.
+
+    Source: Selvaraju et al., arXiv:1610.02391, equations 1 and 2.
+
+    Example:
+
+    >>> model = keras_convnext.ConvNeXtAtto(weights=None)
+    >>> images = np.zeros((1, 64, 64, 3), "float32")
+    >>> maps, classes = keras_convnext.visualize.grad_cam(model, images)
+    >>> maps.shape
+    (1, 64, 64)
+    """
+    images = np.asarray(images)
+    if images.ndim != 4:
+        raise ValueError(
+            "Expected a batch of images (batch, height, width, channels). "
+            f"Received: an array of shape {images.shape}. Add an axis to one "
+            "image: `image[None]`"
+        )
+    layer = _layer(model, layer)
+    scores_of = _rest(model, layer)
+    features = keras.Model(model.input, layer.output)(images, training=False)
+    classes = _classes(scores_of(features), classes)
+
+    def score(features):
+        chosen = ops.one_hot(classes, model.output_shape[-1])
+        return ops.sum(ops.cast(scores_of(features), "float32") * chosen)
+
+    slopes = GRADIENTS[keras.backend.backend()](score, features)
+    features, slopes = (
+        ops.convert_to_numpy(ops.cast(x, "float32")) for x in (features, slopes)
+    )
+    weights = slopes.mean((1, 2), keepdims=True)
+    heat = np.maximum((features * weights).sum(-1), 0)
+    highest = heat.max((1, 2), keepdims=True)
+    heat = np.divide(heat, highest, out=heat, where=highest > 0)
+    size = images.shape[2], images.shape[1]
+    maps = [Image.fromarray(one).resize(size, Image.BILINEAR) for one in heat]
+    return np.clip([np.asarray(one) for one in maps], 0, 1), classes
+
+
+def _layer(model, name):
+    if name is not None:
+        layer = model.get_layer(name)
+    else:
+        ends = [x for x in model.layers if isinstance(x, layers.Add)]
+        if not ends:
+            raise ValueError(
+                "Expected a ConvNeXt, or the name of a layer. Received: "
+                f"{model.name!r}, in which no blocks end. Pass `layer`"
+            )
+        layer = ends[-1]
+    if len(layer.output.shape) != 4:
+        raise ValueError(
+            "Expected a layer with maps (batch, height, width, channels). "
+            f"Received: {layer.name!r} with {layer.output.shape}"
+        )
+    return layer
+
+
+def _rest(model, layer):
+    """The function from a layer's output to the logits."""
+    logits = _logits(model)
+    following = model.layers[model.layers.index(layer) + 1 :]
+
+    def scores(features):
+        values = {id(layer.output): features}
+        for other in following:
+            needed = other.input
+            is_list = isinstance(needed, list)
+            needed = [id(x) for x in (needed if is_list else [needed])]
+            if all(key in values for key in needed):
+                given = [values[key] for key in needed]
+                values[id(other.output)] = other(given if is_list else given[0])
+        return values[id(logits)]
+
+    reached = {id(layer.output)}
+    for other in following:
+        needed = other.input if isinstance(other.input, list) else [other.input]
+        if all(id(x) in reached for x in needed):
+            reached.add(id(other.output))
+    if id(logits) not in reached:
+        raise ValueError(
+            "Expected a layer that all that follows reads from, such as the "
+            "last of a block. Received: "
+            f"{layer.name!r}, which a shortcut leads around"
+        )
+    return scores
+
+
+def _logits(model):
+    """The classifier's output before its softmax or sigmoid."""
+    if len(model.output.shape) != 2:
+        raise ValueError(
+            "Expected a classifier. Received: "
+            f"{model.name!r} with outputs of shape {model.output.shape}. "
+            "Build it with its top"
+        )
+    last = model.layers[-1]
+    is_activation = isinstance(last, layers.Activation)
+    return last.input if is_activation else model.output
+
+
+def _classes(scores, classes):
+    count, known = scores.shape
+    if classes is None:
+        return ops.convert_to_numpy(ops.argmax(scores, -1))
+    classes = np.broadcast_to(np.asarray(classes), (count,))
+    if classes.dtype.kind not in "iu" or not (
+        0 <= classes.min() <= classes.max() < known
+    ):
+        raise ValueError(
+            f"Expected class numbers of 0 to {known - 1}, one for all images "
+            f"or one for each. Received: {classes.tolist()}"
+        )
+    return classes
+
+
+def _tensorflow_gradient(function, x):
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = function(x)
+    return tape.gradient(value, x)
+
+
+def _jax_gradient(function, x):
+    import jax
+
+    return jax.grad(function)(x)
+
+
+def _torch_gradient(function, x):
+    import torch
+
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(function(x), x)[0]
+
+
+GRADIENTS = {
+    "tensorflow": _tensorflow_gradient,
+    "jax": _jax_gradient,
+    "torch": _torch_gradient,
+}

@@ -1,0 +1,109 @@
+"""What a layer makes of an image, and with which kernels."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_convnext.visualize.figures import grid
+from keras_convnext.visualize.figures import show
+
+
+def feature_maps(model, image, layer, count=16, figure=None):
+    """Draws a layer's outputs for an image, the strongest channels first.
+
+    Args:
+        model: a Functional model.
+        image: array `(height, width, channels)`, as `model` takes it.
+        layer: name of a layer with maps of the image.
+        count: int, how many channels.
+        figure: matplotlib figure or subfigure to draw into; a new one if
+            `None`.
+
+    Returns:
+        The figure. Each channel is scaled from its least to its greatest
+        value.
+
+    Raises:
+        ValueError: for layers that there are none of, or without maps.
+        ImportError: without matplotlib.
+
+    Example:
+
+    >>> figure = keras_convnext.visualize.feature_maps(
+    ...     keras_convnext.ConvNeXtAtto(weights=None),
+    ...     np.zeros((64, 64, 3), "uint8"),
+    ...     "stem_norm",
+    ... )
+    """
+    chosen = model.get_layer(layer)
+    if len(chosen.output.shape) != 4:
+        raise ValueError(
+            "Expected a layer with maps (batch, height, width, channels). "
+            f"Received: {layer!r} with {chosen.output.shape}"
+        )
+    part = keras.Model(model.input, chosen.output)
+    outputs = part(np.asarray(image)[None], training=False)
+    maps = ops.convert_to_numpy(ops.cast(outputs, "float32"))[0]
+    strength = maps.std((0, 1))
+    channels = np.argsort(-strength, kind="stable")[:count]
+    figure, axes = grid(len(channels), figure)
+    for axis, channel in zip(axes, channels):
+        show(axis, maps[..., channel], f"{channel}", cmap="viridis")
+    return figure
+
+
+def filters(model, layer=None, count=32, figure=None):
+    """Draws the kernels of a convolution, those with the greatest norm first.
+
+    Args:
+        model: a Functional model.
+        layer: name of a convolution: of one or three channels, or depthwise;
+            the first convolution of the model if `None`.
+        count: int, how many kernels.
+        figure: matplotlib figure or subfigure to draw into; a new one if
+            `None`.
+
+    Returns:
+        The figure. Each kernel is scaled from its least to its greatest
+        value.
+
+    Raises:
+        ValueError: for layers without such kernels.
+        ImportError: without matplotlib.
+
+    Example:
+
+    >>> figure = keras_convnext.visualize.filters(
+    ...     keras_convnext.ConvNeXtAtto(weights=None)
+    ... )
+    """
+    kernel, name = _kernel(model, layer)
+    is_depthwise = kernel.shape[-1] == 1
+    if is_depthwise:
+        kernel = kernel.swapaxes(2, 3)
+    if kernel.shape[2] not in (1, 3):
+        raise ValueError(
+            "Expected kernels of one or three channels, or depthwise ones. "
+            f"Received: {name!r} with a kernel of shape {kernel.shape}"
+        )
+    norms = np.square(kernel).sum((0, 1, 2))
+    chosen = np.argsort(-norms, kind="stable")[:count]
+    figure, axes = grid(len(chosen), figure, size=0.9)
+    for axis, number in zip(axes, chosen):
+        one = kernel[..., number]
+        low, high = one.min(), one.max()
+        show(axis, (one - low) / max(high - low, 1e-12))
+    figure.suptitle(name, fontsize=9)
+    return figure
+
+
+def _kernel(model, name):
+    layers = [model.get_layer(name)] if name else model.layers
+    for layer in layers:
+        kernel = getattr(layer, "kernel", None)
+        if kernel is not None and len(kernel.shape) == 4:
+            return np.asarray(ops.convert_to_numpy(kernel)), layer.name
+    raise ValueError(
+        "Expected a convolution. Received: "
+        f"{name or model.name!r}, which has no kernel of height and width"
+    )

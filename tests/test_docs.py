@@ -1,0 +1,121 @@
+"""The documentation's code runs, page by page, and its commands exist.
+
+The README's on every backend, that of other pages on the one that compiles
+nothing: what they use has tests of its own on all three.
+"""
+
+import inspect
+import re
+import shlex
+from pathlib import Path
+
+import click
+import keras
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from runs import shortened
+from sklearn.datasets import load_sample_images
+
+import keras_convnext
+from keras_convnext import recipes
+from keras_convnext.cli import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+if keras.backend.backend() != "torch":
+    PAGES = PAGES[:1]
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+# Published files cannot be reached, and large models take their time.
+REPLACED = (
+    (r'weights="[a-z0-9_]+"', "weights=None"),
+    (r"weights=\"(hf:|their|theirs)[^\"]*\"", "weights=None"),
+    (r"\b(ConvNeXt)(Tiny|Base)\b", r"\1Atto"),
+    (r'"convnext_tiny\w*"', '"convnext_atto"'),
+    (r"(Atto\(weights=None, classes=5)", r"\1, input_shape=(32, 32, 3)"),
+    (r"stage_2_block_7|stage_2_block_4", "stage_2_block_3"),
+    (r"stage_1_block_2", "stage_1_block_1"),
+)
+
+
+def blocks(page, language):
+    text = page.read_text()
+    if page.name == "README.md":  # test_readme.py has it
+        text = re.sub(r"## Train\n.*?\n## ", "## ", text, flags=re.DOTALL)
+    return [code for kind, code in BLOCK.findall(text) if kind == language]
+
+
+def names(page):
+    return str(page.relative_to(ROOT))
+
+
+def bound(function):
+    """Takes what the function takes, and does nothing."""
+    signature = inspect.signature(function)
+    return lambda *args, **kwargs: signature.bind(*args, **kwargs)
+
+
+@pytest.mark.parametrize(
+    "page", [x for x in PAGES if blocks(x, "python")], ids=names
+)
+def test_code_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photograph = Image.fromarray(load_sample_images().images[0])
+    photograph.save("cat.jpg")
+    for name in ("cat", "dog"):
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for number in range(20):
+            photograph.resize((40, 40)).save(folder / f"{number}.jpg")
+    for name in ("small_data", "imagenet1k"):
+        small = shortened(getattr(recipes, name), batch_size=8)
+        monkeypatch.setattr(recipes, name, small)
+    for name in ("export", "train"):  # with tests of their own
+        slow = getattr(keras_convnext, name)
+        monkeypatch.setattr(keras_convnext, name, bound(slow))
+    images = np.zeros((16, 40, 40, 3), "uint8")
+    labels = np.arange(16) % 5
+    known = {
+        "keras_convnext": keras_convnext,
+        "images": images,
+        "labels": labels,
+        "test_images": images[:8],
+        "test_labels": labels[:8],
+    }
+    for code in blocks(page, "python"):
+        for pattern, small in REPLACED:
+            code = re.sub(pattern, small, code)
+        if "class_names = " in code:
+            known["model"] = keras_convnext.ConvNeXtAtto(
+                weights=None, classes=2
+            )
+        exec(code, known)
+
+
+COMMANDS = [
+    (names(page), line.split("  #")[0])
+    for page in PAGES
+    for code in blocks(page, "sh")
+    for line in code.replace("\\\n", " ").splitlines()
+    if line.startswith("keras-convnext ")
+]
+
+
+@pytest.mark.parametrize("page, line", COMMANDS)
+def test_commands_and_options_exist(page, line):
+    """Parsed as the shell would, without being run."""
+    group = typer.main.get_command(app)
+    name, *arguments = shlex.split(line)[1:]
+    command = group.commands[name]
+    command.make_context(name, arguments, parent=click.Context(group))
+
+
+def test_every_public_name_is_in_the_reference():
+    text = "".join(x.read_text() for x in ROOT.glob("docs/reference/*.md"))
+    documented = set(re.findall(r"::: keras_convnext\.(\w+)", text))
+    public = set(keras_convnext.__all__) - {"__version__", "VARIANTS"}
+    # One constructor stands for all, which have the same arguments.
+    public -= {x for x in public if x.startswith("ConvNeXt")}
+    public -= {"training"}  # `train` is what there is in it
+    assert public <= documented

@@ -1,0 +1,97 @@
+"""What is built for PyPI: it installs, works, and holds what belongs in it."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import keras
+import pytest
+
+import keras_convnext
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="the same on every backend"
+)
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The files of the repository as a wheel and a source distribution."""
+    folder = tmp_path_factory.mktemp("dist")
+    # In place, setuptools would leave its own files behind.
+    copy = folder / "source"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\n")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            (copy / name).write_bytes((ROOT / name).read_bytes())
+    script = (
+        "from setuptools import build_meta as backend\n"
+        f"print(backend.build_wheel({str(folder)!r}))\n"
+        f"print(backend.build_sdist({str(folder)!r}))"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=copy, check=True)
+    return next(folder.glob("*.whl")), next(folder.glob("*.tar.gz"))
+
+
+def test_the_wheel_holds_the_package_alone(built):
+    with zipfile.ZipFile(built[0]) as wheel:
+        held = set(wheel.namelist())
+    tops = {name.split("/")[0] for name in held}
+    version = keras_convnext.__version__
+    assert tops == {"keras_convnext", f"keras_convnext-{version}.dist-info"}
+    package = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "keras_convnext").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert package <= held
+
+
+def test_the_source_builds_and_holds_no_outputs(built):
+    with tarfile.open(built[1]) as archive:
+        held = ["/".join(x.split("/")[1:]) for x in archive.getnames()]
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        assert name in held
+    assert not [x for x in held if x.startswith((".venv", "site/", "build/"))]
+
+
+def test_the_wheel_works_where_nothing_else_of_it_is(built, tmp_path):
+    """Installed into an empty folder, beside what it depends on."""
+    target = tmp_path / "installed"
+    pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run(
+        [sys.executable, *pip, "--target", target, built[0]], check=True
+    )
+    script = (
+        "import keras_convnext, numpy\n"
+        "model = keras_convnext.create_model('test_convnext', weights=None)\n"
+        "size = model.input_shape[1:]\n"
+        "print(model.predict(numpy.zeros((1, *size)), verbose=0).shape)\n"
+        "print(len(keras_convnext.weights.registry.checkpoints()))\n"
+        "print(keras_convnext.__file__)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(target)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shape, count, file = result.stdout.strip().split("\n")[-3:]
+    assert shape == "(1, 1000)" and int(count) > 100
+    assert Path(file).is_relative_to(target)
+    command = target / "bin" / "keras-convnext"
+    assert command.exists()

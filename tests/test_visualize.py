@@ -1,0 +1,223 @@
+"""Pictures, and the numbers behind them against PyTorch's."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import torch
+from conftest import random_images
+from families import FAMILIES
+from peers import timm_peer
+from PIL import Image
+from safetensors.torch import save_file
+from torch.nn import functional as F
+from typer.testing import CliRunner
+
+import keras_convnext
+from keras_convnext import recipes
+from keras_convnext import visualize
+from keras_convnext.cli import app
+from keras_convnext.construction import build
+from keras_convnext.preprocessing import IMAGENET_MEAN
+from keras_convnext.preprocessing import IMAGENET_STD
+
+SIZE = 96
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """timm's model, and ours with its weights and a softmax."""
+    variant = FAMILIES["v2"]
+    peer = timm_peer(variant)
+    path = tmp_path_factory.mktemp("timm") / "timm.safetensors"
+    save_file(peer.state_dict(), path)
+    ours = build(
+        variant,
+        weights=path,
+        classes=11,
+        input_shape=(SIZE, SIZE, 3),
+        classifier_activation="softmax",
+    )
+    return peer, ours
+
+
+@pytest.fixture(scope="module")
+def images():
+    return random_images((2, SIZE, SIZE, 3))
+
+
+def their_grad_cam(peer, images, classes):
+    """Grad-CAM's two equations, by PyTorch's gradient of timm's model."""
+    normalised = (images / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    x = torch.from_numpy(normalised.transpose(0, 3, 1, 2)).float()
+    features = peer.forward_features(x).detach().requires_grad_()
+    logits = peer.forward_head(features)
+    chosen = logits[torch.arange(len(images)), torch.tensor(classes)]
+    (slopes,) = torch.autograd.grad(chosen.sum(), features)
+    weights = slopes.mean((2, 3), keepdim=True)
+    heat = F.relu((weights * features).sum(1, keepdim=True)).detach()
+    return (heat / heat.amax((2, 3), keepdim=True)).numpy()[:, 0]
+
+
+def test_grad_cam_equals_pytorchs(pair, images):
+    peer, model = pair
+    maps, classes = visualize.grad_cam(model, images)
+    np.testing.assert_array_equal(
+        classes, np.argmax(model.predict(images, verbose=0), -1)
+    )
+    expected = their_grad_cam(peer, images, classes)
+    assert maps.shape == (2, SIZE, SIZE) and maps.dtype == np.float32
+    assert maps.min() >= 0 and maps.max() <= 1
+    small = [
+        Image.fromarray(one).resize((SIZE, SIZE), Image.BILINEAR)
+        for one in expected
+    ]
+    np.testing.assert_allclose(maps, small, atol=2e-3)
+    # The maps of other classes are others.
+    other, _ = visualize.grad_cam(model, images, (classes + 1) % 11)
+    assert np.abs(other - maps).max() > 0.05
+
+
+def test_grad_cam_takes_a_layer_and_one_class(pair, images):
+    _, model = pair
+    layer = model.pyramid_level_inputs["P4"]
+    maps, classes = visualize.grad_cam(model, images[:1], 3, layer)
+    assert classes.tolist() == [3]
+    default, _ = visualize.grad_cam(model, images[:1], 3)
+    assert np.abs(maps - default).max() > 0.05
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((np.zeros((8, 8, 3)),), "Add an axis"),
+        ((np.zeros((1, SIZE, SIZE, 3)), 11), "class numbers of 0 to 10"),
+        ((np.zeros((1, SIZE, SIZE, 3)), 1.5), "class numbers"),
+        ((np.zeros((1, SIZE, SIZE, 3)), 1, "head_pool"), "layer with maps"),
+        (
+            (np.zeros((1, SIZE, SIZE, 3)), 1, "stage_0_block_0_depthwise"),
+            "a shortcut leads around",
+        ),
+        ((np.zeros((1, SIZE, SIZE, 3)), 1, "nowhere"), "nowhere"),
+    ],
+)
+def test_grad_cam_says_what_it_expects(pair, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        visualize.grad_cam(pair[1], *arguments)
+
+
+def test_grad_cam_needs_a_classifier_with_blocks():
+    headless = keras_convnext.ConvNeXtAtto(weights=None, include_top=False)
+    with pytest.raises(ValueError, match="Build it with its top"):
+        visualize.grad_cam(headless, np.zeros((1, 64, 64, 3)))
+    image = keras.Input((8, 8, 3))
+    plain = keras.Model(image, keras.layers.Flatten()(image))
+    with pytest.raises(ValueError, match="Pass `layer`"):
+        visualize.grad_cam(plain, np.zeros((1, 8, 8, 3)))
+
+
+def shown(figure):
+    """The images of a figure, in order."""
+    return [
+        np.asarray(picture.get_array())
+        for axis in figure.axes
+        for picture in axis.get_images()
+    ]
+
+
+def test_explanations_show_image_and_maps(pair, images):
+    _, model = pair
+    model.class_names = [f"kind {i}" for i in range(11)]
+    figure = visualize.explanation(model, images[0], top=2)
+    pictures = shown(figure)
+    assert len(pictures) == 5  # the image, and each class over it
+    np.testing.assert_allclose(pictures[0], np.round(images[0]), atol=0)
+    scores = model.predict(images[:1], verbose=0)[0]
+    best, second = np.argsort(-scores)[:2]
+    for picture, number in ((pictures[2], best), (pictures[4], second)):
+        maps, _ = visualize.grad_cam(model, images[:1], int(number))
+        np.testing.assert_allclose(picture, maps[0])
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[1].startswith(f"kind {best}\n{scores[best]:.3g}")
+
+
+def test_feature_maps_are_the_layers_outputs(pair, images):
+    _, model = pair
+    figure = visualize.feature_maps(model, images[0], "stem_norm", count=4)
+    part = keras.Model(model.input, model.get_layer("stem_norm").output)
+    outputs = part.predict(images[:1], verbose=0)[0]
+    numbers = [int(axis.get_title()) for axis in figure.axes]
+    deviations = outputs.std((0, 1))
+    assert numbers == np.argsort(-deviations, kind="stable")[:4].tolist()
+    for picture, number in zip(shown(figure), numbers):
+        np.testing.assert_allclose(picture, outputs[..., number], atol=1e-5)
+    with pytest.raises(ValueError, match="layer with maps"):
+        visualize.feature_maps(model, images[0], "head_pool")
+
+
+@pytest.mark.parametrize("layer", [None, "stage_1_block_0_depthwise"])
+def test_filters_are_the_kernels(pair, layer):
+    _, model = pair
+    figure = visualize.filters(model, layer, count=3)
+    kernel = np.asarray(
+        keras.ops.convert_to_numpy(model.get_layer(layer or "stem_conv").kernel)
+    )
+    if layer:
+        kernel = kernel.swapaxes(2, 3)
+    strongest = np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), axis=0)
+    first = kernel[..., strongest.argmax()]
+    expected = (first - first.min()) / (first.max() - first.min())
+    np.testing.assert_allclose(
+        shown(figure)[0], np.squeeze(expected), atol=1e-6
+    )
+    with pytest.raises(ValueError, match="Expected kernels"):
+        visualize.filters(model, "stage_1_downsample_conv")
+    with pytest.raises(ValueError, match="Expected a convolution"):
+        visualize.filters(model, "head_norm")
+
+
+def test_augmentations_are_those_of_training():
+    recipe = recipes.small_data.replace(image_size=32)
+    pipeline = recipe.train_pipeline(classes=2)
+    images = [random_images((48, 48, 3)).astype("uint8")]
+    figure = visualize.augmentation_grid(pipeline, images, count=6, seed=3)
+    pictures = shown(figure)
+    assert len(pictures) == 6
+    for number, picture in enumerate(pictures):
+        sample = pipeline.sample((images[0], 0), (3, number))["images"]
+        expected = np.clip(np.round(sample), 0, 255)
+        np.testing.assert_array_equal(picture, expected)
+    assert not np.array_equal(pictures[0], pictures[1])
+    mixed = visualize.augmentation_grid(pipeline, images * 2, 6, seed=3)
+    assert len(shown(mixed)) == 6
+    with pytest.raises(ValueError, match="at least one image"):
+        visualize.augmentation_grid(pipeline, [])
+
+
+@pytest.fixture
+def saved(pair, tmp_path):
+    model = pair[1]
+    model.class_names = [f"kind {i}" for i in range(11)]
+    model.save(tmp_path / "model.keras")
+    Image.fromarray(random_images((120, 120, 3)).astype("uint8")).save(
+        tmp_path / "photo.png"
+    )
+    return tmp_path
+
+
+def test_explain_draws_and_tells(saved):
+    arguments = ["explain", str(saved / "photo.png")]
+    arguments += ["--model", str(saved / "model.keras")]
+    arguments += ["--output", str(saved / "out.png")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert Image.open(saved / "out.png").width > 600
+    again = CliRunner().invoke(app, arguments)
+    assert "which exists" in str(again.exception)
+    chosen = ["--class", "kind 4", "--class", "7", "--json", "--force"]
+    result = CliRunner().invoke(app, [*arguments, *chosen])
+    told = json.loads(result.stdout)["classes"]
+    assert [row["number"] for row in told] == [4, 7]
+    wrong = CliRunner().invoke(app, [*arguments, "--class", "11", "--force"])
+    assert "number of 0 to 10" in str(wrong.exception)
