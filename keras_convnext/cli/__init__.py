@@ -8,6 +8,7 @@ from keras_convnext.cli.benchmark import benchmark
 from keras_convnext.cli.convert import convert
 from keras_convnext.cli.demo import demo
 from keras_convnext.cli.evaluate import evaluate
+from keras_convnext.cli.explain import explain
 from keras_convnext.cli.export import export
 from keras_convnext.cli.models import models
 from keras_convnext.cli.plan import plan
@@ -31,6 +32,7 @@ for command in (
     train,
     evaluate,
     predict,
+    explain,
     models,
     weights,
     records,
