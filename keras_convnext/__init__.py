@@ -5,6 +5,7 @@ from keras_convnext import distribution
 from keras_convnext import layers
 from keras_convnext import recipes
 from keras_convnext import roadmap
+from keras_convnext import segmentation
 from keras_convnext import training
 from keras_convnext import visualize
 from keras_convnext.applications import ConvNeXt
@@ -102,6 +103,7 @@ __all__ = [
     "recipes",
     "rematerialized",
     "roadmap",
+    "segmentation",
     "tf_load_image",
     "train",
     "training",

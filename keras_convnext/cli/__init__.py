@@ -15,6 +15,7 @@ from keras_convnext.cli.plan import plan
 from keras_convnext.cli.predict import predict
 from keras_convnext.cli.records import records
 from keras_convnext.cli.roadmap import roadmap
+from keras_convnext.cli.segment import segment
 from keras_convnext.cli.train import train
 from keras_convnext.cli.weights import weights
 from keras_convnext.training.checkpoints import CheckpointError
@@ -32,6 +33,7 @@ for command in (
     train,
     evaluate,
     predict,
+    segment,
     explain,
     models,
     weights,

@@ -1,6 +1,6 @@
 """Tensors in other packages' names and shapes, and back.
 
-`pairs` spells a table of `layout_tables` out for one architecture, so that
+`pairs` spells a table of `LAYOUTS` out for one architecture, so that
 conversion in either direction is a walk over the same list and no tensor is
 found by its position.
 """
@@ -11,8 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_convnext.weights import layout_tables
 from keras_convnext.weights.layout_tables import CLASSIFIER
-from keras_convnext.weights.layout_tables import LAYOUTS
+from keras_convnext.weights.segmentation_tables import LAYOUTS as SEGMENTERS
+
+LAYOUTS = {**layout_tables.LAYOUTS, **SEGMENTERS}
 
 # Conversions on the way in and on the way out.
 
@@ -93,6 +96,12 @@ KINDS = {
     ),
     "rms_norm": (("weight", "scale", _flat, _same),),
     "simple_norm": (("weight", "gamma", _flat, _same),),
+    "batch_norm": (
+        ("weight", "gamma", _flat, _same),
+        ("bias", "beta", _flat, _same),
+        ("running_mean", "moving_mean", _flat, _same),
+        ("running_var", "moving_variance", _flat, _same),
+    ),
     "layer_scale": (("gamma", "gamma", _flat, _same),),
     "layer_scale_parameter": (
         ("layer_scale_parameter", "gamma", _flat, _same),
@@ -122,6 +131,10 @@ KINDS = {
         ("gamma", "gamma", _same, _same),
         ("beta", "beta", _same, _same),
     ),
+    "keras_batch_norm": tuple(
+        (name, name, _same, _same)
+        for name in ("gamma", "beta", "moving_mean", "moving_variance")
+    ),
     "keras_rms": (("scale", "scale", _same, _same),),
     "keras_scale": (("gamma", "gamma", _same, _same),),
 }
@@ -147,7 +160,7 @@ def recognise(names):
         ValueError: if no layout has such names.
     """
     found = [
-        (len(name) - len(layout.marker), key, name)
+        (len(name) - len(layout.marker), key not in SEGMENTERS, key, name)
         for name in names
         for key, layout in LAYOUTS.items()
         if name.endswith(layout.marker)
@@ -159,7 +172,8 @@ def recognise(names):
             f"{sorted(names)[:5]}…"
         )
     # `clip` ends like `timm`, with a longer marker: the shortest prefix wins.
-    prefix_length, key, name = min(found)
+    # Segmenters have the names of a backbone as well.
+    prefix_length, _, key, name = min(found)
     return key, name[:prefix_length]
 
 

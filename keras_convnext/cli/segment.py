@@ -1,0 +1,154 @@
+"""`keras-convnext segment`: what every pixel of an image shows."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from keras_convnext.cli.loading import load_model
+
+
+def segment(
+    image: Annotated[
+        Path, typer.Argument(metavar="IMAGE", help="A photograph.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(help="File for the picture with coloured classes: .png."),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="Name of the backbone, see `models`, or a `.keras` file of "
+            "an UperNet."
+        ),
+    ] = "convnext_tiny",
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="Weights of the UperNet on a backbone by name: 'ade20k' or "
+            "another tag, a file, or 'none' for random ones."
+        ),
+    ] = "ade20k",
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="slide (overlapping windows) or whole (all of the image)."
+        ),
+    ] = "slide",
+    scale: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Times the size of training; 1 if not given. Several are "
+            "averaged: give the option several times."
+        ),
+    ] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Average with the mirrored image.")
+    ] = False,
+    crop: Annotated[
+        int | None,
+        typer.Option(min=32, help="Pixels; as in training if not given."),
+    ] = None,
+    opacity: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the colours.")
+    ] = 0.5,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the classes as JSON.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing file.")
+    ] = False,
+):
+    """Colour an image by the class of every pixel.
+
+    Prints the share of each class. Ends with status 0, or 2 for bad input.
+
+    Example: keras-convnext segment street.jpg --output classes.png
+
+    Example: keras-convnext segment street.jpg --model convnext_base --weights
+    upernet_convnext_base_22k_640x640.pth --crop 640 --output classes.png
+
+    Example: keras-convnext segment street.jpg --model mine.keras --mode whole
+    --scale 0.75 --scale 1 --flip --output classes.png --json
+    """
+    from keras_convnext import segmentation
+
+    # Before the weights are fetched.
+    _check_output(output, force)
+    segmentation.read_pixels(image)
+    segmenter = _open(model, weights)
+    labels = segmentation.segment(
+        segmenter, image, mode, scale or (1.0,), flip, crop=crop
+    )
+    classes = segmenter.outputs[0].shape[-1]
+    segmentation.write_overlay(output, image, labels, classes, opacity)
+    result = {
+        "image": str(image),
+        "output": str(output),
+        "model": segmenter.variant.name,
+        "weights": segmenter.info.weights,
+        "height": labels.shape[0],
+        "width": labels.shape[1],
+        "classes": _shares(labels, segmenter.info.class_names),
+    }
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    typer.echo(str(output))
+    for row in result["classes"]:
+        typer.echo(f"{row['share']:8.2%}  {row['class']} ({row['id']})")
+
+
+def _open(model, weights):
+    """A segmenter by the name of its backbone, or that of a `.keras` file."""
+    import keras_convnext
+    from keras_convnext.segmentation.model import check_segmenter
+
+    if Path(model).suffix == ".keras":
+        segmenter = load_model(model, weights)
+        check_segmenter(segmenter)
+        return segmenter
+    if weights == "none":
+        typer.echo(
+            "keras-convnext: the weights are random, and the classes mean "
+            "nothing",
+            err=True,
+        )
+        weights = None
+    backbone = keras_convnext.create_model(
+        model, include_top=False, weights=None, data_format="channels_last"
+    )
+    return keras_convnext.segmentation.UperNet(
+        backbone, weights=weights, auxiliary=False
+    )
+
+
+def _shares(labels, names):
+    """The classes that are there, the largest first."""
+    import numpy as np
+
+    ids, counts = np.unique(labels, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return [
+        {
+            "class": names[ids[i]] if names else str(ids[i]),
+            "id": int(ids[i]),
+            "share": float(counts[i] / labels.size),
+        }
+        for i in order
+    ]
+
+
+def _check_output(path, force):
+    if path.suffix != ".png" or path.is_dir() or not path.parent.is_dir():
+        raise ValueError(
+            "`--output` must be a .png file in a folder that exists. "
+            f"Received: {str(path)!r}"
+        )
+    if path.exists() and not force:
+        raise ValueError(
+            "The file exists: pass --force to replace it. Received: "
+            f"{str(path)!r}"
+        )

@@ -1,0 +1,231 @@
+"""How segmenters are trained: the official figures, and `compile`."""
+
+from dataclasses import dataclass
+from dataclasses import fields
+from dataclasses import replace
+
+from keras_convnext import arguments
+from keras_convnext.applications import create_model
+from keras_convnext.recipes.optimizer import AdamW
+from keras_convnext.recipes.recipe import drop_path_rate_of
+from keras_convnext.segmentation.layer_decay import stage_wise_scales
+from keras_convnext.segmentation.model import AUXILIARY
+from keras_convnext.segmentation.model import DECODE
+from keras_convnext.segmentation.model import check_segmenter
+from keras_convnext.segmentation.objective import mean_iou
+from keras_convnext.segmentation.objective import pixel_cross_entropy
+from keras_convnext.segmentation.schedule import WarmupPoly
+from keras_convnext.segmentation.upernet import UperNet
+
+
+@dataclass(frozen=True)
+class SegmentationRecipe:
+    """How a segmenter is trained: every figure, and nothing else.
+
+    A field that differs between model sizes holds a dict from size
+    (`"tiny"`) to value; `for_model` picks.
+
+    Attributes:
+        name, summary, source: what it is, what for, and where it is from.
+        steps, warmup_steps: optimizer steps in all, and those of them in
+            which the learning rate rises.
+        warmup_ratio, power: see `WarmupPoly`.
+        batch_size: images per optimizer step.
+        crop: side of the training crops, pixels.
+        learning_rate: the highest, for this batch size.
+        weight_decay, beta_1, beta_2: see `AdamW`; biases and vectors, norms
+            among them, are not decayed.
+        layer_decay: see `stage_wise_scales`.
+        drop_path_rate: stochastic depth of the last block.
+        dropout_rate: of whole channels, before each classifier.
+        auxiliary_weight: of the auxiliary loss, where the main one's is 1.
+
+    Example:
+
+    >>> recipe = keras_convnext.segmentation.ade20k.replace(crop=640)
+    >>> recipe.for_model("convnext_xlarge").learning_rate
+    8e-05
+    """
+
+    name: str
+    summary: str
+    source: str
+    steps: int
+    warmup_steps: int
+    batch_size: int
+    crop: int
+    learning_rate: float | dict
+    drop_path_rate: float | dict
+    warmup_ratio: float = 1e-6
+    power: float = 1.0
+    weight_decay: float = 0.05
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    layer_decay: float = 0.9
+    dropout_rate: float = 0.1
+    auxiliary_weight: float = 0.4
+
+    def replace(self, **changes):
+        """The same recipe with other values; unknown names raise.
+
+        Example:
+
+        >>> keras_convnext.segmentation.ade20k.replace(steps=80000).steps
+        80000
+        """
+        known = [field.name for field in fields(self)]
+        for name in changes:
+            arguments.one_of("field", name, known)
+        return replace(self, **changes)
+
+    def for_model(self, model):
+        """The recipe with one value in every field.
+
+        Args:
+            model: an architecture's name, or a `SegmentationModel`.
+
+        Raises:
+            ValueError: if a field has values for other sizes only.
+        """
+        name = model if isinstance(model, str) else model.variant.name
+        chosen = {}
+        for field in fields(self):
+            values = getattr(self, field.name)
+            if isinstance(values, dict):
+                sizes = [part for part in name.split("_") if part in values]
+                if not sizes:
+                    raise ValueError(
+                        f"The recipe {self.name!r} has a `{field.name}` for "
+                        f"the sizes {list(values)} only. Pick a value "
+                        f"yourself: `recipe.replace({field.name}=…)`. "
+                        f"Received: the model {name!r}"
+                    )
+                chosen[field.name] = values[sizes[0]]
+        return replace(self, **chosen)
+
+    def build(self, name, classes, weights=None, **options):
+        """Builds an UperNet that this recipe can train.
+
+        Args:
+            name: the backbone's architecture, as for `create_model`.
+            classes: int, or a list of names.
+            weights: of the backbone, as for `create_model`.
+            options: further arguments of `UperNet`.
+
+        Example:
+
+        >>> recipe = keras_convnext.segmentation.ade20k
+        >>> model = recipe.build("convnext_tiny", classes=150)
+        """
+        recipe = self.for_model(name)
+        backbone = create_model(
+            name,
+            include_top=False,
+            weights=weights,
+            drop_path_rate=recipe.drop_path_rate,
+            data_format="channels_last",
+        )
+        own = {"dropout_rate": recipe.dropout_rate, "crop": recipe.crop}
+        return UperNet(backbone, classes, **{**own, **options})
+
+    def compile(self, model, metrics=None, **options):
+        """Compiles a model for this recipe; then train with `model.fit`.
+
+        Args:
+            model: a `SegmentationModel`, best from `build`.
+            metrics: list, for the main output; by default `mean_iou`.
+            options: further arguments of `model.compile`.
+
+        Returns:
+            The model. Its data are images with masks: class numbers `(batch,
+            height, width)`, 255 where a pixel does not count.
+
+        Raises:
+            ValueError: if the model is none, or has a drop path of another
+                rate than the recipe.
+
+        Example:
+
+        >>> recipe = keras_convnext.segmentation.ade20k.replace(
+        ...     drop_path_rate=0.0, learning_rate=1e-3
+        ... )
+        >>> model = recipe.build("convnext_atto", classes=2, channels=16)
+        >>> model = recipe.compile(model)
+        """
+        check_segmenter(model)
+        recipe = self.for_model(model)
+        rate = drop_path_rate_of(model)
+        if abs(rate - recipe.drop_path_rate) > 1e-6:
+            raise ValueError(
+                f"The recipe {recipe.name!r} trains with drop_path_rate="
+                f"{recipe.drop_path_rate}. Build the model with "
+                "`recipe.build`, or take "
+                f"`recipe.replace(drop_path_rate={rate:.4g})`. Received: the "
+                f"model {model.name!r} with drop_path_rate={rate:.4g}"
+            )
+        if metrics is None:
+            metrics = [mean_iou(model.outputs[0].shape[-1])]
+        if isinstance(model.output, dict):
+            names = (DECODE, AUXILIARY)
+            weights = (1.0, recipe.auxiliary_weight)
+            losses = {
+                "loss": {name: pixel_cross_entropy() for name in names},
+                "loss_weights": dict(zip(names, weights)),
+                "metrics": {DECODE: metrics},
+            }
+        else:
+            losses = {"loss": pixel_cross_entropy(), "metrics": metrics}
+        model.compile(
+            recipe.optimizer(model),
+            **losses,
+            auto_scale_loss=False,
+            **options,
+        )
+        return model
+
+    def optimizer(self, model):
+        """The recipe's `AdamW` for a model, for loops of one's own."""
+        recipe = self.for_model(model)
+        return AdamW(
+            recipe.schedule(),
+            weight_decay=recipe.weight_decay,
+            beta_1=recipe.beta_1,
+            beta_2=recipe.beta_2,
+            learning_rate_scales=stage_wise_scales(model, recipe.layer_decay),
+        )
+
+    def schedule(self):
+        """The recipe's `WarmupPoly`."""
+        return WarmupPoly(
+            self.learning_rate,
+            self.warmup_steps,
+            self.steps,
+            self.power,
+            self.warmup_ratio,
+        )
+
+
+ade20k = SegmentationRecipe(
+    "ade20k",
+    "UperNet on ADE20K, from ImageNet",
+    "arXiv:2201.03545 §A.3; official semantic_segmentation/configs. 640 pixels "
+    "for backbones from ImageNet-22k.",
+    steps=160_000,
+    warmup_steps=1500,
+    batch_size=16,
+    crop=512,
+    learning_rate={
+        "tiny": 1e-4,
+        "small": 1e-4,
+        "base": 1e-4,
+        "large": 1e-4,
+        "xlarge": 8e-5,
+    },
+    drop_path_rate={
+        "tiny": 0.4,
+        "small": 0.3,
+        "base": 0.4,
+        "large": 0.4,
+        "xlarge": 0.4,
+    },
+)

@@ -1,0 +1,94 @@
+"""The tables of names of UperNets, as those of `layout_tables`.
+
+A backbone in the names of its package, and the heads: convolutions without
+bias, each with a batch normalisation behind it, and two classifiers.
+"""
+
+from keras_convnext.weights.layout_tables import CLASSIFIER
+from keras_convnext.weights.layout_tables import OFFICIAL
+from keras_convnext.weights.layout_tables import TRANSFORMERS
+from keras_convnext.weights.layout_tables import Layout
+from keras_convnext.weights.layout_tables import own
+
+# The convolutions in mmseg's names and in ours.
+CONVOLUTIONS = (
+    *((f"decode_head.psp_modules.{i}.1", f"decode_psp_{i}") for i in range(4)),
+    ("decode_head.bottleneck", "decode_bottleneck"),
+    *(
+        (f"decode_head.lateral_convs.{i}", f"decode_lateral_{i}")
+        for i in range(3)
+    ),
+    *((f"decode_head.fpn_convs.{i}", f"decode_fpn_{i}") for i in range(3)),
+    ("decode_head.fpn_bottleneck", "decode_fusion"),
+    ("auxiliary_head.convs.0", "auxiliary"),
+)
+NORMS = tuple(f"norm{stage}" for stage in range(4))
+# PyTorch counts batches; nothing depends on it.
+COUNTERS = r".*\.num_batches_tracked"
+
+
+def _backbone(table):
+    """A package's table without its classifier."""
+    return tuple(
+        (f"backbone.{there}", here, kind)
+        for there, here, kind in table
+        if here not in ("head_norm", CLASSIFIER)
+    )
+
+
+def _heads(norm, classifier):
+    """Both heads, by what batch normalisations and classifiers are called."""
+    rows = []
+    for there, here in CONVOLUTIONS:
+        rows.append((f"{there}.conv", f"{here}_conv", "conv"))
+        rows.append((f"{there}.{norm}", f"{here}_norm", "batch_norm"))
+    for head in ("decode", "auxiliary"):
+        rows.append((f"{head}_head.{classifier}", f"{head}_classifier", "conv"))
+    return tuple(rows)
+
+
+MMSEG = (
+    *_backbone(OFFICIAL),
+    *((f"backbone.{norm}", norm, "layer_norm") for norm in NORMS),
+    *_heads("bn", "conv_seg"),
+)
+TRANSFORMERS_UPERNET = (
+    *_backbone(TRANSFORMERS),
+    *(
+        (
+            f"backbone.hidden_states_norms.stage{stage}",
+            f"norm{stage - 1}",
+            "layer_norm",
+        )
+        for stage in (1, 2, 3, 4)
+    ),
+    *_heads("batch_norm", "classifier"),
+)
+
+
+def own_upernet(variant):
+    """The identity: the names that an UperNet on this variant has."""
+    kinds = {"conv": "keras_conv", "batch_norm": "keras_batch_norm"}
+    return (
+        *(row for row in own(variant) if not row[1].startswith("head_")),
+        *((norm, norm, "keras_norm") for norm in NORMS),
+        *(
+            (here, here, kinds[kind])
+            for _, here, kind in _heads("bn", "conv_seg")
+        ),
+    )
+
+
+LAYOUTS = {
+    "mmseg": Layout(
+        lambda variant: MMSEG,
+        "decode_head.conv_seg.weight",
+        ignored=COUNTERS,
+    ),
+    "transformers_upernet": Layout(
+        lambda variant: TRANSFORMERS_UPERNET,
+        "decode_head.classifier.weight",
+        ignored=COUNTERS,
+    ),
+    "keras_upernet": Layout(own_upernet, "decode_classifier/kernel"),
+}
