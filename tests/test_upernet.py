@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-import time
 
 import keras
 import numpy as np
@@ -27,7 +26,6 @@ from keras_convnext import cli
 from keras_convnext import create_model
 from keras_convnext import segmentation
 from keras_convnext.construction import build
-from keras_convnext.data import load_digits
 from keras_convnext.preprocessing import IMAGENET_MEAN
 from keras_convnext.preprocessing import IMAGENET_STD
 from keras_convnext.profiling import without_numbers
@@ -601,66 +599,6 @@ def test_fit_learns_and_the_model_returns_whole(tmp_path):
     assert again.info.class_names == ("left", "right")
     assert again.info.preprocessing.image_size == (64, 64)
     assert again.variant == model.variant
-
-
-def compositions(scans, labels, count, seed):
-    """Three scans of digits on noise, 16 or 24 pixels wide, in 64x64 pixels.
-
-    Returns:
-        `uint8` images `(count, 64, 64, 3)`, and masks: 0 for the ground, and
-        one more than the digit all over its scan.
-    """
-    generator = np.random.default_rng(seed)
-    images = generator.integers(40, 120, (count, 64, 64, 3)).astype("uint8")
-    masks = np.zeros((count, 64, 64), "int32")
-    for image, mask in zip(images, masks):
-        placed = 0
-        while placed < 3:
-            number = generator.integers(len(scans))
-            zoom = generator.integers(2, 4)
-            top, left = generator.integers(0, 65 - 8 * zoom, 2)
-            rows = slice(top, top + 8 * zoom)
-            columns = slice(left, left + 8 * zoom)
-            if not mask[rows, columns].any():
-                scan = scans[number].repeat(zoom, 0).repeat(zoom, 1)
-                image[rows, columns] = scan
-                mask[rows, columns] = labels[number] + 1
-                placed += 1
-    return images, masks
-
-
-@pytest.mark.long
-@pytest.mark.skipif(BACKEND != "torch", reason="of one backend, to save time")
-def test_digits_are_found_in_compositions(record_property):
-    """Held out: the scans and their places. Atto, a head of 64 channels."""
-    train, test = load_digits()
-    images, masks = compositions(*train, 2400, seed=0)
-    keras.utils.set_random_seed(0)
-    backbone = create_model(
-        "convnext_atto",
-        weights=None,
-        include_top=False,
-        layer_scale_init_value=1.0,
-    )
-    model = UperNet(backbone, 11, channels=64, crop=64)
-    recipe = segmentation.ade20k.replace(
-        steps=600,
-        warmup_steps=60,
-        learning_rate=1e-3,
-        layer_decay=1.0,
-        drop_path_rate=0.0,
-    )
-    recipe.compile(model)
-    started = time.perf_counter()
-    model.fit(images, masks, batch_size=16, epochs=4, verbose=0)
-    seconds = time.perf_counter() - started
-    held_out = compositions(*test, 200, seed=1)
-    values = model.evaluate(*held_out, verbose=0, return_dict=True)
-    ground = (held_out[1] == 0).mean() / 11  # the IoU of the others is 0
-    record_property("mIoU", f"{values['decode_mean_iou']:.3f}")
-    record_property("mIoU of ground alone", f"{ground:.3f}")
-    record_property("training seconds", f"{seconds:.0f}")
-    assert values["decode_mean_iou"] >= 0.85
 
 
 # Whole images
