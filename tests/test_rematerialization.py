@@ -119,7 +119,8 @@ def test_jax_keeps_less():
 
     images = random_images((16, 32, 32, 3))
     model = new_model()
-    assert kept(rematerialized(model)) < kept(model) / 3
+    # Of a GELU the plain model keeps the input alone: it has less to save.
+    assert kept(rematerialized(model)) < kept(model) / 2.5
 
 
 @pytest.mark.skipif(
