@@ -121,8 +121,9 @@ def execution_of(model):
     if keras.backend.backend() != "torch":
         return None
     steps = [(x, _ids(x.input), id(x.output)) for x in model.layers]
-    inputs, outputs = _ids(model.input), _ids(model.output)
-    if len(inputs) != 1 or len(outputs) != 1:
+    inputs, outputs = _ids(model.inputs), _ids(model.outputs)
+    # A list of one output would have to be returned as one.
+    if len(inputs) != 1 or not isinstance(model.output, keras.KerasTensor):
         return None
     # Of a layer that is called twice Keras tells the first call's alone.
     made = {key for _, _, key in steps}

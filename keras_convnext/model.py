@@ -115,7 +115,7 @@ class ConvNeXtModel(keras.Model):
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         if self._runs_directly(inputs) and mask is None and not kwargs:
-            inputs = ops.convert_to_tensor(inputs, self.input.dtype)
+            inputs = ops.convert_to_tensor(inputs, self.inputs[0].dtype)
             return self._execution(inputs, training)
         return super().call(inputs, training=training, mask=mask, **kwargs)
 
@@ -125,7 +125,7 @@ class ConvNeXtModel(keras.Model):
             self._execution is not None
             and not isinstance(inputs, keras.KerasTensor)
             and hasattr(inputs, "shape")
-            and len(inputs.shape) == len(self.input.shape)
+            and len(inputs.shape) == len(self.inputs[0].shape)
         )
 
     @property

@@ -68,6 +68,16 @@ def test_all_kinds_of_input_are_taken(images):
     assert model(keras.Input((64, 64, 3))).shape == (None, 5)
 
 
+def test_a_list_of_one_input_is_taken(images):
+    model = keras_convnext.ConvNeXtAtto(**SIZES)
+    again = type(model)([model.input], model.output)
+    assert again._execution is not None
+    for given in (images, [images]):
+        np.testing.assert_array_equal(
+            predict(again, given), predict(model, images)
+        )
+
+
 def test_training_reaches_stochastic_depth(images):
     model = keras_convnext.ConvNeXtAtto(drop_path_rate=0.9, **SIZES)
     for layer in model.layers:
