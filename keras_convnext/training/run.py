@@ -151,7 +151,7 @@ class Run:
     def write_model(self, name, model):
         """Saves a model without its optimizer, whole or not at all."""
         # Sharing all layers, and never compiled.
-        bare = type(model)(model.inputs, model.outputs, name=model.name)
+        bare = type(model)(model.input, model.output, name=model.name)
         with written_aside(self.output / name) as unfinished:
             bare.save(unfinished)
 
