@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
+from typing import Concatenate
+from typing import ParamSpec
 
 from keras_convnext import arguments
 from keras_convnext.construction import as_tuple
@@ -15,6 +17,8 @@ from keras_convnext.typing import PathLike
 from keras_convnext.typing import Tensor
 from keras_convnext.variants import VARIANTS
 from keras_convnext.variants import Variant
+
+P = ParamSpec("P")
 
 ARGUMENTS = """
     Takes images in RGB with values of 0–255 (`uint8` or float) and normalises
@@ -163,12 +167,12 @@ def ConvNeXt(
     >>> model.output_shape
     (None, 10)
     """
-    depths, dims = as_tuple(depths), as_tuple(dims)
+    stages = as_tuple(depths)
     variant = Variant(
         name=name,
-        depths=depths,
-        dims=dims,
-        kernel_sizes=kernel_sizes(kernel_size, len(depths)),
+        depths=stages,
+        dims=as_tuple(dims),
+        kernel_sizes=kernel_sizes(kernel_size, len(stages)),
         stem=stem,
         patch_size=patch_size,
         stem_norm=stem_norm,
@@ -197,17 +201,24 @@ def ConvNeXt(
 
 
 def _constructor(
-    function_name: str, variant_name: str
-) -> Callable[..., ConvNeXtModel]:
-    """A public function such as `ConvNeXtTiny` for one row of the table."""
+    build: Callable[Concatenate[Variant, P], ConvNeXtModel],
+    function_name: str,
+    variant_name: str,
+) -> Callable[P, ConvNeXtModel]:
+    """A public function such as `ConvNeXtTiny` for one row of the table.
+
+    Given `build`, type checkers find its arguments in what is returned.
+    """
     variant = VARIANTS[variant_name]
 
-    def constructor(*args, **kwargs):
+    def constructor(*args: P.args, **kwargs: P.kwargs) -> ConvNeXtModel:
         return build(variant, *args, **kwargs)
 
-    parameters = list(inspect.signature(build).parameters.values())[1:]
-    constructor.__signature__ = inspect.Signature(
-        [
+    signature = inspect.signature(build)
+    parameters = list(signature.parameters.values())[1:]
+    # Known to `inspect`, not to type checkers.
+    constructor.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[
             parameter.replace(default=variant_name)
             if parameter.name == "name"
             else parameter
@@ -226,31 +237,31 @@ def _constructor(
     return constructor
 
 
-ConvNeXtAtto = _constructor("ConvNeXtAtto", "convnext_atto")
-ConvNeXtFemto = _constructor("ConvNeXtFemto", "convnext_femto")
-ConvNeXtPico = _constructor("ConvNeXtPico", "convnext_pico")
-ConvNeXtNano = _constructor("ConvNeXtNano", "convnext_nano")
-ConvNeXtTiny = _constructor("ConvNeXtTiny", "convnext_tiny")
-ConvNeXtSmall = _constructor("ConvNeXtSmall", "convnext_small")
-ConvNeXtBase = _constructor("ConvNeXtBase", "convnext_base")
-ConvNeXtLarge = _constructor("ConvNeXtLarge", "convnext_large")
-ConvNeXtXLarge = _constructor("ConvNeXtXLarge", "convnext_xlarge")
-ConvNeXtXXLarge = _constructor("ConvNeXtXXLarge", "convnext_xxlarge")
-ConvNeXtV2Atto = _constructor("ConvNeXtV2Atto", "convnextv2_atto")
-ConvNeXtV2Femto = _constructor("ConvNeXtV2Femto", "convnextv2_femto")
-ConvNeXtV2Pico = _constructor("ConvNeXtV2Pico", "convnextv2_pico")
-ConvNeXtV2Nano = _constructor("ConvNeXtV2Nano", "convnextv2_nano")
-ConvNeXtV2Tiny = _constructor("ConvNeXtV2Tiny", "convnextv2_tiny")
-ConvNeXtV2Small = _constructor("ConvNeXtV2Small", "convnextv2_small")
-ConvNeXtV2Base = _constructor("ConvNeXtV2Base", "convnextv2_base")
-ConvNeXtV2Large = _constructor("ConvNeXtV2Large", "convnextv2_large")
-ConvNeXtV2Huge = _constructor("ConvNeXtV2Huge", "convnextv2_huge")
+ConvNeXtAtto = _constructor(build, "ConvNeXtAtto", "convnext_atto")
+ConvNeXtFemto = _constructor(build, "ConvNeXtFemto", "convnext_femto")
+ConvNeXtPico = _constructor(build, "ConvNeXtPico", "convnext_pico")
+ConvNeXtNano = _constructor(build, "ConvNeXtNano", "convnext_nano")
+ConvNeXtTiny = _constructor(build, "ConvNeXtTiny", "convnext_tiny")
+ConvNeXtSmall = _constructor(build, "ConvNeXtSmall", "convnext_small")
+ConvNeXtBase = _constructor(build, "ConvNeXtBase", "convnext_base")
+ConvNeXtLarge = _constructor(build, "ConvNeXtLarge", "convnext_large")
+ConvNeXtXLarge = _constructor(build, "ConvNeXtXLarge", "convnext_xlarge")
+ConvNeXtXXLarge = _constructor(build, "ConvNeXtXXLarge", "convnext_xxlarge")
+ConvNeXtV2Atto = _constructor(build, "ConvNeXtV2Atto", "convnextv2_atto")
+ConvNeXtV2Femto = _constructor(build, "ConvNeXtV2Femto", "convnextv2_femto")
+ConvNeXtV2Pico = _constructor(build, "ConvNeXtV2Pico", "convnextv2_pico")
+ConvNeXtV2Nano = _constructor(build, "ConvNeXtV2Nano", "convnextv2_nano")
+ConvNeXtV2Tiny = _constructor(build, "ConvNeXtV2Tiny", "convnextv2_tiny")
+ConvNeXtV2Small = _constructor(build, "ConvNeXtV2Small", "convnextv2_small")
+ConvNeXtV2Base = _constructor(build, "ConvNeXtV2Base", "convnextv2_base")
+ConvNeXtV2Large = _constructor(build, "ConvNeXtV2Large", "convnextv2_large")
+ConvNeXtV2Huge = _constructor(build, "ConvNeXtV2Huge", "convnextv2_huge")
 ConvNeXtIsotropicSmall = _constructor(
-    "ConvNeXtIsotropicSmall", "convnext_isotropic_small"
+    build, "ConvNeXtIsotropicSmall", "convnext_isotropic_small"
 )
 ConvNeXtIsotropicBase = _constructor(
-    "ConvNeXtIsotropicBase", "convnext_isotropic_base"
+    build, "ConvNeXtIsotropicBase", "convnext_isotropic_base"
 )
 ConvNeXtIsotropicLarge = _constructor(
-    "ConvNeXtIsotropicLarge", "convnext_isotropic_large"
+    build, "ConvNeXtIsotropicLarge", "convnext_isotropic_large"
 )

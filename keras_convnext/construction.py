@@ -67,7 +67,7 @@ def build(
         "classifier_activation", classifier_activation
     )
     data_format = arguments.data_format(data_format)
-    dtype, head_dtype = arguments.dtype_policy(dtype)
+    policy, head_policy = arguments.dtype_policy(dtype)
     source = loading.find(variant, weights)
     known = source.info if source else ModelInfo()
     classes = _classes(classes, source, include_top)
@@ -75,7 +75,7 @@ def build(
         classifier_activation = keras.activations.linear
 
     # Pixels in at least float32, whatever the policy.
-    is_float64 = dtype.compute_dtype == "float64"
+    is_float64 = policy.compute_dtype == "float64"
     image_dtype = "float64" if is_float64 else "float32"
     image_size = variant.image_size
     if known.preprocessing is not None:
@@ -120,8 +120,8 @@ def build(
         outputs = _outputs(
             builder.Builder(
                 variant,
-                dtype,
-                head_dtype,
+                policy,
+                head_policy,
                 output_stride,
                 layer_prefix,
                 drop_path_rate,
@@ -275,7 +275,9 @@ def _source(image):
 
 
 # The prefixes of the towers that were built on each `input_tensor`'s inputs.
-_TOWERS = weakref.WeakKeyDictionary()
+_TOWERS: weakref.WeakKeyDictionary[Tensor, set[str]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def _check_towers(input_tensor, prefix):

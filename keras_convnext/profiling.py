@@ -58,7 +58,8 @@ def profile(
             "`input_shape=(height, width, channels)`"
         )
     image = keras.KerasTensor((1, *shape))
-    rows, seen = [], set()
+    rows: list[LayerProfile] = []
+    seen: set[int] = set()
     _walk(model, [image], rows, seen)
     return Profile(model.name, tuple(shape), tuple(rows))
 

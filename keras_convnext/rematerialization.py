@@ -101,7 +101,7 @@ def rematerialized(model: keras.Model) -> keras.Model:
     >>> lean = keras_convnext.rematerialized(model)
     >>> lean.compile("adamw", "sparse_categorical_crossentropy")
     """
-    blocks = {}
+    blocks: dict[str, dict[str, keras.layers.Layer]] = {}
     for layer in model.layers:
         match = _NAME.fullmatch(layer.name)
         if match:

@@ -13,3 +13,7 @@ ArrayLike: TypeAlias = npt.ArrayLike
 # A tensor of the running backend: none of them has a type in common.
 Tensor: TypeAlias = Any
 Images: TypeAlias = npt.NDArray[np.uint8]
+# A matplotlib `Figure` or `SubFigure`, of a package that is optional.
+Figure: TypeAlias = Any
+# A dict from model size to value, in place of the value that `for_model` picks.
+BySize: TypeAlias = Any

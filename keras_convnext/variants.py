@@ -5,6 +5,7 @@ public constructors' names, `list_models` and the tests read this table.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 MIT = "mit"
 APACHE = "apache-2.0"
@@ -70,9 +71,13 @@ ZEPTO = ((2, 2, 4, 2), (32, 64, 128, 256))
 TEST = ((1, 1, 1, 1), (32, 64, 96, 128))
 
 # V2 replaces layer scale by global response normalisation.
-V2 = {"grn": True, "layer_scale_init_value": 0.0}
+V2: dict[str, Any] = {"grn": True, "layer_scale_init_value": 0.0}
 # One stage at stride 16, no normalisation behind the stem.
-ISOTROPIC = {"kernel_sizes": (7,), "patch_size": 16, "stem_norm": False}
+ISOTROPIC: dict[str, Any] = {
+    "kernel_sizes": (7,),
+    "patch_size": 16,
+    "stem_norm": False,
+}
 
 _RECORDS = (
     # ConvNeXt V1, arXiv:2201.03545; Atto to Nano and XXLarge are timm's.

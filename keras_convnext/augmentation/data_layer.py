@@ -184,8 +184,8 @@ class ImageLayer(DataLayer):
     `output_dtype`.
     """
 
-    channels = None  # numbers of channels; any
-    output_dtype = None  # that of the input
+    channels: tuple[int, ...] | None = None  # numbers of them; any
+    output_dtype: str | None = None  # that of the input
 
     def image_tf(self, image, seed):
         raise NotImplementedError

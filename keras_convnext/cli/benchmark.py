@@ -73,7 +73,7 @@ def benchmark(
         bool,
         typer.Option("--list", help="List who can take part, and run none."),
     ] = False,
-):
+) -> None:
     """Time this package beside others, in turn, in processes of their own.
 
     Images per second of inference and of training steps, time to build and of

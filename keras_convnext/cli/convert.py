@@ -27,7 +27,7 @@ def convert(
     force: Annotated[
         bool, typer.Option("--force", help="Replace an existing file.")
     ] = False,
-):
+) -> None:
     """Convert a weight file, bit for bit, between Keras and PyTorch.
 
     Example: keras-convnext convert mine.keras mine.safetensors --to timm

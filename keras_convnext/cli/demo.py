@@ -20,7 +20,7 @@ def demo(
     seed: Annotated[
         int, typer.Option(min=0, help="The same seed gives the same model.")
     ] = 0,
-):
+) -> None:
     """Train a small ConvNeXt on handwritten digits, within three minutes.
 
     Saves the trained model and a picture with learning curves and

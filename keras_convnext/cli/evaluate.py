@@ -87,7 +87,7 @@ def evaluate(
     force: Annotated[
         bool, typer.Option("--force", help="Replace an existing file.")
     ] = False,
-):
+) -> None:
     """Measure accuracy and cross-entropy on labelled images.
 
     Top-1, top-5, the accuracy of every class and the most confused pairs,

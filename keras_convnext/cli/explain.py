@@ -44,7 +44,7 @@ def explain(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the classes as JSON.")
     ] = False,
-):
+) -> None:
     """Draw which parts of an image speak for its classes, by Grad-CAM.
 
     Example: keras-convnext explain cat.jpg --output cat_explained.png

@@ -67,7 +67,7 @@ def export(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the measurements as JSON.")
     ] = False,
-):
+) -> None:
     """Export a model, on any backend, and prove the artefact equal to it.
 
     Example: keras-convnext export mine.keras --output mine.onnx

@@ -17,7 +17,7 @@ def models(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON with every field.")
     ] = False,
-):
+) -> None:
     """List the architectures whose names match a pattern.
 
     Example: keras-convnext models 'convnextv2_*'

@@ -37,7 +37,7 @@ def plan(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON.")
     ] = False,
-):
+) -> None:
     """Print memory, batches and time of a training on many devices.
 
     Example: keras-convnext plan --model huge --devices 64 --memory 80GB

@@ -45,7 +45,7 @@ def predict(
             help="Turn photographs upright; published results do not.",
         ),
     ] = True,
-):
+) -> None:
     """Name the best classes of images, with their scores.
 
     Ends with status 0, or 1 if some images could not be read.

@@ -38,7 +38,7 @@ def records(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON.")
     ] = False,
-):
+) -> None:
     """Write images as TFRecord shards; killed at any moment, it goes on.
 
     The same command again writes what is missing. Ends with status 0, also if

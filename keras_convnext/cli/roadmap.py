@@ -37,7 +37,7 @@ def roadmap(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the rows as JSON.")
     ] = False,
-):
+) -> None:
     """Print what each step of the roadmap costs; optionally train them all.
 
     Training writes roadmap.png, roadmap.md and roadmap.json, and goes on

@@ -60,7 +60,7 @@ def segment(
     force: Annotated[
         bool, typer.Option("--force", help="Replace an existing file.")
     ] = False,
-):
+) -> None:
     """Colour an image by the class of every pixel.
 
     Prints the share of each class. Ends with status 0, or 2 for bad input.

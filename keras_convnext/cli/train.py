@@ -137,8 +137,8 @@ def train(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON.")
     ] = False,
-    **changes,
-):
+    **changes: str | None,
+) -> None:
     """Train a model on images; killed at any moment, it goes on.
 
     The same command again goes on from the last checkpoint. Ends with status
@@ -168,10 +168,10 @@ def train(
     )
     chosen, network = _model(model, weights, recipe, changes, source)
     if dry_run:
-        loader = data_.TrainLoader(
+        batches = data_.TrainLoader(
             source, chosen.train_pipeline(len(source.classes)), chosen.epochs
         )
-        typer.echo(training.describe(network, chosen, loader.steps_per_epoch))
+        typer.echo(training.describe(network, chosen, batches.steps_per_epoch))
         return
     result = training.train(
         network,

@@ -15,7 +15,7 @@ def weights(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON with every field.")
     ] = False,
-):
+) -> None:
     """List the published weights: tag, size, classes, top-1, licence.
 
     Example: keras-convnext weights 'convnext_tiny.fb_*'

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from keras_convnext.typing import Array
 
-def load_digits():
+
+def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """Loads 1797 grey scans of handwritten digits, 8×8 pixels each.
 
     The split is fixed: every fifth scan is held out for testing.

@@ -1,12 +1,14 @@
 """Folders of images, one folder for each class."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from keras_convnext.data.source import Source
 from keras_convnext.images import SUFFIXES
+from keras_convnext.typing import PathLike
 
 ARRANGEMENT = "Arrange the images as CLASS/IMAGE, one folder for each class"
 
@@ -35,7 +37,7 @@ class ImageFolder(Source):
     ('cat', 'dog')
     """
 
-    def __init__(self, path, is_upright=True):
+    def __init__(self, path: PathLike, is_upright: bool = True):
         self.path = Path(path)
         self.is_upright = is_upright
         _, folders, files = next(_walk(path))
@@ -57,19 +59,19 @@ class ImageFolder(Source):
         self._ends = np.cumsum(np.concatenate([x for _, x in found]))
         self.check()
 
-    def read(self, number):
+    def read(self, number: int) -> bytes:
         with open(self.name(number), "rb") as file:
             return file.read()
 
-    def filename(self, number):
+    def filename(self, number: int) -> str:
         start = self._ends[number - 1] if number else 0
         name = os.fsdecode(self._names[start : self._ends[number]])
         return os.path.join(self.classes[self.labels[number]], name)
 
-    def name(self, number):
+    def name(self, number: int) -> str:
         return os.path.join(self.path, self.filename(number))
 
-    def content(self):
+    def content(self) -> Iterator[bytes]:
         yield self._names
         for number in range(len(self)):
             size = os.stat(self.name(number)).st_size

@@ -3,6 +3,7 @@
 import functools
 import math
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -12,11 +13,17 @@ from keras_convnext.arguments import one_of
 from keras_convnext.data.reading import Photograph
 from keras_convnext.data.reading import Reader
 from keras_convnext.data.reading import TfPhotograph
+from keras_convnext.data.source import Source
 from keras_convnext.data.source import order_of
 from keras_convnext.data.threads import WORKERS
 from keras_convnext.data.threads import in_order
 from keras_convnext.image_geometry import transform_arguments
 from keras_convnext.images import load_image_for
+from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.recipes.pipeline import TrainPipeline
+from keras_convnext.typing import Array
+from keras_convnext.typing import Images
+from keras_convnext.typing import Tensor
 
 # Samples that a thread makes at a time.
 CHUNK = 8
@@ -74,15 +81,15 @@ class TrainLoader:
 
     def __init__(
         self,
-        source,
-        pipeline,
-        epochs,
-        seed=0,
-        process_index=0,
-        process_count=1,
-        on_error="skip",
-        loader=None,
-        mixup_group=None,
+        source: Source,
+        pipeline: TrainPipeline,
+        epochs: int,
+        seed: int = 0,
+        process_index: int = 0,
+        process_count: int = 1,
+        on_error: str = "skip",
+        loader: str | None = None,
+        mixup_group: int | None = None,
     ):
         if loader is None:
             # Elsewhere TensorFlow would be imported for it, take a GPU's whole
@@ -117,10 +124,10 @@ class TrainLoader:
         self._pool = ThreadPoolExecutor(WORKERS)
 
     @property
-    def skipped(self):
+    def skipped(self) -> dict[str, str]:
         return self._reader.skipped
 
-    def batches(self, first_step=0):
+    def batches(self, first_step: int = 0) -> Iterable[tuple[Tensor, Tensor]]:
         """All batches from a step on, to the end of the last epoch.
 
         Args:
@@ -261,12 +268,12 @@ class EvalLoader(keras.utils.PyDataset):
 
     def __init__(
         self,
-        source,
-        preprocessing,
-        batch_size,
-        on_error="skip",
-        process_index=0,
-        process_count=1,
+        source: Source,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        on_error: str = "skip",
+        process_index: int = 0,
+        process_count: int = 1,
     ):
         super().__init__(workers=WORKERS)
         _check_process(process_index, process_count)
@@ -279,13 +286,13 @@ class EvalLoader(keras.utils.PyDataset):
             transform_arguments(preprocessing)  # raises for other than RGB
 
     @property
-    def skipped(self):
+    def skipped(self) -> dict[str, str]:
         return self._reader.skipped
 
-    def __len__(self):
+    def __len__(self) -> int:
         return math.ceil(len(self._numbers) / self.batch_size)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[Images, Array]:
         """`uint8` images `(batch, height, width, channels)`, and labels.
 
         Raises:
@@ -303,7 +310,7 @@ class EvalLoader(keras.utils.PyDataset):
             )
         return images, self.source.labels[numbers]
 
-    def load(self, index):
+    def load(self, index: int) -> tuple[Array, Images]:
         """A batch, and which images it holds.
 
         Returns:

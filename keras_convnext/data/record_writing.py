@@ -4,7 +4,9 @@ import contextlib
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
@@ -12,22 +14,24 @@ import numpy as np
 from keras_convnext.data import records
 from keras_convnext.data.reading import Photograph
 from keras_convnext.data.reading import Reader
+from keras_convnext.data.source import Source
 from keras_convnext.data.threads import WORKERS
 from keras_convnext.data.threads import in_order
+from keras_convnext.typing import PathLike
 from keras_convnext.writing import written_aside
 
 IMAGES_PER_SHARD = 1024
 
 
 def write_records(
-    source,
-    output,
-    shards=None,
-    verify=False,
-    on_error="skip",
-    workers=WORKERS,
-    progress=None,
-):
+    source: Source,
+    output: PathLike,
+    shards: int | None = None,
+    verify: bool = False,
+    on_error: str = "skip",
+    workers: int = WORKERS,
+    progress: Callable[[int], Any] | None = None,
+) -> dict[str, str]:
     """Writes a source as TFRecord shards, the images' bytes as they are.
 
     Shards hold `tf.train.Example`s with `image/encoded`, `image/class/label`
@@ -71,7 +75,7 @@ def write_records(
     with _lock(output):
         written = {x["file"]: x for x in _begun(output, index)}
         reader = Reader(source, on_error)
-        left_out = {}
+        left_out: dict[str, str] = {}
         for path, numbers in _parts(output, len(source), index["shard_count"]):
             shard = written.get(path.name)
             if shard is None or not records.is_whole(output, shard, verify):

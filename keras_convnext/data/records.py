@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from keras_convnext.data.source import Source
+from keras_convnext.typing import PathLike
 
 INDEX = "index.json"
 FORMAT = "keras-convnext records 1"
@@ -41,7 +43,7 @@ class Records(Source):
     >>> source.verify()  # doctest: +SKIP
     """
 
-    def __init__(self, path, is_upright=True):
+    def __init__(self, path: PathLike, is_upright: bool = True):
         self.path = Path(path)
         self.is_upright = is_upright
         index = read_index(self.path)
@@ -63,7 +65,7 @@ class Records(Source):
         self.labels = np.concatenate([rows["label"] for rows in self._rows])
         self.check()
 
-    def verify(self):
+    def verify(self) -> None:
         """Compares every shard with its checksum, which reads all of them.
 
         Raises:
@@ -71,21 +73,21 @@ class Records(Source):
         """
         self._check(verify=True)
 
-    def read(self, number):
+    def read(self, number: int) -> bytes:
         shard, row = self._place(number)
         # Opened anew: there may be more shards than files to hold open.
         with open(self.path / shard["file"], "rb") as file:
             file.seek(row["offset"])
             return file.read(row["length"])
 
-    def filename(self, number):
+    def filename(self, number: int) -> str:
         _, row = self._place(number)
         return os.fsdecode(row["name"])
 
-    def name(self, number):
+    def name(self, number: int) -> str:
         return os.path.join(self.path, self.filename(number))
 
-    def content(self):
+    def content(self) -> Iterator[bytes]:
         for shard in self.shards:
             yield shard["sha256"].encode()
 

@@ -2,8 +2,15 @@
 
 import hashlib
 import os
+from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
+from typing import Self
 
 import numpy as np
+
+from keras_convnext.typing import Array
+from keras_convnext.typing import ArrayLike
 
 
 class Source:
@@ -21,32 +28,32 @@ class Source:
         ignored: int, how many files beside the images are none.
     """
 
-    classes = ()
-    labels = None
+    classes: tuple[str, ...] = ()
+    labels: Array
     is_upright = True
     is_encoded = True
     ignored = 0
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, number):
+    def read(self, number: int) -> bytes | Array:
         """Encoded bytes, or `uint8` array `(height, width, channels)`."""
         raise NotImplementedError
 
-    def name(self, number):
+    def name(self, number: int) -> str:
         """What messages call an image: its path, or a number in a file."""
         raise NotImplementedError
 
-    def filename(self, number):
+    def filename(self, number: int) -> str:
         """The same within the source: the path below its folder."""
         return self.name(number)
 
-    def content(self):
+    def content(self) -> Iterator[bytes]:
         """Yields bytes that differ if the images do, without reading all."""
         raise NotImplementedError
 
-    def fingerprint(self):
+    def fingerprint(self) -> dict[str, Any]:
         """What a run is held to: images, classes and a digest of both.
 
         Returns:
@@ -62,7 +69,7 @@ class Source:
             "digest": digest.hexdigest()[:16],
         }
 
-    def check(self):
+    def check(self) -> Self:
         """Raises what makes training on it impossible; returns itself."""
         counts = np.bincount(self.labels, minlength=len(self.classes))
         empty = [x for x, count in zip(self.classes, counts) if not count]
@@ -102,7 +109,12 @@ class Arrays(Source):
 
     is_encoded = False
 
-    def __init__(self, images, labels, classes=None):
+    def __init__(
+        self,
+        images: ArrayLike,
+        labels: ArrayLike,
+        classes: Sequence[Any] | None = None,
+    ):
         images, labels = np.asarray(images), np.asarray(labels)
         if images.ndim == 3:
             images = images[..., None]
@@ -127,13 +139,13 @@ class Arrays(Source):
         self.images, self.labels = images, labels.astype("int32")
         self.classes = tuple(str(name) for name in classes)
 
-    def read(self, number):
+    def read(self, number: int) -> Array:
         return self.images[number]
 
-    def name(self, number):
+    def name(self, number: int) -> str:
         return f"image {number}"
 
-    def content(self):
+    def content(self) -> Iterator[bytes]:
         yield np.ascontiguousarray(self.images).tobytes()
 
 
@@ -153,7 +165,7 @@ class Subset(Source):
     [0, 1]
     """
 
-    def __init__(self, source, numbers):
+    def __init__(self, source: Source, numbers: ArrayLike):
         self.source = source
         self.numbers = np.asarray(numbers, "int64")
         self.classes = source.classes
@@ -161,21 +173,21 @@ class Subset(Source):
         self.is_upright = source.is_upright
         self.is_encoded = source.is_encoded
 
-    def read(self, number):
+    def read(self, number: int) -> bytes | Array:
         return self.source.read(self.numbers[number])
 
-    def name(self, number):
+    def name(self, number: int) -> str:
         return self.source.name(self.numbers[number])
 
-    def filename(self, number):
+    def filename(self, number: int) -> str:
         return self.source.filename(self.numbers[number])
 
-    def content(self):
+    def content(self) -> Iterator[bytes]:
         yield self.numbers.tobytes()
         yield from self.source.content()
 
 
-def order_of(count, seed, epoch):
+def order_of(count: int, seed: int, epoch: int) -> Array:
     """The order in which training sees the images in an epoch.
 
     The same whatever the loader, and known without what went before: a run

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from keras_convnext.data.folder import ImageFolder
 from keras_convnext.data.records import INDEX
 from keras_convnext.data.records import Records
 from keras_convnext.data.source import Arrays
+from keras_convnext.data.source import Source
 from keras_convnext.data.source import Subset
+from keras_convnext.typing import PathLike
 
 # What the parts are called, as folders and as splits of TFDS.
 NAMES = {
@@ -28,7 +31,12 @@ ARRAYS = {
 }
 
 
-def open_splits(data, validation=None, validation_split=0.1, seed=0):
+def open_splits(
+    data: PathLike,
+    validation: PathLike | None = None,
+    validation_split: float = 0.1,
+    seed: int = 0,
+) -> tuple[Source, Source]:
     """Opens what to train on, and what to hold out.
 
     Args:
@@ -76,7 +84,7 @@ def open_splits(data, validation=None, validation_split=0.1, seed=0):
     return train, held_out
 
 
-def open_data(data, part="train"):
+def open_data(data: PathLike, part: str = "train") -> Source:
     """Opens one part of a data set, or the whole if it has no parts.
 
     Args:
@@ -106,7 +114,7 @@ def open_data(data, part="train"):
     )
 
 
-def parts_of(data):
+def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
     """What data consists of.
 
     Returns:

@@ -2,12 +2,14 @@
 
 import os
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 
 from keras_convnext.data.records import FOOTER
 from keras_convnext.data.records import HEADER
 from keras_convnext.data.source import Source
+from keras_convnext.typing import PathLike
 
 
 class Tfds(Source):
@@ -38,7 +40,13 @@ class Tfds(Source):
     ... )  # doctest: +SKIP
     """
 
-    def __init__(self, name, split, data_dir=None, is_upright=True):
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        data_dir: PathLike | None = None,
+        is_upright: bool = True,
+    ):
         builder = _builder(name, data_dir)
         if split not in builder.info.splits:
             raise ValueError(
@@ -56,13 +64,13 @@ class Tfds(Source):
         labels = [example[label] for example in self._examples]
         self.labels = np.array(labels, "int32")
 
-    def read(self, number):
+    def read(self, number: int) -> bytes:
         return self._examples[int(number)][self._image]
 
-    def name(self, number):
+    def name(self, number: int) -> str:
         return f"{self._id} {number}"
 
-    def content(self):
+    def content(self) -> Iterator[bytes]:
         for path in self._paths:
             size = os.stat(path).st_size
             yield f"{os.path.basename(path)} {size}\n".encode()

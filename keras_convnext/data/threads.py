@@ -4,7 +4,7 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
-WORKERS = os.cpu_count() + 1  # one waits for another in turn
+WORKERS = (os.cpu_count() or 1) + 1  # one waits for another in turn
 
 
 def in_order(function, items, workers=WORKERS, ahead=None):

@@ -88,18 +88,18 @@ def evaluate(
     >>> result.images
     359
     """
-    name, rule = rule, rules.get(rule)
+    counting = rules.get(rule)
     _check_numbers(batch_size=batch_size, top=top)
-    _check_options(name, rule, labels, all_classes, partial)
-    if apply_exif is None and rule.is_benchmark:
+    _check_options(rule, counting, labels, all_classes, partial)
+    if apply_exif is None and counting.is_benchmark:
         apply_exif = False
     classifier = Classifier(
         model,
-        lambda own: preprocessing or rules.preprocessing_for(rule, own),
+        lambda own: preprocessing or rules.preprocessing_for(counting, own),
         batch_size,
     )
     questions = ask(
-        classifier, rule, source, apply_exif, labels, all_classes, partial
+        classifier, counting, source, apply_exif, labels, all_classes, partial
     )
     started = time.perf_counter()
     tally, unreadable = _count(classifier, questions, top, verbose)
@@ -109,17 +109,17 @@ def evaluate(
     if top < len(questions.competing):
         accuracy[f"top{top}"] = tally.right_in_top / tally.count
     corrupted = mce = None
-    if rule.is_corrupted:
+    if counting.is_corrupted:
         errors = dict(zip(questions.parts, tally.errors.tolist()))
         corrupted, mce = corruptions.summary(errors)
     known = classifier.metadata
-    is_other = all_classes or (rule.is_corrupted and mce is None)
+    is_other = all_classes or (counting.is_corrupted and mce is None)
     return Evaluation(
         model=known["model"],
         weights=known["weights"],
         licence=known["licence"],
         quantization=known["quantization"],
-        rule=name,
+        rule=rule,
         images=tally.count,
         accuracy=accuracy,
         cross_entropy=tally.cross_entropy,
@@ -132,7 +132,7 @@ def evaluate(
         applies_exif=next(iter(questions.parts.values())).is_upright,
         published=None
         if is_other
-        else published.find(name, rule, known, len(questions.columns)),
+        else published.find(rule, counting, known, len(questions.columns)),
         corruptions=corrupted,
         mce=mce,
         seconds=seconds,

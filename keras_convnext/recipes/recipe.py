@@ -16,6 +16,7 @@ from keras_convnext.recipes.optimizer import AdamW
 from keras_convnext.recipes.pipeline import EvalPipeline
 from keras_convnext.recipes.pipeline import TrainPipeline
 from keras_convnext.recipes.schedule import WarmupCosine
+from keras_convnext.typing import BySize
 
 
 @dataclass(frozen=True)
@@ -64,28 +65,28 @@ class Recipe:
     name: str
     summary: str
     source: str
-    epochs: int | dict
-    warmup_epochs: float
+    epochs: int | BySize
+    warmup_epochs: float | BySize
     batch_size: int
-    learning_rate: float | dict
+    learning_rate: float | BySize
     minimum_learning_rate: float = 1e-6
     warmup: str = "linspace"
-    weight_decay: float | dict = 0.05
-    layer_decay: float | dict = 1.0
-    layer_decay_groups: str | dict = "group"
-    drop_path_rate: float | dict = 0.0
-    layer_scale_init_value: float | dict | None = None
+    weight_decay: float | BySize = 0.05
+    layer_decay: float | BySize = 1.0
+    layer_decay_groups: str | BySize = "group"
+    drop_path_rate: float | BySize = 0.0
+    layer_scale_init_value: float | BySize | None = None
     head_init_scale: float = 1.0
-    mixup_alpha: float | dict = 0.8
-    cutmix_alpha: float | dict = 1.0
+    mixup_alpha: float | BySize = 0.8
+    cutmix_alpha: float | BySize = 1.0
     switch_probability: float = 0.5
-    label_smoothing: float | dict = 0.1
+    label_smoothing: float | BySize = 0.1
     rand_augment: str | None = "rand-m9-mstd0.5-inc1"
     random_erasing: float = 0.25
     horizontal_flip: float = 0.5
     crop_scale: tuple | None = (0.08, 1.0)
     crop_ratio: tuple = (3 / 4, 4 / 3)
-    ema_decay: float | dict | None = None
+    ema_decay: float | BySize | None = None
     image_size: int = 224
     beta_1: float = 0.9
     beta_2: float = 0.999

@@ -5,6 +5,8 @@ the 2020s", which agree. V2: TRAINING.md and the appendix of "ConvNeXt V2";
 where they disagree the script's figure stands.
 """
 
+from typing import Any
+
 from keras_convnext.arguments import one_of
 from keras_convnext.recipes.recipe import Recipe
 
@@ -59,7 +61,7 @@ isotropic = Recipe(
 )
 
 # What all of V1's fine-tuning has in common: no warm-up, no mixing.
-_FINETUNE = {
+_FINETUNE: dict[str, Any] = {
     "epochs": 30,
     "warmup_epochs": 0,
     "batch_size": 512,

@@ -17,6 +17,8 @@ With this reading the multiply-adds are the paper's within 1 %, but for one
 misprint, see `steps.py`.
 """
 
+from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 
 import keras
@@ -46,17 +48,17 @@ NAMED = {"tiny": "convnext_tiny", "base": "convnext_base"}
 
 
 def build(
-    step,
-    regime="tiny",
-    input_shape=None,
-    classes=1000,
-    classifier_activation="softmax",
-    mean=None,
-    std=None,
-    drop_path_rate=0.0,
-    layer_scale_init_value=None,
-    name=None,
-):
+    step: str,
+    regime: str = "tiny",
+    input_shape: Sequence[int] | None = None,
+    classes: int = 1000,
+    classifier_activation: str | Callable | None = "softmax",
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    drop_path_rate: float = 0.0,
+    layer_scale_init_value: float | None = None,
+    name: str | None = None,
+) -> ConvNeXtModel:
     """Builds the network after a step of the roadmap.
 
     Args:
@@ -106,13 +108,14 @@ def build(
             data_format="channels_last",
             name=name,
         )
-    mean, std = arguments.mean_and_std(mean, std, input_shape[-1], True)
+    channels = input_shape[-1]
+    means, stds = arguments.mean_and_std(mean, std, channels, True)
     preprocessing = Preprocessing(
         tuple(input_shape[:2]), *official_crop(input_shape[:2])
     )
     return _Network(design, sizes, drop_path_rate).build(
         input_shape,
-        ModelInfo(preprocessing=replace(preprocessing, mean=mean, std=std)),
+        ModelInfo(preprocessing=replace(preprocessing, mean=means, std=stds)),
         classes,
         classifier_activation,
         name,

@@ -1,20 +1,27 @@
 """The roadmap in figures: its costs, and what it reaches on one's own data."""
 
 import json
+from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_convnext import training
 from keras_convnext import visualize
+from keras_convnext.data.source import Source
 from keras_convnext.profiling import profile
 from keras_convnext.profiling import without_numbers
+from keras_convnext.recipes.recipe import Recipe
 from keras_convnext.recipes.records import small_data
 from keras_convnext.roadmap.models import build
 from keras_convnext.roadmap.steps import REGIMES
 from keras_convnext.roadmap.steps import STEPS
+from keras_convnext.typing import Figure
+from keras_convnext.typing import PathLike
 from keras_convnext.writing import written_aside
 
 # One recipe for all steps, as the paper has it: from random weights, on
@@ -35,7 +42,9 @@ RECIPE = replace(
 )
 
 
-def table(regime="tiny", steps=None):
+def table(
+    regime: str = "tiny", steps: Iterable[str] | None = None
+) -> list[dict[str, Any]]:
     """Costs of each step, and what the paper reports.
 
     Args:
@@ -73,15 +82,15 @@ def table(regime="tiny", steps=None):
 
 
 def study(
-    data,
-    validation,
-    output,
-    regime="small",
-    steps=None,
-    epochs=20,
-    seeds=3,
-    recipe=RECIPE,
-):
+    data: Source,
+    validation: Source,
+    output: PathLike,
+    regime: str = "small",
+    steps: Iterable[str] | None = None,
+    epochs: int = 20,
+    seeds: int = 3,
+    recipe: Recipe = RECIPE,
+) -> list[dict[str, Any]]:
     """Trains every step with one recipe and several seeds.
 
     Interrupted, it goes on: a finished training is not repeated, and one that
@@ -145,7 +154,7 @@ def study(
     return rows
 
 
-def as_markdown(rows):
+def as_markdown(rows: Iterable[dict[str, Any]]) -> str:
     """Rows of `table` or `study` as a Markdown table."""
     lines = [
         "| step | parameters | GMACs | paper | paper's GFLOPs | measured |",
@@ -161,7 +170,9 @@ def as_markdown(rows):
     return "\n".join(lines) + "\n"
 
 
-def chart(rows, figure=None):
+def chart(
+    rows: Sequence[dict[str, Any]], figure: Figure | None = None
+) -> Figure:
     """Draws the accuracy after each step as bars, like the paper's figure 2.
 
     Args:

@@ -16,6 +16,7 @@ from keras_convnext.segmentation.objective import mean_iou
 from keras_convnext.segmentation.objective import pixel_cross_entropy
 from keras_convnext.segmentation.schedule import WarmupPoly
 from keras_convnext.segmentation.upernet import UperNet
+from keras_convnext.typing import BySize
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class SegmentationRecipe:
     warmup_steps: int
     batch_size: int
     crop: int
-    learning_rate: float | dict
-    drop_path_rate: float | dict
+    learning_rate: float | BySize
+    drop_path_rate: float | BySize
     warmup_ratio: float = 1e-6
     power: float = 1.0
     weight_decay: float = 0.05

@@ -82,7 +82,7 @@ def _published(variant, weights):
     return from_file(variant, path, checkpoint.name, info)
 
 
-_shown_licences = set()
+_shown_licences: set[str] = set()
 
 
 def _show_licence(checkpoint):
