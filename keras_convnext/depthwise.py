@@ -8,6 +8,8 @@ decides which form runs; the weights are the same for all of them.
 
 import functools
 import os
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -108,7 +110,11 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """
 
     def __init__(
-        self, kernel_size, dilation_rate=1, implementation="auto", **kwargs
+        self,
+        kernel_size: int | Sequence[int],
+        dilation_rate: int | Sequence[int] = 1,
+        implementation: str = "auto",
+        **kwargs: Any,
     ):
         kwargs.setdefault("padding", "same")
         kwargs.setdefault("data_format", "channels_last")

@@ -2,6 +2,8 @@
 
 import contextlib
 import contextvars
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy
@@ -9,6 +11,7 @@ from keras import ops
 
 from keras_convnext.depthwise import DepthwiseConv2D
 from keras_convnext.precision import mean
+from keras_convnext.typing import Tensor
 
 __all__ = [
     "DepthwiseConv2D",
@@ -24,7 +27,7 @@ register = keras.saving.register_keras_serializable(package="keras_convnext")
 
 
 @register
-def gelu_tanh(x):
+def gelu_tanh(x: Tensor) -> Tensor:
     """GELU in its tanh approximation (timm's `test_convnext` models)."""
     return keras.activations.gelu(x, approximate=True)
 
@@ -90,7 +93,9 @@ class ImageNormalization(keras.layers.Layer):
     array([[[[2.]]]], dtype=float32)
     """
 
-    def __init__(self, mean, std, **kwargs):
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], **kwargs: Any
+    ):
         # Without autocasting, mixed precision would round the pixels.
         super().__init__(autocast=False, **kwargs)
         self.mean = [float(value) for value in mean]
@@ -133,7 +138,7 @@ class LayerScale(keras.layers.Layer):
     array([0.5, 0.5, 0.5], dtype=float32)
     """  # noqa: E501
 
-    def __init__(self, initial_value=1e-6, **kwargs):
+    def __init__(self, initial_value: float = 1e-6, **kwargs: Any):
         super().__init__(**kwargs)
         self.initial_value = initial_value
 
@@ -179,7 +184,7 @@ class GlobalResponseNormalization(keras.layers.Layer):
     (1, 8, 8, 4)
     """
 
-    def __init__(self, epsilon=1e-6, **kwargs):
+    def __init__(self, epsilon: float = 1e-6, **kwargs: Any):
         super().__init__(**kwargs)
         self.epsilon = epsilon
 
@@ -235,7 +240,7 @@ class SimpleNormalization(keras.layers.Layer):
     (1, 8, 8, 4)
     """
 
-    def __init__(self, epsilon=1e-6, **kwargs):
+    def __init__(self, epsilon: float = 1e-6, **kwargs: Any):
         super().__init__(**kwargs)
         self.epsilon = epsilon
 

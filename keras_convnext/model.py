@@ -1,9 +1,11 @@
 """The model class: a Functional `keras.Model` that knows what it is."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
+from typing import Any
 
 import keras
 from keras import ops
@@ -99,7 +101,9 @@ class ConvNeXtModel(keras.Model):
 
     # Keras recognises the constructor of a Functional model by exactly these
     # names; with any other `get_config` would lose the graph.
-    def __init__(self, inputs, outputs, name=None, **kwargs):
+    def __init__(
+        self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any
+    ):
         try:
             super().__init__(inputs, outputs, name=name, **kwargs)
         except ValueError as error:
@@ -129,32 +133,34 @@ class ConvNeXtModel(keras.Model):
         )
 
     @property
-    def info(self):
+    def info(self) -> ModelInfo:
         """The `ModelInfo` of this model."""
         return self._card.info
 
     @property
-    def variant(self):
+    def variant(self) -> Variant:
         """The `Variant` that this model was built from."""
-        return self.info.variant
+        # `None` for the steps of the roadmap alone.
+        return self.info.variant  # type: ignore[return-value]
 
     @property
-    def preprocessing(self):
+    def preprocessing(self) -> Preprocessing:
         """The `Preprocessing` that belongs to the weights."""
-        return self.info.preprocessing
+        # Every constructor knows it.
+        return self.info.preprocessing  # type: ignore[return-value]
 
     @property
-    def licence(self):
+    def licence(self) -> str | None:
         """Licence of the loaded weights, or `None`."""
         return self.info.licence
 
     @property
-    def pyramid_level_inputs(self):
+    def pyramid_level_inputs(self) -> dict[str, str]:
         """Name of the layer that ends each stage, by level such as `"P2"`."""
         return dict(self.info.pyramid_level_inputs or {})
 
     @property
-    def class_names(self):
+    def class_names(self) -> list[str] | None:
         """Class names in the order of the outputs, or `None`; assignable."""
         if self.info.class_names is not None:
             return list(self.info.class_names)
@@ -163,9 +169,10 @@ class ConvNeXtModel(keras.Model):
         return None
 
     @class_names.setter
-    def class_names(self, names):
-        if names is not None:
-            names = tuple(str(name) for name in names)
+    def class_names(self, values: Iterable[Any] | None) -> None:
+        names = None
+        if values is not None:
+            names = tuple(str(value) for value in values)
             shape = self.output_shape
             if len(shape) != 2 or len(names) != shape[-1]:
                 raise ValueError(

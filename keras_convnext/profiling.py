@@ -120,21 +120,21 @@ class Profile:
     layers: tuple
 
     @property
-    def parameters(self):
+    def parameters(self) -> int:
         """Number of all parameters."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
-    def macs(self):
+    def macs(self) -> int:
         """Multiply-adds of convolutions and dense layers."""
         return sum(layer.macs for layer in self.layers)
 
     @property
-    def activations(self):
+    def activations(self) -> int:
         """Elements that convolutions and dense layers give out."""
         return sum(layer.activations for layer in self.layers)
 
-    def stages(self):
+    def stages(self) -> dict[str, "Profile"]:
         """The same sums as a `Profile` for each stage, by name, in order."""
         names = dict.fromkeys(layer.stage for layer in self.layers)
         return {

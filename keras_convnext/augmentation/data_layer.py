@@ -3,7 +3,10 @@
 import numbers
 import sys
 import zlib
+from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +14,8 @@ import numpy as np
 from keras_convnext.augmentation.seeds import Seeds
 from keras_convnext.augmentation.seeds import not_a_pair
 from keras_convnext.augmentation.seeds import pair_of
+from keras_convnext.typing import Array
+from keras_convnext.typing import Tensor
 
 IMAGE_DTYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
 
@@ -67,7 +72,7 @@ class DataLayer(keras.layers.Layer):
     >>> dataset = tf.data.Dataset.from_tensors(sample).map(flip)
     """
 
-    def __init__(self, seed=None, **kwargs):
+    def __init__(self, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if seed is not None and not isinstance(seed, numbers.Integral):
             raise ValueError(
@@ -90,16 +95,20 @@ class DataLayer(keras.layers.Layer):
         outputs = run(features, training, seed)
         return outputs if is_dict else outputs["images"]
 
-    def augment_tf(self, inputs, seed):
+    def augment_tf(
+        self, inputs: dict[str, Any], seed: Tensor
+    ) -> dict[str, Any]:
         raise NotImplementedError
 
-    def augment_numpy(self, inputs, seed):
+    def augment_numpy(
+        self, inputs: dict[str, Any], seed: Sequence[int]
+    ) -> dict[str, Any]:
         raise NotImplementedError
 
-    def evaluate_tf(self, inputs):
+    def evaluate_tf(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return inputs
 
-    def evaluate_numpy(self, inputs):
+    def evaluate_numpy(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return inputs
 
     def get_config(self):
@@ -127,7 +136,7 @@ class DataLayer(keras.layers.Layer):
         seed = self._seeds.next() if seed is None else seed
         return self.augment_numpy(features, self.words_of(seed))
 
-    def words_of(self, seed):
+    def words_of(self, seed: Sequence[int]) -> list[int]:
         """What a pair of ints comes to in this layer's `augment_numpy`."""
         words = pair_of(seed).view("uint32").tolist()
         return [self._salt(), *words]
@@ -187,13 +196,17 @@ class ImageLayer(DataLayer):
     channels: tuple[int, ...] | None = None  # numbers of them; any
     output_dtype: str | None = None  # that of the input
 
-    def image_tf(self, image, seed):
+    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def image_numpy(self, image, generator):
+    def image_numpy(
+        self, image: Array, generator: np.random.Generator
+    ) -> Array:
         raise NotImplementedError
 
-    def augment_tf(self, inputs, seed):
+    def augment_tf(
+        self, inputs: dict[str, Any], seed: Tensor
+    ) -> dict[str, Any]:
         import tensorflow as tf
 
         def augment(image, number):
@@ -201,14 +214,18 @@ class ImageLayer(DataLayer):
 
         return self.map_tf(augment, inputs)
 
-    def augment_numpy(self, inputs, seed):
+    def augment_numpy(
+        self, inputs: dict[str, Any], seed: Sequence[int]
+    ) -> dict[str, Any]:
         def augment(image, number):
             generator = np.random.default_rng([*seed, number])
             return self.image_numpy(image, generator)
 
         return self.map_numpy(augment, inputs)
 
-    def map_tf(self, function, inputs):
+    def map_tf(
+        self, function: Callable[[Any, Any], Any], inputs: dict[str, Any]
+    ) -> dict[str, Any]:
         import tensorflow as tf
 
         images = inputs["images"]
@@ -223,7 +240,9 @@ class ImageLayer(DataLayer):
         )
         return {**inputs, "images": images}
 
-    def map_numpy(self, function, inputs):
+    def map_numpy(
+        self, function: Callable[[Any, Any], Any], inputs: dict[str, Any]
+    ) -> dict[str, Any]:
         images = inputs["images"]
         self._check_channels(images.shape)
         if images.ndim == 3:

@@ -1,6 +1,9 @@
 """The augmentation of single images in the papers' recipes, as layers."""
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,6 +21,12 @@ from keras_convnext.images import load_image
 from keras_convnext.preprocessing import IMAGENET_MEAN
 from keras_convnext.preprocessing import IMAGENET_STD
 from keras_convnext.tf_images import tf_load_image
+from keras_convnext.typing import Array
+from keras_convnext.typing import Images
+from keras_convnext.typing import Tensor
+
+if TYPE_CHECKING:  # which imports this module, by way of the recipes
+    from keras_convnext.data.reading import Photograph
 
 # Sizes in which JPEGs can be decoded at once, as parts of their own.
 JPEG_SCALES = (2, 4, 8)
@@ -66,12 +75,12 @@ class RandomResizedCrop(ImageLayer):
 
     def __init__(
         self,
-        size,
-        scale=(0.08, 1.0),
-        ratio=(3 / 4, 4 / 3),
-        interpolation="bicubic",
-        seed=None,
-        **kwargs,
+        size: int | Sequence[int],
+        scale: Sequence[float] = (0.08, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        interpolation: str = "bicubic",
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(seed=seed, **kwargs)
         self.size, *_ = checked(size, None, None, interpolation, IMAGENET_MEAN)
@@ -79,7 +88,7 @@ class RandomResizedCrop(ImageLayer):
         self.ratio = _range("ratio", ratio, float("inf"))
         self.interpolation = interpolation
 
-    def image_tf(self, image, seed):
+    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
         import tensorflow as tf
 
         height, width = tf.unstack(tf.shape(image)[:2])
@@ -93,7 +102,9 @@ class RandomResizedCrop(ImageLayer):
         )
         return tf_grey_levels(image)
 
-    def image_numpy(self, image, generator):
+    def image_numpy(
+        self, image: Array, generator: np.random.Generator
+    ) -> Array:
         top, left, height, width = self._box(generator, *image.shape[:2])
         cropped = to_pil(grey_levels(image)).crop(
             (left, top, left + width, top + height)
@@ -103,7 +114,7 @@ class RandomResizedCrop(ImageLayer):
         )
         return np.asarray(resized).reshape(*self.size, -1)
 
-    def crop_file(self, file, seed):
+    def crop_file(self, file: "Photograph", seed: Sequence[int]) -> Images:
         """What a call with this seed makes of a file, decoding but the crop.
 
         A JPEG that is large against the crop is decoded smaller, yet at least
@@ -138,7 +149,7 @@ class RandomResizedCrop(ImageLayer):
         box = boxes.crop_box(np, draws, height, width, self.scale, self.ratio)
         return [int(value) for value in box]
 
-    def evaluate_tf(self, inputs):
+    def evaluate_tf(self, inputs: dict[str, Any]) -> dict[str, Any]:
         def evaluate(image, _):
             pixels = tf_grey_levels(image)
             pixels = tf_load_image(
@@ -148,7 +159,7 @@ class RandomResizedCrop(ImageLayer):
 
         return self.map_tf(evaluate, inputs)
 
-    def evaluate_numpy(self, inputs):
+    def evaluate_numpy(self, inputs: dict[str, Any]) -> dict[str, Any]:
         def evaluate(image, _):
             pixels = np.broadcast_to(grey_levels(image), (*image.shape[:2], 3))
             pixels = load_image(
@@ -194,17 +205,21 @@ class RandomFlip(ImageLayer):
     [[[2], [1]]]
     """
 
-    def __init__(self, probability=0.5, seed=None, **kwargs):
+    def __init__(
+        self, probability: float = 0.5, seed: int | None = None, **kwargs: Any
+    ):
         super().__init__(seed=seed, **kwargs)
         self.probability = probability_of("probability", probability)
 
-    def image_tf(self, image, seed):
+    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
         import tensorflow as tf
 
         is_flipped = tf.random.stateless_uniform((), seed) < self.probability
         return tf.where(is_flipped, tf.reverse(image, [1]), image)
 
-    def image_numpy(self, image, generator):
+    def image_numpy(
+        self, image: Array, generator: np.random.Generator
+    ) -> Array:
         if generator.random() >= self.probability:
             return image
         # Four times as fast as a copy of all channels at once.
@@ -255,11 +270,11 @@ class RandomErasing(ImageLayer):
 
     def __init__(
         self,
-        probability=0.25,
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
-        seed=None,
-        **kwargs,
+        probability: float = 0.25,
+        mean: float | Sequence[float] = IMAGENET_MEAN,
+        std: float | Sequence[float] = IMAGENET_STD,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(seed=seed, **kwargs)
         self.probability = probability_of("probability", probability)
@@ -267,7 +282,7 @@ class RandomErasing(ImageLayer):
         self.std = channel_numbers("std", std, (len(self.mean),))
         self.channels = None if len(self.mean) == 1 else (len(self.mean),)
 
-    def image_tf(self, image, seed):
+    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
         import tensorflow as tf
 
         image = tf.cast(image, tf.float32)
@@ -297,12 +312,14 @@ class RandomErasing(ImageLayer):
         result = tf.cond(is_erased, erased, lambda: image)
         return tf.ensure_shape(result, image.shape)
 
-    def image_numpy(self, image, generator):
+    def image_numpy(
+        self, image: Array, generator: np.random.Generator
+    ) -> Array:
         image = image.astype("float32")
         self._erase(image, generator)
         return image
 
-    def erase_in_place(self, image, seed):
+    def erase_in_place(self, image: Array, seed: Sequence[int]) -> None:
         """What a call with this seed does, to a float32 array of one's own."""
         self._erase(image, np.random.default_rng([*self.words_of(seed), 0]))
 

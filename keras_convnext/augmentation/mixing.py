@@ -5,6 +5,8 @@ weight or box, for NumPy arrays and TensorFlow tensors alike.
 """
 
 import numbers
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,6 +17,8 @@ from keras_convnext.augmentation.data_layer import DataLayer
 from keras_convnext.augmentation.data_layer import probability_of
 from keras_convnext.augmentation.soft_labels import soft_labels
 from keras_convnext.augmentation.soft_labels import tf_soft_labels
+from keras_convnext.typing import Array
+from keras_convnext.typing import Tensor
 
 register = keras.saving.register_keras_serializable(package="keras_convnext")
 
@@ -104,13 +108,13 @@ class MixupCutmix(DataLayer):
 
     def __init__(
         self,
-        mixup_alpha=0.8,
-        cutmix_alpha=1.0,
-        switch_probability=0.5,
-        label_smoothing=0.1,
-        num_classes=None,
-        seed=None,
-        **kwargs,
+        mixup_alpha: float = 0.8,
+        cutmix_alpha: float = 1.0,
+        switch_probability: float = 0.5,
+        label_smoothing: float = 0.1,
+        num_classes: int | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(seed=seed, **kwargs)
         self.mixup_alpha = _alpha_of(mixup_alpha)
@@ -135,7 +139,9 @@ class MixupCutmix(DataLayer):
             return self.switch_probability
         return 1.0 if self.cutmix_alpha else 0.0
 
-    def draw_tf(self, seed, height, width):
+    def draw_tf(
+        self, seed: Tensor, height: Tensor, width: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Whether it is CutMix; the first image's weight; the box."""
         import tensorflow as tf
 
@@ -152,7 +158,9 @@ class MixupCutmix(DataLayer):
         rest = box[2] * box[3] / (height * width)
         return is_cutmix, tf.where(is_cutmix, 1 - rest, weight), box
 
-    def draw_numpy(self, generator, height, width):
+    def draw_numpy(
+        self, generator: np.random.Generator, height: int, width: int
+    ) -> tuple[bool, float, Any]:
         draws = generator.random(3)
         is_cutmix = draws[0] < self._cutmix_probability
         alpha = self.cutmix_alpha if is_cutmix else self.mixup_alpha
@@ -162,7 +170,9 @@ class MixupCutmix(DataLayer):
         box = boxes.cut_box(np, draws[1:], weight, height, width)
         return True, 1 - box[2] * box[3] / (height * width), box
 
-    def augment_tf(self, inputs, seed):
+    def augment_tf(
+        self, inputs: dict[str, Any], seed: Tensor
+    ) -> dict[str, Any]:
         import tensorflow as tf
 
         self._check_batch(inputs)
@@ -190,13 +200,17 @@ class MixupCutmix(DataLayer):
         labels = mixed(labels, weight, rest)
         return {**inputs, "images": images, "labels": labels}
 
-    def augment_numpy(self, inputs, seed):
+    def augment_numpy(
+        self, inputs: dict[str, Any], seed: Sequence[int]
+    ) -> dict[str, Any]:
         self._check_batch(inputs)
         images = inputs["images"].astype("float32")
         labels = self._mix(images, inputs["labels"], seed)
         return {**inputs, "images": images, "labels": labels}
 
-    def mix_in_place(self, images, labels, seed):
+    def mix_in_place(
+        self, images: Array, labels: Array, seed: Sequence[int]
+    ) -> Array:
         """What a call with this seed does, to float32 images of one's own.
 
         Returns:
@@ -264,11 +278,11 @@ class MixUp(MixupCutmix):
 
     def __init__(
         self,
-        alpha=0.8,
-        label_smoothing=0.1,
-        num_classes=None,
-        seed=None,
-        **kwargs,
+        alpha: float = 0.8,
+        label_smoothing: float = 0.1,
+        num_classes: int | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(
             alpha, 0.0, 0.0, label_smoothing, num_classes, seed, **kwargs
@@ -294,11 +308,11 @@ class CutMix(MixupCutmix):
 
     def __init__(
         self,
-        alpha=1.0,
-        label_smoothing=0.1,
-        num_classes=None,
-        seed=None,
-        **kwargs,
+        alpha: float = 1.0,
+        label_smoothing: float = 0.1,
+        num_classes: int | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(
             0.0, alpha, 1.0, label_smoothing, num_classes, seed, **kwargs

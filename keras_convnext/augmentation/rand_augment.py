@@ -1,5 +1,8 @@
 """RandAugment as the papers used it: timm's, with increasing operations."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -14,6 +17,8 @@ from keras_convnext.augmentation.operations import parse
 from keras_convnext.augmentation.pil_operations import distorted
 from keras_convnext.augmentation.pil_operations import to_pil
 from keras_convnext.preprocessing import IMAGENET_MEAN
+from keras_convnext.typing import Array
+from keras_convnext.typing import Tensor
 
 NAMES = tuple(OPERATIONS)
 
@@ -56,17 +61,17 @@ class RandAugment(ImageLayer):
 
     def __init__(
         self,
-        config="rand-m9-mstd0.5-inc1",
-        mean=IMAGENET_MEAN,
-        seed=None,
-        **kwargs,
+        config: str = "rand-m9-mstd0.5-inc1",
+        mean: float | Sequence[float] = IMAGENET_MEAN,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         super().__init__(seed=seed, **kwargs)
         self.config = config
         self.mean = channel_numbers("mean", mean, self.channels)
         self._parsed = parse(config)
 
-    def image_tf(self, image, seed):
+    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
         import tensorflow as tf
 
         pixels = tf_grey_levels(image)
@@ -98,7 +103,9 @@ class RandAugment(ImageLayer):
         ]
         return tf.switch_case(chosen, [*branches, lambda: image])
 
-    def image_numpy(self, image, generator):
+    def image_numpy(
+        self, image: Array, generator: np.random.Generator
+    ) -> Array:
         picture = to_pil(grey_levels(image))
         fill = fill_colour(self.mean, image.shape[-1])
         for k, is_applied, magnitude, sign in zip(*self.draw_numpy(generator)):
@@ -106,7 +113,7 @@ class RandAugment(ImageLayer):
                 picture = distorted(picture, NAMES[k], magnitude, sign, fill)
         return np.asarray(picture).reshape(image.shape).astype(image.dtype)
 
-    def draw_tf(self, seed):
+    def draw_tf(self, seed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Numbers of operations, whether applied, magnitudes and signs."""
         import tensorflow as tf
 
@@ -126,7 +133,9 @@ class RandAugment(ImageLayer):
             tf.where(draws[1] < 0.5, -1.0, 1.0),
         )
 
-    def draw_numpy(self, generator):
+    def draw_numpy(
+        self, generator: np.random.Generator
+    ) -> tuple[Array, Array, Array, Array]:
         config, count = self._parsed, self._parsed.count
         chosen = generator.integers(len(NAMES), size=count)
         deviations = generator.normal(0, config.deviation, count)

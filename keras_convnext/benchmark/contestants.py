@@ -2,6 +2,7 @@
 
 import fnmatch
 import importlib.util
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from keras_convnext.arguments import did_you_mean
@@ -71,12 +72,12 @@ class Contestant:
     is_same_network: bool = True
 
     @property
-    def is_ours(self):
+    def is_ours(self) -> bool:
         """Whether it is this package's."""
         return self.against is None
 
     @property
-    def missing(self):
+    def missing(self) -> list[str]:
         """Names of the modules that are not installed."""
         needed = list(self.needs)
         if self.artefact:
@@ -221,7 +222,7 @@ CONTESTANTS = {
 }
 
 
-def select(patterns=()):
+def select(patterns: Iterable[str] = ()) -> list[Contestant]:
     """Contestants by shell-style patterns of their names.
 
     Args:

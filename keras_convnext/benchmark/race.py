@@ -7,9 +7,11 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from keras_convnext.arguments import one_of
 from keras_convnext.benchmark import machine
@@ -17,6 +19,7 @@ from keras_convnext.benchmark import ratios
 from keras_convnext.benchmark import report
 from keras_convnext.benchmark.contestants import ARTEFACTS
 from keras_convnext.benchmark.contestants import MODES
+from keras_convnext.benchmark.contestants import Contestant
 from keras_convnext.benchmark.contestants import installed_backend
 from keras_convnext.benchmark.contestants import select
 from keras_convnext.benchmark.process import Failure
@@ -25,6 +28,7 @@ from keras_convnext.benchmark.progress import Progress
 from keras_convnext.builder import total_stride
 from keras_convnext.preprocessing import IMAGENET_MEAN
 from keras_convnext.preprocessing import IMAGENET_STD
+from keras_convnext.typing import PathLike
 from keras_convnext.variants import VARIANTS
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -62,16 +66,16 @@ TASKS = (
 
 
 def run(
-    output,
-    contestants=None,
-    tasks=TASKS,
-    model="convnext_tiny",
-    dtype="float32",
-    pairs=15,
-    threads=None,
-    overwrite=False,
-    verbose=True,
-):
+    output: PathLike,
+    contestants: Sequence[Contestant] | None = None,
+    tasks: Sequence[Task] = TASKS,
+    model: str = "convnext_tiny",
+    dtype: str = "float32",
+    pairs: int = 15,
+    threads: int | None = None,
+    overwrite: bool = False,
+    verbose: bool = True,
+) -> dict[str, Any]:
     """Times this package beside others, in turn, in one run.
 
     Everyone has a process, pinned to the same cores. Ours and a peer take

@@ -1,8 +1,17 @@
 """The processes and devices that train one model together."""
 
 import contextlib
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
 
 from keras_convnext.data.loading import EvalLoader
+from keras_convnext.data.source import Source
+from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.recipes.recipe import Recipe
+from keras_convnext.typing import Array
 
 
 class Cluster:
@@ -25,11 +34,11 @@ class Cluster:
     counts_apart = False
 
     @property
-    def is_writer(self):
+    def is_writer(self) -> bool:
         """Whether this process writes files and prints."""
         return self.process_index == 0
 
-    def share_of(self, batch_size):
+    def share_of(self, batch_size: int) -> int:
         """How many images of a batch each device gets.
 
         Raises:
@@ -44,34 +53,42 @@ class Cluster:
             )
         return batch_size // self.device_count
 
-    def check(self, recipe, loader):
+    def check(self, recipe: Recipe, loader: str | None) -> None:
         """Raises `ValueError` for what the engine cannot train by or from."""
 
-    def for_training(self, model):
+    def for_training(self, model: keras.Model) -> keras.Model:
         """A model of the same weights whose random draws are shared out."""
         return model
 
-    def training(self, model):
+    def training(self, model: keras.Model) -> AbstractContextManager[Any]:
         """A context in which gradients are those of the whole batch."""
         return contextlib.nullcontext()
 
-    def eval_loader(self, source, preprocessing, batch_size, on_error):
+    def eval_loader(
+        self,
+        source: Source,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        on_error: str,
+    ) -> EvalLoader:
         """Batches for validation: every image once in the whole cluster."""
         return EvalLoader(source, preprocessing, batch_size, on_error)
 
-    def largest(self, numbers):
+    def largest(self, numbers: Iterable[float]) -> list[float]:
         """The largest of each number over all processes, as a list."""
         return list(numbers)
 
-    def total(self, numbers):
+    def total(self, numbers: Iterable[float]) -> list[float]:
         """The sum of each number over all processes, as a list."""
         return list(numbers)
 
-    def from_writer(self, content):
+    def from_writer(self, content: Array) -> Array:
         """A `uint8` array of the writer; in each process of the same size."""
         return content
 
-    def whole_metrics(self, model, loader=None):
+    def whole_metrics(
+        self, model: keras.Model, loader: EvalLoader | None = None
+    ) -> None:
         """Makes metrics those of all images, when their last batch is over.
 
         Args:
@@ -79,14 +96,14 @@ class Cluster:
             loader: what `eval_loader` gave; `None` in training.
         """
 
-    def metrics_to_writer(self, model):
+    def metrics_to_writer(self, model: keras.Model) -> None:
         """Moves to the writer what others counted, in the midst of an epoch."""
 
 
 _current = Cluster()
 
 
-def current():
+def current() -> Cluster:
     """The `Cluster` that `setup` made; one process alone without it.
 
     Example:

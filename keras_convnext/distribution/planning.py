@@ -5,6 +5,7 @@ import re
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
+from typing import Any
 
 from keras_convnext import arguments
 from keras_convnext.applications import create_model
@@ -63,19 +64,19 @@ class Plan:
     reduce_seconds: float | None
 
     @property
-    def needed(self):
+    def needed(self) -> int:
         """Bytes of state and activations on a device."""
         return sum(self.state.values()) + self.activations
 
     @property
-    def step_seconds(self):
+    def step_seconds(self) -> tuple[float, float] | None:
         """Shortest and longest: all of the all-reduce hidden, and none."""
-        if self.compute_seconds is None:
+        if self.compute_seconds is None or self.reduce_seconds is None:
             return None
         times = self.compute_seconds, self.reduce_seconds
         return max(times), sum(times)
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """All fields and sums, as JSON's types."""
         return {
             **asdict(self),
@@ -110,17 +111,17 @@ class Plan:
 
 
 def plan(
-    model,
-    devices,
-    memory,
-    batch_size=4096,
-    image_size=224,
-    classes=1000,
-    dtype="mixed_bfloat16",
-    average=True,
-    rate=None,
-    bandwidth=None,
-):
+    model: str,
+    devices: int,
+    memory: float | str,
+    batch_size: int = 4096,
+    image_size: int = 224,
+    classes: int = 1000,
+    dtype: str = "mixed_bfloat16",
+    average: bool = True,
+    rate: float | None = None,
+    bandwidth: float | str | None = None,
+) -> Plan:
     """How a model fits on devices, and how long a step takes.
 
     Memory is what data parallelism needs on every device: the state of each
@@ -158,7 +159,7 @@ def plan(
     (512, 1)
     """
     name = full_name(model)
-    memory = as_bytes("memory", memory)
+    there = as_bytes("memory", memory)
     arguments.one_of("dtype", dtype, ACTIVATION_BYTES)
     if devices < 1 or batch_size % devices:
         raise ValueError(
@@ -181,19 +182,19 @@ def plan(
         )
     candidates = [
         _candidate(
-            found, devices, memory, batch_size, steps, again, dtype, average
+            found, devices, there, batch_size, steps, again, dtype, average
         )
         for again in (False, True)
         for steps in ACCUMULATIONS
         if _is_even(batch_size // devices, steps)
     ]
-    fitting = [x for x in candidates if x.needed <= FILL * memory]
+    fitting = [x for x in candidates if x.needed <= FILL * there]
     if not fitting:
         least = min(candidates, key=lambda plan: plan.needed)
         raise ValueError(
             f"A device needs at least {_as_text(least.needed / FILL)} for "
             f"{name!r} and batches of {batch_size} on {devices} devices. "
-            f"Received: memory={_as_text(memory)}. Take more devices, or "
+            f"Received: memory={_as_text(there)}. Take more devices, or "
             "shard the weights on JAX (`--model-parallel`)"
         )
     return _with_times(fitting[0], rate, bandwidth)

@@ -3,12 +3,14 @@
 import os
 import socket
 import sys
+from collections.abc import Sequence
 
 import keras
 
 from keras_convnext.distribution import in_jax
 from keras_convnext.distribution import in_tensorflow
 from keras_convnext.distribution import in_torch
+from keras_convnext.distribution.cluster import Cluster
 from keras_convnext.distribution.cluster import make_current
 
 ENGINES = {"jax": in_jax, "tensorflow": in_tensorflow, "torch": in_torch}
@@ -16,7 +18,12 @@ PORT = 29400
 HERE = "localhost"
 
 
-def setup(devices=None, hosts=None, host_index=None, model_parallel=1):
+def setup(
+    devices: int | str | None = None,
+    hosts: str | Sequence[str] | None = None,
+    host_index: int | None = None,
+    model_parallel: int = 1,
+) -> Cluster:
     """Lets `keras_convnext.train` use several devices and hosts.
 
     Call it before anything else of Keras or the backend: models must be built
@@ -55,7 +62,12 @@ def setup(devices=None, hosts=None, host_index=None, model_parallel=1):
     )
 
 
-def start(devices=None, hosts=None, host_index=None, model_parallel=1):
+def start(
+    devices: int | str | None = None,
+    hosts: str | Sequence[str] | None = None,
+    host_index: int | None = None,
+    model_parallel: int = 1,
+) -> None:
     """`setup` for commands; on PyTorch it begins again under `torchrun`.
 
     Args:
@@ -70,7 +82,7 @@ def start(devices=None, hosts=None, host_index=None, model_parallel=1):
     setup(devices, hosts, host_index, model_parallel)
 
 
-def is_launched():
+def is_launched() -> bool:
     """Whether something outside started several processes for one job.
 
     Example:

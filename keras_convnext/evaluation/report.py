@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 from dataclasses import dataclass
+from typing import Any
 
 from keras_convnext.evaluation.rules import RULES
 from keras_convnext.preprocessing import Preprocessing
@@ -70,12 +71,12 @@ class Evaluation:
     seconds: float
 
     @property
-    def top1(self):
+    def top1(self) -> float:
         """Part of the images whose best output is right, 0–1."""
         return self.accuracy["top1"]
 
     @property
-    def measured(self):
+    def measured(self) -> dict[str, float]:
         """The figures of `accuracy`, `cross_entropy` and `mce` there are."""
         others = {"cross_entropy": self.cross_entropy, "mce": self.mce}
         return {
@@ -83,7 +84,7 @@ class Evaluation:
             **{key: x for key, x in others.items() if x is not None},
         }
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """All fields as JSON can hold them."""
         preprocessing = {
             key: list(x) if isinstance(x, tuple) else x
@@ -91,7 +92,7 @@ class Evaluation:
         }
         return {**asdict(self), "preprocessing": preprocessing}
 
-    def print(self):
+    def print(self) -> None:
         """Prints figures, the lowest classes and the most confused pairs."""
         from rich.console import Console
 

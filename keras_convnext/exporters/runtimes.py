@@ -11,9 +11,12 @@ from keras_convnext.exporters import metadata as metadata_
 from keras_convnext.exporters import tflite
 from keras_convnext.exporters.options import Options
 from keras_convnext.exporters.requirements import require
+from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.typing import Array
+from keras_convnext.typing import PathLike
 
 
-def open_artefact(path):
+def open_artefact(path: PathLike) -> "Artefact":
     """Opens a `.keras`, `.onnx`, `.tflite` file or a SavedModel folder.
 
     Args:
@@ -61,11 +64,11 @@ class Artefact:
         self.metadata = metadata
 
     @property
-    def preprocessing(self):
+    def preprocessing(self) -> Preprocessing | None:
         """The `Preprocessing` of the images, or `None`."""
         return metadata_.preprocessing(self.metadata)
 
-    def run(self, inputs):
+    def run(self, inputs: Array) -> dict[str, Array]:
         """Every output by name, for inputs as the artefact takes them.
 
         Args:
@@ -77,7 +80,7 @@ class Artefact:
         """
         raise NotImplementedError
 
-    def predict(self, images):
+    def predict(self, images: Array) -> Array:
         """Probabilities, or whatever else the classifier's activation gives.
 
         Args:

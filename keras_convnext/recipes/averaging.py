@@ -1,12 +1,14 @@
 """The moving average of a model's weights, put in their place for a while."""
 
 import contextlib
+from collections.abc import Iterator
 
+import keras
 from keras import ops
 
 
 @contextlib.contextmanager
-def averaged_weights(model):
+def averaged_weights(model: keras.Model) -> Iterator[keras.Model]:
     """Within it the model has the averaged weights; after it its own again.
 
     Args:
@@ -27,7 +29,7 @@ def averaged_weights(model):
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     # As Keras' own callback finds them.
     averages = getattr(optimizer, "_model_variables_moving_average", None)
-    if averages is None:
+    if optimizer is None or averages is None:
         raise ValueError(
             "Expected a model whose optimizer keeps an average of the "
             "weights: compile it with a recipe that has an `ema_decay`, and "

@@ -8,6 +8,8 @@ detector, or behind a `layer_prefix`, is found as well.
 import re
 from collections import defaultdict
 
+import keras
+
 from keras_convnext.arguments import one_of
 from keras_convnext.model import all_layers
 
@@ -17,7 +19,9 @@ _NAME = re.compile(
 )
 
 
-def layer_decay_scales(model, layer_decay, groups="group"):
+def layer_decay_scales(
+    model: keras.Model, layer_decay: float, groups: str = "group"
+) -> dict[str, float]:
     """The factor on the learning rate of every layer below the head.
 
     Args:

@@ -4,6 +4,8 @@ Mixed batches have distributions for labels where validation data often has
 class numbers; one compiled model must take both.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -32,7 +34,10 @@ class SoftTargetCrossEntropy(keras.losses.CategoricalCrossentropy):
     """
 
     def __init__(
-        self, label_smoothing=0.0, name="soft_target_cross_entropy", **kwargs
+        self,
+        label_smoothing: float = 0.0,
+        name: str = "soft_target_cross_entropy",
+        **kwargs: Any,
     ):
         kwargs.pop("from_logits", None)
         super().__init__(
@@ -65,7 +70,9 @@ class TopKAccuracy(keras.metrics.Mean):
     0.5
     """
 
-    def __init__(self, k=1, name=None, dtype=None):
+    def __init__(
+        self, k: int = 1, name: str | None = None, dtype: str | None = None
+    ):
         super().__init__(name=name or f"top{k}_accuracy", dtype=dtype)
         self.k = k
 

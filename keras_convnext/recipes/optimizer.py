@@ -3,6 +3,10 @@
 import contextlib
 import math
 from collections import defaultdict
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
@@ -78,17 +82,17 @@ class AdamW(keras.optimizers.AdamW):
 
     def __init__(
         self,
-        learning_rate=1e-3,
-        weight_decay=0.01,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        learning_rate_scales=None,
-        undecayed=(),
-        use_ema=False,
-        ema_momentum=0.9999,
-        name="adamw",
-        **kwargs,
+        learning_rate: float | Callable[..., Any] = 1e-3,
+        weight_decay: float = 0.01,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        learning_rate_scales: Mapping[str, float] | None = None,
+        undecayed: Sequence[str] = (),
+        use_ema: bool = False,
+        ema_momentum: float = 0.9999,
+        name: str = "adamw",
+        **kwargs: Any,
     ):
         if kwargs.pop("amsgrad", False) or kwargs.get(
             "ema_overwrite_frequency"
@@ -115,7 +119,7 @@ class AdamW(keras.optimizers.AdamW):
                     "`learning_rate_scales` must hold factors of at least 0. "
                     f"Received: {scale} for {layer!r}"
                 )
-        self.undecayed = []
+        self.undecayed: list[str] = []
         if undecayed:
             self.exclude_from_weight_decay(var_names=list(undecayed))
 
@@ -153,7 +157,7 @@ class AdamW(keras.optimizers.AdamW):
             reference_variable, name, initializer
         )
 
-    def scale_of(self, variable):
+    def scale_of(self, variable: keras.Variable) -> float:
         """A variable's factor on the learning rate: that of its layer."""
         # The innermost layer that has one.
         for layer in reversed(variable.path.split("/")[:-1]):
@@ -161,7 +165,7 @@ class AdamW(keras.optimizers.AdamW):
                 return float(self.learning_rate_scales[layer])
         return 1.0
 
-    def decay_of(self, variable):
+    def decay_of(self, variable: keras.Variable) -> float:
         """A variable's weight decay: 0 for biases and vectors."""
         excluded = (
             len(variable.shape) <= 1

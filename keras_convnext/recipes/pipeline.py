@@ -1,7 +1,12 @@
 """A recipe's data maps: from single images to what `fit` takes."""
 
 import math
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +19,10 @@ from keras_convnext.augmentation import RandomResizedCrop
 from keras_convnext.augmentation.data_layer import is_tf_tensor
 from keras_convnext.preprocessing import IMAGENET_MEAN
 from keras_convnext.preprocessing import IMAGENET_STD
+from keras_convnext.typing import Tensor
+
+if TYPE_CHECKING:  # which imports this module
+    from keras_convnext.recipes.recipe import Recipe
 
 
 class Pipeline:
@@ -38,12 +47,12 @@ class Pipeline:
 
     def __init__(
         self,
-        batch_size,
-        crop,
-        distortions=(),
-        erasing=None,
-        mixing=None,
-        seed=0,
+        batch_size: int,
+        crop: Callable | None,
+        distortions: Iterable[Callable | None] = (),
+        erasing: Callable | None = None,
+        mixing: Callable | None = None,
+        seed: int = 0,
     ):
         self.batch_size = batch_size
         self.crop, self.erasing = crop, erasing
@@ -53,7 +62,9 @@ class Pipeline:
         self.mixing = mixing
         self.seed = seed
 
-    def sample(self, sample, seed=None):
+    def sample(
+        self, sample: Any, seed: Sequence[int] | Tensor | None = None
+    ) -> dict[str, Any]:
         """One image and its label, augmented.
 
         Args:
@@ -69,7 +80,9 @@ class Pipeline:
             sample = layer(sample, training=self.training, seed=seed)
         return sample
 
-    def batch(self, batch, seed=None):
+    def batch(
+        self, batch: Any, seed: Sequence[int] | Tensor | None = None
+    ) -> tuple[Any, Any]:
         """A batch of samples, mixed, as the pair that `fit` takes.
 
         Args:
@@ -86,7 +99,12 @@ class Pipeline:
             batch = self.mixing(batch, training=self.training, seed=seed)
         return batch["images"], batch["labels"]
 
-    def __call__(self, source, batch_size=None, shuffle=None):
+    def __call__(
+        self,
+        source: Any,
+        batch_size: int | None = None,
+        shuffle: bool | None = None,
+    ) -> Any:
         """Batches of all samples of a source.
 
         Args:
@@ -168,7 +186,12 @@ class TrainPipeline(Pipeline):
     """
 
     def __init__(
-        self, recipe, classes, seed=0, mean=IMAGENET_MEAN, std=IMAGENET_STD
+        self,
+        recipe: "Recipe",
+        classes: int | None,
+        seed: int = 0,
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
     ):
         crop = flip = distort = erase = mixing = None
         if recipe.crop_scale is not None:
@@ -212,7 +235,7 @@ class EvalPipeline(Pipeline):
 
     training = False
 
-    def __init__(self, recipe):
+    def __init__(self, recipe: "Recipe"):
         crop = None
         if recipe.crop_scale is not None:
             crop = RandomResizedCrop(recipe.image_size)

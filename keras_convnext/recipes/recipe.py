@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
+from typing import Any
+from typing import Self
 
 import keras
 
 from keras_convnext import arguments
 from keras_convnext.applications import create_model
+from keras_convnext.model import ConvNeXtModel
 from keras_convnext.model import all_layers
 from keras_convnext.recipes.layer_decay import layer_decay_scales
 from keras_convnext.recipes.objective import SoftTargetCrossEntropy
@@ -17,6 +20,7 @@ from keras_convnext.recipes.pipeline import EvalPipeline
 from keras_convnext.recipes.pipeline import TrainPipeline
 from keras_convnext.recipes.schedule import WarmupCosine
 from keras_convnext.typing import BySize
+from keras_convnext.typing import PathLike
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Recipe:
     global_clipnorm: float | None = None
     gradient_accumulation_steps: int = 1
 
-    def replace(self, **changes):
+    def replace(self, **changes: Any) -> Self:
         """The same recipe with other values; unknown names raise.
 
         Example:
@@ -107,7 +111,7 @@ class Recipe:
             arguments.one_of("field", name, known)
         return replace(self, **changes)
 
-    def with_batch_size(self, batch_size):
+    def with_batch_size(self, batch_size: int) -> Self:
         """The recipe for another batch size, learning rate scaled linearly.
 
         Example:
@@ -124,7 +128,7 @@ class Recipe:
             rate = rate * factor
         return replace(self, batch_size=batch_size, learning_rate=rate)
 
-    def for_model(self, model):
+    def for_model(self, model: str | keras.Model) -> Self:
         """The recipe with one value in every field.
 
         Args:
@@ -163,11 +167,17 @@ class Recipe:
         )
 
     @property
-    def mixes(self):
+    def mixes(self) -> bool:
         """Whether batches are mixed, which makes their labels soft."""
         return bool(self.mixup_alpha or self.cutmix_alpha)
 
-    def build(self, name, classes=None, weights=None, **options):
+    def build(
+        self,
+        name: str,
+        classes: int | None = None,
+        weights: PathLike | None = None,
+        **options: Any,
+    ) -> ConvNeXtModel:
         """Builds a model that this recipe can train: logits, drop path.
 
         Args:
@@ -200,15 +210,23 @@ class Recipe:
             },
         )
 
-    def train_pipeline(self, classes=None, seed=0, **options):
+    def train_pipeline(
+        self, classes: int | None = None, seed: int = 0, **options: Any
+    ) -> TrainPipeline:
         """Augmentation and mixing as a map over data; see `TrainPipeline`."""
         return TrainPipeline(self, classes, seed, **options)
 
-    def eval_pipeline(self):
+    def eval_pipeline(self) -> EvalPipeline:
         """The evaluation transform as a map over data; see `EvalPipeline`."""
         return EvalPipeline(self)
 
-    def compile(self, model, steps_per_epoch, metrics=None, **options):
+    def compile(
+        self,
+        model: keras.Model,
+        steps_per_epoch: int,
+        metrics: list[Any] | None = None,
+        **options: Any,
+    ) -> keras.Model:
         """Compiles a model for this recipe; then train with `model.fit`.
 
         Args:
@@ -258,7 +276,7 @@ class Recipe:
         )
         return model
 
-    def optimizer(self, model, steps_per_epoch):
+    def optimizer(self, model: keras.Model, steps_per_epoch: int) -> AdamW:
         """The recipe's `AdamW` for a model, for loops of one's own."""
         recipe = self.for_model(model)
         accumulation = recipe.gradient_accumulation_steps
@@ -279,7 +297,7 @@ class Recipe:
             ),
         )
 
-    def schedule(self, steps_per_epoch):
+    def schedule(self, steps_per_epoch: int) -> WarmupCosine:
         """The recipe's `WarmupCosine`, in optimizer steps."""
         steps = steps_per_epoch / self.gradient_accumulation_steps
         return WarmupCosine(
@@ -290,7 +308,7 @@ class Recipe:
             self.warmup,
         )
 
-    def callbacks(self):
+    def callbacks(self) -> list[keras.callbacks.Callback]:
         """Callbacks for `fit`: validation with the averaged weights.
 
         Without them validation uses the raw weights; either way both stay,

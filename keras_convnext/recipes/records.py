@@ -224,7 +224,7 @@ RECIPES = {
 }
 
 
-def get_recipe(name):
+def get_recipe(name: str) -> Recipe:
     """The recipe of a name, for instance from a command line.
 
     Example:

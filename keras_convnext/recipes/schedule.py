@@ -42,12 +42,12 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(
         self,
-        peak_learning_rate,
-        warmup_steps,
-        total_steps,
-        minimum_learning_rate=1e-6,
-        warmup="linspace",
-        name="warmup_cosine",
+        peak_learning_rate: float,
+        warmup_steps: int,
+        total_steps: int,
+        minimum_learning_rate: float = 1e-6,
+        warmup: str = "linspace",
+        name: str = "warmup_cosine",
     ):
         super().__init__()
         one_of("warmup", warmup, WARMUPS)

@@ -2,6 +2,7 @@
 
 import contextlib
 import numbers
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,12 @@ from keras_convnext.arguments import one_of
 from keras_convnext.data.reading import Photograph
 from keras_convnext.images import why_unreadable
 from keras_convnext.segmentation.model import DECODE
+from keras_convnext.segmentation.model import SegmentationModel
 from keras_convnext.segmentation.model import check_segmenter
 from keras_convnext.segmentation.resampling import resized
+from keras_convnext.typing import Array
+from keras_convnext.typing import Images
+from keras_convnext.typing import PathLike
 
 MODES = ("slide", "whole")
 # The ratios of the published multi-scale figures.
@@ -23,16 +28,16 @@ SMALLEST = 32
 
 
 def segment(
-    model,
-    image,
-    mode="slide",
-    scales=(1.0,),
-    flip=False,
+    model: SegmentationModel,
+    image: PathLike | Images,
+    mode: str = "slide",
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
     *,
-    crop=None,
-    stride=None,
-    verbose=True,
-):
+    crop: int | None = None,
+    stride: int | None = None,
+    verbose: bool = True,
+) -> Array:
     """The class of every pixel of one image.
 
     The image is resized so that its short side has `crop` pixels and its long
@@ -90,16 +95,16 @@ def segment(
 
 
 def class_probabilities(
-    model,
-    image,
-    mode="slide",
-    scales=(1.0,),
-    flip=False,
+    model: SegmentationModel,
+    image: PathLike | Images,
+    mode: str = "slide",
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
     *,
-    crop=None,
-    stride=None,
-    verbose=True,
-):
+    crop: int | None = None,
+    stride: int | None = None,
+    verbose: bool = True,
+) -> Array:
     """What `segment` takes the largest of.
 
     Args:
@@ -115,7 +120,8 @@ def class_probabilities(
     one_of("mode", mode, MODES)
     scales = _checked_scales(scales)
     if crop is None:
-        crop = min(model.info.preprocessing.image_size)
+        # Every segmenter has one.
+        crop = min(model.info.preprocessing.image_size)  # type: ignore[union-attr]
     _check_pixels("crop", crop)
     if stride is None:
         stride = crop * 2 // 3
@@ -175,7 +181,7 @@ def windows(size, crop, stride):
     ]
 
 
-def read_pixels(image):
+def read_pixels(image: PathLike | Images) -> Images:
     """A photograph or an array as `uint8` array `(height, width, 3)`."""
     if isinstance(image, np.ndarray):
         if (

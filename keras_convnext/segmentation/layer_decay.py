@@ -3,6 +3,7 @@
 import re
 
 from keras_convnext.model import all_layers
+from keras_convnext.segmentation.model import SegmentationModel
 
 _NAME = re.compile(
     r".*?(?:(?P<down>stem|stage_\d+_downsample)|"
@@ -10,7 +11,9 @@ _NAME = re.compile(
 )
 
 
-def stage_wise_scales(model, layer_decay):
+def stage_wise_scales(
+    model: SegmentationModel, layer_decay: float
+) -> dict[str, float]:
     """The factor on the learning rate of every layer below the heads.
 
     The blocks of stage 0 to 3 have decay^(N − stage); the stem and all

@@ -1,8 +1,12 @@
 """The class of segmentation models: Functional, and trained on masks."""
 
+from typing import Any
+
 import keras
 
 from keras_convnext.layers import register
+from keras_convnext.model import ModelInfo
+from keras_convnext.variants import Variant
 
 CARD = "segmentation_card"
 # The output that is the prediction, and the one that helps to train it.
@@ -32,21 +36,22 @@ class SegmentationModel(keras.Model):
     """
 
     # By exactly these names Keras recognises a Functional model.
-    def __init__(self, inputs, outputs, name=None, **kwargs):
+    def __init__(
+        self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any
+    ):
         super().__init__(inputs, outputs, name=name, **kwargs)
 
     @property
-    def info(self):
+    def info(self) -> ModelInfo:
         """The `ModelInfo`: weights, classes, licence, and the size of crops
         as `preprocessing.image_size`."""
-        for layer in self.layers:
-            if layer.name.endswith(CARD):
-                return layer.info
+        return next(x.info for x in self.layers if x.name.endswith(CARD))
 
     @property
-    def variant(self):
+    def variant(self) -> Variant:
         """The `Variant` of the backbone."""
-        return self.info.variant
+        # An UperNet stands on nothing without one.
+        return self.info.variant  # type: ignore[return-value]
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True

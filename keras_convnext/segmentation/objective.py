@@ -5,7 +5,7 @@ import keras
 IGNORED = 255
 
 
-def pixel_cross_entropy():
+def pixel_cross_entropy() -> keras.losses.Loss:
     """Cross-entropy of logits for every pixel that counts.
 
     The mean over all pixels whose label is not 255, as transformers has it.
@@ -25,7 +25,7 @@ def pixel_cross_entropy():
     )
 
 
-def mean_iou(classes):
+def mean_iou(classes: int) -> keras.metrics.Metric:
     """Mean intersection over union of the classes, from logits and masks.
 
     Over all pixels whose label is not 255, of all batches together. Classes

@@ -4,10 +4,13 @@ import numpy as np
 from PIL import Image
 
 from keras_convnext.segmentation.inference import read_pixels
+from keras_convnext.typing import ArrayLike
+from keras_convnext.typing import Images
+from keras_convnext.typing import PathLike
 from keras_convnext.writing import written_aside
 
 
-def palette(classes):
+def palette(classes: int) -> Images:
     """A colour for every class, by the bits of its number.
 
     The three lowest bits are the highest of red, green and blue, the next
@@ -33,7 +36,12 @@ def palette(classes):
     return colours.astype("uint8")
 
 
-def overlaid(image, labels, classes, opacity=0.5):
+def overlaid(
+    image: PathLike | Images,
+    labels: ArrayLike,
+    classes: int,
+    opacity: float = 0.5,
+) -> Images:
     """An image with every class in a colour of its own.
 
     Args:
@@ -73,7 +81,13 @@ def overlaid(image, labels, classes, opacity=0.5):
     return np.where(is_class[..., None], mixed, pixels).astype("uint8")
 
 
-def write_overlay(path, image, labels, classes, opacity=0.5):
+def write_overlay(
+    path: PathLike,
+    image: PathLike | Images,
+    labels: ArrayLike,
+    classes: int,
+    opacity: float = 0.5,
+) -> None:
     """Writes `overlaid` as an image file, whole or not at all.
 
     Args:

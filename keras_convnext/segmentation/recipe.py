@@ -1,8 +1,11 @@
 """How segmenters are trained: the official figures, and `compile`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields
 from dataclasses import replace
+from typing import Any
+from typing import Self
 
 from keras_convnext import arguments
 from keras_convnext.applications import create_model
@@ -11,12 +14,14 @@ from keras_convnext.recipes.recipe import drop_path_rate_of
 from keras_convnext.segmentation.layer_decay import stage_wise_scales
 from keras_convnext.segmentation.model import AUXILIARY
 from keras_convnext.segmentation.model import DECODE
+from keras_convnext.segmentation.model import SegmentationModel
 from keras_convnext.segmentation.model import check_segmenter
 from keras_convnext.segmentation.objective import mean_iou
 from keras_convnext.segmentation.objective import pixel_cross_entropy
 from keras_convnext.segmentation.schedule import WarmupPoly
 from keras_convnext.segmentation.upernet import UperNet
 from keras_convnext.typing import BySize
+from keras_convnext.typing import PathLike
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class SegmentationRecipe:
     dropout_rate: float = 0.1
     auxiliary_weight: float = 0.4
 
-    def replace(self, **changes):
+    def replace(self, **changes: Any) -> Self:
         """The same recipe with other values; unknown names raise.
 
         Example:
@@ -79,7 +84,7 @@ class SegmentationRecipe:
             arguments.one_of("field", name, known)
         return replace(self, **changes)
 
-    def for_model(self, model):
+    def for_model(self, model: str | SegmentationModel) -> Self:
         """The recipe with one value in every field.
 
         Args:
@@ -104,7 +109,13 @@ class SegmentationRecipe:
                 chosen[field.name] = values[sizes[0]]
         return replace(self, **chosen)
 
-    def build(self, name, classes, weights=None, **options):
+    def build(
+        self,
+        name: str,
+        classes: int | Sequence[str],
+        weights: PathLike | None = None,
+        **options: Any,
+    ) -> SegmentationModel:
         """Builds an UperNet that this recipe can train.
 
         Args:
@@ -129,7 +140,12 @@ class SegmentationRecipe:
         own = {"dropout_rate": recipe.dropout_rate, "crop": recipe.crop}
         return UperNet(backbone, classes, **{**own, **options})
 
-    def compile(self, model, metrics=None, **options):
+    def compile(
+        self,
+        model: SegmentationModel,
+        metrics: list[Any] | None = None,
+        **options: Any,
+    ) -> SegmentationModel:
         """Compiles a model for this recipe; then train with `model.fit`.
 
         Args:
@@ -169,7 +185,7 @@ class SegmentationRecipe:
         if isinstance(model.output, dict):
             names = (DECODE, AUXILIARY)
             weights = (1.0, recipe.auxiliary_weight)
-            losses = {
+            losses: dict[str, Any] = {
                 "loss": {name: pixel_cross_entropy() for name in names},
                 "loss_weights": dict(zip(names, weights)),
                 "metrics": {DECODE: metrics},
@@ -184,7 +200,7 @@ class SegmentationRecipe:
         )
         return model
 
-    def optimizer(self, model):
+    def optimizer(self, model: SegmentationModel) -> AdamW:
         """The recipe's `AdamW` for a model, for loops of one's own."""
         recipe = self.for_model(model)
         return AdamW(
@@ -195,7 +211,7 @@ class SegmentationRecipe:
             learning_rate_scales=stage_wise_scales(model, recipe.layer_decay),
         )
 
-    def schedule(self):
+    def schedule(self) -> WarmupPoly:
         """The recipe's `WarmupPoly`."""
         return WarmupPoly(
             self.learning_rate,

@@ -32,12 +32,12 @@ class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(
         self,
-        peak_learning_rate,
-        warmup_steps,
-        total_steps,
-        power=1.0,
-        warmup_ratio=1e-6,
-        name="warmup_poly",
+        peak_learning_rate: float,
+        warmup_steps: int,
+        total_steps: int,
+        power: float = 1.0,
+        warmup_ratio: float = 1e-6,
+        name: str = "warmup_poly",
     ):
         super().__init__()
         if not 0 <= warmup_steps < total_steps:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import numbers
+from collections.abc import Sequence
 from dataclasses import replace
 
 from keras import layers
@@ -11,6 +12,7 @@ from keras_convnext import arguments
 from keras_convnext.exporters import graph
 from keras_convnext.layers import Normal
 from keras_convnext.layers import skip_random_numbers
+from keras_convnext.model import ConvNeXtModel
 from keras_convnext.model import ModelCard
 from keras_convnext.model import ModelInfo
 from keras_convnext.pyramid import LEVELS
@@ -22,6 +24,7 @@ from keras_convnext.segmentation.model import DECODE
 from keras_convnext.segmentation.model import SegmentationModel
 from keras_convnext.segmentation.resampling import BilinearResize
 from keras_convnext.segmentation.resampling import GridAveragePooling
+from keras_convnext.typing import PathLike
 
 CLASSES = 150  # of ADE20K
 CHANNELS = 512
@@ -32,15 +35,15 @@ BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 
 
 def UperNet(
-    model,
-    classes=None,
-    weights=None,
-    channels=None,
-    auxiliary=True,
-    dropout_rate=0.1,
-    crop=None,
-    name="upernet",
-):
+    model: ConvNeXtModel,
+    classes: int | Sequence[str] | None = None,
+    weights: PathLike | None = None,
+    channels: int | None = None,
+    auxiliary: bool = True,
+    dropout_rate: float = 0.1,
+    crop: int | None = None,
+    name: str = "upernet",
+) -> SegmentationModel:
     """Builds an UperNet on a ConvNeXt: logits for every pixel.
 
     Pyramid pooling over the last stage, a feature pyramid over all four, and

@@ -13,11 +13,14 @@ import os
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save_file
 
+from keras_convnext.typing import Array
+from keras_convnext.typing import PathLike
 from keras_convnext.writing import written_aside
 
 
@@ -39,7 +42,7 @@ class Checkpoints:
     >>> step, tensors, record = checkpoints.latest()  # doctest: +SKIP
     """
 
-    def __init__(self, folder, keep=3):
+    def __init__(self, folder: PathLike, keep: int = 3):
         if keep < 1:
             raise ValueError(
                 f"`keep` must be at least 1. Received: keep={keep}"
@@ -47,7 +50,9 @@ class Checkpoints:
         self.folder = Path(folder)
         self.keep = keep
 
-    def save(self, step, tensors, record):
+    def save(
+        self, step: int, tensors: dict[str, Array], record: dict[str, Any]
+    ) -> None:
         """Writes a checkpoint, then removes those that are too many.
 
         Args:
@@ -78,7 +83,7 @@ class Checkpoints:
             for file in reversed(self._files(old)):
                 file.unlink(missing_ok=True)
 
-    def latest(self):
+    def latest(self) -> tuple[int, dict[str, Array], dict[str, Any]] | None:
         """The last checkpoint that is whole.
 
         Those that are not are named in a warning, and the one before them is
@@ -111,7 +116,7 @@ class Checkpoints:
             )
         return None
 
-    def steps(self):
+    def steps(self) -> list[int]:
         """Steps of the checkpoints there, ascending."""
         names = (path.name for path in self.folder.glob("step_*.json"))
         found = (re.fullmatch(r"step_(\d+)\.json", name) for name in names)

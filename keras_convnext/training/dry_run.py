@@ -2,16 +2,21 @@
 
 import math
 from collections import defaultdict
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_convnext.recipes.recipe import Recipe
+
 BARS = " ▁▂▃▄▅▆▇█"
 WIDTH = 64
 
 
-def parameter_groups(model, recipe):
+def parameter_groups(
+    model: keras.Model, recipe: Recipe
+) -> list[dict[str, Any]]:
     """Which parameters learn how fast and decay how much.
 
     Args:
@@ -59,7 +64,7 @@ def learning_rates(recipe, steps_per_epoch):
     return ops.convert_to_numpy(schedule(steps)).astype("float64")
 
 
-def describe(model, recipe, steps_per_epoch):
+def describe(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> str:
     """Recipe, parameter groups and learning-rate curve, as text.
 
     Args:

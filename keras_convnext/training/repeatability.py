@@ -3,7 +3,7 @@
 import keras
 
 
-def make_repeatable(seed, deterministic=True):
+def make_repeatable(seed: int, deterministic: bool = True) -> None:
     """Seeds what Keras draws, and asks for kernels that always agree.
 
     Args:

@@ -248,7 +248,7 @@ class Follower(Run):
         return None
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Of this package, Keras and what it may run on, as far as installed."""
     found = {
         "keras_convnext": __version__,

@@ -1,35 +1,41 @@
 """One training run, from data and recipe to a folder with the result."""
 
 import importlib.util
+from typing import Any
+
+import keras
 
 from keras_convnext import distribution
 from keras_convnext.data import TrainLoader
+from keras_convnext.data.source import Source
 from keras_convnext.distribution.validation import WholeMetrics
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.model import info_of
+from keras_convnext.recipes.recipe import Recipe
 from keras_convnext.rematerialization import rematerialized
 from keras_convnext.training import callbacks
 from keras_convnext.training.run import Follower
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
+from keras_convnext.typing import PathLike
 
 
 def train(
-    model,
-    recipe,
-    data,
-    output,
-    validation=None,
-    seed=0,
-    resume="auto",
-    checkpoint_minutes=10.0,
-    checkpoint_steps=None,
-    keep=3,
-    on_error="skip",
-    loader=None,
-    rematerialize=False,
-    mixup_group=None,
-):
+    model: keras.Model,
+    recipe: Recipe,
+    data: Source,
+    output: PathLike,
+    validation: Source | None = None,
+    seed: int = 0,
+    resume: str = "auto",
+    checkpoint_minutes: float = 10.0,
+    checkpoint_steps: int | None = None,
+    keep: int = 3,
+    on_error: str = "skip",
+    loader: str | None = None,
+    rematerialize: bool = False,
+    mixup_group: int | None = None,
+) -> dict[str, Any]:
     """Trains a model by a recipe; killed at any moment, it goes on.
 
     On several devices after `keras_convnext.distribution.setup`: the same

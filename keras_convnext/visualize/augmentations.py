@@ -1,12 +1,23 @@
 """What a recipe's training sees of an image."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from keras_convnext.recipes.pipeline import TrainPipeline
+from keras_convnext.typing import Figure
+from keras_convnext.typing import Images
 from keras_convnext.visualize.figures import grid
 from keras_convnext.visualize.figures import show
 
 
-def augmentation_grid(pipeline, images, count=16, seed=0, figure=None):
+def augmentation_grid(
+    pipeline: TrainPipeline,
+    images: Sequence[Images],
+    count: int = 16,
+    seed: int = 0,
+    figure: Figure | None = None,
+) -> Figure:
     """Draws images as training sees them, one draw after another.
 
     Args:

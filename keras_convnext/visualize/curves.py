@@ -1,5 +1,10 @@
 """How training went."""
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+from keras_convnext.typing import Figure
 from keras_convnext.visualize.figures import new_figure
 
 CURVES = {
@@ -9,7 +14,10 @@ CURVES = {
 }
 
 
-def learning_curves(history, figure=None):
+def learning_curves(
+    history: Sequence[Mapping[str, Any]] | dict[str, Any],
+    figure: Figure | None = None,
+) -> Figure:
     """Draws loss and accuracy of training, validation and the average.
 
     Args:

@@ -1,15 +1,26 @@
 """An image beside what its classes are seen in."""
 
+from collections.abc import Sequence
+
+import keras
 import numpy as np
 
+from keras_convnext.typing import ArrayLike
+from keras_convnext.typing import Figure
 from keras_convnext.visualize.figures import grid
 from keras_convnext.visualize.figures import show
 from keras_convnext.visualize.grad_cam import grad_cam
 
 
 def explanation(
-    model, image, classes=None, top=3, layer=None, names=None, figure=None
-):
+    model: keras.Model,
+    image: ArrayLike,
+    classes: Sequence[int] | None = None,
+    top: int = 3,
+    layer: str | None = None,
+    names: Sequence[str] | None = None,
+    figure: Figure | None = None,
+) -> Figure:
     """Draws an image, and over it the Grad-CAM of its best classes.
 
     Args:
@@ -39,13 +50,12 @@ def explanation(
     """
     image = np.asarray(image)
     scores = np.asarray(model.predict(image[None], verbose=0))[0]
-    if classes is None:
-        classes = np.argsort(-scores)[:top]
+    chosen = np.argsort(-scores)[:top] if classes is None else classes
     names = names or getattr(model, "class_names", None)
-    figure, axes = grid(1 + len(classes), figure, columns=4, size=3)
+    figure, axes = grid(1 + len(chosen), figure, columns=4, size=3)
     pixels = np.clip(np.round(image), 0, 255).astype("uint8")
     show(axes[0], pixels, "image")
-    for axis, number in zip(axes[1:], classes):
+    for axis, number in zip(axes[1:], chosen):
         maps, _ = grad_cam(model, image[None], int(number), layer)
         name = names[number] if names else f"class {number}"
         show(axis, pixels, f"{name}\n{scores[number]:.3g}")

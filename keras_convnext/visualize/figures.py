@@ -1,25 +1,29 @@
 """Figures that belong to no window, and how they become files."""
 
+from typing import Any
+
+from keras_convnext.typing import Figure
+from keras_convnext.typing import PathLike
 from keras_convnext.writing import written_aside
 
 
-def new_figure(**options):
+def new_figure(**options: Any) -> Figure:
     """A matplotlib `Figure` that belongs to no window.
 
     Raises:
         ImportError: without matplotlib, with the extra to install.
     """
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure
     except ImportError as error:
         raise ImportError(
             "Pictures are drawn with matplotlib, which is not installed. Run "
             '`pip install "keras-convnext[demo]"`.'
         ) from error
-    return Figure(**{"layout": "constrained", **options})
+    return matplotlib.figure.Figure(**{"layout": "constrained", **options})
 
 
-def written_figure(figure, path, dpi=120):
+def written_figure(figure: Figure, path: PathLike, dpi: int = 120) -> PathLike:
     """Writes a figure as an image file, whole or not at all."""
     with written_aside(path) as unfinished:
         figure.savefig(unfinished, dpi=dpi)

@@ -1,13 +1,23 @@
 """Grad-CAM: where in an image a class is seen, on every backend."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import layers
 from keras import ops
 from PIL import Image
 
+from keras_convnext.typing import Array
+from keras_convnext.typing import ArrayLike
 
-def grad_cam(model, images, classes=None, layer=None):
+
+def grad_cam(
+    model: keras.Model,
+    images: ArrayLike,
+    classes: int | Sequence[int] | None = None,
+    layer: str | None = None,
+) -> tuple[Array, Array]:
     """Heat maps of what speaks for a class.
 
     The channels of a layer are summed, each weighted by the mean gradient of
@@ -47,14 +57,14 @@ def grad_cam(model, images, classes=None, layer=None):
             f"Received: an array of shape {images.shape}. Add an axis to one "
             "image: `image[None]`"
         )
-    layer = _layer(model, layer)
-    scores_of = _rest(model, layer)
-    features = keras.Model(model.input, layer.output)(images, training=False)
-    classes = _classes(scores_of(features), classes)
+    source = _layer(model, layer)
+    scores_of = _rest(model, source)
+    features = keras.Model(model.input, source.output)(images, training=False)
+    chosen = _classes(scores_of(features), classes)
 
     def score(features):
-        chosen = ops.one_hot(classes, model.output_shape[-1])
-        return ops.sum(ops.cast(scores_of(features), "float32") * chosen)
+        mask = ops.one_hot(chosen, model.output_shape[-1])
+        return ops.sum(ops.cast(scores_of(features), "float32") * mask)
 
     slopes = GRADIENTS[keras.backend.backend()](score, features)
     features, slopes = (
@@ -65,8 +75,11 @@ def grad_cam(model, images, classes=None, layer=None):
     highest = heat.max((1, 2), keepdims=True)
     heat = np.divide(heat, highest, out=heat, where=highest > 0)
     size = images.shape[2], images.shape[1]
-    maps = [Image.fromarray(one).resize(size, Image.BILINEAR) for one in heat]
-    return np.clip([np.asarray(one) for one in maps], 0, 1), classes
+    maps = [
+        Image.fromarray(one).resize(size, Image.Resampling.BILINEAR)
+        for one in heat
+    ]
+    return np.clip([np.asarray(one) for one in maps], 0, 1), chosen
 
 
 def _layer(model, name):

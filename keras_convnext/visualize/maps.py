@@ -4,11 +4,19 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_convnext.typing import ArrayLike
+from keras_convnext.typing import Figure
 from keras_convnext.visualize.figures import grid
 from keras_convnext.visualize.figures import show
 
 
-def feature_maps(model, image, layer, count=16, figure=None):
+def feature_maps(
+    model: keras.Model,
+    image: ArrayLike,
+    layer: str,
+    count: int = 16,
+    figure: Figure | None = None,
+) -> Figure:
     """Draws a layer's outputs for an image, the strongest channels first.
 
     Args:
@@ -52,7 +60,12 @@ def feature_maps(model, image, layer, count=16, figure=None):
     return figure
 
 
-def filters(model, layer=None, count=32, figure=None):
+def filters(
+    model: keras.Model,
+    layer: str | None = None,
+    count: int = 32,
+    figure: Figure | None = None,
+) -> Figure:
     """Draws the kernels of a convolution, those with the greatest norm first.
 
     Args:
