@@ -4,7 +4,9 @@ The README's on every backend, that of other pages on the one that compiles
 nothing: what they use has tests of its own on all three.
 """
 
+import importlib
 import inspect
+import pkgutil
 import re
 import shlex
 from pathlib import Path
@@ -121,3 +123,49 @@ def test_every_public_name_is_in_the_reference():
     public -= {x for x in public if x.startswith("ConvNeXt")}
     public -= {"training"}  # `train` is what there is in it
     assert public <= documented
+
+
+def public_functions():
+    """Names and functions of every `__all__`, with the classes' methods."""
+    packages = [
+        importlib.import_module(f"keras_convnext.{x.name}")
+        for x in pkgutil.iter_modules(keras_convnext.__path__)
+        if x.ispkg
+    ]
+    for module in (keras_convnext, keras_convnext.layers, *packages):
+        for name in getattr(module, "__all__", ()):
+            value = getattr(module, name)
+            if inspect.isclass(value):
+                yield from methods_of(value)
+            elif inspect.isfunction(value):
+                yield name, value
+
+
+def methods_of(cls):
+    """Those of a class and its bases that Keras neither made nor asked for."""
+    ours = [x for x in cls.__mro__ if x.__module__.startswith("keras_convnext")]
+    kerass = [x for x in cls.__mro__ if x.__module__.startswith("keras.")]
+    imposed = {name for base in kerass for name in vars(base)} - {"__init__"}
+    for base in ours:
+        for name, value in vars(base).items():
+            value = getattr(value, "fget", None) or value  # a property's
+            is_public = name == "__init__" or not name.startswith("_")
+            if is_public and inspect.isfunction(value) and name not in imposed:
+                yield f"{base.__name__}.{name}", value
+
+
+def test_public_functions_are_annotated():
+    missing = set()
+    for name, function in public_functions():
+        signature = inspect.signature(function)
+        bare = {
+            x.name
+            for x in signature.parameters.values()
+            if x.annotation is x.empty
+        } - {"self"}
+        is_maker = name.endswith("__init__")
+        if signature.return_annotation is signature.empty and not is_maker:
+            bare.add("return")
+        if bare:
+            missing.add(f"{name}: {', '.join(sorted(bare))}")
+    assert not missing, "\n".join(sorted(missing))

@@ -1,6 +1,7 @@
 """What is built for PyPI: it installs, works, and holds what belongs in it."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -67,13 +68,18 @@ def test_the_source_builds_and_holds_no_outputs(built):
     assert not [x for x in held if x.startswith((".venv", "site/", "build/"))]
 
 
-def test_the_wheel_works_where_nothing_else_of_it_is(built, tmp_path):
-    """Installed into an empty folder, beside what it depends on."""
-    target = tmp_path / "installed"
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory):
+    """The wheel in an empty folder, beside what it depends on."""
+    target = tmp_path_factory.mktemp("installed")
     pip = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run(
         [sys.executable, *pip, "--target", target, built[0]], check=True
     )
+    return target
+
+
+def test_the_wheel_works_where_nothing_else_of_it_is(installed, tmp_path):
     script = (
         "import keras_convnext, numpy\n"
         "model = keras_convnext.create_model('test_convnext', weights=None)\n"
@@ -85,13 +91,56 @@ def test_the_wheel_works_where_nothing_else_of_it_is(built, tmp_path):
     result = subprocess.run(
         [sys.executable, "-P", "-c", script],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(target)},
+        env={**os.environ, "PYTHONPATH": str(installed)},
         capture_output=True,
         text=True,
         check=True,
     )
     shape, count, file = result.stdout.strip().split("\n")[-3:]
     assert shape == "(1, 1000)" and int(count) > 100
-    assert Path(file).is_relative_to(target)
-    command = target / "bin" / "keras-convnext"
+    assert Path(file).is_relative_to(installed)
+    command = installed / "bin" / "keras-convnext"
     assert command.exists()
+
+
+# Every line that a type checker must refuse says so.
+USERS_CODE = """
+import keras_convnext
+from keras_convnext.data import open_splits
+from keras_convnext.recipes import small_data
+
+model = keras_convnext.ConvNeXtTiny(weights=None, drop_path_rate=0.1)
+keras_convnext.ConvNeXtTiny(weights=None, drop_path_rate="x")  # wrong
+keras_convnext.ConvNeXtTiny(weights=None, no_such_argument=1)  # wrong
+named = keras_convnext.create_model("convnext_atto", weights=None, classes=5)
+keras_convnext.create_model(5)  # wrong
+widths = named.variant.dims[0] + named.preprocessing.image_size[0]
+image = keras_convnext.load_image_for(named.preprocessing, "cat.jpg")
+image = keras_convnext.load_image("cat.jpg", 224)
+keras_convnext.load_image("cat.jpg", "224")  # wrong
+data, validation = open_splits("photos")
+recipe = small_data.replace(epochs=5)
+result = keras_convnext.train(model, recipe, data, "run", validation)
+print(result["best"], recipe.epochs * 2)
+keras_convnext.train(model, recipe, "photos", "run")  # wrong
+report = keras_convnext.export(model, "model.onnx", verbose=False)
+keras_convnext.export(model, "model.onnx", quantization=8)  # wrong
+"""
+
+
+def test_type_checkers_see_the_users_mistakes(installed, tmp_path):
+    file = tmp_path / "users.py"
+    file.write_text(USERS_CODE)
+    settings = ["--config-file", ROOT / "pyproject.toml"]
+    cache = ["--cache-dir", tmp_path / "cache"]
+    result = subprocess.run(
+        [sys.executable, "-P", "-m", "mypy", *settings, *cache, file],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+    )
+    found = re.findall(r"users.py:(\d+): error", result.stdout)
+    lines = enumerate(USERS_CODE.split("\n"), start=1)
+    wrong = [str(i) for i, line in lines if line.endswith("# wrong")]
+    assert sorted(set(found), key=int) == wrong, result.stdout + result.stderr
