@@ -8,6 +8,7 @@ from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -55,11 +56,11 @@ class Report:
     latency_ms: float | None = None
     operations: dict | None = None
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """All fields as JSON can hold them."""
         return {**asdict(self), "path": str(self.path)}
 
-    def row(self):
+    def row(self) -> tuple[str, ...]:
         """What `table` shows, as text."""
 
         def text(value, form):
@@ -76,7 +77,7 @@ class Report:
             text(self.latency_ms, ".1f"),
         )
 
-    def print(self):
+    def print(self) -> None:
         """Prints the table, and the operations below it."""
         from rich.console import Console
 
