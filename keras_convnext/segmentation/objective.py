@@ -1,6 +1,7 @@
 """Loss and metric for masks in which some pixels do not count."""
 
 import keras
+from keras import ops
 
 IGNORED = 255
 
@@ -35,7 +36,7 @@ def mean_iou(classes: int) -> keras.metrics.Metric:
         classes: int.
 
     Returns:
-        A `keras.metrics.MeanIoU`.
+        A `keras.metrics.MeanIoU` that counts faster.
 
     Example:
 
@@ -45,6 +46,33 @@ def mean_iou(classes: int) -> keras.metrics.Metric:
     >>> float(metric.result())
     1.0
     """
-    return keras.metrics.MeanIoU(
+    return MeanIoU(
         classes, name="mean_iou", ignore_class=IGNORED, sparse_y_pred=False
     )
+
+
+@keras.saving.register_keras_serializable("keras_convnext")
+class MeanIoU(keras.metrics.MeanIoU):
+    """Keras' own, but for how pixels are counted.
+
+    On PyTorch Keras 3.15 scatters them one by one, which takes several times
+    as long as the rest of a training step.
+    """
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is not None:
+            raise ValueError(
+                "Pixels count fully or, with the label 255, not at all. "
+                "Received: a `sample_weight`"
+            )
+        labels = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+        predicted = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
+        cells = labels * self.num_classes + ops.reshape(predicted, (-1,))
+        count = self.num_classes**2
+        # One cell more, for those that do not count.
+        cells = ops.where(labels == self.ignore_class, count, cells)
+        counts = ops.segment_sum(
+            ops.ones_like(cells, dtype=self.dtype), cells, count + 1
+        )
+        matrix = ops.reshape(counts[:count], (self.num_classes,) * 2)
+        self.total_cm.assign_add(ops.cast(matrix, self.total_cm.dtype))
