@@ -160,6 +160,12 @@ class ConvNeXtModel(keras.Model):
         return dict(self.info.pyramid_level_inputs or {})
 
     @property
+    def embedding_dims(self) -> tuple[int, ...]:
+        """Channels of each stage, by the name that keras-cv's SegFormer asks
+        for."""
+        return self.variant.dims
+
+    @property
     def class_names(self) -> list[str] | None:
         """Class names in the order of the outputs, or `None`; assignable."""
         if self.info.class_names is not None:

@@ -8,6 +8,12 @@ import keras
 import numpy as np
 import pytest
 
+# For further variants of a case: TensorFlow and JAX compile each anew, which
+# takes most of a test's time.
+LONG_WHERE_COMPILED = (
+    [] if keras.backend.backend() == "torch" else [pytest.mark.long]
+)
+
 
 def pytest_report_header():
     return f"keras {keras.__version__} on {keras.backend.backend()}"

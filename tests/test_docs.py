@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import keras
+import keras_cv
 import numpy as np
 import pytest
 import typer
@@ -38,6 +39,14 @@ REPLACED = (
     (r"(Atto\(weights=None, classes=5)", r"\1, input_shape=(32, 32, 3)"),
     (r"stage_2_block_7|stage_2_block_4", "stage_2_block_3"),
     (r"stage_1_block_2", "stage_1_block_1"),
+    (r"classes=21, weights=None", "classes=21, channels=16, crop=64"),
+)
+HAVE_TESTS_OF_THEIR_OWN = (
+    (keras_convnext, "export"),
+    (keras_convnext, "train"),
+    (keras_cv.models.RetinaNet, "fit"),
+    (keras_cv.models.RetinaNet, "predict"),
+    (keras_convnext.segmentation.SegmentationModel, "fit"),
 )
 
 
@@ -75,9 +84,9 @@ def test_code_runs(page, tmp_path, monkeypatch):
     for name in ("small_data", "imagenet1k"):
         small = shortened(getattr(recipes, name), batch_size=8)
         monkeypatch.setattr(recipes, name, small)
-    for name in ("export", "train"):  # with tests of their own
-        slow = getattr(keras_convnext, name)
-        monkeypatch.setattr(keras_convnext, name, bound(slow))
+    for owner, name in HAVE_TESTS_OF_THEIR_OWN:
+        slow = getattr(owner, name)
+        monkeypatch.setattr(owner, name, bound(slow))
     images = np.zeros((16, 40, 40, 3), "uint8")
     labels = np.arange(16) % 5
     known = {
@@ -86,6 +95,10 @@ def test_code_runs(page, tmp_path, monkeypatch):
         "labels": labels,
         "test_images": images[:8],
         "test_labels": labels[:8],
+        "pictures": np.zeros((2, 64, 64, 3), "uint8"),
+        "masks": np.zeros((2, 64, 64), "int32"),
+        "boxes": np.array([[[4, 4, 40, 40]], [[8, 8, 50, 50]]], "float32"),
+        "classes": np.array([[0], [1]], "float32"),
     }
     for code in blocks(page, "python"):
         for pattern, small in REPLACED:

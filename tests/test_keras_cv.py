@@ -59,6 +59,14 @@ def deeplab(backbone):
     return model
 
 
+def segformer(backbone):
+    model = keras_cv.models.segmentation.SegFormer(
+        num_classes=CLASSES, backbone=backbone, projection_filters=8
+    )
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy())
+    return model
+
+
 BOXES = {
     "boxes": np.array([[[4, 4, 40, 40]], [[8, 8, 50, 50]]], "float32"),
     "classes": np.array([[0], [1]], "float32"),
@@ -68,6 +76,7 @@ TASKS = {
     "retinanet": (retinanet, BOXES),
     "yolo": (yolo, BOXES),
     "deeplab": (deeplab, MASKS),
+    "segformer": (segformer, MASKS),
 }
 # XLA compiles a detector's training step for a minute.
 SLOW = [pytest.mark.long] if BACKEND == "jax" else []
@@ -75,6 +84,15 @@ NAMES = [
     pytest.param("retinanet", marks=SLOW),
     pytest.param("yolo", marks=SLOW),
     "deeplab",
+    pytest.param(
+        "segformer",
+        marks=[
+            *SLOW,
+            pytest.mark.skipif(
+                BACKEND == "torch", reason="its softmax has no gradient there"
+            ),
+        ],
+    ),
 ]
 
 
@@ -124,3 +142,11 @@ def test_frozen_backbones_stay(name):
     stem = model.backbone.get_layer("stem_conv")
     np.testing.assert_array_equal(stem.get_weights()[0], before)
     assert model.trainable_variables
+
+
+def test_segformer_predicts_on_every_backend():
+    backbone = ConvNeXt(**SMALL, include_top=False, input_shape=(64, 64, 3))
+    images = random_images((2, 64, 64, 3))
+    probabilities = segformer(backbone).predict(images, verbose=0)
+    assert probabilities.shape == (2, 64, 64, CLASSES)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from conftest import LONG_WHERE_COMPILED
 from conftest import predict
 from conftest import random_images
 from families import FAMILIES
@@ -198,7 +199,9 @@ def test_weights_of_other_models_are_refused(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
-@pytest.mark.parametrize("mode", ["int8", "int4"])
+@pytest.mark.parametrize(
+    "mode", ["int8", pytest.param("int4", marks=LONG_WHERE_COMPILED)]
+)
 def test_quantisation_survives(model, images, mode, tmp_path):
     expected = predict(model, images)
     model.quantize(mode)

@@ -12,6 +12,7 @@ import time
 import keras
 import numpy as np
 import pytest
+from conftest import LONG_WHERE_COMPILED
 from runs import RECIPE
 from runs import STEPS
 from runs import command
@@ -136,7 +137,16 @@ def test_models_of_a_run_are_those_of_its_metrics(photographs, whole):
 
 
 # At once, within an epoch and an accumulation, at the end of an epoch, later.
-@pytest.mark.parametrize("step", [1, 4, 9, 14, 35])
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(1, marks=LONG_WHERE_COMPILED),
+        4,
+        pytest.param(9, marks=LONG_WHERE_COMPILED),
+        14,
+        pytest.param(35, marks=LONG_WHERE_COMPILED),
+    ],
+)
 def test_a_stopped_run_ends_as_the_whole_one(
     step, photographs, whole, tmp_path, monkeypatch
 ):

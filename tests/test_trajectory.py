@@ -63,13 +63,13 @@ CASES = {
     "tiny_accumulated": Case(
         TINY, layer_scale=None, warmup_epochs=0, accumulation=2, mixes=False
     ),
-    "small": Case(SMALL, layer_decay=0.7),
     "v2_single": Case(V2, groups="single", warmup="exclusive", layer_decay=0.9),
     "isotropic": Case(
         ISOTROPIC, layout="official_isotropic", global_clipnorm=0.5
     ),
 }
 LONG_CASES = {
+    "small": Case(SMALL, layer_decay=0.7),
     "tiny": Case(TINY),
     "small_accumulated": Case(SMALL, layer_scale=None, accumulation=2),
     "tiny_no_warmup": Case(TINY, warmup_epochs=0),

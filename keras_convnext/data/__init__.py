@@ -1,5 +1,7 @@
 """Images to train on, wherever they are kept, and their way into `fit`."""
 
+from keras_convnext.data.compositions import Compositions
+from keras_convnext.data.compositions import compose_digits
 from keras_convnext.data.digits import load_digits
 from keras_convnext.data.folder import ImageFolder
 from keras_convnext.data.loading import EvalLoader
@@ -15,6 +17,7 @@ from keras_convnext.data.tfds import Tfds
 
 __all__ = [
     "Arrays",
+    "Compositions",
     "EvalLoader",
     "ImageFolder",
     "Records",
@@ -22,6 +25,7 @@ __all__ = [
     "Subset",
     "Tfds",
     "TrainLoader",
+    "compose_digits",
     "load_digits",
     "open_splits",
     "order_of",

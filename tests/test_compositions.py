@@ -1,0 +1,124 @@
+"""Composed digits: what is said of them holds, and they can be learnt."""
+
+import time
+
+import compositions
+import keras
+import numpy as np
+import pytest
+from peers import import_timm
+from scipy import ndimage
+
+from keras_convnext.data import compose_digits
+from keras_convnext.data import load_digits
+
+BACKEND = keras.backend.backend()
+
+
+@pytest.fixture(scope="module")
+def both():
+    return compose_digits(40, 40)
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_boxes_and_masks_are_those_of_the_digits(both, part):
+    scans, labels = load_digits()[part]
+    scans = {scan.tobytes(): label for scan, label in zip(scans, labels)}
+    images, boxes, classes, masks = both[part]
+    for image, mask, places, digits in zip(images, masks, boxes, classes):
+        area = 0
+        for (left, top, right, bottom), digit in zip(
+            places.astype(int), digits
+        ):
+            assert right - left == bottom - top in (24, 32)
+            zoom = (right - left) // 8
+            cut = image[top:bottom:zoom, left:right:zoom]
+            # The scan of this set, and of this digit.
+            assert scans[cut[..., :1].tobytes()] == digit
+            assert (cut == cut[..., :1]).all()
+            assert (mask[top:bottom, left:right] == digit + 1).all()
+            area += (right - left) ** 2
+        assert (mask > 0).sum() == area
+
+
+def test_places_are_held_out(both):
+    places = [set(map(tuple, x.boxes.reshape(-1, 4))) for x in both]
+    assert not places[0] & places[1]
+
+
+def test_one_digit_fills_a_small_picture_alone():
+    train, _ = compose_digits(20, 1, image_size=48, digits=1, seed=3)
+    for mask, (box,) in zip(train.masks, train.boxes.astype(int)):
+        ((rows, columns),) = ndimage.find_objects((mask > 0).astype(int))
+        edges = columns.start, rows.start, columns.stop, rows.stop
+        assert edges == tuple(box)
+
+
+def test_seeds_repeat(both):
+    for found, expected in zip(compose_digits(40, 40), both):
+        for a, b in zip(found, expected):
+            np.testing.assert_array_equal(a, b)
+    other, _ = compose_digits(40, 1, seed=1)
+    assert (other.classes != both[0].classes).any()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"digits": 0}, {"digits": 5}, {"image_size": 95}]
+    + [{"image_size": 47, "digits": 1}],
+)
+def test_what_does_not_fit_is_refused(arguments):
+    with pytest.raises(ValueError, match="Received: image_size="):
+        compose_digits(1, 1, **arguments)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return compose_digits(2400, 200)
+
+
+def in_ci_on(backend):
+    """The other backends have it in `make test-long`."""
+    return pytest.mark.long if backend != BACKEND else lambda test: test
+
+
+@in_ci_on("tensorflow")
+def test_a_detector_finds_digits(pictures, record_property, monkeypatch):
+    if BACKEND == "torch":
+        import_timm()  # declares what torchvision's import asks for
+        from torchvision import ops
+
+        monkeypatch.setattr(ops, "nms", compositions.non_max_suppression)
+    train, held_out = pictures
+    model = compositions.detector()
+    started = time.perf_counter()
+    compositions.train_detector(model, train, epochs=4)
+    seconds = time.perf_counter() - started
+    constant = compositions.constant_detections(train, len(held_out.images))
+    found = model.predict(held_out.images, batch_size=50, verbose=0)
+    precision = compositions.average_precision(found, held_out)
+    by_chance = compositions.average_precision(constant, held_out)
+    record_property("AP50", f"{precision:.3f}")
+    record_property("of a constant", f"{by_chance:.3f}")
+    record_property("seconds of training", f"{seconds:.0f}")
+    assert precision >= 0.80
+    assert by_chance < 0.1
+
+
+@in_ci_on("torch")
+def test_a_segmenter_reads_digits(pictures, record_property):
+    train, held_out = pictures
+    model = compositions.segmenter()
+    started = time.perf_counter()
+    compositions.train_segmenter(model, train, epochs=3)
+    seconds = time.perf_counter() - started
+    values = model.evaluate(
+        held_out.images, held_out.masks, verbose=0, return_dict=True
+    )
+    # Ground everywhere: the other ten have nothing in common with the truth.
+    constant = (held_out.masks == 0).mean() / (compositions.DIGITS + 1)
+    record_property("mIoU", f"{values['decode_mean_iou']:.3f}")
+    record_property("of a constant", f"{constant:.3f}")
+    record_property("seconds of training", f"{seconds:.0f}")
+    assert values["decode_mean_iou"] >= 0.85
+    assert constant < 0.1
