@@ -72,24 +72,19 @@ def test_what_does_not_fit_is_refused(arguments):
         compose_digits(1, 1, **arguments)
 
 
-@pytest.fixture(scope="module")
-def pictures():
-    return compose_digits(2400, 200)
-
-
 def in_ci_on(backend):
     """The other backends have it in `make test-long`."""
     return pytest.mark.long if backend != BACKEND else lambda test: test
 
 
 @in_ci_on("tensorflow")
-def test_a_detector_finds_digits(pictures, record_property, monkeypatch):
+def test_a_detector_finds_digits(record_property, monkeypatch):
     if BACKEND == "torch":
         import_timm()  # declares what torchvision's import asks for
         from torchvision import ops
 
         monkeypatch.setattr(ops, "nms", compositions.non_max_suppression)
-    train, held_out = pictures
+    train, held_out = compose_digits(2100, 200)
     model = compositions.detector()
     started = time.perf_counter()
     compositions.train_detector(model, train, epochs=4)
@@ -106,8 +101,8 @@ def test_a_detector_finds_digits(pictures, record_property, monkeypatch):
 
 
 @in_ci_on("torch")
-def test_a_segmenter_reads_digits(pictures, record_property):
-    train, held_out = pictures
+def test_a_segmenter_reads_digits(record_property):
+    train, held_out = compose_digits(2400, 200)
     model = compositions.segmenter()
     started = time.perf_counter()
     compositions.train_segmenter(model, train, epochs=3)

@@ -110,6 +110,7 @@ def assert_maps_agree(found, expected):
         *itertools.product(("v1", "v2"), (32, 16, 8)),
         *itertools.product(("overlap",), (16, 8)),  # 32 in odd sizes below
         ("overlap_act", 32),
+        ("overlap_tiered", 32),
         ("silu", 8),  # a kernel size for each stage
     ],
 )
@@ -212,6 +213,16 @@ def test_layers_and_weights_are_shared():
     scales = layer_decay_scales(normed, 0.5)
     assert scales["stage_3_block_0_project"] == 0.5
     assert "norm3" not in scales  # the full rate, as in the official code
+
+
+def test_keras_hub_can_be_told_of_the_maps():
+    """Its `RetinaNetBackbone` builds a model from `pyramid_outputs`."""
+    model = ConvNeXt(**SMALL, include_top=False)
+    model.pyramid_outputs = feature_pyramid(model).output
+    maps = {f"P{i}": model.pyramid_outputs[f"P{i}"] for i in (3, 4, 5)}
+    extractor = keras.Model(model.inputs, maps)
+    found = extractor(random_images((1, 64, 64, 3)))
+    assert [found[level].shape[1] for level in sorted(found)] == [8, 4, 2]
 
 
 def test_two_towers_in_one_model():
