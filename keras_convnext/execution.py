@@ -86,19 +86,32 @@ PLAIN_LAYERS = {
     layers.GlobalMaxPooling2D: _call,
     layers.ZeroPadding2D: _call,
 }
+
+
+def _response_normalization_into(layer, inputs):
+    scale = layer.scale(inputs)
+    return torch_functions.multiply_add(inputs, scale, layer.beta, out=inputs)
+
+
+# The same, into the memory of inputs that nothing else needs.
+OVERWRITING_LAYERS = {
+    GlobalResponseNormalization: _response_normalization_into,
+    LayerScale: lambda layer, inputs: inputs.mul_(layer.gamma.value),
+}
 # Without mixed precision there is nothing to cast on the way.
 PLAIN_DTYPES = {"float32", "float64"}
 
 
 @dataclass
 class Step:
-    """A layer, the names of its inputs and output, and what it is the last
-    to need."""
+    """A layer, the names of its inputs and output, what it is the last to
+    need, and whether it may write into its input."""
 
     layer: keras.layers.Layer
     inputs: list
     output: int
     forgotten: list
+    may_overwrite: bool
 
     def __post_init__(self):
         parameters = inspect.signature(self.layer.call).parameters
@@ -107,10 +120,15 @@ class Step:
         # again, and the scope would have no effect.
         is_remat = getattr(self.layer, "_remat_mode", None) is not None
         self.plain = None if is_remat else PLAIN_LAYERS.get(type(self.layer))
+        self.overwriting = self.plain
+        if self.plain and self.may_overwrite:
+            kind = type(self.layer)
+            self.overwriting = OVERWRITING_LAYERS.get(kind, self.plain)
 
-    def __call__(self, inputs, training, is_plain):
+    def __call__(self, inputs, training, is_plain, has_gradients):
         if is_plain and self.plain and not self.layer.activity_regularizer:
-            return self.plain(self.layer, inputs)
+            run = self.plain if has_gradients else self.overwriting
+            return run(self.layer, inputs)
         if self.takes_training:
             return self.layer(inputs, training=training)
         return self.layer(inputs)
@@ -143,24 +161,37 @@ class Execution:
         self._input, self._output = input_id, output_id
         last = {key: i for i, (_, keys, _) in enumerate(steps) for key in keys}
         last[self._output] = len(steps)
-        self._steps = [
-            Step(layer, keys, key, [x for x in set(keys) if last[x] == i])
-            for i, (layer, keys, key) in enumerate(steps)
-            if not isinstance(layer, layers.InputLayer)
-        ]
+        fresh = {key for layer, _, key in steps if _allocates(layer)}
+        self._steps = []
+        for i, (layer, keys, key) in enumerate(steps):
+            if not isinstance(layer, layers.InputLayer):
+                forgotten = [x for x in set(keys) if last[x] == i]
+                may_overwrite = fresh.issuperset(forgotten) and bool(forgotten)
+                step = Step(layer, keys, key, forgotten, may_overwrite)
+                self._steps.append(step)
 
     def __call__(self, inputs, training):
         """Outputs for a tensor, as of the model's own `call`."""
+        import torch
+
+        has_gradients = torch.is_grad_enabled()
         values = {self._input: inputs}
         policies = {step.layer.dtype_policy.name for step in self._steps}
         is_plain = len(policies) == 1 and policies <= PLAIN_DTYPES
         for step in self._steps:
             needed = [values[key] for key in step.inputs]
             needed = needed[0] if len(needed) == 1 else needed
-            values[step.output] = step(needed, training, is_plain)
+            values[step.output] = step(
+                needed, training, is_plain, has_gradients
+            )
             for key in step.forgotten:
                 del values[key]
         return values[self._output]
+
+
+def _allocates(layer):
+    """Whether its output is never its input, or a view of it."""
+    return isinstance(layer, Dense) or getattr(layer, "activation", 0) is gelu
 
 
 def _ids(tensors):

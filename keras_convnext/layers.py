@@ -9,6 +9,7 @@ import keras
 import numpy
 from keras import ops
 
+from keras_convnext import torch_functions
 from keras_convnext.depthwise import DepthwiseConv2D
 from keras_convnext.precision import mean
 from keras_convnext.typing import Tensor
@@ -198,8 +199,18 @@ class GlobalResponseNormalization(keras.layers.Layer):
         )
 
     def call(self, inputs):
+        scale = self.scale(inputs)
+        if keras.backend.backend() == "torch":
+            return torch_functions.multiply_add(inputs, scale, self.beta)
+        return inputs * scale + self.beta
+
+    def scale(self, inputs: Tensor) -> Tensor:
+        """What `call` multiplies by: `(batch, 1, 1, channels)`."""
         x = ops.cast(inputs, _at_least_float32(self.compute_dtype))
-        energy = ops.sum(ops.square(x), axis=(1, 2), keepdims=True)
+        if keras.backend.backend() == "torch":
+            energy = torch_functions.sum_of_squares(x)
+        else:
+            energy = ops.sum(ops.square(x), axis=(1, 2), keepdims=True)
         # The slope of the root at zero is infinite: a channel without energy
         # takes the root of one instead, and a norm and gradient of zero.
         alive = energy > 0
@@ -207,7 +218,7 @@ class GlobalResponseNormalization(keras.layers.Layer):
         norms = ops.where(alive, root, ops.zeros_like(root))
         response = norms / (mean(norms, -1) + self.epsilon)
         scale = 1 + ops.cast(self.gamma, response.dtype) * response
-        return inputs * ops.cast(scale, self.compute_dtype) + self.beta
+        return ops.cast(scale, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -6,6 +6,11 @@ convolutions into PyTorch's layout and back; a permuted view is enough.
 
 from keras import ops
 
+# Memory of this size and more goes back to the system when it is freed (the
+# largest M_MMAP_THRESHOLD of glibc), and to fault it in again takes longer than
+# to compute what is kept there: worth a slower function without any.
+RETURNED_BYTES = 32 * 2**20
+
 
 def linear(inputs, kernel, bias):
     """Product with a kernel `(in, out)`, and a bias `(out,)` or `None`."""
@@ -30,6 +35,23 @@ def convolution(inputs, kernel, bias, **kwargs):
         inputs.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), bias, **kwargs
     )
     return outputs.permute(0, 2, 3, 1)
+
+
+def multiply_add(inputs, scale, shift, out=None):
+    """`inputs * scale + shift` in one pass, both broadcast; into `out`."""
+    import torch
+
+    return torch.addcmul(ops.convert_to_tensor(shift), inputs, scale, out=out)
+
+
+def sum_of_squares(inputs):
+    """The energy of each channel: `(batch, 1, 1, channels)`."""
+    import torch
+
+    if inputs.nbytes < RETURNED_BYTES:
+        return inputs.square().sum((1, 2), keepdim=True)
+    norms = torch.linalg.vector_norm(inputs, dim=(1, 2), keepdim=True)
+    return norms.square()
 
 
 def _tensors(kernel, bias):

@@ -51,6 +51,39 @@ def test_outputs_are_those_of_keras(name, dtype, images):
     )
 
 
+@pytest.mark.parametrize("name", ["convnext_atto", "convnextv2_atto"])
+def test_memory_is_written_twice_without_gradients_only(name, images):
+    import torch
+
+    model = keras_convnext.create_model(name, **SIZES)
+    for weight in model.trainable_variables:
+        drawn = np.random.default_rng(0).uniform(0.5, 1.5, weight.shape)
+        weight.assign(drawn * weight if len(weight.shape) > 1 else drawn)
+    expected = as_keras_does(model, images)
+    with torch.no_grad():
+        for _ in range(2):  # neither images nor weights are written to
+            found = predict(model, images)
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+    model(images).sum().backward()
+
+
+def test_what_is_needed_later_is_not_written_to():
+    import torch
+
+    image = keras.Input((4, 4, 3))
+    dense = keras_convnext.precision.Dense(3, kernel_initializer="identity")
+    scaled = keras_convnext.layers.LayerScale(2.0)(dense(image))
+    shared = layers.Add()([dense.output, scaled])
+    copied = layers.Identity()(image)
+    alone = keras_convnext.layers.LayerScale(2.0)(copied)
+    model = keras.Model(image, layers.Add()([shared, alone]))
+    ones = torch.ones(1, 4, 4, 3)
+    with torch.no_grad():
+        found = execution_of(model)(ones, training=False)
+    assert (ones == 1).all()
+    assert (found == 5).all()
+
+
 def test_all_kinds_of_input_are_taken(images):
     model = keras_convnext.ConvNeXtAtto(**SIZES)
     expected = predict(model, images)
