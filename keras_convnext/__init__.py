@@ -1,5 +1,7 @@
 """ConvNeXt for Keras 3, on TensorFlow, JAX and PyTorch."""
 
+# First: nothing may import Keras before.
+from keras_convnext import backend_choice  # noqa: F401
 from keras_convnext import data
 from keras_convnext import distribution
 from keras_convnext import layers

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import importlib.util
 import json
 import os
 import random
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 from conftest import LONG_WHERE_COMPILED
 from runs import RECIPE
+from runs import SIZE
 from runs import STEPS
 from runs import command
 from runs import new_model
+from runs import shortened
 from runs import splits
 from runs import start
 from runs import write_photographs
@@ -107,6 +110,27 @@ def test_a_run_leaves_what_it_promises(photographs, whole):
     assert summary["best"]["val_ema_accuracy"] == max(accuracies)
     events = list((output / "tensorboard").iterdir())
     assert len(events) == 1 and events[0].stat().st_size > 500
+
+
+def test_pictures_and_logs_may_be_missing(
+    photographs, tmp_path, monkeypatch, capsys
+):
+    found = importlib.util.find_spec
+    missing = ("matplotlib", "tensorboard")
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name in missing else found(name, *rest),
+    )
+    recipe = shortened(RECIPE, batch_size=RECIPE.batch_size)
+    model = new_model()
+    run(model, photographs, tmp_path, recipe.replace(image_size=SIZE))
+    made = {path.name for path in tmp_path.iterdir()}
+    assert "last.keras" in made
+    assert not {"curves.png", "tensorboard"} & made
+    said = capsys.readouterr().err
+    assert 'No curves.png without matplotlib: pip install "keras-' in said
+    assert "No TensorBoard logs without tensorboard" in said
 
 
 def test_models_of_a_run_are_those_of_its_metrics(photographs, whole):

@@ -1,5 +1,6 @@
 """What happens beside the steps of `fit`: checkpoints, records, a bar."""
 
+import importlib.util
 import math
 import sys
 import time
@@ -158,7 +159,7 @@ class Recorder(keras.callbacks.Callback):
             raise Interrupted(128 + signal)
 
     def _draw(self):
-        if not self.run.is_writer:
+        if not self.run.is_writer or not importlib.util.find_spec("matplotlib"):
             return
         figure = learning_curves(self.run.history)
         written_figure(figure, self.run.output / "curves.png")

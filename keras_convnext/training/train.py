@@ -1,6 +1,7 @@
 """One training run, from data and recipe to a folder with the result."""
 
 import importlib.util
+import sys
 from typing import Any
 
 import keras
@@ -151,6 +152,8 @@ def train(
         ]
         if held_out is not None and recipe.ema_decay is not None:
             watchers.insert(0, callbacks.AveragedValidation(held_out, whole))
+        if run.is_writer:
+            _tell_what_is_missing()
         if run.is_writer and importlib.util.find_spec("tensorboard"):
             logs = run.output / "tensorboard"
             watchers.append(callbacks.TensorBoardScalars(logs))
@@ -174,6 +177,18 @@ def train(
         finally:
             progress.close()
         return run.write_summary("complete", skipped=batches.skipped)
+
+
+def _tell_what_is_missing():
+    """A run of hours does not end for want of a picture."""
+    left_out = {"matplotlib": "curves.png", "tensorboard": "TensorBoard logs"}
+    for package, what in left_out.items():
+        if not importlib.util.find_spec(package):
+            print(
+                f"No {what} without {package}: "
+                'pip install "keras-convnext[train]"',
+                file=sys.stderr,
+            )
 
 
 def _prepared(model, data, validation):

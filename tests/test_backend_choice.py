@@ -1,0 +1,57 @@
+"""Keras starts on the backend that is there, or on the one that was chosen."""
+
+import os
+import sys
+
+import pytest
+
+from keras_convnext import backend_choice
+
+
+@pytest.fixture
+def chosen(monkeypatch, tmp_path):
+    """Returns a function from what is installed to what is chosen."""
+    monkeypatch.delitem(sys.modules, "keras")
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+
+    def choose(*installed):
+        monkeypatch.setattr(
+            backend_choice, "find_spec", lambda name: name in installed or None
+        )
+        backend_choice.choose()
+        return os.environ.get("KERAS_BACKEND")
+
+    return choose
+
+
+def test_keras_decides_where_it_can(chosen):
+    assert chosen("tensorflow", "jax", "torch") is None
+
+
+@pytest.mark.parametrize(
+    "installed, expected",
+    [(("torch",), "torch"), (("jax",), "jax"), (("jax", "torch"), "jax")],
+)
+def test_without_tensorflow_another_is_taken(chosen, installed, expected):
+    assert chosen(*installed) == expected
+
+
+def test_the_user_decides_first(chosen, monkeypatch, tmp_path):
+    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
+    assert chosen("jax", "torch") is None
+    (tmp_path / "keras.json").write_text('{"backend": "tensorflow"}')
+    assert chosen("jax", "torch") == "jax"
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    assert chosen("jax", "torch") == "tensorflow"
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]"])
+def test_damaged_settings_are_no_choice(chosen, text, tmp_path):
+    (tmp_path / "keras.json").write_text(text)
+    assert chosen("torch") == "torch"
+
+
+def test_no_backend_is_an_error_that_helps(chosen):
+    with pytest.raises(ImportError, match=r"keras-convnext\[torch\]"):
+        chosen()
