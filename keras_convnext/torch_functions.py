@@ -48,7 +48,8 @@ def sum_of_squares(inputs):
     """The energy of each channel: `(batch, 1, 1, channels)`."""
     import torch
 
-    if inputs.nbytes < RETURNED_BYTES:
+    # Sizes may be unknown to a compiler, which knows better than to keep it.
+    if torch.compiler.is_compiling() or inputs.nbytes < RETURNED_BYTES:
         return inputs.square().sum((1, 2), keepdim=True)
     norms = torch.linalg.vector_norm(inputs, dim=(1, 2), keepdim=True)
     return norms.square()
