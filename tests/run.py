@@ -2,9 +2,10 @@
 
 Usage: python tests/run.py [--long] [BACKEND ...] [-- PYTEST ARGUMENTS]
 
-Keras fixes its backend at import, so each backend is a process of its own.
-`--long` runs the long proofs instead, and writes their table to
-`tests/LONG.md`.
+Keras fixes its backend at import, so each backend has processes of its own: two
+of them side by side, with every second file each. Pytest arguments are for one
+process of each backend. `--long` runs the long proofs instead, and writes their
+table to `tests/LONG.md`.
 """
 
 import argparse
@@ -34,21 +35,25 @@ def main():
     unknown = set(arguments.backends) - set(BACKENDS)
     if unknown:
         parser.error(f"backends are {BACKENDS}. Received: {sorted(unknown)}")
-    if arguments.long:
-        pytest_arguments = ["-m", "long", *pytest_arguments]
+    parts = [pytest_arguments] if pytest_arguments else halves()
+    selection = ["-m", "long"] if arguments.long else []
 
     with tempfile.TemporaryDirectory() as folder:
-        reports = [Path(folder) / f"{name}.xml" for name in arguments.backends]
+        jobs = [
+            (name, [*selection, *part], Path(folder) / f"{name}_{number}.xml")
+            for name in arguments.backends
+            for number, part in enumerate(parts)
+        ]
         with ThreadPoolExecutor(max_workers=2) as pool:
-            statuses = list(
-                pool.map(
-                    lambda job: run(*job, pytest_arguments),
-                    zip(arguments.backends, reports),
-                )
-            )
+            statuses = list(pool.map(lambda job: run(*job), jobs))
         if arguments.long:
-            write_report(zip(arguments.backends, reports))
+            write_report(jobs)
     sys.exit(max(statuses))
+
+
+def halves():
+    files = sorted(map(str, ROOT.glob("tests/test_*.py")))
+    return files[::2], files[1::2]
 
 
 def split(words):
@@ -58,7 +63,7 @@ def split(words):
     return words[:at], words[at + 1 :]
 
 
-def run(backend, report, pytest_arguments):
+def run(backend, pytest_arguments, report):
     start = time.monotonic()
     result = subprocess.run(
         [
@@ -90,7 +95,7 @@ def run(backend, report, pytest_arguments):
     return result.returncode
 
 
-def write_report(reports):
+def write_report(jobs):
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         capture_output=True,
@@ -109,7 +114,7 @@ def write_report(reports):
         "| backend | test | result | measured | seconds |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for backend, report in reports:
+    for backend, _, report in jobs:
         for case in ElementTree.parse(report).iter("testcase"):
             failed = case.find("failure") is not None
             failed = failed or case.find("error") is not None
