@@ -94,10 +94,10 @@ def create_model(name: str, *args: Any, **kwargs: Any) -> ConvNeXtModel:
     Raises:
         ValueError: for an unknown name, with the nearest matches.
 
-    Example:
-
-    >>> keras_convnext.create_model("test_convnext", weights=None).output_shape
-    (None, 1000)
+    Examples:
+        >>> model = keras_convnext.create_model("test_convnext", weights=None)
+        >>> model.output_shape
+        (None, 1000)
     """
     arguments.one_of("name", name, VARIANTS)
     return build(VARIANTS[name], *args, **kwargs)
@@ -106,10 +106,9 @@ def create_model(name: str, *args: Any, **kwargs: Any) -> ConvNeXtModel:
 def list_models(pattern: str = "*") -> list[str]:
     """Names of all variants that match a shell-style pattern.
 
-    Example:
-
-    >>> keras_convnext.list_models("convnextv2_*o")
-    ['convnextv2_atto', 'convnextv2_femto', 'convnextv2_pico', 'convnextv2_nano']
+    Examples:
+        >>> keras_convnext.list_models("convnextv2_*o")
+        ['convnextv2_atto', 'convnextv2_femto', 'convnextv2_pico', 'convnextv2_nano']
     """  # noqa: E501
     return fnmatch.filter(VARIANTS, pattern)
 
@@ -159,13 +158,16 @@ def ConvNeXt(
     Raises:
         ValueError: for any argument that cannot be honoured.
 
-    Example:
-
-    >>> model = keras_convnext.ConvNeXt(
-    ...     (2, 2), (32, 64), patch_size=2, input_shape=(32, 32, 3), classes=10
-    ... )
-    >>> model.output_shape
-    (None, 10)
+    Examples:
+        >>> model = keras_convnext.ConvNeXt(
+        ...     (2, 2),
+        ...     (32, 64),
+        ...     patch_size=2,
+        ...     input_shape=(32, 32, 3),
+        ...     classes=10,
+        ... )
+        >>> model.output_shape
+        (None, 10)
     """
     stages = as_tuple(depths)
     variant = Variant(

@@ -38,11 +38,10 @@ def run_demo(output="demo_output", epochs=None, seed=0):
         ValueError: if `epochs` is below 1.
         ImportError: if scikit-learn or matplotlib is not installed.
 
-    Example:
-
-    >>> result = keras_convnext.demo.run_demo()  # doctest: +SKIP
-    >>> result["accuracy"] > 0.97  # doctest: +SKIP
-    True
+    Examples:
+        >>> result = keras_convnext.demo.run_demo()  # doctest: +SKIP
+        >>> result["accuracy"] > 0.97  # doctest: +SKIP
+        True
     """
     epochs = digits.epochs if epochs is None else epochs
     if epochs < 1:

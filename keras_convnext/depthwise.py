@@ -102,11 +102,10 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     Raises:
         ValueError: for even kernels, strides, other paddings or layouts.
 
-    Example:
-
-    >>> layer = keras_convnext.layers.DepthwiseConv2D(7)
-    >>> layer(keras.ops.ones((1, 8, 8, 4))).shape
-    (1, 8, 8, 4)
+    Examples:
+        >>> layer = keras_convnext.layers.DepthwiseConv2D(7)
+        >>> layer(keras.ops.ones((1, 8, 8, 4))).shape
+        (1, 8, 8, 4)
     """
 
     def __init__(

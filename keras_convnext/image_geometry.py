@@ -13,14 +13,13 @@ INTERPOLATIONS = ("bicubic", "bilinear")
 def transform_arguments(preprocessing):
     """Arguments of `load_image` and `tf_load_image` for a `Preprocessing`.
 
-    Example:
-
-    >>> arguments = keras_convnext.images.transform_arguments(
-    ...     model.preprocessing
-    ... )  # doctest: +SKIP
-    >>> images = files.map(
-    ...     lambda file: keras_convnext.tf_load_image(file, **arguments)
-    ... )  # doctest: +SKIP
+    Examples:
+        >>> arguments = keras_convnext.images.transform_arguments(
+        ...     model.preprocessing
+        ... )  # doctest: +SKIP
+        >>> images = files.map(
+        ...     lambda file: keras_convnext.tf_load_image(file, **arguments)
+        ... )  # doctest: +SKIP
     """
     if len(preprocessing.mean) != 3:
         raise ValueError(

@@ -64,10 +64,9 @@ def load_image(
     `"center"` is the ConvNeXt repository's below 384 pixels and for
     `"squash"` with `crop_pct=1.0` the one from there on.
 
-    Example:
-
-    >>> keras_convnext.load_image(np.zeros((480, 640), "uint8")).shape
-    (224, 224, 3)
+    Examples:
+        >>> keras_convnext.load_image(np.zeros((480, 640), "uint8")).shape
+        (224, 224, 3)
     """
     size, crop_pct, mode, fill = checked(
         size, crop_pct, mode, interpolation, mean
@@ -98,12 +97,11 @@ def load_image_for(
     Raises:
         ValueError: as `load_image`, and for other than three channels.
 
-    Example:
-
-    >>> image = keras_convnext.load_image_for(
-    ...     model.preprocessing, "photograph.jpg"
-    ... )  # doctest: +SKIP
-    >>> model.predict(image[None])  # doctest: +SKIP
+    Examples:
+        >>> image = keras_convnext.load_image_for(
+        ...     model.preprocessing, "photograph.jpg"
+        ... )  # doctest: +SKIP
+        >>> model.predict(image[None])  # doctest: +SKIP
     """
     arguments = transform_arguments(preprocessing)
     return load_image(source, apply_exif=apply_exif, **arguments)

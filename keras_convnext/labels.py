@@ -42,10 +42,9 @@ def label_set(classes):
     Source: timm's synset files, and the first of each synset's lemmas in
     WordNet 3.0 with underscores, as in `keras.applications`.
 
-    Example:
-
-    >>> keras_convnext.labels.label_set(1000)[2]
-    ('n01484850', 'great_white_shark')
+    Examples:
+        >>> keras_convnext.labels.label_set(1000)[2]
+        ('n01484850', 'great_white_shark')
     """
     one_of("classes", classes, LABEL_SETS)
     package = resources.files("keras_convnext")
@@ -64,10 +63,9 @@ def imagenet22k_to_1k_indices():
 
     Source: equal WordNet ids.
 
-    Example:
-
-    >>> keras_convnext.labels.imagenet22k_to_1k_indices()[:3]
-    (359, 368, 460)
+    Examples:
+        >>> keras_convnext.labels.imagenet22k_to_1k_indices()[:3]
+        (359, 368, 460)
     """
     positions = {wnid: i for i, (wnid, _) in enumerate(label_set(21841))}
     return tuple(positions.get(wnid, -1) for wnid, _ in label_set(1000))
@@ -98,10 +96,9 @@ def decode_predictions(
 
     Source: `keras.applications.convnext.decode_predictions`.
 
-    Example:
-
-    >>> keras_convnext.decode_predictions(np.eye(1000)[[207]], top=1)
-    [[('n02099601', 'golden_retriever', 1.0)]]
+    Examples:
+        >>> keras_convnext.decode_predictions(np.eye(1000)[[207]], top=1)
+        [[('n02099601', 'golden_retriever', 1.0)]]
     """
     if keras.ops.is_tensor(preds):
         preds = keras.ops.convert_to_numpy(preds)

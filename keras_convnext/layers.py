@@ -53,10 +53,9 @@ class Normal(keras.initializers.RandomNormal):
     On JAX the numbers come from NumPy, which builds a model in a tenth of the
     time; elsewhere from Keras. One object gives every call the same numbers.
 
-    Example:
-
-    >>> keras_convnext.layers.Normal(stddev=0.02, seed=0)((2, 3)).shape
-    (2, 3)
+    Examples:
+        >>> keras_convnext.layers.Normal(stddev=0.02, seed=0)((2, 3)).shape
+        (2, 3)
     """
 
     def __call__(self, shape, dtype=None):
@@ -87,11 +86,10 @@ class ImageNormalization(keras.layers.Layer):
     Returns:
         `(inputs / 255 - mean) / std` in the layer's dtype.
 
-    Example:
-
-    >>> layer = keras_convnext.layers.ImageNormalization([0.5], [0.25])
-    >>> layer(keras.ops.full((1, 1, 1, 1), 255.0))
-    array([[[[2.]]]], dtype=float32)
+    Examples:
+        >>> layer = keras_convnext.layers.ImageNormalization([0.5], [0.25])
+        >>> layer(keras.ops.full((1, 1, 1, 1), 255.0))
+        array([[[[2.]]]], dtype=float32)
     """
 
     def __init__(
@@ -133,10 +131,9 @@ class LayerScale(keras.layers.Layer):
     Returns:
         A tensor of the same shape and dtype.
 
-    Example:
-
-    >>> keras_convnext.layers.LayerScale(0.5)(keras.ops.ones((1, 2, 2, 3)))[0, 0, 0]
-    array([0.5, 0.5, 0.5], dtype=float32)
+    Examples:
+        >>> keras_convnext.layers.LayerScale(0.5)(keras.ops.ones((1, 2, 2, 3)))[0, 0, 0]
+        array([0.5, 0.5, 0.5], dtype=float32)
     """  # noqa: E501
 
     def __init__(self, initial_value: float = 1e-6, **kwargs: Any):
@@ -178,11 +175,10 @@ class GlobalResponseNormalization(keras.layers.Layer):
     Returns:
         A tensor of the same shape and dtype.
 
-    Example:
-
-    >>> layer = keras_convnext.layers.GlobalResponseNormalization()
-    >>> layer(keras.ops.ones((1, 8, 8, 4))).shape
-    (1, 8, 8, 4)
+    Examples:
+        >>> layer = keras_convnext.layers.GlobalResponseNormalization()
+        >>> layer(keras.ops.ones((1, 8, 8, 4))).shape
+        (1, 8, 8, 4)
     """
 
     def __init__(self, epsilon: float = 1e-6, **kwargs: Any):
@@ -244,11 +240,10 @@ class SimpleNormalization(keras.layers.Layer):
     Returns:
         A tensor of the same shape and dtype.
 
-    Example:
-
-    >>> layer = keras_convnext.layers.SimpleNormalization()
-    >>> layer(keras.ops.ones((1, 8, 8, 4))).shape
-    (1, 8, 8, 4)
+    Examples:
+        >>> layer = keras_convnext.layers.SimpleNormalization()
+        >>> layer(keras.ops.ones((1, 8, 8, 4))).shape
+        (1, 8, 8, 4)
     """
 
     def __init__(self, epsilon: float = 1e-6, **kwargs: Any):

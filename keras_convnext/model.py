@@ -90,13 +90,12 @@ class ConvNeXtModel(keras.Model):
         inputs, outputs, name: as for `keras.Model`; a `ModelCard` is among
             the layers between them.
 
-    Example:
-
-    >>> model = keras_convnext.ConvNeXtAtto(weights=None)
-    >>> model.variant.depths
-    (2, 2, 6, 2)
-    >>> model.preprocessing.mean
-    (0.485, 0.456, 0.406)
+    Examples:
+        >>> model = keras_convnext.ConvNeXtAtto(weights=None)
+        >>> model.variant.depths
+        (2, 2, 6, 2)
+        >>> model.preprocessing.mean
+        (0.485, 0.456, 0.406)
     """
 
     # Keras recognises the constructor of a Functional model by exactly these

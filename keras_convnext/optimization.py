@@ -35,12 +35,11 @@ def optimize_for_inference(
     Raises:
         ValueError: for models whose layers are not known.
 
-    Example:
-
-    >>> model = keras_convnext.ConvNeXtAtto(weights=None)
-    >>> fast = keras_convnext.optimize_for_inference(model)
-    >>> len(fast.layers) < len(model.layers)
-    True
+    Examples:
+        >>> model = keras_convnext.ConvNeXtAtto(weights=None)
+        >>> fast = keras_convnext.optimize_for_inference(model)
+        >>> len(fast.layers) < len(model.layers)
+        True
     """
     if not getattr(model, "inputs", None):
         raise ValueError(

@@ -39,12 +39,11 @@ def profile(
 
     Source: V1 paper, table 1 and appendix; timm and fvcore count alike.
 
-    Example:
-
-    >>> model = keras_convnext.ConvNeXtAtto(weights=None)
-    >>> profile = keras_convnext.profile(model)
-    >>> profile.parameters, profile.macs
-    (3695520, 547332480)
+    Examples:
+        >>> model = keras_convnext.ConvNeXtAtto(weights=None)
+        >>> profile = keras_convnext.profile(model)
+        >>> profile.parameters, profile.macs
+        (3695520, 547332480)
     """
     shape = input_shape or getattr(model, "input_shape", None)
     if input_shape is None and isinstance(shape, tuple):
@@ -68,12 +67,11 @@ def profile(
 def without_numbers():
     """Models built inside have no useful weights, and on torch no memory.
 
-    Example:
-
-    >>> with keras_convnext.profiling.without_numbers():
-    ...     model = keras_convnext.ConvNeXtAtto(weights=None)
-    >>> keras_convnext.profile(model).macs
-    547332480
+    Examples:
+        >>> with keras_convnext.profiling.without_numbers():
+        ...     model = keras_convnext.ConvNeXtAtto(weights=None)
+        >>> keras_convnext.profile(model).macs
+        547332480
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(skip_random_numbers())

@@ -49,13 +49,12 @@ def feature_pyramid(
     Source: arXiv:2201.03545 §3.2 and the official repository's
     `object_detection` and `semantic_segmentation`.
 
-    Example:
-
-    >>> model = keras_convnext.ConvNeXtAtto(weights=None, include_top=False)
-    >>> pyramid = keras_convnext.feature_pyramid(model, ("P3", "P5"))
-    >>> maps = pyramid(keras.ops.zeros((1, 64, 96, 3)))
-    >>> maps["P3"].shape, maps["P5"].shape
-    ((1, 8, 12, 80), (1, 2, 3, 320))
+    Examples:
+        >>> model = keras_convnext.ConvNeXtAtto(weights=None, include_top=False)
+        >>> pyramid = keras_convnext.feature_pyramid(model, ("P3", "P5"))
+        >>> maps = pyramid(keras.ops.zeros((1, 64, 96, 3)))
+        >>> maps["P3"].shape, maps["P5"].shape
+        ((1, 8, 12, 80), (1, 2, 3, 320))
     """
     if not isinstance(model, ConvNeXtModel):
         raise ValueError(

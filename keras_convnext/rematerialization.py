@@ -34,13 +34,12 @@ class Rematerialized(keras.layers.Layer):
     Returns:
         What the last layer returns. The gradient computes it again.
 
-    Example:
-
-    >>> layer = keras_convnext.rematerialization.Rematerialized(
-    ...     [keras.layers.Dense(4), keras.layers.Dense(2)]
-    ... )
-    >>> layer(keras.ops.ones((1, 3))).shape
-    (1, 2)
+    Examples:
+        >>> layer = keras_convnext.rematerialization.Rematerialized(
+        ...     [keras.layers.Dense(4), keras.layers.Dense(2)]
+        ... )
+        >>> layer(keras.ops.ones((1, 3))).shape
+        (1, 2)
     """
 
     def __init__(self, layers, **kwargs):
@@ -95,11 +94,10 @@ def rematerialized(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: if the model has no blocks.
 
-    Example:
-
-    >>> model = keras_convnext.ConvNeXtAtto(weights=None)
-    >>> lean = keras_convnext.rematerialized(model)
-    >>> lean.compile("adamw", "sparse_categorical_crossentropy")
+    Examples:
+        >>> model = keras_convnext.ConvNeXtAtto(weights=None)
+        >>> lean = keras_convnext.rematerialized(model)
+        >>> lean.compile("adamw", "sparse_categorical_crossentropy")
     """
     blocks: dict[str, dict[str, keras.layers.Layer]] = {}
     for layer in model.layers:

@@ -33,12 +33,11 @@ def tf_load_image(
         ValueError: for arguments out of range and tensors of other types.
             What cannot be decoded raises TensorFlow's `InvalidArgumentError`.
 
-    Example:
-
-    >>> files = tf.data.Dataset.list_files("*.jpg")  # doctest: +SKIP
-    >>> images = files.map(tf.io.read_file).map(
-    ...     keras_convnext.tf_load_image
-    ... )  # doctest: +SKIP
+    Examples:
+        >>> files = tf.data.Dataset.list_files("*.jpg")  # doctest: +SKIP
+        >>> images = files.map(tf.io.read_file).map(
+        ...     keras_convnext.tf_load_image
+        ... )  # doctest: +SKIP
     """
     tf = _tensorflow()
     size, crop_pct, mode, fill = checked(

@@ -11,10 +11,9 @@ def written_aside(path):
 
     If writing fails, what stood at `path` stays, and nothing else is left.
 
-    Example:
-
-    >>> with written_aside("notes.txt") as unfinished:  # doctest: +SKIP
-    ...     unfinished.write_text("all of it")
+    Examples:
+        >>> with written_aside("notes.txt") as unfinished:  # doctest: +SKIP
+        ...     unfinished.write_text("all of it")
     """
     path = Path(path)
     unfinished = path.with_name(f"unfinished_{path.name}")

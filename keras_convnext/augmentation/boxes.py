@@ -26,12 +26,11 @@ def tf_crop_box(seed, height, width, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)):
 
     Source: torchvision's `RandomResizedCrop`, which the official code uses.
 
-    Example:
-
-    >>> keras_convnext.augmentation.boxes.tf_crop_box(
-    ...     (0, 1), 480, 640
-    ... ).shape
-    TensorShape([4])
+    Examples:
+        >>> keras_convnext.augmentation.boxes.tf_crop_box(
+        ...     (0, 1), 480, 640
+        ... ).shape
+        TensorShape([4])
     """
     import tensorflow as tf
 

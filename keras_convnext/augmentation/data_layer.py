@@ -63,13 +63,12 @@ class DataLayer(keras.layers.Layer):
         ValueError: for images of other types, dtypes and ranks, and where
             boxes, keypoints or masks would no longer fit their image.
 
-    Example:
-
-    >>> flip = keras_convnext.recipes.RandomFlip()
-    >>> sample = {"images": np.zeros((8, 8, 3), "uint8"), "labels": 1}
-    >>> sorted(flip(sample, seed=(0, 1)))
-    ['images', 'labels']
-    >>> dataset = tf.data.Dataset.from_tensors(sample).map(flip)
+    Examples:
+        >>> flip = keras_convnext.recipes.RandomFlip()
+        >>> sample = {"images": np.zeros((8, 8, 3), "uint8"), "labels": 1}
+        >>> sorted(flip(sample, seed=(0, 1)))
+        ['images', 'labels']
+        >>> dataset = tf.data.Dataset.from_tensors(sample).map(flip)
     """
 
     def __init__(self, seed: int | None = None, **kwargs: Any):

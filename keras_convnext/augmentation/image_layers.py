@@ -63,11 +63,10 @@ class RandomResizedCrop(ImageLayer):
     Source: V1 paper, table 5; equal to torchvision's `RandomResizedCrop` on
     PIL images for NumPy arrays, and nearly so in TensorFlow.
 
-    Example:
-
-    >>> layer = keras_convnext.recipes.RandomResizedCrop(224, seed=0)
-    >>> layer(np.zeros((480, 640, 3), "uint8")).shape
-    (224, 224, 3)
+    Examples:
+        >>> layer = keras_convnext.recipes.RandomResizedCrop(224, seed=0)
+        >>> layer(np.zeros((480, 640, 3), "uint8")).shape
+        (224, 224, 3)
     """
 
     channels = (1, 3)
@@ -198,11 +197,10 @@ class RandomFlip(ImageLayer):
 
     Source: the official code.
 
-    Example:
-
-    >>> layer = keras_convnext.recipes.RandomFlip(probability=1.0)
-    >>> layer(np.array([[[1], [2]]], "uint8")).tolist()
-    [[[2], [1]]]
+    Examples:
+        >>> layer = keras_convnext.recipes.RandomFlip(probability=1.0)
+        >>> layer(np.array([[[1], [2]]], "uint8")).tolist()
+        [[[2], [1]]]
     """
 
     def __init__(
@@ -259,11 +257,10 @@ class RandomErasing(ImageLayer):
     Source: V1 paper, table 5 (0.25); area of 0.02–1/3, aspect of 0.3–1/0.3
     and at most ten tries as in the official code.
 
-    Example:
-
-    >>> layer = keras_convnext.recipes.RandomErasing(1.0, seed=0)
-    >>> bool((layer(np.zeros((9, 9, 3), "uint8")) != 0).any())
-    True
+    Examples:
+        >>> layer = keras_convnext.recipes.RandomErasing(1.0, seed=0)
+        >>> bool((layer(np.zeros((9, 9, 3), "uint8")) != 0).any())
+        True
     """
 
     output_dtype = "float32"

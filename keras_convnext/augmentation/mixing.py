@@ -30,10 +30,10 @@ def mixed(values, weight, rest):
         values: float array or tensor `(batch, ...)`.
         weight, rest: numbers of its dtype that add up to 1.
 
-    Example:
-
-    >>> keras_convnext.augmentation.mixing.mixed(np.eye(2), 0.75, 0.25).tolist()
-    [[0.75, 0.25], [0.25, 0.75]]
+    Examples:
+        >>> from keras_convnext.augmentation import mixing
+        >>> mixing.mixed(np.eye(2), 0.75, 0.25).tolist()
+        [[0.75, 0.25], [0.25, 0.75]]
     """
     return values * weight + values[::-1] * rest
 
@@ -48,13 +48,12 @@ def cut(ops, images, rows, columns, box):
             the box.
         box: top, left, height and width.
 
-    Example:
-
-    >>> images = np.arange(8).reshape(2, 2, 2, 1)
-    >>> keras_convnext.augmentation.mixing.cut(
-    ...     np, images, np.arange(2), np.arange(2), (0, 0, 1, 2)
-    ... )[0, ..., 0].tolist()
-    [[4, 5], [2, 3]]
+    Examples:
+        >>> images = np.arange(8).reshape(2, 2, 2, 1)
+        >>> keras_convnext.augmentation.mixing.cut(
+        ...     np, images, np.arange(2), np.arange(2), (0, 0, 1, 2)
+        ... )[0, ..., 0].tolist()
+        [[4, 5], [2, 3]]
     """
     top, left, height, width = box
     in_rows = (rows >= top) & (rows < top + height)
@@ -98,12 +97,12 @@ class MixupCutmix(DataLayer):
     Source: V1 paper, table 5; timm's `Mixup(mode="batch")`, with the same
     weight and box to the last digit.
 
-    Example:
-
-    >>> layer = keras_convnext.recipes.MixupCutmix(num_classes=5, seed=0)
-    >>> batch = {"images": np.zeros((2, 8, 8, 3)), "labels": np.array([1, 4])}
-    >>> layer(batch)["labels"].shape
-    (2, 5)
+    Examples:
+        >>> layer = keras_convnext.recipes.MixupCutmix(num_classes=5, seed=0)
+        >>> images, labels = np.zeros((2, 8, 8, 3)), np.array([1, 4])
+        >>> batch = {"images": images, "labels": labels}
+        >>> layer(batch)["labels"].shape
+        (2, 5)
     """
 
     def __init__(
@@ -268,12 +267,12 @@ class MixUp(MixupCutmix):
 
     Source: arXiv:1710.09412.
 
-    Example:
-
-    >>> layer = keras_convnext.recipes.MixUp(alpha=0.8, num_classes=5)
-    >>> batch = {"images": np.zeros((2, 8, 8, 3)), "labels": np.array([1, 4])}
-    >>> layer(batch)["labels"].shape
-    (2, 5)
+    Examples:
+        >>> layer = keras_convnext.recipes.MixUp(alpha=0.8, num_classes=5)
+        >>> images, labels = np.zeros((2, 8, 8, 3)), np.array([1, 4])
+        >>> batch = {"images": images, "labels": labels}
+        >>> layer(batch)["labels"].shape
+        (2, 5)
     """
 
     def __init__(
@@ -298,12 +297,12 @@ class CutMix(MixupCutmix):
 
     Source: arXiv:1905.04899.
 
-    Example:
-
-    >>> layer = keras_convnext.recipes.CutMix(alpha=1.0, num_classes=5)
-    >>> batch = {"images": np.zeros((2, 8, 8, 3)), "labels": np.array([1, 4])}
-    >>> layer(batch)["labels"].shape
-    (2, 5)
+    Examples:
+        >>> layer = keras_convnext.recipes.CutMix(alpha=1.0, num_classes=5)
+        >>> images, labels = np.zeros((2, 8, 8, 3)), np.array([1, 4])
+        >>> batch = {"images": images, "labels": labels}
+        >>> layer(batch)["labels"].shape
+        (2, 5)
     """
 
     def __init__(

@@ -68,10 +68,9 @@ def parse(config):
     Raises:
         ValueError: for other strings, sections, and numbers out of range.
 
-    Example:
-
-    >>> keras_convnext.augmentation.operations.parse("rand-m9-mstd0.5-inc1")
-    RandAugmentConfig(magnitude=9, deviation=0.5, count=2, probability=0.5)
+    Examples:
+        >>> keras_convnext.augmentation.operations.parse("rand-m9-mstd0.5-inc1")
+        RandAugmentConfig(magnitude=9, deviation=0.5, count=2, probability=0.5)
     """
     head, *sections = str(config).split("-")
     values = {}

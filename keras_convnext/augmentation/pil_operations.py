@@ -22,13 +22,12 @@ def apply_operation(image, name, magnitude, sign=1, fill=(124, 116, 104)):
     Returns:
         `uint8` array of the same shape: that of timm's operation.
 
-    Example:
-
-    >>> image = np.zeros((2, 2, 1), "uint8")
-    >>> keras_convnext.augmentation.pil_operations.apply_operation(
-    ...     image, "Invert", 9
-    ... )[0, 0]
-    array([255], dtype=uint8)
+    Examples:
+        >>> image = np.zeros((2, 2, 1), "uint8")
+        >>> keras_convnext.augmentation.pil_operations.apply_operation(
+        ...     image, "Invert", 9
+        ... )[0, 0]
+        array([255], dtype=uint8)
     """
     result = distorted(to_pil(image), name, magnitude, sign, fill)
     return np.asarray(result).reshape(image.shape)

@@ -50,11 +50,10 @@ class RandAugment(ImageLayer):
     Source: V1 paper, table 5 (`rand-m9-mstd0.5-inc1`); equal to timm's
     operations on PIL images, pixel for pixel.
 
-    Example:
-
-    >>> layer = keras_convnext.recipes.RandAugment(seed=0)
-    >>> layer(np.zeros((224, 224, 3), "uint8")).shape
-    (224, 224, 3)
+    Examples:
+        >>> layer = keras_convnext.recipes.RandAugment(seed=0)
+        >>> layer(np.zeros((224, 224, 3), "uint8")).shape
+        (224, 224, 3)
     """
 
     channels = (1, 3)

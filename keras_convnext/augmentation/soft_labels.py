@@ -20,12 +20,11 @@ def soft_labels(labels, num_classes=None, smoothing=0.0):
     Raises:
         ValueError: for other shapes, and classes that do not exist.
 
-    Example:
-
-    >>> keras_convnext.augmentation.soft_labels.soft_labels(
-    ...     np.array([1]), num_classes=2, smoothing=0.5
-    ... ).tolist()
-    [[0.25, 0.75]]
+    Examples:
+        >>> keras_convnext.augmentation.soft_labels.soft_labels(
+        ...     np.array([1]), num_classes=2, smoothing=0.5
+        ... ).tolist()
+        [[0.25, 0.75]]
     """
     labels = np.asarray(labels)
     classes, is_sparse = _meaning(labels, num_classes)

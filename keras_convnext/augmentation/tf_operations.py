@@ -24,13 +24,12 @@ def apply_operation(image, name, magnitude, sign=1, fill=(124, 116, 104)):
     Returns:
         `uint8` tensor of the same shape: that of timm's operation.
 
-    Example:
-
-    >>> image = tf.zeros((2, 2, 1), "uint8")
-    >>> keras_convnext.augmentation.tf_operations.apply_operation(
-    ...     image, "Invert", 9
-    ... ).numpy()[0, 0]
-    array([255], dtype=uint8)
+    Examples:
+        >>> image = tf.zeros((2, 2, 1), "uint8")
+        >>> keras_convnext.augmentation.tf_operations.apply_operation(
+        ...     image, "Invert", 9
+        ... ).numpy()[0, 0]
+        array([255], dtype=uint8)
     """
     level, sign = _float64(magnitude) / MAXIMUM, _float64(sign)
     argument = OPERATIONS[name](level, sign)

@@ -234,10 +234,9 @@ def select(patterns: Iterable[str] = ()) -> list[Contestant]:
     Raises:
         ValueError: for a pattern without a match.
 
-    Example:
-
-    >>> [x.name for x in select(["*/openvino"])]
-    ['ours/openvino', 'timm/openvino']
+    Examples:
+        >>> [x.name for x in select(["*/openvino"])]
+        ['ours/openvino', 'timm/openvino']
     """
     patterns = list(patterns) or ["*"]
     for pattern in patterns:

@@ -106,11 +106,10 @@ def run(
         ValueError: for arguments out of range, and existing results.
         ImportError: without matplotlib.
 
-    Example:
-
-    >>> keras_convnext.benchmark.run(
-    ...     "speed", select(["ours/torch", "timm/eager"])
-    ... )  # doctest: +SKIP
+    Examples:
+        >>> keras_convnext.benchmark.run(
+        ...     "speed", select(["ours/torch", "timm/eager"])
+        ... )  # doctest: +SKIP
     """
     cores = machine.usable_cores()
     threads = len(cores) if threads is None else threads

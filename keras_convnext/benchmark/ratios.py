@@ -23,10 +23,9 @@ def interval(values, confidence=CONFIDENCE):
     Source: Conover, *Practical Nonparametric Statistics*, 3rd ed., 3.2: the
     number of values below the median is binomial.
 
-    Example:
-
-    >>> interval([3, 1, 2, 5, 4, 6])
-    (1, 6, 0.96875)
+    Examples:
+        >>> interval([3, 1, 2, 5, 4, 6])
+        (1, 6, 0.96875)
     """
     ordered, count = sorted(values), len(values)
     rank = 1
@@ -61,10 +60,9 @@ def compared(pairs):
         A dict with the `ratios`, and what `spread` says of them: above 1 we
         are faster.
 
-    Example:
-
-    >>> compared([{"ours": 2.0, "theirs": 3.0}])["median"]
-    1.5
+    Examples:
+        >>> compared([{"ours": 2.0, "theirs": 3.0}])["median"]
+        1.5
     """
     ratios = [pair["theirs"] / pair["ours"] for pair in pairs]
     return {"ratios": ratios, **spread(ratios)}

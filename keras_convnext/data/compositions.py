@@ -59,11 +59,10 @@ def compose_digits(
         ValueError: if `image_size` or `digits` is out of range.
         ImportError: if scikit-learn is not installed.
 
-    Example:
-
-    >>> train, test = keras_convnext.data.compose_digits(8, 4)
-    >>> train.images.shape, train.boxes.shape, test.masks.shape
-    ((8, 96, 96, 3), (8, 4, 4), (4, 96, 96))
+    Examples:
+        >>> train, test = keras_convnext.data.compose_digits(8, 4)
+        >>> train.images.shape, train.boxes.shape, test.masks.shape
+        ((8, 96, 96, 3), (8, 4, 4), (4, 96, 96))
     """
     smallest = 48 if digits == 1 else 96
     if digits not in range(1, 5) or image_size < smallest:

@@ -20,11 +20,10 @@ def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
 
     Source: UCI "Optical Recognition of Handwritten Digits", CC BY 4.0.
 
-    Example:
-
-    >>> train, test = keras_convnext.data.load_digits()
-    >>> train[0].shape, test[0].shape
-    ((1438, 8, 8, 1), (359, 8, 8, 1))
+    Examples:
+        >>> train, test = keras_convnext.data.load_digits()
+        >>> train[0].shape, test[0].shape
+        ((1438, 8, 8, 1), (359, 8, 8, 1))
     """
     try:
         from sklearn import datasets

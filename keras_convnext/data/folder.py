@@ -30,11 +30,10 @@ class ImageFolder(Source):
         ValueError: if the folder is missing or unreadable, holds no classes
             or only one, or a class has no images.
 
-    Example:
-
-    >>> source = keras_convnext.data.ImageFolder("photos")  # doctest: +SKIP
-    >>> source.classes  # doctest: +SKIP
-    ('cat', 'dog')
+    Examples:
+        >>> source = keras_convnext.data.ImageFolder("photos")  # doctest: +SKIP
+        >>> source.classes  # doctest: +SKIP
+        ('cat', 'dog')
     """
 
     def __init__(self, path: PathLike, is_upright: bool = True):

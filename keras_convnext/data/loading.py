@@ -66,17 +66,16 @@ class TrainLoader:
         ValueError: for arguments that do not fit each other, and if there are
             fewer images than one batch.
 
-    Example:
-
-    >>> recipe = keras_convnext.recipes.digits
-    >>> digits, _ = keras_convnext.data.open_splits("digits")
-    >>> pipeline = recipe.train_pipeline(10, mean=(0.3,), std=(0.35,))
-    >>> loader = keras_convnext.data.TrainLoader(digits, pipeline, epochs=2)
-    >>> loader.steps_per_epoch
-    44
-    >>> images, labels = next(iter(loader.batches(first_step=50)))
-    >>> tuple(images.shape)
-    (32, 8, 8, 1)
+    Examples:
+        >>> recipe = keras_convnext.recipes.digits
+        >>> digits, _ = keras_convnext.data.open_splits("digits")
+        >>> pipeline = recipe.train_pipeline(10, mean=(0.3,), std=(0.35,))
+        >>> loader = keras_convnext.data.TrainLoader(digits, pipeline, epochs=2)
+        >>> loader.steps_per_epoch
+        44
+        >>> images, labels = next(iter(loader.batches(first_step=50)))
+        >>> tuple(images.shape)
+        (32, 8, 8, 1)
     """
 
     def __init__(
@@ -254,16 +253,15 @@ class EvalLoader(keras.utils.PyDataset):
     Attributes:
         skipped: dict from names of images that could not be read to reasons.
 
-    Example:
-
-    >>> _, digits = keras_convnext.data.open_splits("digits")
-    >>> loader = keras_convnext.data.EvalLoader(
-    ...     digits,
-    ...     keras_convnext.Preprocessing((8, 8), mean=(0.3,), std=(0.35,)),
-    ...     batch_size=100,
-    ... )
-    >>> len(loader), loader[3][0].shape
-    (4, (90, 8, 8, 1))
+    Examples:
+        >>> _, digits = keras_convnext.data.open_splits("digits")
+        >>> loader = keras_convnext.data.EvalLoader(
+        ...     digits,
+        ...     keras_convnext.Preprocessing((8, 8), mean=(0.3,), std=(0.35,)),
+        ...     batch_size=100,
+        ... )
+        >>> len(loader), loader[3][0].shape
+        (4, (90, 8, 8, 1))
     """
 
     def __init__(

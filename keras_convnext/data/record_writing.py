@@ -60,13 +60,12 @@ def write_records(
         ImportError: if TensorFlow, which writes, is not installed.
         OSError: if it cannot be written, for instance on a full disk.
 
-    Example:
-
-    >>> source = keras_convnext.data.ImageFolder("photos")  # doctest: +SKIP
-    >>> keras_convnext.data.write_records(
-    ...     source, "photo_records"
-    ... )  # doctest: +SKIP
-    {}
+    Examples:
+        >>> source = keras_convnext.data.ImageFolder("photos")  # doctest: +SKIP
+        >>> keras_convnext.data.write_records(
+        ...     source, "photo_records"
+        ... )  # doctest: +SKIP
+        {}
     """
     tf = _tensorflow()
     output = Path(output)

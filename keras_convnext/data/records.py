@@ -37,10 +37,11 @@ class Records(Source):
         ValueError: if the records are not finished or of another format, and
             if a shard is missing or of another size than it was.
 
-    Example:
-
-    >>> source = keras_convnext.data.Records("photo_records")  # doctest: +SKIP
-    >>> source.verify()  # doctest: +SKIP
+    Examples:
+        >>> source = keras_convnext.data.Records(
+        ...     "photo_records"
+        ... )  # doctest: +SKIP
+        >>> source.verify()  # doctest: +SKIP
     """
 
     def __init__(self, path: PathLike, is_upright: bool = True):

@@ -98,13 +98,12 @@ class Arrays(Source):
         labels: int array `(n,)` of class numbers from 0.
         classes: names; the numbers themselves if `None`.
 
-    Example:
-
-    >>> source = keras_convnext.data.Arrays(
-    ...     np.zeros((4, 8, 8, 1), "uint8"), [0, 1, 0, 1]
-    ... )
-    >>> len(source), source.classes
-    (4, ('0', '1'))
+    Examples:
+        >>> source = keras_convnext.data.Arrays(
+        ...     np.zeros((4, 8, 8, 1), "uint8"), [0, 1, 0, 1]
+        ... )
+        >>> len(source), source.classes
+        (4, ('0', '1'))
     """
 
     is_encoded = False
@@ -156,13 +155,12 @@ class Subset(Source):
         source: a `Source`.
         numbers: int array of the numbers of its images to keep, in order.
 
-    Example:
-
-    >>> source = keras_convnext.data.Arrays(
-    ...     np.zeros((4, 8, 8, 1), "uint8"), [0, 1, 0, 1]
-    ... )
-    >>> keras_convnext.data.Subset(source, [2, 3]).labels.tolist()
-    [0, 1]
+    Examples:
+        >>> source = keras_convnext.data.Arrays(
+        ...     np.zeros((4, 8, 8, 1), "uint8"), [0, 1, 0, 1]
+        ... )
+        >>> keras_convnext.data.Subset(source, [2, 3]).labels.tolist()
+        [0, 1]
     """
 
     def __init__(self, source: Source, numbers: ArrayLike):

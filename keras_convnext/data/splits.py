@@ -60,11 +60,10 @@ def open_splits(
         ValueError: if the data is of no known kind, and if the two differ in
             their classes.
 
-    Example:
-
-    >>> train, validation = keras_convnext.data.open_splits("digits")
-    >>> len(train), len(validation)
-    (1438, 359)
+    Examples:
+        >>> train, validation = keras_convnext.data.open_splits("digits")
+        >>> len(train), len(validation)
+        (1438, 359)
     """
     train = open_data(data, "train")
     if validation is not None:
@@ -97,10 +96,9 @@ def open_data(data: PathLike, part: str = "train") -> Source:
     Raises:
         ValueError: if the data is of no known kind, or has other parts alone.
 
-    Example:
-
-    >>> len(keras_convnext.data.splits.open_data("digits", "validation"))
-    359
+    Examples:
+        >>> len(keras_convnext.data.splits.open_data("digits", "validation"))
+        359
     """
     parts = parts_of(data)
     if part in parts:
@@ -121,10 +119,9 @@ def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
         A dict from `"train"` and `"validation"`, or `""` where data has no
         parts, to functions that open them.
 
-    Example:
-
-    >>> list(keras_convnext.data.splits.parts_of("digits"))
-    ['train', 'validation']
+    Examples:
+        >>> list(keras_convnext.data.splits.parts_of("digits"))
+        ['train', 'validation']
     """
     data = os.fspath(data)
     if data == "digits":

@@ -33,11 +33,10 @@ class Tfds(Source):
         ValueError: if the data set is unknown, not prepared, has no such
             split, or is not of images with one class each.
 
-    Example:
-
-    >>> source = keras_convnext.data.Tfds(
-    ...     "imagenette", "train"
-    ... )  # doctest: +SKIP
+    Examples:
+        >>> source = keras_convnext.data.Tfds(
+        ...     "imagenette", "train"
+        ... )  # doctest: +SKIP
     """
 
     def __init__(

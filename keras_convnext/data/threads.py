@@ -16,11 +16,10 @@ def in_order(function, items, workers=WORKERS, ahead=None):
         workers: int, how many threads.
         ahead: int, how many results may wait; as many as workers if `None`.
 
-    Example:
-
-    >>> from keras_convnext.data.threads import in_order
-    >>> list(in_order(abs, [-1, 2]))
-    [1, 2]
+    Examples:
+        >>> from keras_convnext.data.threads import in_order
+        >>> list(in_order(abs, [-1, 2]))
+        [1, 2]
     """
     ahead = ahead or workers
     pool = ThreadPoolExecutor(workers)

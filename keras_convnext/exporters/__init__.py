@@ -88,12 +88,14 @@ def export(
         ImportError: without the packages of a format, naming the extra.
         OSError: if the path cannot be written.
 
-    Example:
-
-    >>> keras_convnext.export(model, "model.onnx")  # doctest: +SKIP
-    >>> keras_convnext.export(
-    ...     model, "m.tflite", quantization="int8", representative_data=images
-    ... )  # doctest: +SKIP
+    Examples:
+        >>> keras_convnext.export(model, "model.onnx")  # doctest: +SKIP
+        >>> keras_convnext.export(
+        ...     model,
+        ...     "model.tflite",
+        ...     quantization="int8",
+        ...     representative_data=images,
+        ... )  # doctest: +SKIP
     """
     path = Path(path)
     format = options_.format_of(path, format)

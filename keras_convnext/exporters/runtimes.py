@@ -29,10 +29,9 @@ def open_artefact(path: PathLike) -> "Artefact":
         ValueError: if it is none of these, or was not written by this package.
         ImportError: without the package that runs it, with the extra.
 
-    Example:
-
-    >>> artefact = open_artefact("model.onnx")  # doctest: +SKIP
-    >>> artefact.predict(images).argmax(axis=1)  # doctest: +SKIP
+    Examples:
+        >>> artefact = open_artefact("model.onnx")  # doctest: +SKIP
+        >>> artefact.predict(images).argmax(axis=1)  # doctest: +SKIP
     """
     path = Path(path)
     kind = "" if path.is_dir() else path.suffix

@@ -18,12 +18,11 @@ def averaged_weights(model: keras.Model) -> Iterator[keras.Model]:
     Raises:
         ValueError: if the optimizer keeps no average, or has not begun.
 
-    Example:
-
-    >>> with keras_convnext.recipes.averaged_weights(
-    ...     model
-    ... ):  # doctest: +SKIP
-    ...     model.save("averaged.keras")
+    Examples:
+        >>> with keras_convnext.recipes.averaged_weights(
+        ...     model
+        ... ):  # doctest: +SKIP
+        ...     model.save("averaged.keras")
     """
     optimizer = getattr(model, "optimizer", None)
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)

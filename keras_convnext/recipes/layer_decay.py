@@ -48,12 +48,11 @@ def layer_decay_scales(
     Source: `LayerDecayValueAssigner` and `get_num_layer_for_convnext` of the
     official repositories; facts of V2's `single` from its `optim_factory.py`.
 
-    Example:
-
-    >>> model = keras_convnext.ConvNeXtBase(weights=None)
-    >>> scales = keras_convnext.recipes.layer_decay_scales(model, 0.7)
-    >>> round(scales["stem_conv"], 6), scales["stage_3_downsample_conv"]
-    (0.009689, 0.7)
+    Examples:
+        >>> model = keras_convnext.ConvNeXtBase(weights=None)
+        >>> scales = keras_convnext.recipes.layer_decay_scales(model, 0.7)
+        >>> round(scales["stem_conv"], 6), scales["stage_3_downsample_conv"]
+        (0.009689, 0.7)
     """
     one_of("groups", groups, GROUPS)
     if not 0 < layer_decay <= 1:

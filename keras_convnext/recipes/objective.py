@@ -25,12 +25,11 @@ class SoftTargetCrossEntropy(keras.losses.CategoricalCrossentropy):
             such as one-hot vectors.
         y_pred: logits `(batch, classes)`.
 
-    Example:
-
-    >>> loss = keras_convnext.recipes.SoftTargetCrossEntropy()
-    >>> logits = np.array([[2.0, 0.0]])
-    >>> float(loss([0], logits)) == float(loss([[1.0, 0.0]], logits))
-    True
+    Examples:
+        >>> loss = keras_convnext.recipes.SoftTargetCrossEntropy()
+        >>> logits = np.array([[2.0, 0.0]])
+        >>> float(loss([0], logits)) == float(loss([[1.0, 0.0]], logits))
+        True
     """
 
     def __init__(
@@ -62,12 +61,11 @@ class TopKAccuracy(keras.metrics.Mean):
     Labels are class numbers or distributions, of which the likeliest class is
     the right one.
 
-    Example:
-
-    >>> metric = keras_convnext.recipes.TopKAccuracy(2)
-    >>> metric.update_state([0, 2], [[0.1, 0.5, 0.4], [0.1, 0.5, 0.4]])
-    >>> float(metric.result())
-    0.5
+    Examples:
+        >>> metric = keras_convnext.recipes.TopKAccuracy(2)
+        >>> metric.update_state([0, 2], [[0.1, 0.5, 0.4], [0.1, 0.5, 0.4]])
+        >>> float(metric.result())
+        0.5
     """
 
     def __init__(

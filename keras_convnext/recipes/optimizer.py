@@ -68,16 +68,15 @@ class AdamW(keras.optimizers.AdamW):
             least 2, or `None`.
         name, **kwargs: as for `keras.optimizers.AdamW`.
 
-    Example:
-
-    >>> model = keras_convnext.ConvNeXtTiny(weights=None)
-    >>> optimizer = keras_convnext.recipes.AdamW(
-    ...     5e-5,
-    ...     learning_rate_scales=keras_convnext.recipes.layer_decay_scales(
-    ...         model, 0.8
-    ...     ),
-    ... )
-    >>> model.compile(optimizer, "sparse_categorical_crossentropy")
+    Examples:
+        >>> model = keras_convnext.ConvNeXtTiny(weights=None)
+        >>> optimizer = keras_convnext.recipes.AdamW(
+        ...     5e-5,
+        ...     learning_rate_scales=keras_convnext.recipes.layer_decay_scales(
+        ...         model, 0.8
+        ...     ),
+        ... )
+        >>> model.compile(optimizer, "sparse_categorical_crossentropy")
     """
 
     def __init__(

@@ -175,14 +175,13 @@ class TrainPipeline(Pipeline):
         mean, std: what the model normalises with: the colour that fills what
             comes from outside an image, and the noise of erased pixels.
 
-    Example:
-
-    >>> recipe = keras_convnext.recipes.small_data.replace(image_size=64)
-    >>> train = recipe.train_pipeline(classes=2)
-    >>> images = np.zeros((40, 80, 100, 3), "uint8")
-    >>> batches = train((images, np.arange(40) % 2))
-    >>> batches[0][0].shape
-    (32, 64, 64, 3)
+    Examples:
+        >>> recipe = keras_convnext.recipes.small_data.replace(image_size=64)
+        >>> train = recipe.train_pipeline(classes=2)
+        >>> images = np.zeros((40, 80, 100, 3), "uint8")
+        >>> batches = train((images, np.arange(40) % 2))
+        >>> batches[0][0].shape
+        (32, 64, 64, 3)
     """
 
     def __init__(

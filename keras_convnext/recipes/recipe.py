@@ -59,11 +59,10 @@ class Recipe:
             step; `None` for no average.
         image_size: height and width of the training crops, pixels.
 
-    Example:
-
-    >>> recipe = keras_convnext.recipes.imagenet1k.replace(epochs=100)
-    >>> recipe.for_model("convnext_small").drop_path_rate
-    0.4
+    Examples:
+        >>> recipe = keras_convnext.recipes.imagenet1k.replace(epochs=100)
+        >>> recipe.for_model("convnext_small").drop_path_rate
+        0.4
     """
 
     name: str
@@ -101,10 +100,9 @@ class Recipe:
     def replace(self, **changes: Any) -> Self:
         """The same recipe with other values; unknown names raise.
 
-        Example:
-
-        >>> keras_convnext.recipes.imagenet1k.replace(epochs=30).epochs
-        30
+        Examples:
+            >>> keras_convnext.recipes.imagenet1k.replace(epochs=30).epochs
+            30
         """
         known = [field.name for field in fields(self)]
         for name in changes:
@@ -114,11 +112,10 @@ class Recipe:
     def with_batch_size(self, batch_size: int) -> Self:
         """The recipe for another batch size, learning rate scaled linearly.
 
-        Example:
-
-        >>> recipe = keras_convnext.recipes.imagenet1k.with_batch_size(256)
-        >>> recipe.learning_rate
-        0.00025
+        Examples:
+            >>> recipe = keras_convnext.recipes.imagenet1k.with_batch_size(256)
+            >>> recipe.learning_rate
+            0.00025
         """
         factor = batch_size / self.batch_size
         rate = self.learning_rate
@@ -138,11 +135,10 @@ class Recipe:
         Raises:
             ValueError: if a field has values for other sizes only.
 
-        Example:
-
-        >>> recipe = keras_convnext.recipes.finetune_384.for_model("base")
-        >>> recipe.drop_path_rate
-        0.8
+        Examples:
+            >>> recipe = keras_convnext.recipes.finetune_384.for_model("base")
+            >>> recipe.drop_path_rate
+            0.8
         """
         name = model
         if not isinstance(model, str):
@@ -186,10 +182,9 @@ class Recipe:
             weights: as for `create_model`; none by default.
             options: further arguments of `create_model`.
 
-        Example:
-
-        >>> recipe = keras_convnext.recipes.imagenet1k
-        >>> model = recipe.build("convnext_tiny", classes=1000)
+        Examples:
+            >>> recipe = keras_convnext.recipes.imagenet1k
+            >>> model = recipe.build("convnext_tiny", classes=1000)
         """
         recipe = self.for_model(name)
         channels_first = (
@@ -247,11 +242,10 @@ class Recipe:
 
         Labels may be class numbers, one-hot or mixed.
 
-        Example:
-
-        >>> recipe = keras_convnext.recipes.small_data
-        >>> model = recipe.build("convnext_atto", classes=2)
-        >>> model = recipe.compile(model, steps_per_epoch=10)
+        Examples:
+            >>> recipe = keras_convnext.recipes.small_data
+            >>> model = recipe.build("convnext_atto", classes=2)
+            >>> model = recipe.compile(model, steps_per_epoch=10)
         """
         recipe = self.for_model(model)
         _check_logits(model)

@@ -227,10 +227,9 @@ RECIPES = {
 def get_recipe(name: str) -> Recipe:
     """The recipe of a name, for instance from a command line.
 
-    Example:
-
-    >>> keras_convnext.recipes.get_recipe("imagenet1k").epochs
-    300
+    Examples:
+        >>> keras_convnext.recipes.get_recipe("imagenet1k").epochs
+        300
     """
     one_of("recipe", name, RECIPES)
     return RECIPES[name]

@@ -33,11 +33,10 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     Source: `cosine_scheduler` in the official V1 repository and
     `adjust_learning_rate` in V2's, element for element.
 
-    Example:
-
-    >>> schedule = keras_convnext.recipes.WarmupCosine(4e-3, 100, 1000)
-    >>> float(schedule(0)), round(float(schedule(99)), 6)
-    (0.0, 0.004)
+    Examples:
+        >>> schedule = keras_convnext.recipes.WarmupCosine(4e-3, 100, 1000)
+        >>> float(schedule(0)), round(float(schedule(99)), 6)
+        (0.0, 0.004)
     """
 
     def __init__(

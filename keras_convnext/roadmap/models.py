@@ -79,11 +79,10 @@ def build(
 
     Source: V1 paper, section 2.
 
-    Example:
-
-    >>> model = keras_convnext.roadmap.build("resnet", classes=10)
-    >>> model.count_params()
-    23581642
+    Examples:
+        >>> model = keras_convnext.roadmap.build("resnet", classes=10)
+        >>> model.count_params()
+        23581642
     """
     arguments.one_of("step", step, STEPS)
     arguments.one_of("regime", regime, REGIMES)

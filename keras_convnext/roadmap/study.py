@@ -56,11 +56,10 @@ def table(
         the paper `accuracy` (percent; for `"small"` that of `"tiny"`) and
         `gflops` (for `"small"` `None`).
 
-    Example:
-
-    >>> rows = keras_convnext.roadmap.table("small", ["resnet"])
-    >>> rows[0]["parameters"], rows[0]["accuracy"]
-    (1024216, 76.13)
+    Examples:
+        >>> rows = keras_convnext.roadmap.table("small", ["resnet"])
+        >>> rows[0]["parameters"], rows[0]["accuracy"]
+        (1024216, 76.13)
     """
     rows = []
     for name in steps or STEPS:
@@ -111,12 +110,11 @@ def study(
         The rows of `table` with `measured`: accuracies on `validation` of
         0–1, one for each seed.
 
-    Example:
-
-    >>> data, validation = keras_convnext.data.open_splits("digits")
-    >>> rows = keras_convnext.roadmap.study(
-    ...     data, validation, "roadmap", epochs=2, seeds=1
-    ... )  # doctest: +SKIP
+    Examples:
+        >>> data, validation = keras_convnext.data.open_splits("digits")
+        >>> rows = keras_convnext.roadmap.study(
+        ...     data, validation, "roadmap", epochs=2, seeds=1
+        ... )  # doctest: +SKIP
     """
     size = REGIMES[regime].image_size
     warmup = recipe.warmup_epochs / recipe.epochs
@@ -183,11 +181,10 @@ def chart(
         The figure: on the left what the paper reports, on the right what was
         measured, as far as there is either.
 
-    Example:
-
-    >>> figure = keras_convnext.roadmap.chart(
-    ...     keras_convnext.roadmap.table("tiny", ["resnet", "kernel_7"])
-    ... )
+    Examples:
+        >>> figure = keras_convnext.roadmap.chart(
+        ...     keras_convnext.roadmap.table("tiny", ["resnet", "kernel_7"])
+        ... )
     """
     published = [row["accuracy"] for row in rows]
     measured = [100 * np.array(row.get("measured") or []) for row in rows]

@@ -35,11 +35,10 @@ class Checkpoints:
         folder: path; made when the first is written.
         keep: int, how many of the last ones stay.
 
-    Example:
-
-    >>> checkpoints = Checkpoints("run/checkpoints")  # doctest: +SKIP
-    >>> checkpoints.save(10, {"w": np.zeros(3)}, {})  # doctest: +SKIP
-    >>> step, tensors, record = checkpoints.latest()  # doctest: +SKIP
+    Examples:
+        >>> checkpoints = Checkpoints("run/checkpoints")  # doctest: +SKIP
+        >>> checkpoints.save(10, {"w": np.zeros(3)}, {})  # doctest: +SKIP
+        >>> step, tensors, record = checkpoints.latest()  # doctest: +SKIP
     """
 
     def __init__(self, folder: PathLike, keep: int = 3):

@@ -28,13 +28,12 @@ def parameter_groups(
         rate), `weight_decay`, `tensors`, `parameters`, and `layers`, their
         names.
 
-    Example:
-
-    >>> recipe = keras_convnext.recipes.small_data
-    >>> model = recipe.build("convnext_atto", classes=2)
-    >>> groups = keras_convnext.training.parameter_groups(model, recipe)
-    >>> [round(group["scale"], 5) for group in groups[:2]]
-    [0.26214, 0.26214]
+    Examples:
+        >>> recipe = keras_convnext.recipes.small_data
+        >>> model = recipe.build("convnext_atto", classes=2)
+        >>> groups = keras_convnext.training.parameter_groups(model, recipe)
+        >>> [round(group["scale"], 5) for group in groups[:2]]
+        [0.26214, 0.26214]
     """
     optimizer = recipe.optimizer(model, steps_per_epoch=10**6)
     groups = defaultdict(list)

@@ -12,9 +12,8 @@ def make_repeatable(seed: int, deterministic: bool = True) -> None:
             not add up in another order each time; somewhat slower. JAX' do
             not on CPU and TPU.
 
-    Example:
-
-    >>> keras_convnext.training.make_repeatable(0)
+    Examples:
+        >>> keras_convnext.training.make_repeatable(0)
     """
     keras.utils.set_random_seed(seed)
     backend = keras.backend.backend()

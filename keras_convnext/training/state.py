@@ -14,9 +14,8 @@ def capture(model, metrics=True):
     Returns:
         A dict of arrays.
 
-    Example:
-
-    >>> tensors = capture(model)  # doctest: +SKIP
+    Examples:
+        >>> tensors = capture(model)  # doctest: +SKIP
     """
     return {
         name: np.array(ops.convert_to_numpy(variable))
@@ -33,9 +32,8 @@ def restore(model, tensors):
     Raises:
         ValueError: if the tensors are not those of such a model.
 
-    Example:
-
-    >>> restore(model, tensors)  # doctest: +SKIP
+    Examples:
+        >>> restore(model, tensors)  # doctest: +SKIP
     """
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)

@@ -43,11 +43,10 @@ def convert_weights(
         ValueError: for files that do not fit, or that exist.
         ImportError: for PyTorch containers without torch.
 
-    Example:
-
-    >>> keras_convnext.convert_weights(
-    ...     "fine_tuned.keras", "fine_tuned.safetensors", to="timm"
-    ... )  # doctest: +SKIP
+    Examples:
+        >>> keras_convnext.convert_weights(
+        ...     "fine_tuned.keras", "fine_tuned.safetensors", to="timm"
+        ... )  # doctest: +SKIP
     """
     target = Path(target)
     _check_target(target, to, overwrite)

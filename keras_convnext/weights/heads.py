@@ -28,13 +28,12 @@ def imagenet1k_from_22k(model: ConvNeXtModel) -> ConvNeXtModel:
     Raises:
         ValueError: for other models.
 
-    Example:
-
-    >>> model = keras_convnext.ConvNeXtTiny(weights="imagenet22k")
-    ... # doctest: +SKIP
-    >>> keras_convnext.imagenet1k_from_22k(model).output_shape
-    ... # doctest: +SKIP
-    (None, 1000)
+    Examples:
+        >>> model = keras_convnext.ConvNeXtTiny(weights="imagenet22k")
+        ... # doctest: +SKIP
+        >>> keras_convnext.imagenet1k_from_22k(model).output_shape
+        ... # doctest: +SKIP
+        (None, 1000)
     """
     if model.output_shape != (None, CLASSES_22K):
         raise ValueError(

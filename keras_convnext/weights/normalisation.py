@@ -32,11 +32,10 @@ def preprocess_input(
     Raises:
         ValueError: for unknown weights, and other numbers of channels.
 
-    Example:
-
-    >>> images = np.full((1, 224, 224, 3), 255.0)
-    >>> preprocess_input(images, weights="imagenet").max()  # doctest: +SKIP
-    2.64
+    Examples:
+        >>> images = np.full((1, 224, 224, 3), 255.0)
+        >>> preprocess_input(images, weights="imagenet").max()  # doctest: +SKIP
+        2.64
     """
     if weights is None:
         return x

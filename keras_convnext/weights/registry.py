@@ -183,9 +183,10 @@ def list_weights(pattern: str = "*") -> None:
         pattern: shell-style, of model names or full names such as
             `"convnext_tiny.fb_*"`.
 
-    Example:
-
-    >>> keras_convnext.list_weights("convnext_tiny.fb_in1k")  # doctest: +SKIP
+    Examples:
+        >>> keras_convnext.list_weights(
+        ...     "convnext_tiny.fb_in1k"
+        ... )  # doctest: +SKIP
     """
     from rich.console import Console
 
