@@ -32,11 +32,7 @@ def check_variant(variant):
             f"{len(variant.depths)} stages. Received: "
             f"kernel_size={variant.kernel_sizes}"
         )
-    if not _is_positive_int(variant.patch_size):
-        raise ValueError(
-            "`patch_size` must be a positive int. Received: "
-            f"patch_size={variant.patch_size!r}"
-        )
+    positive_int("patch_size", variant.patch_size)
     one_of("stem", variant.stem, STEMS)
     one_of("norm", variant.norm, NORMS)
     one_of("head", variant.head, HEADS)
@@ -95,6 +91,13 @@ def positive_number(name, value):
     if not isinstance(value, numbers.Real) or value <= 0:
         raise ValueError(
             f"`{name}` must be a positive number. Received: {name}={value!r}"
+        )
+
+
+def positive_int(name, value):
+    if not _is_positive_int(value):
+        raise ValueError(
+            f"`{name}` must be a positive int. Received: {name}={value!r}"
         )
 
 

@@ -107,11 +107,11 @@ def train_segmenter(model, train, epochs, batch_size=8, learning_rate=3e-3):
         batch_size=batch_size,
         learning_rate=learning_rate,
         beta_2=0.95,
+        global_clipnorm=1.0,
         layer_decay=1.0,
         drop_path_rate=0.0,
     )
     recipe.compile(model)
-    model.optimizer.global_clipnorm = 1.0
     return model.fit(
         train.images,
         train.masks,

@@ -1,6 +1,7 @@
 """Shared fixtures. One process tests one backend: set `KERAS_BACKEND`."""
 
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -45,6 +46,22 @@ def float64():
 def images():
     """Two random images of 64×64 pixels with values of 0–255."""
     return random_images((2, 64, 64, 3))
+
+
+@pytest.fixture
+def run_command(monkeypatch, capsys):
+    """Runs `keras-convnext` as a shell would: `(status, stdout, stderr)`."""
+    from keras_convnext import cli
+
+    def run(*arguments):
+        arguments = ["keras-convnext", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", arguments)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        return exit.value.code or 0, *capsys.readouterr()
+
+    return run
 
 
 def random_images(shape):

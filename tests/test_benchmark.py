@@ -1,9 +1,9 @@
 """The benchmark's rules, with contestants that pretend and with real ones."""
 
+import functools
 import importlib
 import json
 import os
-import sys
 
 import keras
 import numpy as np
@@ -14,7 +14,6 @@ from scipy import stats
 
 import keras_convnext
 from keras_convnext import benchmark
-from keras_convnext import cli
 from keras_convnext.benchmark import contestants
 from keras_convnext.benchmark import in_keras
 from keras_convnext.benchmark import process
@@ -474,18 +473,8 @@ def test_timms_exported_files_give_what_was_exported(
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
-    """Runs the command as a shell would: `(status, stdout, stderr)`."""
-
-    def command(*arguments):
-        arguments = ["keras-convnext", "benchmark", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", arguments)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit:
-            cli.main()
-        return exit.value.code or 0, *capsys.readouterr()
-
-    return command
+def command(run_command):
+    return functools.partial(run_command, "benchmark")
 
 
 def test_real_contestants_from_the_command_line(command, tmp_path):

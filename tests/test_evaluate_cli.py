@@ -1,30 +1,19 @@
 """`keras-convnext evaluate`, from the arguments to the exit status."""
 
+import functools
 import json
-import sys
 
 import keras
 import pytest
 from known_answers import write
 
 import keras_convnext
-from keras_convnext import cli
 from keras_convnext.evaluation import evaluate
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs the command as a shell would: `(status, stdout, stderr)`."""
-
-    def run(*arguments):
-        arguments = ["keras-convnext", "evaluate", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", arguments)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit:
-            cli.main()
-        return exit.value.code or 0, *capsys.readouterr()
-
-    return run
+def run(run_command):
+    return functools.partial(run_command, "evaluate")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """`keras-convnext predict`, from the arguments to the exit status."""
 
 import json
-import sys
 
 import keras
 import numpy as np
@@ -21,21 +20,12 @@ PHOTOGRAPHS = datasets.load_sample_images().images
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs the command as a shell would: `(status, stdout, stderr)`."""
+def run(monkeypatch, run_command):
+    """The command alone, without its name."""
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command()(predict)
     monkeypatch.setattr(cli, "app", app)
-
-    def run(*arguments):
-        arguments = ["keras-convnext", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", arguments)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit:
-            cli.main()
-        return exit.value.code or 0, *capsys.readouterr()
-
-    return run
+    return run_command
 
 
 @pytest.fixture

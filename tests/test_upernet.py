@@ -1,8 +1,8 @@
 """UperNets against transformers' and mmseg's, weights randomised."""
 
+import functools
 import json
 import re
-import sys
 
 import keras
 import numpy as np
@@ -22,7 +22,6 @@ from torch.nn import functional as F
 
 from keras_convnext import ConvNeXt
 from keras_convnext import Variant
-from keras_convnext import cli
 from keras_convnext import create_model
 from keras_convnext import segmentation
 from keras_convnext.construction import build
@@ -542,8 +541,9 @@ def test_learning_rates_decay_stage_wise(blocks, factors):
         backbone = ConvNeXt((1, 1, blocks, 1), SMALL["dims"], include_top=False)
         model = UperNet(backbone, 2, channels=4)
     optimizer = segmentation.ade20k.replace(
-        learning_rate=1e-4, drop_path_rate=0.0
+        learning_rate=1e-4, drop_path_rate=0.0, global_clipnorm=2.0
     ).optimizer(model)
+    assert optimizer.global_clipnorm == 2.0
     names = ["stem_conv", *(f"stage_{s}_block_0_project" for s in range(4))]
     kernels = [model.get_layer(name).kernel for name in names]
     assert [optimizer.scale_of(x) for x in kernels] == pytest.approx(
@@ -735,18 +735,8 @@ def test_colours_are_laid_over_the_image(tmp_path):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs the command as a shell would: `(status, stdout, stderr)`."""
-
-    def run(*arguments):
-        arguments = ["keras-convnext", "segment", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", arguments)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit:
-            cli.main()
-        return exit.value.code or 0, *capsys.readouterr()
-
-    return run
+def run(run_command):
+    return functools.partial(run_command, "segment")
 
 
 @pytest.fixture

@@ -214,7 +214,7 @@ def test_explain_draws_and_tells(saved):
     assert result.exit_code == 0, result.output
     assert Image.open(saved / "out.png").width > 600
     again = CliRunner().invoke(app, arguments)
-    assert "which exists" in str(again.exception)
+    assert "The file exists: pass --force" in str(again.exception)
     chosen = ["--class", "kind 4", "--class", "7", "--json", "--force"]
     result = CliRunner().invoke(app, [*arguments, *chosen])
     told = json.loads(result.stdout)["classes"]

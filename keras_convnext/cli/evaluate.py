@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import Weights
 from keras_convnext.cli.loading import open_classifier
 
@@ -106,7 +107,8 @@ def evaluate(
 
     # Before the weights are fetched.
     known_rule = rules.get(rule)
-    _check_output(output, force)
+    if output is not None:
+        check_output(output, force)
     size = None if image_size is None else (image_size, image_size)
     artefact = open_classifier(model, weights, **_built_for(size))
     own = rules.preprocessing_for(known_rule, artefact.preprocessing)
@@ -142,21 +144,6 @@ def _built_for(size):
     if size is None:
         return {}
     return {"input_shape": (*size, 3), "data_format": "channels_last"}
-
-
-def _check_output(path, force):
-    if path is None:
-        return
-    if path.is_dir() or not path.parent.is_dir():
-        raise ValueError(
-            "`--output` must be a file in a folder that exists. Received: "
-            f"{str(path)!r}"
-        )
-    if path.exists() and not force:
-        raise ValueError(
-            "The file exists: pass --force to replace it. Received: "
-            f"{str(path)!r}"
-        )
 
 
 def _write(path, text):

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import Weights
 from keras_convnext.cli.loading import load_model
 
@@ -57,11 +58,7 @@ def explain(
     from keras_convnext import visualize
 
     visualize.new_figure()  # raises before the model is built
-    if output.exists() and not force:
-        raise ValueError(
-            f"Expected a new file. Received: {str(output)!r}, which exists. "
-            "Pass --force to replace it"
-        )
+    check_output(output, force)
     network = load_model(model, weights)
     if not isinstance(network, keras_convnext.ConvNeXtModel):
         raise ValueError(

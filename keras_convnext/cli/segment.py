@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import load_model
 
 
@@ -76,7 +77,7 @@ def segment(
     from keras_convnext import segmentation
 
     # Before the weights are fetched.
-    _check_output(output, force)
+    check_output(output, force, ".png")
     segmentation.read_pixels(image)
     segmenter = _open(model, weights)
     labels = segmentation.segment(
@@ -139,16 +140,3 @@ def _shares(labels, names):
         }
         for i in order
     ]
-
-
-def _check_output(path, force):
-    if path.suffix != ".png" or path.is_dir() or not path.parent.is_dir():
-        raise ValueError(
-            "`--output` must be a .png file in a folder that exists. "
-            f"Received: {str(path)!r}"
-        )
-    if path.exists() and not force:
-        raise ValueError(
-            "The file exists: pass --force to replace it. Received: "
-            f"{str(path)!r}"
-        )

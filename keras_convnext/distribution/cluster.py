@@ -106,10 +106,9 @@ _current = Cluster()
 def current() -> Cluster:
     """The `Cluster` that `setup` made; one process alone without it.
 
-    Example:
-
-    >>> keras_convnext.distribution.current().process_count
-    1
+    Examples:
+        >>> keras_convnext.distribution.current().process_count
+        1
     """
     return _current
 
@@ -119,3 +118,21 @@ def make_current(cluster):
     global _current
     _current = cluster
     return cluster
+
+
+def number_of_devices(asked, there, kind):
+    """How many of the devices that are there to train on.
+
+    Args:
+        asked: int, or "all" or `None` for all of them.
+        there: int.
+        kind: what they are called in the error.
+    """
+    if asked in (None, "all"):
+        return there
+    if asked > there:
+        raise ValueError(
+            "There must be as many devices as are asked for. Received: "
+            f"devices={asked}, and {there} {kind}"
+        )
+    return asked

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_convnext.distribution.cluster import Cluster
+from keras_convnext.distribution.cluster import number_of_devices
 from keras_convnext.distribution.validation import PaddedLoader
 
 # `keras.distribution.initialize` leaves JAX' 100 seconds until a process that
@@ -119,13 +120,8 @@ def _names(devices):
     for process in range(jax.process_count()):
         there = [x for x in jax.devices() if x.process_index == process]
         there.sort(key=lambda device: device.id)
-        wanted = len(there) if devices in (None, "all") else devices
-        if wanted > len(there):
-            raise ValueError(
-                "There must be as many devices as are asked for. Received: "
-                f"devices={devices}, and {len(there)} "
-                f"{there[0].platform.upper()} devices in process {process}"
-            )
+        kind = f"{there[0].platform.upper()} devices in process {process}"
+        wanted = number_of_devices(devices, len(there), kind)
         names += [f"{x.platform}:{x.id}" for x in there[:wanted]]
     return names
 

@@ -1,6 +1,7 @@
 """TensorFlow: the devices of one host, by `tf.distribute.MirroredStrategy`."""
 
 from keras_convnext.distribution.cluster import Cluster
+from keras_convnext.distribution.cluster import number_of_devices
 from keras_convnext.distribution.shared_draws import with_shared_draws
 from keras_convnext.distribution.validation import PaddedLoader
 
@@ -67,13 +68,8 @@ def set_up(devices, hosts, host_index, model_parallel):
         )
     there = tf.config.list_logical_devices("GPU")
     there = there or tf.config.list_logical_devices("CPU")
-    wanted = len(there) if devices in (None, "all") else devices
-    if wanted > len(there):
-        raise ValueError(
-            "There must be as many devices as are asked for. Received: "
-            f"devices={devices}, and {len(there)} "
-            f"{there[0].device_type} devices"
-        )
+    kind = f"{there[0].device_type} devices"
+    wanted = number_of_devices(devices, len(there), kind)
     names = [device.name for device in there[:wanted]]
     strategy = tf.distribute.MirroredStrategy(names)
     tf.distribute.experimental_set_strategy(strategy)

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_convnext.data.loading import EvalLoader
 from keras_convnext.distribution.cluster import Cluster
+from keras_convnext.distribution.cluster import number_of_devices
 from keras_convnext.distribution.gradients import AveragedGradients
 from keras_convnext.distribution.shared_draws import with_shared_draws
 
@@ -94,13 +95,10 @@ def command(devices, hosts, host_index):
     import torch
 
     there = torch.cuda.device_count()
-    if devices == "all":
-        devices = max(there, 1)
-    if there and devices > there:
-        raise ValueError(
-            f"There must be as many devices as are asked for. Received: "
-            f"devices={devices}, and {there} CUDA devices"
-        )
+    if there:
+        devices = number_of_devices(devices, there, "CUDA devices")
+    elif devices == "all":
+        devices = 1
     options = [f"--nproc-per-node={devices}"]
     if len(hosts) == 1:
         options.append("--standalone")

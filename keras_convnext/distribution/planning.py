@@ -152,11 +152,10 @@ def plan(
         ValueError: for unknown models, batches that cannot be divided, and if
             nothing fits, with what would be needed.
 
-    Example:
-
-    >>> plan = keras_convnext.distribution.plan("convnext_atto", 8, "16GB")
-    >>> plan.device_batch, plan.gradient_accumulation_steps
-    (512, 1)
+    Examples:
+        >>> plan = keras_convnext.distribution.plan("convnext_atto", 8, "16GB")
+        >>> plan.device_batch, plan.gradient_accumulation_steps
+        (512, 1)
     """
     name = full_name(model)
     there = as_bytes("memory", memory)

@@ -51,10 +51,9 @@ def setup(
     (where `torchrun` must have started the process) and
     `tf.distribute.MirroredStrategy` on TensorFlow.
 
-    Example:
-
-    >>> keras_convnext.distribution.setup(devices=8)  # doctest: +SKIP
-    >>> keras_convnext.train(model, recipe, data, "run")  # doctest: +SKIP
+    Examples:
+        >>> keras_convnext.distribution.setup(devices=8)  # doctest: +SKIP
+        >>> keras_convnext.train(model, recipe, data, "run")  # doctest: +SKIP
     """
     engine, hosts, host_index = _asked(devices, hosts, host_index)
     return make_current(
@@ -85,10 +84,9 @@ def start(
 def is_launched() -> bool:
     """Whether something outside started several processes for one job.
 
-    Example:
-
-    >>> keras_convnext.distribution.is_launched()
-    False
+    Examples:
+        >>> keras_convnext.distribution.is_launched()
+        False
     """
     return _engine().is_launched()
 

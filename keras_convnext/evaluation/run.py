@@ -1,12 +1,12 @@
 """A model over a data set, scored by a rule."""
 
 import contextlib
-import numbers
 import time
 from typing import Any
 
 import numpy as np
 
+from keras_convnext.arguments import positive_int
 from keras_convnext.data.loading import EvalLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import in_order
@@ -78,18 +78,18 @@ def evaluate(
 
     Source: the papers named beside each rule in `evaluation/rules.py`.
 
-    Example:
-
-    >>> model = keras_convnext.ConvNeXt(
-    ...     (1,), (8,), patch_size=1, input_shape=(8, 8, 1), mean=0.3,
-    ...     std=0.35, classes=10,
-    ... )
-    >>> result = keras_convnext.evaluate(model, "digits", verbose=False)
-    >>> result.images
-    359
+    Examples:
+        >>> model = keras_convnext.ConvNeXt(
+        ...     (1,), (8,), patch_size=1, input_shape=(8, 8, 1), mean=0.3,
+        ...     std=0.35, classes=10,
+        ... )
+        >>> result = keras_convnext.evaluate(model, "digits", verbose=False)
+        >>> result.images
+        359
     """
     counting = rules.get(rule)
-    _check_numbers(batch_size=batch_size, top=top)
+    positive_int("batch_size", batch_size)
+    positive_int("top", top)
     _check_options(rule, counting, labels, all_classes, partial)
     if apply_exif is None and counting.is_benchmark:
         apply_exif = False
@@ -228,14 +228,6 @@ def _progress(total, verbose):
             bar.update(task, advance=images, speed=known)
 
         yield advance
-
-
-def _check_numbers(**values):
-    for name, value in values.items():
-        if not isinstance(value, numbers.Integral) or value < 1:
-            raise ValueError(
-                f"`{name}` must be a positive int. Received: {name}={value!r}"
-            )
 
 
 def _check_options(name, rule, labels, all_classes, partial):

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_convnext.arguments import one_of
+from keras_convnext.arguments import positive_int
 from keras_convnext.data.reading import Photograph
 from keras_convnext.images import why_unreadable
 from keras_convnext.segmentation.model import DECODE
@@ -73,13 +74,16 @@ def segment(
     Source: official `semantic_segmentation/configs`, `*_ss.py` and `*_ms.py`,
     and mmseg's `slide_inference` and `aug_test`.
 
-    Example:
-
-    >>> backbone = keras_convnext.ConvNeXtAtto(weights=None, include_top=False)
-    >>> model = keras_convnext.segmentation.UperNet(backbone, 5, channels=16)
-    >>> image = np.zeros((60, 80, 3), "uint8")
-    >>> keras_convnext.segmentation.segment(model, image, crop=64).shape
-    (60, 80)
+    Examples:
+        >>> backbone = keras_convnext.ConvNeXtAtto(
+        ...     weights=None, include_top=False
+        ... )
+        >>> model = keras_convnext.segmentation.UperNet(
+        ...     backbone, 5, channels=16
+        ... )
+        >>> image = np.zeros((60, 80, 3), "uint8")
+        >>> keras_convnext.segmentation.segment(model, image, crop=64).shape
+        (60, 80)
     """
     probabilities = class_probabilities(
         model,
@@ -122,10 +126,10 @@ def class_probabilities(
     if crop is None:
         # Every segmenter has one.
         crop = min(model.info.preprocessing.image_size)  # type: ignore[union-attr]
-    _check_pixels("crop", crop)
+    positive_int("crop", crop)
     if stride is None:
         stride = crop * 2 // 3
-    _check_pixels("stride", stride)
+    positive_int("stride", stride)
     if stride > crop:
         raise ValueError(
             "`stride` must be at most `crop`, or pixels between windows are "
@@ -239,13 +243,6 @@ def _checked_scales(scales):
             f"Received: scales={scales}"
         )
     return scales
-
-
-def _check_pixels(name, value):
-    if not isinstance(value, numbers.Integral) or value < 1:
-        raise ValueError(
-            f"`{name}` must be a positive int. Received: {name}={value!r}"
-        )
 
 
 def _check_fit(model, size, box, scale):

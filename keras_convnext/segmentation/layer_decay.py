@@ -32,12 +32,13 @@ def stage_wise_scales(
     Source: type `stage_wise` of `LearningRateDecayOptimizerConstructor` in
     the official `semantic_segmentation`.
 
-    Example:
-
-    >>> model = keras_convnext.segmentation.ade20k.build("convnext_tiny", 150)
-    >>> scales = keras_convnext.segmentation.stage_wise_scales(model, 0.9)
-    >>> round(scales["stem_conv"], 5), round(scales["stage_3_block_0_norm"], 5)
-    (0.4783, 0.729)
+    Examples:
+        >>> from keras_convnext import segmentation
+        >>> model = segmentation.ade20k.build("convnext_tiny", 150)
+        >>> scales = segmentation.stage_wise_scales(model, 0.9)
+        >>> names = "stem_conv", "stage_3_block_0_norm"
+        >>> [round(scales[name], 5) for name in names]
+        [0.4783, 0.729]
     """
     if not 0 < layer_decay <= 1:
         raise ValueError(

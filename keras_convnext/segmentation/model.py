@@ -25,14 +25,15 @@ class SegmentationModel(keras.Model):
         inputs, outputs, name: as for `keras.Model`; a `ModelCard` named
             `segmentation_card` is among the layers between them.
 
-    Example:
-
-    >>> backbone = keras_convnext.ConvNeXtAtto(weights=None, include_top=False)
-    >>> model = keras_convnext.segmentation.UperNet(
-    ...     backbone, ["sky", "sea"], channels=32
-    ... )
-    >>> model.info.class_names
-    ('sky', 'sea')
+    Examples:
+        >>> backbone = keras_convnext.ConvNeXtAtto(
+        ...     weights=None, include_top=False
+        ... )
+        >>> model = keras_convnext.segmentation.UperNet(
+        ...     backbone, ["sky", "sea"], channels=32
+        ... )
+        >>> model.info.class_names
+        ('sky', 'sea')
     """
 
     # By exactly these names Keras recognises a Functional model.

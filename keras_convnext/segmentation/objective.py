@@ -14,12 +14,11 @@ def pixel_cross_entropy() -> keras.losses.Loss:
     Returns:
         A `keras.losses.SparseCategoricalCrossentropy`.
 
-    Example:
-
-    >>> loss = keras_convnext.segmentation.pixel_cross_entropy()
-    >>> masks = np.array([[[0, 255]]])
-    >>> round(float(loss(masks, np.zeros((1, 1, 2, 4)))), 4)
-    1.3863
+    Examples:
+        >>> loss = keras_convnext.segmentation.pixel_cross_entropy()
+        >>> masks = np.array([[[0, 255]]])
+        >>> round(float(loss(masks, np.zeros((1, 1, 2, 4)))), 4)
+        1.3863
     """
     return keras.losses.SparseCategoricalCrossentropy(
         from_logits=True, ignore_class=IGNORED
@@ -38,20 +37,19 @@ def mean_iou(classes: int) -> keras.metrics.Metric:
     Returns:
         A `keras.metrics.MeanIoU` that counts faster.
 
-    Example:
-
-    >>> metric = keras_convnext.segmentation.mean_iou(2)
-    >>> logits = np.array([[[[2.0, 1.0], [2.0, 1.0]]]])
-    >>> metric.update_state(np.array([[[0, 255]]]), logits)
-    >>> float(metric.result())
-    1.0
+    Examples:
+        >>> metric = keras_convnext.segmentation.mean_iou(2)
+        >>> logits = np.array([[[[2.0, 1.0], [2.0, 1.0]]]])
+        >>> metric.update_state(np.array([[[0, 255]]]), logits)
+        >>> float(metric.result())
+        1.0
     """
     return MeanIoU(
         classes, name="mean_iou", ignore_class=IGNORED, sparse_y_pred=False
     )
 
 
-@keras.saving.register_keras_serializable("keras_convnext")
+@keras.saving.register_keras_serializable(package="keras_convnext")
 class MeanIoU(keras.metrics.MeanIoU):
     """Keras' own, but for how pixels are counted.
 

@@ -23,10 +23,9 @@ def palette(classes: int) -> Images:
     Returns:
         `uint8` array `(classes, 3)`, RGB.
 
-    Example:
-
-    >>> keras_convnext.segmentation.palette(3).tolist()
-    [[128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    Examples:
+        >>> keras_convnext.segmentation.palette(3).tolist()
+        [[128, 0, 0], [0, 128, 0], [128, 128, 0]]
     """
     numbers = np.arange(1, classes + 1)[:, None]
     colours = np.zeros((classes, 3), "int64")
@@ -57,12 +56,11 @@ def overlaid(
     Raises:
         ValueError: for shapes or an opacity that do not fit.
 
-    Example:
-
-    >>> image = np.full((1, 2, 3), 200, "uint8")
-    >>> labels = np.array([[0, 255]])
-    >>> overlaid(image, labels, classes=2, opacity=1.0).tolist()
-    [[[128, 0, 0], [200, 200, 200]]]
+    Examples:
+        >>> image = np.full((1, 2, 3), 200, "uint8")
+        >>> labels = np.array([[0, 255]])
+        >>> overlaid(image, labels, classes=2, opacity=1.0).tolist()
+        [[[128, 0, 0], [200, 200, 200]]]
     """
     pixels, labels = read_pixels(image), np.asarray(labels)
     if labels.shape != pixels.shape[:2]:

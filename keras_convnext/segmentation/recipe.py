@@ -39,18 +39,17 @@ class SegmentationRecipe:
         batch_size: images per optimizer step.
         crop: side of the training crops, pixels.
         learning_rate: the highest, for this batch size.
-        weight_decay, beta_1, beta_2: see `AdamW`; biases and vectors, norms
-            among them, are not decayed.
+        weight_decay, beta_1, beta_2, global_clipnorm: see `AdamW`; biases
+            and vectors, norms among them, are not decayed.
         layer_decay: see `stage_wise_scales`.
         drop_path_rate: stochastic depth of the last block.
         dropout_rate: of whole channels, before each classifier.
         auxiliary_weight: of the auxiliary loss, where the main one's is 1.
 
-    Example:
-
-    >>> recipe = keras_convnext.segmentation.ade20k.replace(crop=640)
-    >>> recipe.for_model("convnext_xlarge").learning_rate
-    8e-05
+    Examples:
+        >>> recipe = keras_convnext.segmentation.ade20k.replace(crop=640)
+        >>> recipe.for_model("convnext_xlarge").learning_rate
+        8e-05
     """
 
     name: str
@@ -67,6 +66,7 @@ class SegmentationRecipe:
     weight_decay: float = 0.05
     beta_1: float = 0.9
     beta_2: float = 0.999
+    global_clipnorm: float | None = None
     layer_decay: float = 0.9
     dropout_rate: float = 0.1
     auxiliary_weight: float = 0.4
@@ -74,10 +74,9 @@ class SegmentationRecipe:
     def replace(self, **changes: Any) -> Self:
         """The same recipe with other values; unknown names raise.
 
-        Example:
-
-        >>> keras_convnext.segmentation.ade20k.replace(steps=80000).steps
-        80000
+        Examples:
+            >>> keras_convnext.segmentation.ade20k.replace(steps=80000).steps
+            80000
         """
         known = [field.name for field in fields(self)]
         for name in changes:
@@ -124,10 +123,9 @@ class SegmentationRecipe:
             weights: of the backbone, as for `create_model`.
             options: further arguments of `UperNet`.
 
-        Example:
-
-        >>> recipe = keras_convnext.segmentation.ade20k
-        >>> model = recipe.build("convnext_tiny", classes=150)
+        Examples:
+            >>> recipe = keras_convnext.segmentation.ade20k
+            >>> model = recipe.build("convnext_tiny", classes=150)
         """
         recipe = self.for_model(name)
         backbone = create_model(
@@ -161,13 +159,12 @@ class SegmentationRecipe:
             ValueError: if the model is none, or has a drop path of another
                 rate than the recipe.
 
-        Example:
-
-        >>> recipe = keras_convnext.segmentation.ade20k.replace(
-        ...     drop_path_rate=0.0, learning_rate=1e-3
-        ... )
-        >>> model = recipe.build("convnext_atto", classes=2, channels=16)
-        >>> model = recipe.compile(model)
+        Examples:
+            >>> recipe = keras_convnext.segmentation.ade20k.replace(
+            ...     drop_path_rate=0.0, learning_rate=1e-3
+            ... )
+            >>> model = recipe.build("convnext_atto", classes=2, channels=16)
+            >>> model = recipe.compile(model)
         """
         check_segmenter(model)
         recipe = self.for_model(model)
@@ -208,6 +205,7 @@ class SegmentationRecipe:
             weight_decay=recipe.weight_decay,
             beta_1=recipe.beta_1,
             beta_2=recipe.beta_2,
+            global_clipnorm=recipe.global_clipnorm,
             learning_rate_scales=stage_wise_scales(model, recipe.layer_decay),
         )
 

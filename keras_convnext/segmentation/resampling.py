@@ -23,11 +23,10 @@ def resized(x, height, width):
     Returns:
         A tensor `(batch, height, width, channels)` of the same dtype.
 
-    Example:
-
-    >>> x = keras.ops.reshape(keras.ops.arange(2.0), (1, 1, 2, 1))
-    >>> resized(x, 1, 4)[0, 0, :, 0].tolist()
-    [0.0, 0.25, 0.75, 1.0]
+    Examples:
+        >>> x = keras.ops.reshape(keras.ops.arange(2.0), (1, 1, 2, 1))
+        >>> resized(x, 1, 4)[0, 0, :, 0].tolist()
+        [0.0, 0.25, 0.75, 1.0]
     """
     return _product(x, height, width, _bilinear)
 
@@ -42,11 +41,10 @@ def pooled(x, height, width):
     Returns:
         A tensor `(batch, height, width, channels)` of the same dtype.
 
-    Example:
-
-    >>> x = keras.ops.reshape(keras.ops.arange(3.0), (1, 1, 3, 1))
-    >>> pooled(x, 1, 2)[0, 0, :, 0].tolist()
-    [0.5, 1.5]
+    Examples:
+        >>> x = keras.ops.reshape(keras.ops.arange(3.0), (1, 1, 3, 1))
+        >>> pooled(x, 1, 2)[0, 0, :, 0].tolist()
+        [0.5, 1.5]
     """
     return _product(x, height, width, _averaging)
 
@@ -99,11 +97,10 @@ class BilinearResize(keras.layers.Layer):
         The first one in the size of the second: bilinear, with half-pixel
         centres, not antialiased.
 
-    Example:
-
-    >>> layer = keras_convnext.segmentation.resampling.BilinearResize()
-    >>> layer([keras.ops.ones((1, 2, 3, 5)), keras.ops.ones((1, 7, 8, 1))]).shape
-    (1, 7, 8, 5)
+    Examples:
+        >>> layer = keras_convnext.segmentation.resampling.BilinearResize()
+        >>> layer([keras.ops.ones((1, 2, 3, 5)), keras.ops.ones((1, 7, 8, 1))]).shape
+        (1, 7, 8, 5)
     """  # noqa: E501
 
     def call(self, inputs):
@@ -137,11 +134,10 @@ class GridAveragePooling(keras.layers.Layer):
     Returns:
         A tensor `(batch, size, size, channels)`.
 
-    Example:
-
-    >>> layer = keras_convnext.segmentation.resampling.GridAveragePooling(3)
-    >>> layer(keras.ops.ones((1, 8, 5, 4))).shape
-    (1, 3, 3, 4)
+    Examples:
+        >>> layer = keras_convnext.segmentation.resampling.GridAveragePooling(3)
+        >>> layer(keras.ops.ones((1, 8, 5, 4))).shape
+        (1, 3, 3, 4)
     """
 
     def __init__(self, size, **kwargs):

@@ -23,11 +23,12 @@ class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
     Source: `lr_config` of the official `semantic_segmentation/configs`, as
     mmcv computes the policy `poly` with linear warm-up.
 
-    Example:
-
-    >>> schedule = keras_convnext.segmentation.WarmupPoly(1e-4, 1500, 160000)
-    >>> round(float(schedule(80000)), 9)
-    5e-05
+    Examples:
+        >>> schedule = keras_convnext.segmentation.WarmupPoly(
+        ...     1e-4, 1500, 160000
+        ... )
+        >>> round(float(schedule(80000)), 9)
+        5e-05
     """
 
     def __init__(

@@ -85,14 +85,15 @@ def UperNet(
     Source: arXiv:1807.10221, arXiv:2201.03545 §4, and the official
     repository's `semantic_segmentation/configs`.
 
-    Example:
-
-    >>> backbone = keras_convnext.ConvNeXtAtto(weights=None, include_top=False)
-    >>> model = keras_convnext.segmentation.UperNet(
-    ...     backbone, classes=5, channels=32, auxiliary=False
-    ... )
-    >>> model(keras.ops.zeros((1, 64, 96, 3))).shape
-    (1, 64, 96, 5)
+    Examples:
+        >>> backbone = keras_convnext.ConvNeXtAtto(
+        ...     weights=None, include_top=False
+        ... )
+        >>> model = keras_convnext.segmentation.UperNet(
+        ...     backbone, classes=5, channels=32, auxiliary=False
+        ... )
+        >>> model(keras.ops.zeros((1, 64, 96, 3))).shape
+        (1, 64, 96, 5)
     """
     pyramid = feature_pyramid(model, LEVELS, norm=True)
     _check_data_format(model)

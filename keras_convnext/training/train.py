@@ -77,18 +77,17 @@ def train(
         Interrupted: a `SystemExit`, at the end of the step in which SIGINT or
             SIGTERM came, which is saved.
 
-    Example:
-
-    >>> recipe = keras_convnext.recipes.small_data
-    >>> data, validation = keras_convnext.data.open_splits(
-    ...     "photos"
-    ... )  # doctest: +SKIP
-    >>> model = recipe.build(
-    ...     "convnext_tiny", len(data.classes), "imagenet"
-    ... )  # doctest: +SKIP
-    >>> keras_convnext.train(
-    ...     model, recipe, data, "run", validation
-    ... )  # doctest: +SKIP
+    Examples:
+        >>> recipe = keras_convnext.recipes.small_data
+        >>> data, validation = keras_convnext.data.open_splits(
+        ...     "photos"
+        ... )  # doctest: +SKIP
+        >>> model = recipe.build(
+        ...     "convnext_tiny", len(data.classes), "imagenet"
+        ... )  # doctest: +SKIP
+        >>> keras_convnext.train(
+        ...     model, recipe, data, "run", validation
+        ... )  # doctest: +SKIP
     """
     cluster = distribution.current()
     recipe = recipe.for_model(model)
@@ -154,10 +153,9 @@ def train(
             watchers.insert(0, callbacks.AveragedValidation(held_out, whole))
         if run.is_writer:
             _tell_what_is_missing()
-        if run.is_writer and importlib.util.find_spec("tensorboard"):
-            logs = run.output / "tensorboard"
-            watchers.append(callbacks.TensorBoardScalars(logs))
-        if run.is_writer:
+            if importlib.util.find_spec("tensorboard"):
+                logs = run.output / "tensorboard"
+                watchers.append(callbacks.TensorBoardScalars(logs))
             watchers.append(progress)
         try:
             with cluster.training(trained):

@@ -36,13 +36,12 @@ def augmentation_grid(
         ValueError: without images.
         ImportError: without matplotlib.
 
-    Example:
-
-    >>> recipe = keras_convnext.recipes.small_data
-    >>> figure = keras_convnext.visualize.augmentation_grid(
-    ...     recipe.train_pipeline(classes=2),
-    ...     [np.zeros((300, 400, 3), "uint8")],
-    ... )
+    Examples:
+        >>> recipe = keras_convnext.recipes.small_data
+        >>> figure = keras_convnext.visualize.augmentation_grid(
+        ...     recipe.train_pipeline(classes=2),
+        ...     [np.zeros((300, 400, 3), "uint8")],
+        ... )
     """
     if not len(images):
         raise ValueError("Expected at least one image. Received: none")

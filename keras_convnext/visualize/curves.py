@@ -33,11 +33,10 @@ def learning_curves(
     Raises:
         ImportError: without matplotlib.
 
-    Example:
-
-    >>> figure = keras_convnext.visualize.learning_curves(
-    ...     {"loss": [2.0, 1.0], "accuracy": [0.3, 0.6]}
-    ... )
+    Examples:
+        >>> figure = keras_convnext.visualize.learning_curves(
+        ...     {"loss": [2.0, 1.0], "accuracy": [0.3, 0.6]}
+        ... )
     """
     if isinstance(history, dict):
         names = list(history)

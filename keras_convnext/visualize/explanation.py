@@ -41,24 +41,25 @@ def explanation(
         ValueError: as `grad_cam`.
         ImportError: without matplotlib.
 
-    Example:
-
-    >>> figure = keras_convnext.visualize.explanation(
-    ...     keras_convnext.ConvNeXtAtto(weights=None),
-    ...     np.zeros((64, 64, 3), "uint8"),
-    ... )
+    Examples:
+        >>> figure = keras_convnext.visualize.explanation(
+        ...     keras_convnext.ConvNeXtAtto(weights=None),
+        ...     np.zeros((64, 64, 3), "uint8"),
+        ... )
     """
     image = np.asarray(image)
     scores = np.asarray(model.predict(image[None], verbose=0))[0]
-    chosen = np.argsort(-scores)[:top] if classes is None else classes
+    best = np.argsort(-scores)[:top].tolist()
+    chosen = best if classes is None else classes
     names = names or getattr(model, "class_names", None)
     figure, axes = grid(1 + len(chosen), figure, columns=4, size=3)
     pixels = np.clip(np.round(image), 0, 255).astype("uint8")
     show(axes[0], pixels, "image")
-    for axis, number in zip(axes[1:], chosen):
-        maps, _ = grad_cam(model, image[None], int(number), layer)
+    images = np.repeat(image[None], len(chosen), 0)
+    maps, _ = grad_cam(model, images, chosen, layer)
+    for axis, number, heat in zip(axes[1:], chosen, maps):
         name = names[number] if names else f"class {number}"
         show(axis, pixels, f"{name}\n{scores[number]:.3g}")
         # Where nothing is seen the image stays as it is.
-        axis.imshow(maps[0], cmap="inferno", alpha=0.75 * maps[0] ** 0.5)
+        axis.imshow(heat, cmap="inferno", alpha=0.75 * heat**0.5)
     return figure

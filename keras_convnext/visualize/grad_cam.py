@@ -10,6 +10,7 @@ from PIL import Image
 
 from keras_convnext.typing import Array
 from keras_convnext.typing import ArrayLike
+from keras_convnext.visualize.maps import check_maps
 
 
 def grad_cam(
@@ -42,13 +43,12 @@ def grad_cam(
 
     Source: Selvaraju et al., arXiv:1610.02391, equations 1 and 2.
 
-    Example:
-
-    >>> model = keras_convnext.ConvNeXtAtto(weights=None)
-    >>> images = np.zeros((1, 64, 64, 3), "float32")
-    >>> maps, classes = keras_convnext.visualize.grad_cam(model, images)
-    >>> maps.shape
-    (1, 64, 64)
+    Examples:
+        >>> model = keras_convnext.ConvNeXtAtto(weights=None)
+        >>> images = np.zeros((1, 64, 64, 3), "float32")
+        >>> maps, classes = keras_convnext.visualize.grad_cam(model, images)
+        >>> maps.shape
+        (1, 64, 64)
     """
     images = np.asarray(images)
     if images.ndim != 4:
@@ -93,41 +93,33 @@ def _layer(model, name):
                 f"{model.name!r}, in which no blocks end. Pass `layer`"
             )
         layer = ends[-1]
-    if len(layer.output.shape) != 4:
-        raise ValueError(
-            "Expected a layer with maps (batch, height, width, channels). "
-            f"Received: {layer.name!r} with {layer.output.shape}"
-        )
+    check_maps(layer)
     return layer
 
 
 def _rest(model, layer):
     """The function from a layer's output to the logits."""
-    logits = _logits(model)
-    following = model.layers[model.layers.index(layer) + 1 :]
-
-    def scores(features):
-        values = {id(layer.output): features}
-        for other in following:
-            needed = other.input
-            is_list = isinstance(needed, list)
-            needed = [id(x) for x in (needed if is_list else [needed])]
-            if all(key in values for key in needed):
-                given = [values[key] for key in needed]
-                values[id(other.output)] = other(given if is_list else given[0])
-        return values[id(logits)]
-
-    reached = {id(layer.output)}
-    for other in following:
-        needed = other.input if isinstance(other.input, list) else [other.input]
-        if all(id(x) in reached for x in needed):
-            reached.add(id(other.output))
-    if id(logits) not in reached:
+    start, logits = id(layer.output), id(_logits(model))
+    known, steps = {start}, []
+    for other in model.layers[model.layers.index(layer) + 1 :]:
+        needed = keras.tree.map_structure(id, other.input)
+        if known.issuperset(keras.tree.flatten(needed)):
+            known.add(id(other.output))
+            steps.append((other, needed))
+    if logits not in known:
         raise ValueError(
             "Expected a layer that all that follows reads from, such as the "
             "last of a block. Received: "
             f"{layer.name!r}, which a shortcut leads around"
         )
+
+    def scores(features):
+        values = {start: features}
+        for step, needed in steps:
+            inputs = keras.tree.map_structure(values.get, needed)
+            values[id(step.output)] = step(inputs)
+        return values[logits]
+
     return scores
 
 

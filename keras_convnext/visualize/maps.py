@@ -10,6 +10,15 @@ from keras_convnext.visualize.figures import grid
 from keras_convnext.visualize.figures import show
 
 
+def check_maps(layer: keras.layers.Layer) -> None:
+    """Raises `ValueError` unless a layer's outputs are maps of images."""
+    if len(layer.output.shape) != 4:
+        raise ValueError(
+            "Expected a layer with maps (batch, height, width, channels). "
+            f"Received: {layer.name!r} with {layer.output.shape}"
+        )
+
+
 def feature_maps(
     model: keras.Model,
     image: ArrayLike,
@@ -35,20 +44,15 @@ def feature_maps(
         ValueError: for layers that there are none of, or without maps.
         ImportError: without matplotlib.
 
-    Example:
-
-    >>> figure = keras_convnext.visualize.feature_maps(
-    ...     keras_convnext.ConvNeXtAtto(weights=None),
-    ...     np.zeros((64, 64, 3), "uint8"),
-    ...     "stem_norm",
-    ... )
+    Examples:
+        >>> figure = keras_convnext.visualize.feature_maps(
+        ...     keras_convnext.ConvNeXtAtto(weights=None),
+        ...     np.zeros((64, 64, 3), "uint8"),
+        ...     "stem_norm",
+        ... )
     """
     chosen = model.get_layer(layer)
-    if len(chosen.output.shape) != 4:
-        raise ValueError(
-            "Expected a layer with maps (batch, height, width, channels). "
-            f"Received: {layer!r} with {chosen.output.shape}"
-        )
+    check_maps(chosen)
     part = keras.Model(model.input, chosen.output)
     outputs = part(np.asarray(image)[None], training=False)
     maps = ops.convert_to_numpy(ops.cast(outputs, "float32"))[0]
@@ -84,11 +88,10 @@ def filters(
         ValueError: for layers without such kernels.
         ImportError: without matplotlib.
 
-    Example:
-
-    >>> figure = keras_convnext.visualize.filters(
-    ...     keras_convnext.ConvNeXtAtto(weights=None)
-    ... )
+    Examples:
+        >>> figure = keras_convnext.visualize.filters(
+        ...     keras_convnext.ConvNeXtAtto(weights=None)
+        ... )
     """
     kernel, name = _kernel(model, layer)
     is_depthwise = kernel.shape[-1] == 1
