@@ -104,7 +104,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
     Examples:
         >>> layer = keras_convnext.layers.DepthwiseConv2D(7)
-        >>> layer(keras.ops.ones((1, 8, 8, 4))).shape
+        >>> keras.ops.shape(layer(keras.ops.ones((1, 8, 8, 4))))
         (1, 8, 8, 4)
     """
 

@@ -53,7 +53,7 @@ def feature_pyramid(
         >>> model = keras_convnext.ConvNeXtAtto(weights=None, include_top=False)
         >>> pyramid = keras_convnext.feature_pyramid(model, ("P3", "P5"))
         >>> maps = pyramid(keras.ops.zeros((1, 64, 96, 3)))
-        >>> maps["P3"].shape, maps["P5"].shape
+        >>> keras.ops.shape(maps["P3"]), keras.ops.shape(maps["P5"])
         ((1, 8, 12, 80), (1, 2, 3, 320))
     """
     if not isinstance(model, ConvNeXtModel):

@@ -1,11 +1,13 @@
 """The documentation's code runs, page by page, and its commands exist.
 
-The README's on every backend, that of other pages on the one that compiles
-nothing: what they use has tests of its own on all three.
+The README's on every backend, that of other pages and of docstrings on the one
+that compiles nothing: what they use has tests of its own on all three.
 """
 
+import doctest
 import importlib
 import inspect
+import io
 import pkgutil
 import re
 import shlex
@@ -126,6 +128,33 @@ def test_commands_and_options_exist(page, line):
     name, *arguments = shlex.split(line)[1:]
     command = group.commands[name]
     command.make_context(name, arguments, parent=click.Context(group))
+
+
+def modules():
+    found = pkgutil.walk_packages(keras_convnext.__path__, "keras_convnext.")
+    return [x.name for x in found if not x.name.endswith("__main__")]
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="what they show has tests"
+)
+@pytest.mark.parametrize("name", modules())
+def test_docstring_examples_hold(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    printed = io.StringIO()
+    runner = doctest.DocTestRunner()
+    known = {"keras_convnext": keras_convnext, "keras": keras, "np": np}
+    module = importlib.import_module(name)
+    for example in doctest.DocTestFinder().find(module, extraglobs=known):
+        # All constructors have the same text, and some models are large.
+        is_constructor = ".ConvNeXt" in example.name and example.name not in (
+            "keras_convnext.applications.ConvNeXt",
+            "keras_convnext.applications.ConvNeXtTiny",
+        )
+        if not is_constructor or name != "keras_convnext.applications":
+            runner.run(example, out=printed.write)
+    assert not runner.failures, printed.getvalue()
 
 
 def test_every_public_name_is_in_the_reference():

@@ -68,6 +68,7 @@ class DataLayer(keras.layers.Layer):
         >>> sample = {"images": np.zeros((8, 8, 3), "uint8"), "labels": 1}
         >>> sorted(flip(sample, seed=(0, 1)))
         ['images', 'labels']
+        >>> import tensorflow as tf
         >>> dataset = tf.data.Dataset.from_tensors(sample).map(flip)
     """
 

@@ -28,7 +28,8 @@ class SoftTargetCrossEntropy(keras.losses.CategoricalCrossentropy):
     Examples:
         >>> loss = keras_convnext.recipes.SoftTargetCrossEntropy()
         >>> logits = np.array([[2.0, 0.0]])
-        >>> float(loss([0], logits)) == float(loss([[1.0, 0.0]], logits))
+        >>> number, one_hot = np.array([0]), np.array([[1.0, 0.0]])
+        >>> float(loss(number, logits)) == float(loss(one_hot, logits))
         True
     """
 
@@ -63,7 +64,8 @@ class TopKAccuracy(keras.metrics.Mean):
 
     Examples:
         >>> metric = keras_convnext.recipes.TopKAccuracy(2)
-        >>> metric.update_state([0, 2], [[0.1, 0.5, 0.4], [0.1, 0.5, 0.4]])
+        >>> logits = np.array([[0.1, 0.5, 0.4], [0.1, 0.5, 0.4]])
+        >>> metric.update_state(np.array([0, 2]), logits)
         >>> float(metric.result())
         0.5
     """

@@ -92,7 +92,7 @@ def UperNet(
         >>> model = keras_convnext.segmentation.UperNet(
         ...     backbone, classes=5, channels=32, auxiliary=False
         ... )
-        >>> model(keras.ops.zeros((1, 64, 96, 3))).shape
+        >>> keras.ops.shape(model(keras.ops.zeros((1, 64, 96, 3))))
         (1, 64, 96, 5)
     """
     pyramid = feature_pyramid(model, LEVELS, norm=True)

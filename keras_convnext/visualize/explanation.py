@@ -44,7 +44,7 @@ def explanation(
     Examples:
         >>> figure = keras_convnext.visualize.explanation(
         ...     keras_convnext.ConvNeXtAtto(weights=None),
-        ...     np.zeros((64, 64, 3), "uint8"),
+        ...     np.zeros((224, 224, 3), "uint8"),
         ... )
     """
     image = np.asarray(image)

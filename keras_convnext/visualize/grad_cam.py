@@ -45,10 +45,10 @@ def grad_cam(
 
     Examples:
         >>> model = keras_convnext.ConvNeXtAtto(weights=None)
-        >>> images = np.zeros((1, 64, 64, 3), "float32")
+        >>> images = np.zeros((1, 224, 224, 3), "float32")
         >>> maps, classes = keras_convnext.visualize.grad_cam(model, images)
         >>> maps.shape
-        (1, 64, 64)
+        (1, 224, 224)
     """
     images = np.asarray(images)
     if images.ndim != 4:

@@ -47,7 +47,7 @@ def feature_maps(
     Examples:
         >>> figure = keras_convnext.visualize.feature_maps(
         ...     keras_convnext.ConvNeXtAtto(weights=None),
-        ...     np.zeros((64, 64, 3), "uint8"),
+        ...     np.zeros((224, 224, 3), "uint8"),
         ...     "stem_norm",
         ... )
     """
