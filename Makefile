@@ -62,7 +62,7 @@ lint: $(TEST_VENV)/ready  ## check style and types
 	$(TEST_VENV)/bin/mypy
 
 docs: $(TEST_VENV)/ready  ## build the documentation into site/, and check its links
-	NO_MKDOCS_2_WARNING=1 $(TEST_VENV)/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(TEST_VENV)/bin/mkdocs build --strict
 
 format: $(TEST_VENV)/ready  ## fix style
 	$(TEST_VENV)/bin/ruff check --fix .

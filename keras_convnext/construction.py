@@ -51,7 +51,67 @@ def build(
     std: float | Sequence[float] | None = None,
     output_stride: int | None = None,
 ) -> ConvNeXtModel:
-    """Builds the model of a `Variant`; the constructors' one implementation."""
+    """Builds the model of a `Variant`; the constructors' one implementation.
+
+    Takes images in RGB with values of 0–255 (`uint8` or float) and normalises
+    them itself, unless `include_preprocessing=False`. The first nine
+    arguments are those of `keras.applications.ConvNeXtTiny`.
+
+    Args:
+        variant: a `Variant`.
+        include_top: whether the model ends in a classifier. Without one it
+            returns the last feature map, normalised, or with `pooling` a
+            vector.
+        include_preprocessing: whether the model normalises its input. If not,
+            images are expected normalised by `mean` and `std`.
+        weights: `None` for random weights; an alias (`"imagenet"`,
+            `"imagenet22k"`, `"imagenet22k_ft_imagenet"`, `…_384`) or tag of
+            `keras_convnext.list_weights()`; `"hf://org/repository[@revision]"`;
+            a URL; or a file of this package, the official repositories,
+            timm, transformers, torchvision or keras.applications.
+        input_tensor: a Keras tensor to build upon, possibly the output of
+            another layer, in place of a new input.
+        input_shape: shape of one image; height and width may be `None` for
+            any size. Defaults to the variant's own size with three channels,
+            and without top to any size. Published weights bring their own
+            size.
+        pooling: `None`, `"avg"` or `"max"`; only without top.
+        classes: number of classes; `None` for as many as the weights have,
+            1000 without weights.
+        classifier_activation: activation of the classifier, or `None` for
+            logits.
+        name: name of the model. Layers are named independently of it.
+        dtype: a dtype policy or its name, such as `"mixed_bfloat16"`;
+            defaults to `keras.config.dtype_policy()`. Probabilities and
+            logits of mixed policies are float32.
+        data_format: `"channels_last"` or `"channels_first"`, the layout of
+            the input and of returned feature maps; defaults to
+            `keras.config.image_data_format()`.
+        layer_prefix: put before every layer's name, for two towers in one
+            model.
+        drop_path_rate: stochastic depth of the last block, at least 0 and
+            below 1; earlier blocks have linearly less, the first none.
+        dropout_rate: dropout before the classifier.
+        layer_scale_init_value: initial layer scale, 0 for none; `None` for
+            the variant's own.
+        head_init_scale: factor on the classifier's initial weights.
+        kernel_size: depthwise kernel size, one odd int or one for each stage;
+            `None` for the variant's own.
+        mean, std: normalisation, a number for each channel, for pixels scaled
+            to 0–1; needed for inputs that do not have three channels.
+            Default to ImageNet's.
+        output_stride: pixels that one step of the last feature map spans:
+            8, 16 or (`None`) 32, on other stems a quarter, half or all of
+            the total stride. Stages above it keep the resolution and dilate
+            their kernels, as timm's `output_stride` does; the weights are
+            the same.
+
+    Returns:
+        A `ConvNeXtModel`, a Functional `keras.Model`.
+
+    Raises:
+        ValueError: for any argument that cannot be honoured.
+    """
     variant = _customised(variant, kernel_size, layer_scale_init_value)
     arguments.check_variant(variant)
     arguments.one_of("pooling", pooling, (None, *builder.POOLINGS))

@@ -60,7 +60,9 @@ def test_the_training_code_runs(snippet, tmp_path):
 def test_a_folder_is_trained_and_evaluated(tmp_path, monkeypatch):
     """The README's two commands, word by word, on a small model."""
     monkeypatch.chdir(tmp_path)
-    write_photographs(tmp_path).joinpath("train").rename("photos")
+    photographs = write_photographs(tmp_path)
+    photographs.joinpath("train").rename("photos")
+    photographs.joinpath("val").rename("other_photos")
     new_model().save("small.keras")
     train, evaluate = (
         line.split()[1:]

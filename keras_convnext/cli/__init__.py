@@ -22,8 +22,9 @@ from keras_convnext.training.checkpoints import CheckpointError
 
 app = typer.Typer(
     name="keras-convnext",
-    help="ConvNeXt for Keras 3. The backend is the one that Keras is "
-    "configured for: set KERAS_BACKEND to tensorflow, jax or torch.",
+    help="ConvNeXt for Keras 3, on the backend that is installed: of several "
+    "TensorFlow, else JAX. KERAS_BACKEND=tensorflow, jax or torch chooses "
+    "another.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

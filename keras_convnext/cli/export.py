@@ -1,4 +1,4 @@
-"""`keras-convnext export`: SavedModel, TFLite and ONNX."""
+"""`keras-convnext export`: models for other runtimes."""
 
 import contextlib
 import json

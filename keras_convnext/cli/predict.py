@@ -23,8 +23,8 @@ def predict(
     model: Annotated[
         str,
         typer.Option(
-            help="A name, see `models`, a `.keras`, `.onnx` or `.tflite` file, "
-            "or the folder of a SavedModel."
+            help="A name, see `models`, a `.keras` file, or what `export` "
+            "wrote: `.onnx`, `.tflite`, `.xml`, `.pt2`, a SavedModel's folder."
         ),
     ] = "convnext_tiny",
     weights: Weights = "imagenet",

@@ -49,7 +49,7 @@ def export(
     overwrite: bool = False,
     verbose: bool = True,
 ) -> Report:
-    """Writes a model as SavedModel, TFLite or ONNX, and proves it equal.
+    """Writes a model for another runtime, and proves it equal.
 
     Works on every Keras backend; what takes TensorFlow runs in a process of
     its own where another backend is running. The artefact is reloaded in its
@@ -59,9 +59,11 @@ def export(
     Args:
         model: a model of this package, or any Functional model of one image
             input. Half-precision models are exported in float32.
-        path: file or, for SavedModel, folder to write.
-        format: `"saved_model"`, `"tflite"` or `"onnx"`; `None` goes by the
-            ending of `path`: `.tflite` or `.onnx`.
+        path: file or, for SavedModel, folder to write; OpenVINO's weights
+            are beside it, in a `.bin`.
+        format: `"saved_model"`, `"tflite"`, `"onnx"`, `"openvino"` or
+            `"torch"`; `None` goes by the ending of `path`: `.tflite`, `.onnx`,
+            `.xml` or `.pt2`.
         quantization: `None` (float32); for TFLite `"float16"`, `"dynamic"`
             (int8 weights) or `"int8"` (all integers); for ONNX `"int8"`.
         representative_data: for `"int8"`: array `(n, height, width, channels)`

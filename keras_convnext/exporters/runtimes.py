@@ -17,10 +17,11 @@ from keras_convnext.typing import PathLike
 
 
 def open_artefact(path: PathLike) -> "Artefact":
-    """Opens a `.keras`, `.onnx`, `.tflite` file or a SavedModel folder.
+    """Opens a `.keras` file, or what `keras_convnext.export` wrote.
 
     Args:
-        path: of what `keras_convnext.export` or `model.save` wrote.
+        path: of a `.keras`, `.onnx`, `.tflite`, `.xml` (OpenVINO) or `.pt2`
+            file, or of the folder of a SavedModel.
 
     Returns:
         An `Artefact`.
