@@ -1,6 +1,7 @@
 """Checks of the public arguments: what was expected, received, what to do."""
 
 import difflib
+import math
 import numbers
 
 import keras
@@ -43,12 +44,15 @@ def check_variant(variant):
         )
     if variant.activation != "gelu_tanh":
         activation("activation", variant.activation)
-    if variant.layer_scale_init_value < 0:
+    positive_number("epsilon", variant.epsilon)
+    if not _is_finite(scale := variant.layer_scale_init_value) or scale < 0:
         raise ValueError(
             "`layer_scale_init_value` must be positive, or 0 for no layer "
-            "scale. Received: layer_scale_init_value="
-            f"{variant.layer_scale_init_value}"
+            f"scale. Received: layer_scale_init_value={scale!r}"
         )
+    if variant.head_hidden_size is not None:
+        positive_int("head_hidden_size", variant.head_hidden_size)
+    positive_int("image_size", variant.image_size)
 
 
 def one_of(name, value, allowed):
@@ -88,7 +92,7 @@ def rate(name, value):
 
 
 def positive_number(name, value):
-    if not isinstance(value, numbers.Real) or value <= 0:
+    if not _is_finite(value) or value <= 0:
         raise ValueError(
             f"`{name}` must be a positive number. Received: {name}={value!r}"
         )
@@ -232,6 +236,10 @@ def _layout_name(data_format):
     return str(to_layout("height", "width", "channels", data_format)).replace(
         "'", ""
     )
+
+
+def _is_finite(value):
+    return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 def _is_positive_int(value):

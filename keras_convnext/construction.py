@@ -149,6 +149,8 @@ def build(
         f"{layer_prefix}image",
         image_dtype,
     )
+    if input_tensor is not None:
+        _check_towers(input_tensor, layer_prefix)
     height, width, channels = arguments.from_layout(
         image.shape[1:], data_format
     )
@@ -210,7 +212,7 @@ def build(
             source.release,
         )
     if input_tensor is not None:
-        _check_towers(input_tensor, layer_prefix)
+        _remember_tower(input_tensor, layer_prefix)
     return model
 
 
@@ -281,7 +283,7 @@ def _classes(classes, source, include_top):
     """The number of classes: the given one, the weights' own, or 1000."""
     if classes is not None:
         arguments.number_of_classes(classes)
-        return classes
+        return int(classes)  # Keras takes no other integers
     if source is None:
         return 1000
     if source.classes is None and include_top:
@@ -343,8 +345,7 @@ _TOWERS: weakref.WeakKeyDictionary[Tensor, set[str]] = (
 def _check_towers(input_tensor, prefix):
     """Names must differ within one model, and inputs make the model."""
     for source in keras.utils.get_source_inputs(input_tensor):
-        prefixes = _TOWERS.setdefault(source, set())
-        if prefix in prefixes:
+        if prefix in _TOWERS.get(source, ()):
             raise ValueError(
                 "Another ConvNeXt was built on the same input. Layers are "
                 "named independently of the model's name, so two of them in "
@@ -353,4 +354,8 @@ def _check_towers(input_tensor, prefix):
                 f"own. Received: layer_prefix={prefix!r} again for "
                 f"{source.name!r}"
             )
-        prefixes.add(prefix)
+
+
+def _remember_tower(input_tensor, prefix):
+    for source in keras.utils.get_source_inputs(input_tensor):
+        _TOWERS.setdefault(source, set()).add(prefix)

@@ -43,14 +43,14 @@ class ModelInfo:
     @classmethod
     def from_config(cls, config):
         """The record behind `asdict`, also after a round trip as JSON."""
-        values = {key: _as_tuple(value) for key, value in config.items()}
+        values = dict(config)
         for name, record in (
             ("variant", Variant),
             ("preprocessing", Preprocessing),
         ):
             if values.get(name) is not None:
                 values[name] = as_record(record, values[name])
-        return cls(**values)
+        return as_record(cls, values)
 
 
 @keras.saving.register_keras_serializable(package="keras_convnext")
@@ -185,7 +185,11 @@ class ConvNeXtModel(keras.Model):
                     f"classifier. Received: {len(names)} names for a model "
                     f"with output shape {shape}"
                 )
-        self._card.info = replace(self.info, class_names=names)
+        self.update_info(class_names=names)
+
+    def update_info(self, **changes: Any) -> None:
+        """Sets fields of `info`, which stay with the model."""
+        self._card.info = replace(self.info, **changes)
 
     @property
     def _card(self):

@@ -266,6 +266,8 @@ def test_two_towers_need_a_prefix(images):
     left = small(**options, include_top=False, pooling="avg")
     with pytest.raises(ValueError, match="layer_prefix"):
         small(**options, include_top=False, pooling="avg")
+    with pytest.raises(ValueError, match="weights"):
+        small(**options, layer_prefix="right_", weights="no/such/file.keras")
     right = small(**options, layer_prefix="right_")
     both = keras.Model(image, [left.output, right.output])
     assert both.get_layer("right_stem_conv") is right.get_layer(
@@ -350,6 +352,10 @@ BAD_ARGUMENTS = [
     ({"activation": keras.activations.relu}, "must be a name"),
     ({"head": "mlp"}, "`head` must be one of"),
     ({"layer_scale_init_value": -1}, "`layer_scale_init_value`"),
+    ({"layer_scale_init_value": "1"}, "`layer_scale_init_value`"),
+    ({"epsilon": -1e-6}, "`epsilon` must be a positive number"),
+    ({"head_hidden_size": 0}, "`head_hidden_size` must be a positive int"),
+    ({"image_size": 64.5}, "`image_size` must be a positive int"),
     ({"input_shape": (31, 64, 3)}, "at least 32x32"),
     ({"input_shape": (64, 64)}, "tuple of three"),
     ({"input_shape": (64, 64, None)}, "channels must be known"),
@@ -361,6 +367,7 @@ BAD_ARGUMENTS = [
     ({"drop_path_rate": 1.0}, "`drop_path_rate`"),
     ({"dropout_rate": -0.1}, "`dropout_rate`"),
     ({"head_init_scale": 0}, "`head_init_scale`"),
+    ({"head_init_scale": float("nan")}, "`head_init_scale`"),
     ({"data_format": "NCHW"}, "`data_format` must be one of"),
     ({"mean": [0.5] * 3}, "given together"),
     ({"mean": [0.5] * 2, "std": [1] * 2}, "each of the 3 channels"),

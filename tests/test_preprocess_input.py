@@ -72,3 +72,17 @@ def test_unknown_weights_are_named(weights):
 def test_channels_must_fit():
     with pytest.raises(ValueError, match="3 channels"):
         preprocess_input(IMAGES[..., :1], weights="imagenet")
+
+
+def test_a_model_around_one_will_do():
+    inside = keras_convnext.ConvNeXt(
+        **SMALL, input_shape=(64, 64, 3), mean=0.25, std=0.5
+    )
+    around = keras.Sequential([inside])
+    expected = (IMAGES / 255 - 0.25) / 0.5
+    for model in (inside, around):
+        result = preprocess_input(IMAGES, weights=model)
+        np.testing.assert_allclose(result, expected, atol=1e-6)
+    for other in (keras.Sequential([keras.layers.Dense(2)]), 5):
+        with pytest.raises(ValueError, match="holds a ConvNeXt.*Received: "):
+            preprocess_input(IMAGES, weights=other)

@@ -471,6 +471,16 @@ def test_masks_without_any_label_cost_nothing():
     assert float(loss(np.full((1, 4, 4), 255), logits)) == 0
 
 
+@pytest.mark.parametrize("label", [-1, 3, 9])
+def test_labels_that_are_no_class_do_not_pass_silently(label):
+    metric = segmentation.mean_iou(3)
+    logits = np.eye(3, dtype="float32")[None, None]
+    metric.update_state(np.array([[[0, 1, 255]]]), logits)
+    assert np.isfinite(float(metric.result()))
+    metric.update_state(np.array([[[0, 1, label]]]), logits)
+    assert np.isnan(float(metric.result()))
+
+
 def test_mean_iou_equals_scikit_learn():
     generator = np.random.default_rng(0)
     metric = segmentation.mean_iou(CLASSES)
@@ -559,6 +569,17 @@ def test_learning_rates_decay_stage_wise(blocks, factors):
     assert decayed == {
         v.path for v in model.trainable_variables if len(v.shape) > 1
     }
+
+
+def test_gradients_of_half_precision_are_scaled():
+    recipe = segmentation.ade20k.replace(drop_path_rate=0.0, learning_rate=1e-4)
+    scaled = []
+    for dtype in ("mixed_float16", "mixed_bfloat16"):
+        backbone = ConvNeXt(**SMALL, include_top=False, dtype=dtype)
+        model = recipe.compile(UperNet(backbone, 2, channels=4))
+        kind = keras.optimizers.LossScaleOptimizer
+        scaled.append(isinstance(model.optimizer, kind))
+    assert scaled == [True, False]
 
 
 def test_fit_learns_and_the_model_returns_whole(tmp_path):

@@ -507,6 +507,38 @@ def test_a_fine_tuned_model_goes_back_to_pytorch(tmp_path):
     )
 
 
+@pytest.mark.parametrize("channels, normalises", [(3, 0), (1, 0), (1, 1)])
+def test_a_keras_file_becomes_the_same_model(channels, normalises, tmp_path):
+    shape = (SIZE, SIZE, channels)
+    model = build(
+        Variant("mine", (1, 1, 2, 1), (8, 16, 24, 32)),
+        weights=None,
+        classes=2,
+        classifier_activation=None,
+        input_shape=shape,
+        include_preprocessing=bool(normalises),
+        **({"mean": 0.3, "std": 0.4} if normalises else {}),
+    )
+    randomise_keras(model)
+    model.update_info(class_names=("a", "b"), licence="mine", weights="own")
+    paths = tmp_path / "mine.keras", tmp_path / "again.keras"
+    model.save(paths[0])
+    keras_convnext.convert_weights(*paths)
+    again = keras.saving.load_model(paths[1])
+    assert again.info == model.info
+    images = random_images((1, *shape)) / 100
+    np.testing.assert_array_equal(
+        predict(again, images), predict(model, images)
+    )
+
+
+def randomise_keras(model):
+    generator = np.random.default_rng(0)
+    model.set_weights(
+        [generator.normal(size=x.shape, scale=0.1) for x in model.get_weights()]
+    )
+
+
 def test_conversion_to_keras_keeps_what_the_file_knows(tmp_path):
     peer = timm_peer(VARIANTS["test_convnext"], 7)
     path = convertible("source", peer, tmp_path)

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_convnext.model import all_layers
+
 # Where PyTorch updates a whole group in one pass.
 TORCH_FUSED_DEVICES = ("cpu", "cuda", "mps")
 
@@ -29,6 +31,14 @@ def outside_of_graphs():
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
         return contextlib.nullcontext()
     return tf.init_scope()
+
+
+def with_loss_scaling(optimizer, model):
+    """The optimizer, with scaled losses where gradients are float16."""
+    if "float16" in {layer.compute_dtype for layer in all_layers(model)}:
+        # Keras looks at the model's policy, which is the global one.
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
 
 
 def _is_fusible(variable):

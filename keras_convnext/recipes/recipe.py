@@ -16,6 +16,7 @@ from keras_convnext.recipes.layer_decay import layer_decay_scales
 from keras_convnext.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.recipes.objective import TopKAccuracy
 from keras_convnext.recipes.optimizer import AdamW
+from keras_convnext.recipes.optimizer import with_loss_scaling
 from keras_convnext.recipes.pipeline import EvalPipeline
 from keras_convnext.recipes.pipeline import TrainPipeline
 from keras_convnext.recipes.schedule import WarmupCosine
@@ -252,15 +253,12 @@ class Recipe:
         _check_drop_path(model, recipe)
         dtype = model.outputs[0].dtype
         optimizer = recipe.optimizer(model, steps_per_epoch)
-        if "float16" in {layer.compute_dtype for layer in all_layers(model)}:
-            # Keras looks at the model's policy, which is the global one.
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         if metrics is None:
             metrics = [TopKAccuracy(1, name="accuracy")]
             if model.outputs[0].shape[-1] > 10:
                 metrics.append(TopKAccuracy(5))
         model.compile(
-            optimizer,
+            with_loss_scaling(optimizer, model),
             SoftTargetCrossEntropy(
                 0.0 if recipe.mixes else recipe.label_smoothing, dtype=dtype
             ),

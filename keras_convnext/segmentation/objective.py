@@ -29,7 +29,8 @@ def mean_iou(classes: int) -> keras.metrics.Metric:
     """Mean intersection over union of the classes, from logits and masks.
 
     Over all pixels whose label is not 255, of all batches together. Classes
-    that are neither there nor predicted do not count.
+    that are neither there nor predicted do not count. Labels that are no class
+    make it NaN.
 
     Args:
         classes: int.
@@ -51,11 +52,24 @@ def mean_iou(classes: int) -> keras.metrics.Metric:
 
 @keras.saving.register_keras_serializable(package="keras_convnext")
 class MeanIoU(keras.metrics.MeanIoU):
-    """Keras' own, but for how pixels are counted.
+    """Keras' own, but for how pixels are counted, and labels that are none.
 
     On PyTorch Keras 3.15 scatters them one by one, which takes several times
     as long as the rest of a training step.
     """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.unknown = self.add_variable((), "zeros", name="unknown")
+
+    def reset_state(self):
+        super().reset_state()
+        self.unknown.assign(0)
+
+    def result(self):
+        # Labels are counted in graphs, which can raise nothing.
+        value = super().result()
+        return ops.where(self.unknown > 0, float("nan"), value)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         if sample_weight is not None:
@@ -68,9 +82,13 @@ class MeanIoU(keras.metrics.MeanIoU):
         cells = labels * self.num_classes + ops.reshape(predicted, (-1,))
         count = self.num_classes**2
         # One cell more, for those that do not count.
-        cells = ops.where(labels == self.ignore_class, count, cells)
+        is_class = (labels >= 0) & (labels < self.num_classes)
+        cells = ops.where(is_class, cells, count)
         counts = ops.segment_sum(
             ops.ones_like(cells, dtype=self.dtype), cells, count + 1
         )
         matrix = ops.reshape(counts[:count], (self.num_classes,) * 2)
+        is_known = is_class | (labels == self.ignore_class)
+        unknown = ops.sum(ops.cast(~is_known, self.unknown.dtype))
+        self.unknown.assign_add(unknown)
         self.total_cm.assign_add(ops.cast(matrix, self.total_cm.dtype))

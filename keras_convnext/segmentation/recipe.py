@@ -10,6 +10,7 @@ from typing import Self
 from keras_convnext import arguments
 from keras_convnext.applications import create_model
 from keras_convnext.recipes.optimizer import AdamW
+from keras_convnext.recipes.optimizer import with_loss_scaling
 from keras_convnext.recipes.recipe import drop_path_rate_of
 from keras_convnext.segmentation.layer_decay import stage_wise_scales
 from keras_convnext.segmentation.model import AUXILIARY
@@ -190,7 +191,7 @@ class SegmentationRecipe:
         else:
             losses = {"loss": pixel_cross_entropy(), "metrics": metrics}
         model.compile(
-            recipe.optimizer(model),
+            with_loss_scaling(recipe.optimizer(model), model),
             **losses,
             auto_scale_loss=False,
             **options,

@@ -14,6 +14,14 @@ EXTENSIONS = {
     "keras": (".keras", ".weights.h5", ".safetensors"),
     "others": (".safetensors", ".pth", ".pt", ".bin"),
 }
+# What a converted model knows from the one that it was.
+HANDED_ON = (
+    "weights",
+    "preprocessing",
+    "class_names",
+    "label_set",
+    "licence",
+)
 # Absent from files without a classifier.
 OPTIONAL = ("head_norm", "head_hidden", layouts.CLASSIFIER)
 
@@ -61,7 +69,7 @@ def convert_weights(
     tensors = layouts.from_layout(file.tensors, layout, variant, prefix)
     check_complete(tensors, variant, source)
     with written_aside(target) as unfinished:
-        _write(unfinished, tensors, to, variant, file.info)
+        _write(unfinished, tensors, to, variant, file)
     return variant.name
 
 
@@ -130,12 +138,12 @@ def _check_target(target, to, overwrite):
         raise ValueError(f"The target's folder must exist. Received: {target}")
 
 
-def _write(path, tensors, to, variant, info):
+def _write(path, tensors, to, variant, file):
     if to == "keras":
         if path.name.endswith(".safetensors"):
             files.write_safetensors(path, tensors)
         else:
-            _write_keras(path, tensors, variant, info)
+            _write_keras(path, tensors, variant, file)
         return
     if to == "official" and len(variant.depths) == 1:
         to = "official_isotropic"
@@ -159,7 +167,7 @@ def _write_torch(path, tensors, wrapped):
     torch.save({"model": state} if wrapped else state, path)
 
 
-def _write_keras(path, tensors, variant, info):
+def _write_keras(path, tensors, variant, file):
     from keras_convnext.construction import build
     from keras_convnext.weights import loading
 
@@ -174,12 +182,13 @@ def _write_keras(path, tensors, variant, info):
         classes=None if bias is None else len(bias),
         input_shape=(None, None, channels),
         classifier_activation=None,
-        include_preprocessing=channels == 3 or info.preprocessing is not None,
-        **_normalisation(info),
+        include_preprocessing=file.normalises
+        and (channels == 3 or file.info.preprocessing is not None),
+        **_normalisation(file.info),
     )
     loading.assign(model, tensors, str(path), optional=OPTIONAL)
-    if info.class_names is not None:
-        model.class_names = info.class_names
+    told = {name: getattr(file.info, name) for name in HANDED_ON}
+    model.update_info(**{name: x for name, x in told.items() if x is not None})
     save = model.save if path.suffix == ".keras" else model.save_weights
     save(path)
 

@@ -47,11 +47,13 @@ WRAPPERS = ("model", "state_dict", "module")
 class WeightFile:
     """The content of a file: named arrays, and what a `.keras` file knows.
 
-    `release` gives back the memory of what was read; the arrays stay valid.
+    `normalises` tells whether the model does, by itself. `release` gives back
+    the memory of what was read; the arrays stay valid.
     """
 
     tensors: dict
     info: ModelInfo = field(default_factory=ModelInfo)
+    normalises: bool = True
     release: Callable = lambda: None
 
 
@@ -110,7 +112,15 @@ def _read_zip(path):
         config = json.loads(archive.read("config.json"))
         weights = io.BytesIO(archive.read("model.weights.h5"))
     with h5py.File(weights, "r") as file:
-        return WeightFile(_read_h5(file), _model_info(config))
+        tensors = _read_h5(file)
+    return WeightFile(
+        tensors, _model_info(config), normalises=_normalises(config)
+    )
+
+
+def _normalises(config):
+    names = {x.get("class_name") for x in config["config"].get("layers", ())}
+    return "ImageNormalization" in names
 
 
 def _model_info(config):

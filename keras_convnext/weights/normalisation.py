@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_convnext.arguments import data_format as resolve_data_format
+from keras_convnext.model import info_of
 from keras_convnext.typing import Tensor
 from keras_convnext.weights import registry
 
@@ -24,7 +25,8 @@ def preprocess_input(
         data_format: `"channels_last"` or `"channels_first"`; defaults to
             `keras.config.image_data_format()`.
         weights: what to normalise for: a tag or alias of
-            `keras_convnext.list_weights()`, `"model.tag"`, or a model.
+            `keras_convnext.list_weights()`, `"model.tag"`, or a model that is
+            or holds a ConvNeXt of this package.
 
     Returns:
         `(x / 255 - mean) / std` as float32, or `x` itself.
@@ -42,7 +44,7 @@ def preprocess_input(
     if isinstance(weights, str):
         preprocessing = registry.preprocessing_of(weights)
     else:
-        preprocessing = weights.preprocessing
+        preprocessing = _preprocessing_in(weights)
     mean = np.array(preprocessing.mean, "float32")
     std = np.array(preprocessing.std, "float32")
     first = resolve_data_format(data_format) == "channels_first"
@@ -57,3 +59,13 @@ def preprocess_input(
     if isinstance(x, np.ndarray):
         return (x.astype("float32") / 255 - mean) / std
     return (keras.ops.cast(x, "float32") / 255 - mean) / std
+
+
+def _preprocessing_in(model):
+    info = info_of(model) if isinstance(model, keras.Model) else None
+    if info is None or info.preprocessing is None:
+        raise ValueError(
+            "`weights` must be a tag, or a model that holds a ConvNeXt of this "
+            f"package. Received: {model!r}"
+        )
+    return info.preprocessing
