@@ -708,6 +708,19 @@ def test_several_scales_and_mirrored_images_are_averaged(saved):
     np.testing.assert_array_equal(labels, found.argmax(-1))
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="NumPy's, and slow to compile")
+def test_strips_of_an_image_are_the_whole(saved, monkeypatch):
+    model = ours(saved)
+    image = random_images((61, 45, 3)).astype("uint8")
+    whole = segmentation.class_probabilities(model, image, crop=64)
+    # Seven rows at a time, and five at last.
+    monkeypatch.setattr(inference, "STRIP_ELEMENTS", 7 * 45 * CLASSES)
+    strips = segmentation.class_probabilities(model, image, crop=64)
+    np.testing.assert_allclose(strips, whole, atol=1e-5)
+    labels = segmentation.segment(model, image, crop=64)
+    np.testing.assert_array_equal(labels, strips.argmax(-1))
+
+
 def test_images_that_cannot_be_segmented(tmp_path):
     model = small()
     image = np.zeros((64, 64, 3), "uint8")

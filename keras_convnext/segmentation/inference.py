@@ -26,6 +26,8 @@ MULTI_SCALE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 # The long side may have so many crops, the short side one.
 LONG_SIDE = 4
 SMALLEST = 32
+# So many probabilities at once, 64 MB.
+STRIP_ELEMENTS = 2**24
 
 
 def segment(
@@ -85,17 +87,14 @@ def segment(
         >>> keras_convnext.segmentation.segment(model, image, crop=64).shape
         (60, 80)
     """
-    probabilities = class_probabilities(
-        model,
-        image,
-        mode,
-        scales,
-        flip,
-        crop=crop,
-        stride=stride,
-        verbose=verbose,
-    )
-    return probabilities.argmax(axis=-1).astype("int32")
+    options = {"crop": crop, "stride": stride, "verbose": verbose}
+    views = _Views(model, image, mode, scales, flip, **options)
+    if len(views.plan) > 1:
+        return _mean(views).argmax(axis=-1).astype("int32")
+    labels = np.empty(views.size, "int32")
+    for rows, shares in views:
+        labels[rows] = shares.argmax(axis=-1)
+    return labels
 
 
 def class_probabilities(
@@ -120,42 +119,76 @@ def class_probabilities(
     Raises:
         ValueError: as `segment`.
     """
-    check_segmenter(model)
-    one_of("mode", mode, MODES)
-    scales = _checked_scales(scales)
-    if crop is None:
-        # Every segmenter has one.
-        crop = min(model.info.preprocessing.image_size)  # type: ignore[union-attr]
-    positive_int("crop", crop)
-    if stride is None:
-        stride = crop * 2 // 3
-    positive_int("stride", stride)
-    if stride > crop:
-        raise ValueError(
-            "`stride` must be at most `crop`, or pixels between windows are "
-            f"left out. Received: stride={stride}, crop={crop}"
-        )
-    pixels = read_pixels(image)
+    options = {"crop": crop, "stride": stride, "verbose": verbose}
+    return _mean(_Views(model, image, mode, scales, flip, **options))
 
-    size = pixels.shape[:2]
-    plan = []
-    for scale in scales:
-        goal = scaled_size(size, crop, scale)
-        window = crop if mode == "slide" else max(goal)
-        boxes = windows(goal, window, stride)
-        _check_fit(model, goal, boxes[0], scale)
-        plan += [(goal, boxes, is_flipped) for is_flipped in _flips(flip)]
 
-    total = np.zeros((*size, 1), "float32")
-    with _progress(sum(len(boxes) for _, boxes, _ in plan), verbose) as advance:
-        for goal, boxes, is_flipped in plan:
-            view = _resized(pixels.astype("float32"), goal)
-            if is_flipped:
-                view = view[:, ::-1]
-            logits = _resized(_logits(model, view, boxes, advance), size)
-            shares = ops.convert_to_numpy(ops.softmax(logits, axis=-1))
-            total = total + (shares[:, ::-1] if is_flipped else shares)
-    return total / len(plan)
+def _mean(views):
+    total = None
+    for rows, shares in views:
+        if total is None:
+            total = np.zeros((*views.size, shares.shape[-1]), "float32")
+        total[rows] += shares
+    return np.divide(total, len(views.plan), out=total)
+
+
+class _Views:
+    """Pairs of a slice of rows and their probabilities, view by view.
+
+    A photograph's worth of all classes at once would take gigabytes.
+
+    Args:
+        model, …, verbose: as for `segment`.
+    """
+
+    def __init__(
+        self, model, image, mode, scales, flip, *, crop, stride, verbose
+    ):
+        check_segmenter(model)
+        one_of("mode", mode, MODES)
+        scales = _checked_scales(scales)
+        if crop is None:
+            crop = min(model.info.preprocessing.image_size)
+        positive_int("crop", crop)
+        if stride is None:
+            stride = crop * 2 // 3
+        positive_int("stride", stride)
+        if stride > crop:
+            raise ValueError(
+                "`stride` must be at most `crop`, or pixels between windows "
+                f"are left out. Received: stride={stride}, crop={crop}"
+            )
+        self.model, self.verbose = model, verbose
+        self.pixels = read_pixels(image)
+        self.size = self.pixels.shape[:2]
+        self.plan = []
+        for scale in scales:
+            goal = scaled_size(self.size, crop, scale)
+            window = crop if mode == "slide" else max(goal)
+            boxes = windows(goal, window, stride)
+            _check_fit(model, goal, boxes[0], scale)
+            self.plan += [(goal, boxes, x) for x in _flips(flip)]
+
+    def __iter__(self):
+        count = sum(len(boxes) for _, boxes, _ in self.plan)
+        with _progress(count, self.verbose) as advance:
+            for goal, boxes, is_flipped in self.plan:
+                view = resized(_batch(self.pixels), *goal)
+                view = ops.convert_to_numpy(view)[0]
+                if is_flipped:
+                    view = view[:, ::-1]
+                logits = _logits(self.model, view, boxes, advance)
+                logits = _batch(logits[:, ::-1] if is_flipped else logits)
+                for rows in _strips(*self.size, logits.shape[-1]):
+                    part = resized(logits, *self.size, rows)
+                    shares = ops.softmax(part, axis=-1)
+                    yield rows, ops.convert_to_numpy(shares)[0]
+
+
+def _strips(height, width, classes):
+    step = max(STRIP_ELEMENTS // (width * classes), 1)
+    for start in range(0, height, step):
+        yield slice(start, min(start + step, height))
 
 
 def scaled_size(size, crop, scale):
@@ -222,12 +255,11 @@ def _logits(model, view, boxes, advance):
         total[top:bottom, left:right] += outputs[0]
         counts[top:bottom, left:right] += 1
         advance()
-    return total / counts
+    return np.divide(total, counts, out=total)
 
 
-def _resized(x, size):
-    batch = ops.convert_to_tensor(np.ascontiguousarray(x)[None], "float32")
-    return ops.convert_to_numpy(resized(batch, *size))[0]
+def _batch(x):
+    return ops.convert_to_tensor(np.ascontiguousarray(x)[None], "float32")
 
 
 def _flips(flip):

@@ -11,7 +11,7 @@ from keras import ops
 from keras_convnext.layers import register
 
 
-def resized(x, height, width):
+def resized(x, height, width, rows=None):
     """`interpolate(x, (height, width), mode="bilinear")` of PyTorch.
 
     Half-pixel centres (`align_corners=False`), not antialiased.
@@ -19,6 +19,7 @@ def resized(x, height, width):
     Args:
         x: float tensor `(batch, rows, columns, channels)`.
         height, width: ints, or on TensorFlow scalar tensors.
+        rows: slice of those to compute, with start and stop; all if `None`.
 
     Returns:
         A tensor `(batch, height, width, channels)` of the same dtype.
@@ -28,7 +29,14 @@ def resized(x, height, width):
         >>> [float(y) for y in resized(x, 1, 4)[0, 0, :, 0]]
         [0.0, 0.25, 0.75, 1.0]
     """
-    return _product(x, height, width, _bilinear)
+    count, columns = ops.shape(x)[1:3]
+    down = _bilinear(count, height, x.dtype)
+    if rows is not None:
+        # With the neighbours that its first and its last row take part of.
+        start = max((2 * rows.start + 1) * count // (2 * height) - 1, 0)
+        stop = (2 * rows.stop - 1) * count // (2 * height) + 2
+        down, x = down[rows, start:stop], x[:, start:stop]
+    return _product(x, down, _bilinear(columns, width, x.dtype))
 
 
 def pooled(x, height, width):
@@ -46,13 +54,17 @@ def pooled(x, height, width):
         >>> [float(y) for y in pooled(x, 1, 2)[0, 0, :, 0]]
         [0.5, 1.5]
     """
-    return _product(x, height, width, _averaging)
-
-
-def _product(x, height, width, matrix):
     rows, columns = ops.shape(x)[1:3]
-    x = matrix(rows, height, x.dtype) @ ops.transpose(x, (0, 2, 1, 3))
-    return matrix(columns, width, x.dtype) @ ops.transpose(x, (0, 2, 1, 3))
+    down, across = (
+        _averaging(size, goal, x.dtype)
+        for size, goal in ((rows, height), (columns, width))
+    )
+    return _product(x, down, across)
+
+
+def _product(x, down, across):
+    x = down @ ops.transpose(x, (0, 2, 1, 3))
+    return across @ ops.transpose(x, (0, 2, 1, 3))
 
 
 def _bilinear(size, goal, dtype):
