@@ -9,11 +9,14 @@ import keras
 import numpy as np
 import pytest
 
-# For further variants of a case: TensorFlow and JAX compile each anew, which
-# takes most of a test's time.
-LONG_WHERE_COMPILED = (
-    [] if keras.backend.backend() == "torch" else [pytest.mark.long]
-)
+# TensorFlow and JAX compile each variant of a case anew, which takes most of a
+# test's time: some are for `make test-long` there, by mark or as decorator.
+COMPILES = keras.backend.backend() != "torch"
+LONG_WHERE_COMPILED = [pytest.mark.long] if COMPILES else []
+
+
+def long_where_compiled(test):
+    return pytest.mark.long(test) if COMPILES else test
 
 
 def pytest_report_header():

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import keras
+import pytest
+from conftest import COMPILES
 from peers import import_timm
 from peers import timm_peer
 from safetensors.torch import save as to_safetensors
@@ -60,6 +62,7 @@ def test_checkpoints_are_converted_compared_and_listed(
     assert "test_convnext.r160_in1k: done before" in printed
 
 
+@pytest.mark.skipif(COMPILES, reason="is of the table alone")
 def test_the_model_zoo_is_fresh():
     subprocess.run(
         [sys.executable, CONVERSION / "make_model_zoo.py", "--check"],

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from conftest import long_where_compiled
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -12,6 +13,7 @@ from keras_convnext.demo import make_repeatable
 from keras_convnext.demo import run_demo
 
 
+@long_where_compiled
 def test_half_a_demo_reads_96_percent_and_leaves_its_files(tmp_path):
     """What all of it reads, over seeds, is in LONG.md: `test_digits.py`."""
     result = CliRunner().invoke(

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from conftest import long_where_compiled
 from conftest import predict
 from conftest import random_images
 from typer.testing import CliRunner
@@ -163,6 +164,7 @@ def test_the_table_prints():
     assert row.startswith("| (kernel size 9) | 26.14 M | 4.21 | 80.57 | 4.21")
 
 
+@long_where_compiled
 def test_a_study_trains_draws_and_goes_on(tmp_path, monkeypatch):
     generator = np.random.default_rng(0)
     labels = np.arange(48) % 2

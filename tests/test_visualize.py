@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from conftest import long_where_compiled
 from conftest import random_images
 from families import FAMILIES
 from peers import timm_peer
@@ -79,6 +80,7 @@ def test_grad_cam_equals_pytorchs(pair, images):
     assert np.abs(other - maps).max() > 0.05
 
 
+@long_where_compiled
 def test_grad_cam_takes_a_layer_and_one_class(pair, images):
     _, model = pair
     layer = model.pyramid_level_inputs["P4"]
