@@ -10,6 +10,7 @@ import typer
 
 from keras_convnext.cli.loading import Weights
 from keras_convnext.cli.loading import open_classifier
+from keras_convnext.progress import progress
 
 
 def predict(
@@ -56,9 +57,13 @@ def predict(
     """
     paths = _find_images(images)
     artefact = open_classifier(model, weights, is_rgb=True)
-    results = _with_progress(
-        _predictions(artefact, paths, top, batch_size, apply_exif), len(paths)
-    )
+    results = []
+    with progress("predicting", len(paths), "images") as advance:
+        for result in _predictions(
+            artefact, paths, top, batch_size, apply_exif
+        ):
+            results.append(result)
+            advance()
     if as_json:
         typer.echo(json.dumps(results, indent=2))
     for result in results:
@@ -144,24 +149,6 @@ def _read(paths, preprocessing, apply_exif):
             result["error"] = str(error)
         results.append(result)
     return results, images
-
-
-def _with_progress(results, total):
-    """The results as a list; a bar on stderr, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return list(
-        track(
-            results,
-            "predicting",
-            total=total,
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-    )
 
 
 def _as_text(result):

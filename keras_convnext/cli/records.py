@@ -1,6 +1,5 @@
 """`keras-convnext records`: image files into TFRecord shards."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -51,11 +50,12 @@ def records(
     from keras_convnext.data import Records
     from keras_convnext.data import splits
     from keras_convnext.data import write_records
+    from keras_convnext.progress import progress
 
     results = []
     for part, open_part in splits.parts_of(data).items():
         source, folder = open_part(), output / part
-        with _progress(part, len(source)) as advance:
+        with progress(f"writing {part}".strip(), len(source)) as advance:
             left_out = write_records(
                 source, folder, shards, verify, on_error, progress=advance
             )
@@ -83,17 +83,3 @@ def records(
             typer.echo(f"left out: {len(result['left_out'])} images")
         if result["ignored"]:
             typer.echo(f"no images: {result['ignored']} other files")
-
-
-@contextlib.contextmanager
-def _progress(name, total):
-    """A bar on stderr, where that is a terminal; how to advance it."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(
-        console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task(f"writing {name}".strip(), total=total)
-        yield lambda count: progress.advance(task, count)

@@ -1,6 +1,5 @@
 """A model over a data set, scored by a rule."""
 
-import contextlib
 import time
 from typing import Any
 
@@ -19,6 +18,7 @@ from keras_convnext.evaluation.report import Evaluation
 from keras_convnext.evaluation.tally import Tally
 from keras_convnext.evaluation.tally import cross_entropies
 from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.progress import progress
 from keras_convnext.typing import PathLike
 
 
@@ -146,7 +146,7 @@ def _count(classifier, questions, top, verbose):
     has_losses = classifier.has_logits and not questions.is_by_image
     unreadable = {}
     total = sum(len(source) for _, source in parts)
-    with _progress(total, verbose) as advance:
+    with progress("evaluating", total, "images", verbose) as advance:
         for part, (_, source) in enumerate(parts):
             loader = EvalLoader(
                 source, classifier.preprocessing, classifier.batch_size
@@ -201,33 +201,6 @@ def _by_class(classifier, questions, tally, confused):
             for (label, output), count in tally.most_confused[:confused]
         ],
     }
-
-
-@contextlib.contextmanager
-def _progress(total, verbose):
-    """A bar on stderr, where that is a terminal; `advance(images)`."""
-    from rich import progress
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    bar = progress.Progress(
-        progress.TextColumn("evaluating"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[speed]:.0f} images/s"),
-        progress.TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not (verbose and console.is_terminal),
-    )
-    with bar:
-        task = bar.add_task("", total=total, speed=0.0)
-
-        def advance(images):
-            known = bar.tasks[0].speed or 0.0
-            bar.update(task, advance=images, speed=known)
-
-        yield advance
 
 
 def _check_options(name, rule, labels, all_classes, partial):

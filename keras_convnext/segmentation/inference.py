@@ -1,6 +1,5 @@
 """Every pixel's class: by whole images or windows, at several scales."""
 
-import contextlib
 import numbers
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from keras_convnext.arguments import one_of
 from keras_convnext.arguments import positive_int
 from keras_convnext.data.reading import Photograph
 from keras_convnext.images import why_unreadable
+from keras_convnext.progress import progress
 from keras_convnext.segmentation.model import DECODE
 from keras_convnext.segmentation.model import SegmentationModel
 from keras_convnext.segmentation.model import check_segmenter
@@ -171,7 +171,7 @@ class _Views:
 
     def __iter__(self):
         count = sum(len(boxes) for _, boxes, _ in self.plan)
-        with _progress(count, self.verbose) as advance:
+        with progress("segmenting", count, verbose=self.verbose) as advance:
             for goal, boxes, is_flipped in self.plan:
                 view = resized(_batch(self.pixels), *goal)
                 view = ops.convert_to_numpy(view)[0]
@@ -295,20 +295,3 @@ def _check_fit(model, size, box, scale):
             "3)`, the default without top, for any. Received: windows of "
             f"{height}x{width} pixels at scale {scale}"
         )
-
-
-@contextlib.contextmanager
-def _progress(total, verbose):
-    """A bar on stderr, where that is a terminal; `advance()`."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    bar = Progress(
-        console=console,
-        transient=True,
-        disable=not (verbose and console.is_terminal),
-    )
-    with bar:
-        task = bar.add_task("segmenting", total=total)
-        yield lambda: bar.advance(task)
