@@ -73,7 +73,7 @@ def detector():
     )
 
 
-def train_detector(model, train, epochs, batch_size=16, learning_rate=1e-3):
+def train_detector(model, train, epochs, batch_size=8, learning_rate=1e-3):
     steps = epochs * (len(train.images) // batch_size)
     schedule = recipes.WarmupCosine(learning_rate, steps // 20, steps)
     model.compile(
@@ -99,7 +99,7 @@ def segmenter():
     )
 
 
-def train_segmenter(model, train, epochs, batch_size=8, learning_rate=3e-3):
+def train_segmenter(model, train, epochs, batch_size=8, learning_rate=0.012):
     steps = epochs * (len(train.images) // batch_size)
     recipe = segmentation.ade20k.replace(
         steps=steps,

@@ -84,7 +84,7 @@ def test_a_detector_finds_digits(record_property, monkeypatch):
         from torchvision import ops
 
         monkeypatch.setattr(ops, "nms", compositions.non_max_suppression)
-    train, held_out = compose_digits(2100, 200)
+    train, held_out = compose_digits(1500, 200, digits=4)
     model = compositions.detector()
     started = time.perf_counter()
     compositions.train_detector(model, train, epochs=4)
@@ -102,7 +102,7 @@ def test_a_detector_finds_digits(record_property, monkeypatch):
 
 @in_ci_on("torch")
 def test_a_segmenter_reads_digits(record_property):
-    train, held_out = compose_digits(2400, 200)
+    train, held_out = compose_digits(1800, 200, digits=4)
     model = compositions.segmenter()
     started = time.perf_counter()
     compositions.train_segmenter(model, train, epochs=3)
