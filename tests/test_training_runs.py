@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import LONG_WHERE_COMPILED
+from conftest import random_images
 from runs import RECIPE
 from runs import SIZE
 from runs import STEPS
@@ -29,6 +30,7 @@ from typer.testing import CliRunner
 import keras_convnext
 from keras_convnext import training
 from keras_convnext.cli import app
+from keras_convnext.data import Arrays
 from keras_convnext.training import callbacks
 from keras_convnext.training import checkpoints as checkpoints_
 from keras_convnext.training import state
@@ -372,6 +374,20 @@ def test_models_that_do_not_fit_the_data_are_refused(photographs, tmp_path):
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="holds a ConvNeXt"):
         run(other, photographs, tmp_path)
+
+
+def two_classes(*names):
+    """Eight small images of two classes, in memory."""
+    images = random_images((8, SIZE, SIZE, 3)).astype("uint8")
+    return Arrays(images, np.arange(8) % 2, names)
+
+
+@pytest.mark.parametrize("names", [("dog", "wolf"), ("dog", "cat")])
+def test_other_classes_to_validate_on_are_refused(names, tmp_path):
+    data, validation = two_classes("cat", "dog"), two_classes(*names)
+    with pytest.raises(ValueError, match="must have the same classes"):
+        training.train(new_model(), RECIPE, data, tmp_path / "run", validation)
+    assert not (tmp_path / "run").exists()
 
 
 def save_model(folder):

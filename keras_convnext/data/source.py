@@ -185,6 +185,19 @@ class Subset(Source):
         yield from self.source.content()
 
 
+def same_classes(train, held_out):
+    """Raises `ValueError` where labels of two sources mean other classes."""
+    if train.classes == held_out.classes:
+        return
+    first, second = set(train.classes), set(held_out.classes)
+    raise ValueError(
+        "What is trained on and what is held out must have the same classes, "
+        f"in the same order. Received: {len(first)} and {len(second)} classes,"
+        f" in the first alone {sorted(first - second)[:5]}, in the second "
+        f"alone {sorted(second - first)[:5]}. Rename or remove them"
+    )
+
+
 def order_of(count: int, seed: int, epoch: int) -> Array:
     """The order in which training sees the images in an epoch.
 

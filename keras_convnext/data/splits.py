@@ -16,6 +16,7 @@ from keras_convnext.data.records import Records
 from keras_convnext.data.source import Arrays
 from keras_convnext.data.source import Source
 from keras_convnext.data.source import Subset
+from keras_convnext.data.source import same_classes
 from keras_convnext.typing import PathLike
 
 # What the parts are called, as folders and as splits of TFDS.
@@ -72,14 +73,7 @@ def open_splits(
         held_out = open_data(data, "validation")
     else:
         train, held_out = split(train, validation_split, seed)
-    if train.classes != held_out.classes:
-        first, second = set(train.classes), set(held_out.classes)
-        raise ValueError(
-            "What is trained on and what is held out must have the same "
-            f"classes. Received: {len(first)} and {len(second)} classes, in "
-            f"the first alone {sorted(first - second)[:5]}, in the second "
-            f"alone {sorted(second - first)[:5]}. Rename or remove them"
-        )
+    same_classes(train, held_out)
     return train, held_out
 
 

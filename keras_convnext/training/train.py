@@ -9,6 +9,7 @@ import keras
 from keras_convnext import distribution
 from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
+from keras_convnext.data.source import same_classes
 from keras_convnext.distribution.validation import WholeMetrics
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.model import info_of
@@ -51,7 +52,7 @@ def train(
             and `best_ema.keras` (by accuracy on `validation`),
             `history.csv`, `curves.png`, TensorBoard logs and `run.json`.
             If it holds the beginning of this run, the run goes on.
-        validation: a `Source`, or `None`.
+        validation: a `Source` of the same classes, or `None`.
         seed: int that order, augmentation and mixing follow from.
         resume: `"auto"`, or `"never"` to refuse a folder with checkpoints.
         checkpoint_minutes, checkpoint_steps: how often to write checkpoints
@@ -207,6 +208,8 @@ def _prepared(model, data, validation):
                 f"{model.output_shape[-1]} outputs. Build it with "
                 f"`recipe.build(name, classes={len(source.classes)})`"
             )
+    if validation is not None:
+        same_classes(data, validation)
     if isinstance(model, ConvNeXtModel):
         model.class_names = data.classes
     return info.preprocessing
