@@ -347,6 +347,30 @@ def test_compile_refuses_models_that_contradict_the_recipe():
         recipes.imagenet1k.compile(small(), 2)
 
 
+def with_softmax(form):
+    """Probabilities, in the ways in which Keras' users write them."""
+    backbone = small(include_top=False, pooling="avg", classes=None)
+    if form == "layer":
+        head = [keras.layers.Dense(3), keras.layers.Softmax()]
+    elif form == "nested":
+        head = [keras.Sequential([keras.layers.Dense(3, "softmax")])]
+    else:
+        head = [keras.Sequential([keras.Sequential([keras.layers.Softmax()])])]
+    return keras.Sequential([keras.Input((32, 32, 3)), backbone, *head])
+
+
+@pytest.mark.parametrize("form", ["layer", "nested", "twice"])
+def test_compile_finds_a_softmax_wherever_it_is(form):
+    with pytest.raises(ValueError, match="from logits.*applies softmax"):
+        QUICK.compile(with_softmax(form), 2)
+
+
+def test_compile_takes_logits_of_nested_models():
+    image = keras.Input((32, 32, 3))
+    nested = keras.Model(image, small()(image))
+    assert QUICK.compile(nested, 2) is nested
+
+
 @pytest.mark.parametrize(
     "mixup,smoothing", [(0.0, 0.1), (0.8, 0.0)], ids=["plain", "mixing"]
 )

@@ -339,13 +339,18 @@ def _text(value):
 
 
 def _check_logits(model):
-    activation = getattr(model.layers[-1], "activation", None)
+    last = model.layers[-1]
+    while isinstance(last, keras.Model):
+        last = last.layers[-1]
+    activation = getattr(last, "activation", None)
+    if isinstance(last, keras.layers.Softmax):
+        activation = keras.activations.softmax
     if activation in (None, keras.activations.linear):
         return
     raise ValueError(
         "The loss is computed from logits: build the model with "
         "`classifier_activation=None`, or with `recipe.build`. Received: the "
-        f"model {model.name!r} whose last layer {model.layers[-1].name!r} "
+        f"model {model.name!r} whose last layer {last.name!r} "
         f"applies {activation.__name__}"
     )
 
