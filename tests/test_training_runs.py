@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import LONG_WHERE_COMPILED
+from conftest import predict
 from conftest import random_images
 from runs import RECIPE
 from runs import SIZE
@@ -387,6 +388,90 @@ def test_other_classes_to_validate_on_are_refused(names, tmp_path):
     data, validation = two_classes("cat", "dog"), two_classes(*names)
     with pytest.raises(ValueError, match="must have the same classes"):
         training.train(new_model(), RECIPE, data, tmp_path / "run", validation)
+    assert not (tmp_path / "run").exists()
+
+
+def features_of(model):
+    return keras.Model(model.input, model.layers[-2].output)
+
+
+def sequential():
+    return keras.Sequential(
+        [
+            keras.Input((SIZE, SIZE, 3)),
+            features_of(new_model()),
+            keras.layers.Dense(2),
+        ]
+    )
+
+
+class Outer(keras.Model):
+    """A Functional model whose constructor takes something else."""
+
+    def __init__(self, backbone):
+        head = keras.layers.Dense(2)
+        super().__init__(backbone.input, head(backbone.output))
+
+
+@pytest.mark.parametrize(
+    "model", [sequential, lambda: Outer(features_of(new_model()))]
+)
+def test_models_around_a_backbone_are_saved(model, tmp_path):
+    model = model()
+    training.run.Run(tmp_path, {}).write_model("last.keras", model)
+    saved = keras.saving.load_model(tmp_path / "last.keras")
+    images = random_images((2, SIZE, SIZE, 3))
+    np.testing.assert_array_equal(
+        predict(saved, images), predict(model, images)
+    )
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="the others compile it"
+)
+def test_sequential_models_train_to_the_end(tmp_path):
+    recipe = RECIPE.replace(epochs=1, warmup_epochs=0)
+    data = two_classes("cat", "dog")
+    result = training.train(sequential(), recipe, data, tmp_path, data)
+    assert result["status"] == "complete"
+    assert (tmp_path / "best_ema.keras").exists()
+
+
+def block(input_shape, **options):
+    return keras_convnext.ConvNeXt(
+        (1,), (8,), input_shape=input_shape, classes=2, **options
+    )
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.backbone = block((SIZE, SIZE, 3))
+
+    def call(self, inputs):
+        return self.backbone(inputs)
+
+
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        (
+            lambda: block((3, SIZE, SIZE), data_format="channels_first"),
+            r"\(3, 16, 16\).*data_format='channels_last'`: the weights are",
+        ),
+        (
+            lambda: block((32, 32, 3)),
+            r"\(32, 32, 3\).*`recipe.replace\(image_size=32\)`",
+        ),
+        (Subclassed, "Functional.*Received: Subclassed"),
+    ],
+)
+def test_models_that_cannot_take_the_images_are_refused(
+    model, message, tmp_path
+):
+    data = two_classes("cat", "dog")
+    with pytest.raises(ValueError, match=message):
+        training.train(model(), RECIPE, data, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -15,6 +15,7 @@ import filelock
 import keras
 
 from keras_convnext.arguments import one_of
+from keras_convnext.model import ConvNeXtModel
 from keras_convnext.training import state
 from keras_convnext.training.checkpoints import Checkpoints
 from keras_convnext.training.sharing import from_writer
@@ -150,8 +151,11 @@ class Run:
 
     def write_model(self, name, model):
         """Saves a model without its optimizer, whole or not at all."""
-        # Sharing all layers, and never compiled.
-        bare = type(model)(model.input, model.output, name=model.name)
+        # Sharing all layers, and never compiled. Of other classes nobody knows
+        # what their constructors take.
+        is_ours = isinstance(model, ConvNeXtModel)
+        kind = ConvNeXtModel if is_ours else keras.Model
+        bare = kind(model.inputs[0], model.outputs[0], name=model.name)
         with written_aside(self.output / name) as unfinished:
             bare.save(unfinished)
 

@@ -45,7 +45,8 @@ def train(
     the same.
 
     Args:
-        model: a `keras.Model` that returns logits, best from `recipe.build`.
+        model: a Functional or Sequential `keras.Model` that takes images with
+            their channels last and returns logits, best from `recipe.build`.
         recipe: a `Recipe`.
         data: a `Source` of training images, see `keras_convnext.data`.
         output: path of a folder for checkpoints, `last.keras`, `best.keras`
@@ -100,6 +101,7 @@ def train(
         mean=preprocessing.mean,
         std=preprocessing.std,
     )
+    _check_images(model, pipeline.input_shape)
     size = pipeline.batch_size
     group = mixup_group or cluster.share_of(size)
     batches = TrainLoader(
@@ -199,6 +201,13 @@ def _prepared(model, data, validation):
             f" {model.name!r}. Compile another with `recipe.compile`, and "
             "`fit` it on `TrainLoader.batches`"
         )
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            "Expected a Functional `keras.Model`, which can be saved and "
+            f"loaded without its code. Received: {type(model).__name__}. Call "
+            "its layers on a `keras.Input`, and train `keras.Model(input, "
+            "output)`"
+        )
     for source in filter(None, (data, validation)):
         source.check()
         if len(source.classes) != model.output_shape[-1]:
@@ -213,3 +222,26 @@ def _prepared(model, data, validation):
     if isinstance(model, ConvNeXtModel):
         model.class_names = data.classes
     return info.preprocessing
+
+
+def _check_images(model, shape):
+    """Raises `ValueError` for a model of images other than the recipe's."""
+    taken = tuple(model.input_shape[1:])
+    if len(taken) == 3 and all(
+        side in (None, given) for side, given in zip(taken, shape)
+    ):
+        return
+    if taken[:1] == shape[-1:]:
+        advice = (
+            "Build it with `data_format='channels_last'`: the weights are the "
+            "same in both"
+        )
+    else:
+        advice = (
+            "Build it with `recipe.build`, or take "
+            f"`recipe.replace(image_size={taken[0]})`"
+        )
+    raise ValueError(
+        f"The model must take the recipe's images, of shape {shape}. Received:"
+        f" {model.name!r}, which takes {taken}. {advice}"
+    )
