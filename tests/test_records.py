@@ -152,6 +152,52 @@ def test_a_stopped_conversion_goes_on(good, written, tmp_path, images_done):
     assert after == before and len(before) == images_done * 4 // len(good)
 
 
+def modified(folder):
+    return {x: x.stat().st_mtime_ns for x in folder.iterdir()}
+
+
+@pytest.mark.parametrize("done", [1, 2])
+def test_finished_records_stay_so_whatever_stops_the_next_call(
+    done, good, written, copied
+):
+    before = modified(copied)
+    calls = []
+
+    def stop(count):
+        calls.append(count)
+        if len(calls) == done + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_records(good, copied, shards=4, progress=stop)
+    Records(copied).verify()
+    assert write_records(good, copied, shards=4) == {}
+    assert modified(copied).items() >= before.items()
+    assert files(copied) == files(written)
+
+
+def test_a_stopped_repair_keeps_what_is_whole(good, written, copied):
+    damaged = "images-00001-of-00004"
+    cut(copied / f"{damaged}.tfrecord")
+    before = modified(copied)
+
+    def stop(count):
+        if count == 1:  # an image, and not a whole shard
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_records(good, copied, shards=4, progress=stop)
+    write_records(good, copied, shards=4)
+    after = modified(copied)
+    changed = {x.name for x in before if after[x] != before[x]}
+    assert changed == {
+        f"{damaged}.tfrecord",
+        f"{damaged}.npy",
+        "index.json",
+    }
+    assert files(copied) == files(written)
+
+
 KILLED = """
 import os, signal, sys
 from keras_convnext.data import ImageFolder, write_records

@@ -75,21 +75,26 @@ def write_records(
         written = {x["file"]: x for x in _begun(output, index)}
         reader = Reader(source, on_error)
         left_out: dict[str, str] = {}
-        for path, numbers in _parts(output, len(source), index["shard_count"]):
+        parts = _parts(output, len(source), index["shard_count"])
+        for path, numbers in parts:
             shard = written.get(path.name)
             if shard is None or not records.is_whole(output, shard, verify):
                 shard = _write(tf, reader, path, numbers, workers, progress)
+                # With those still to be looked at, which may be whole.
+                written[path.name] = shard
+                index["shards"] = [
+                    written[x.name] for x, _ in parts if x.name in written
+                ]
+                with written_aside(output / records.INDEX) as unfinished:
+                    unfinished.write_text(json.dumps(index, indent=1) + "\n")
             elif progress is not None:
                 progress(len(numbers))
             left_out |= shard["left_out"]
-            index["shards"].append(shard)
-            with written_aside(output / records.INDEX) as unfinished:
-                unfinished.write_text(json.dumps(index, indent=1) + "\n")
     return left_out
 
 
 def _planned(source, shards):
-    """The index to be, without shards."""
+    """The index to be, but for its shards."""
     if not source.is_encoded:
         raise ValueError(
             "Records hold images as they are in their files. Received: a "
@@ -108,7 +113,6 @@ def _planned(source, shards):
         "source": source.fingerprint(),
         "classes": list(source.classes),
         "shard_count": shards,
-        "shards": [],
     }
 
 
@@ -129,11 +133,13 @@ def _begun(output, index):
 
 
 def _parts(output, count, shards):
-    """Path of every shard, and the numbers of its images."""
-    for number in range(shards):
-        start, stop = (count * i // shards for i in (number, number + 1))
-        name = f"images-{number:05}-of-{shards:05}.tfrecord"
-        yield output / name, range(start, stop)
+    """A list of the path of every shard, and the numbers of its images."""
+    ends = [count * i // shards for i in range(shards + 1)]
+    names = [f"images-{i:05}-of-{shards:05}.tfrecord" for i in range(shards)]
+    return [
+        (output / name, range(start, stop))
+        for name, start, stop in zip(names, ends, ends[1:])
+    ]
 
 
 def _write(tf, reader, path, numbers, workers, progress):
