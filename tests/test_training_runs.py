@@ -342,6 +342,19 @@ def test_a_folder_with_a_run_can_be_refused(photographs, whole):
         run(new_model(), photographs, whole[0], resume="sometimes")
 
 
+def test_a_refused_folder_is_free_again(tmp_path):
+    training.Checkpoints(tmp_path / "checkpoints").save(1, {}, {})
+    before = [signal.getsignal(x) for x in (signal.SIGINT, signal.SIGTERM)]
+    for _ in range(2):
+        with (
+            pytest.raises(ValueError, match="must hold no run"),
+            training.run.Run(tmp_path, {}, resume="never"),
+        ):
+            pass
+    after = [signal.getsignal(x) for x in (signal.SIGINT, signal.SIGTERM)]
+    assert after == before
+
+
 def test_two_runs_on_one_folder_are_refused(photographs, tmp_path):
     with (
         training.run.Run(tmp_path, {}),

@@ -69,23 +69,18 @@ class Run:
 
     def __enter__(self):
         self.output.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.output / "run.lock", timeout=0)
-        try:
-            self._contexts.enter_context(lock)
-        except filelock.Timeout as error:
-            raise ValueError(
-                "Only one run may write to a folder. Received: "
-                f"{str(self.output)!r}, to which another process is writing. "
-                "Wait for it, or choose another folder"
-            ) from error
-        self._contexts.enter_context(self._signals())
-        if self.resume == "never" and self.checkpoints.steps():
-            raise ValueError(
-                "With resume='never' the folder must hold no run. Received: "
-                f"{str(self.output)!r} with checkpoints up to step "
-                f"{self.checkpoints.steps()[-1]}. Choose another folder, or "
-                "remove this one"
-            )
+        # After an error in here `__exit__` is not called.
+        with contextlib.ExitStack() as contexts:
+            contexts.enter_context(self._lock())
+            if self.resume == "never" and self.checkpoints.steps():
+                raise ValueError(
+                    "With resume='never' the folder must hold no run. "
+                    f"Received: {str(self.output)!r} with checkpoints up to "
+                    f"step {self.checkpoints.steps()[-1]}. Choose another "
+                    "folder, or remove this one"
+                )
+            contexts.enter_context(self._signals())
+            self._contexts = contexts.pop_all()
         return self
 
     def __exit__(self, *_):
@@ -206,6 +201,22 @@ class Run:
                 f"{str(self.output)!r}:\n" + "\n".join(lines) + "\nRepeat the "
                 "first command, or choose another folder for a new run"
             )
+
+    @contextlib.contextmanager
+    def _lock(self):
+        lock = filelock.FileLock(self.output / "run.lock", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise ValueError(
+                "Only one run may write to a folder. Received: "
+                f"{str(self.output)!r}, to which another process is writing. "
+                "Wait for it, or choose another folder"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     @contextlib.contextmanager
     def _signals(self):
