@@ -355,6 +355,26 @@ def test_a_refused_folder_is_free_again(tmp_path):
     assert after == before
 
 
+def test_what_a_killed_save_left_is_cleared_away(tmp_path):
+    folder = tmp_path / "checkpoints"
+    checkpoints = training.Checkpoints(folder)
+    for step in (1, 2):
+        checkpoints.save(step, {"x": np.full(3, step)}, {"settings": {}})
+    whole = sorted(path.name for path in folder.iterdir())
+    for name in (
+        "unfinished_step_0000000003.safetensors",  # killed in the first file
+        "step_0000000004.safetensors",  # between the two
+        "unfinished_step_0000000005.json",  # in the second
+        "notes.txt",  # not ours
+    ):
+        (folder / name).write_bytes(b"half")
+    with training.run.Run(tmp_path, {}):
+        pass
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["notes.txt", *whole]
+    assert checkpoints.latest()[0] == 2
+
+
 def test_two_runs_on_one_folder_are_refused(photographs, tmp_path):
     with (
         training.run.Run(tmp_path, {}),

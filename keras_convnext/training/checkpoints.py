@@ -115,6 +115,14 @@ class Checkpoints:
             )
         return None
 
+    def clear_away(self) -> None:
+        """Removes what killed saves left, for whom alone may write here."""
+        for file in self.folder.glob(f"step_{10 * '[0-9]'}.safetensors"):
+            if not file.with_suffix(".json").exists():
+                file.unlink()
+        for file in self.folder.glob("unfinished_step_*"):
+            file.unlink()
+
     def steps(self) -> list[int]:
         """Steps of the checkpoints there, ascending."""
         names = (path.name for path in self.folder.glob("step_*.json"))

@@ -79,6 +79,7 @@ class Run:
                     f"step {self.checkpoints.steps()[-1]}. Choose another "
                     "folder, or remove this one"
                 )
+            self.checkpoints.clear_away()
             contexts.enter_context(self._signals())
             self._contexts = contexts.pop_all()
         return self
