@@ -1,6 +1,7 @@
 """The roadmap's networks cost what the paper says, and end at ConvNeXt."""
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -162,6 +163,58 @@ def test_the_table_prints():
     assert result.exit_code == 0, result.output
     row = result.output.splitlines()[-1]
     assert row.startswith("| (kernel size 9) | 26.14 M | 4.21 | 80.57 | 4.21")
+
+
+def test_bad_studies_are_refused_at_once(tmp_path):
+    data = Arrays(np.zeros((4, 8, 8, 3), "uint8"), [0, 1, 0, 1])
+    for call in (
+        lambda **options: roadmap.study(data, data, tmp_path / "s", **options),
+        roadmap.table,
+    ):
+        with pytest.raises(ValueError, match="Did you mean kernel_11"):
+            call(steps=["resnet", "kernel_13"])
+        with pytest.raises(ValueError, match="`regime` must be one of"):
+            call(regime="huge")
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    """What the study builds and trains costs nothing, and reaches 50 %."""
+    result = {"metrics": {"val_accuracy": 0.5}}
+    study = sys.modules["keras_convnext.roadmap.study"]
+    monkeypatch.setattr(study.training, "train", lambda *_, **__: result)
+    monkeypatch.setattr(keras_convnext.data, "open_splits", both_parts)
+
+
+def both_parts(_):
+    return 2 * (Arrays(np.zeros((2, 8, 8, 3), "uint8"), [0, 1]),)
+
+
+def study_command(output):
+    options = ("--seeds", "2", "--step", "separate_downsampling")
+    return ("roadmap", "--train", "digits", *options, "--output", output)
+
+
+def test_a_study_prints_json_alone(run_command, no_training, tmp_path):
+    command = study_command(tmp_path)
+    status, printed, said = run_command(*command, "--json")
+    assert status == 0, said
+    assert json.loads(printed)[0]["measured"] == [0.5, 0.5]
+    assert "separate_downsampling, seed 1" in said
+
+
+def test_a_study_goes_on_without_matplotlib(
+    run_command, no_training, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    status, printed, said = run_command(*study_command(tmp_path))
+    assert status == 0, said
+    assert 'No roadmap.png without matplotlib: pip install "keras-' in said
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["roadmap.json", "roadmap.md"]
+    assert "roadmap.png" not in printed
 
 
 @long_where_compiled

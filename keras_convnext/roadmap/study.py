@@ -1,6 +1,8 @@
 """The roadmap in figures: its costs, and what it reaches on one's own data."""
 
+import importlib.util
 import json
+import sys
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +14,7 @@ import numpy as np
 
 from keras_convnext import training
 from keras_convnext import visualize
+from keras_convnext.arguments import one_of
 from keras_convnext.data.source import Source
 from keras_convnext.profiling import profile
 from keras_convnext.profiling import without_numbers
@@ -56,13 +59,16 @@ def table(
         the paper `accuracy` (percent; for `"small"` that of `"tiny"`) and
         `gflops` (for `"small"` `None`).
 
+    Raises:
+        ValueError: for unknown steps and regimes.
+
     Examples:
         >>> rows = keras_convnext.roadmap.table("small", ["resnet"])
         >>> rows[0]["parameters"], rows[0]["accuracy"]
         (1024216, 76.13)
     """
     rows = []
-    for name in steps or STEPS:
+    for name in _checked(regime, steps):
         with without_numbers():
             cost = profile(build(name, regime))
         step = STEPS[name]
@@ -98,7 +104,7 @@ def study(
     Args:
         data, validation: sources, see `keras_convnext.data.open_splits`.
         output: folder for a run of each step and seed, `roadmap.json`,
-            `roadmap.md` and `roadmap.png`.
+            `roadmap.md` and, with matplotlib, `roadmap.png`.
         regime: see `table`.
         steps: names of steps; all if `None`. Such as change no layer are left
             out.
@@ -110,24 +116,35 @@ def study(
         The rows of `table` with `measured`: accuracies on `validation` of
         0–1, one for each seed.
 
+    Raises:
+        ValueError: for unknown steps and regimes, and what `train` raises.
+
     Examples:
         >>> data, validation = keras_convnext.data.open_splits("digits")
         >>> rows = keras_convnext.roadmap.study(
         ...     data, validation, "roadmap", epochs=2, seeds=1
         ... )  # doctest: +SKIP
     """
+    names = [
+        x for x in _checked(regime, steps) if x == "resnet" or STEPS[x].change
+    ]
     size = REGIMES[regime].image_size
     warmup = recipe.warmup_epochs / recipe.epochs
     recipe = recipe.replace(
         epochs=epochs, warmup_epochs=warmup * epochs, image_size=size
     )
     output = Path(output)
-    names = [x for x in steps or STEPS if x == "resnet" or STEPS[x].change]
+    if not _has_matplotlib():
+        print(
+            "No roadmap.png without matplotlib: "
+            'pip install "keras-convnext[train]"',
+            file=sys.stderr,
+        )
     rows = table(regime, names)
     for row in rows:
         row["measured"] = []
         for seed in range(seeds):
-            print(f"{row['step']}, seed {seed}", flush=True)
+            print(f"{row['step']}, seed {seed}", file=sys.stderr, flush=True)
             keras.utils.set_random_seed(seed)
             model = build(
                 row["step"],
@@ -228,7 +245,21 @@ def _write(rows, output, recipe):
     for name, content in contents.items():
         with written_aside(output / name) as unfinished:
             unfinished.write_text(content)
-    visualize.written_figure(chart(done), output / "roadmap.png")
+    if _has_matplotlib():
+        visualize.written_figure(chart(done), output / "roadmap.png")
+
+
+def _has_matplotlib():
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def _checked(regime, steps):
+    """The names of the steps, all of them known ones."""
+    one_of("regime", regime, REGIMES)
+    names = list(steps or STEPS)
+    for name in names:
+        one_of("step", name, STEPS)
+    return names
 
 
 def _shown(value):
