@@ -1,6 +1,7 @@
 """Downloads, from a local server that behaves like the hub."""
 
 import json
+import pathlib
 from dataclasses import replace
 
 import numpy as np
@@ -167,6 +168,43 @@ def test_an_interrupted_download_is_resumed(server, file_url, tmp_path):
         "model.safetensors",
         "model.safetensors.json",
     ]
+
+
+@pytest.mark.parametrize("note", [b"", b'{"sha25', b"[]", b"{}", b"\xff"])
+def test_a_note_that_cannot_be_read_is_none(note, tmp_path):
+    target = tmp_path / "model.safetensors"
+    target.write_bytes(b"weights")
+    hub._record(target, hub.sha256(target), "here")
+    assert hub._is_intact(target)
+    (tmp_path / "model.safetensors.json").write_bytes(note)
+    assert not hub._is_intact(target)
+
+
+def test_a_download_with_half_a_note_is_repeated(server, file_url):
+    path = hub.fetch_url(file_url)
+    path.with_name(f"{path.name}.json").write_text("")
+    server.requests.clear()
+    assert hub.fetch_url(file_url) == path
+    assert gets(server)
+    server.requests.clear()
+    assert hub.fetch_url(file_url) == path
+    assert not gets(server)
+
+
+def test_a_full_disk_leaves_the_note_of_before(tmp_path, monkeypatch):
+    target = tmp_path / "model.safetensors"
+    target.write_bytes(b"weights")
+    hub._record(target, hub.sha256(target), "here")
+    write_text = pathlib.Path.write_text
+
+    def half(path, text):
+        write_text(path, text[:5])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_text", half)
+    with pytest.raises(OSError, match="No space"):
+        hub._record(target, "0" * 64, "there")
+    assert hub._is_intact(target)
 
 
 def test_a_server_without_ranges_starts_over(server, file_url):

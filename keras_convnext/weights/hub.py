@@ -19,6 +19,7 @@ from filelock import FileLock
 from keras_convnext.version import __version__
 from keras_convnext.weights import files
 from keras_convnext.weights import layouts
+from keras_convnext.writing import written_aside
 
 # In the order in which a repository's files are tried.
 HUB_FILES = (
@@ -227,12 +228,16 @@ def _is_intact(target):
 
 
 def _record(target, digest, source):
-    _note(target).write_text(json.dumps({"sha256": digest, "source": source}))
+    with written_aside(_note(target)) as unfinished:
+        unfinished.write_text(json.dumps({"sha256": digest, "source": source}))
 
 
 def _recorded(target):
-    note = _note(target)
-    return json.loads(note.read_text())["sha256"] if note.exists() else None
+    """The digest in a file's note; `None` without one that can be read."""
+    try:
+        return json.loads(_note(target).read_text())["sha256"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _note(target):
