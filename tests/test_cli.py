@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import keras_convnext
 from keras_convnext import VARIANTS
 from keras_convnext.cli import app
 
@@ -31,6 +33,53 @@ def test_models_without_a_match_fails():
     result = invoke("models", "resnet*")
     assert result.exit_code == 1
     assert "no model matches 'resnet*'" in result.output
+
+
+@pytest.fixture
+def dry_run(run_command, tmp_path):
+    """What `train --dry-run` prints, with one space between words."""
+    images, labels = np.zeros((16, 32, 32, 3), "uint8"), np.arange(16) % 2
+    data = tmp_path / "data.npz"
+    np.savez(data, images=images, labels=labels)
+
+    def run(recipe, *options, model="convnext_atto"):
+        status, printed, said = run_command(
+            *("train", "--data", data, "--output", tmp_path / "run"),
+            *("--model", model, "--weights", "none", "--recipe", recipe),
+            *("--image-size", 32, "--batch-size", 8, *options, "--dry-run"),
+        )
+        return status, " ".join(printed.split()), " ".join(said.split())
+
+    return run
+
+
+def test_given_fields_need_no_figure_of_the_table(dry_run, tmp_path):
+    status, _, said = dry_run("imagenet1k")
+    assert status == 2 and "has a `drop_path_rate` for the sizes" in said
+    options = ("--drop-path-rate", "0.15")
+    status, printed, said = dry_run("imagenet1k", *options)
+    assert status == 0, said
+    assert "drop path rate 0.15" in printed
+    # Files of models have theirs.
+    model = keras_convnext.create_model(
+        "convnext_atto",
+        weights=None,
+        classes=2,
+        classifier_activation=None,
+        input_shape=(32, 32, 3),
+        drop_path_rate=0.15,
+    )
+    model.save(tmp_path / "model.keras")
+    again = dry_run("imagenet1k", model=tmp_path / "model.keras")
+    assert again == (0, printed, "")
+
+
+def test_the_rate_of_each_size_scales_with_the_batch(dry_run):
+    status, printed, said = dry_run("v2_finetune")
+    assert status == 0, said
+    assert "learning rate 6.25e-06" in printed  # 8e-4 for 1024 images
+    _, printed, _ = dry_run("v2_finetune", "--learning-rate", "0.003")
+    assert "learning rate 0.003" in printed
 
 
 @pytest.mark.parametrize("epochs", ["0", "many"])

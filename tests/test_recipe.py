@@ -90,6 +90,18 @@ def test_the_size_follows_from_the_architecture(name, size):
     assert recipes.imagenet1k.for_model(name).drop_path_rate == size
 
 
+def test_the_size_of_an_outer_model_is_that_of_the_one_inside():
+    image = keras.Input((32, 32, 3))
+    inner = keras_convnext.create_model(
+        "convnext_tiny", weights=None, include_top=False
+    )
+    outer = keras.Model(image, inner(image), name="mine")
+    assert recipes.imagenet1k.for_model(outer).drop_path_rate == 0.1
+    assert recipes.finetune_384.for_model("base").drop_path_rate == 0.8
+    with pytest.raises(ValueError, match="the model 'convnext_tiny'"):
+        recipes.finetune_384.for_model(outer)
+
+
 def test_sizes_without_figures_say_what_to_do():
     with pytest.raises(ValueError, match=r"recipe.replace\(drop_path_rate="):
         recipes.imagenet1k.for_model("convnext_xxlarge")

@@ -218,10 +218,9 @@ def _model(name, weights, recipe, changes, source):
 
     recipe = recipes.get_recipe(recipe)
     if Path(name).suffix != ".keras":
-        recipe = changed(recipe.for_model(name), changes)
+        recipe = changed(recipe, changes).for_model(name)
         weights = None if weights == "none" else weights
         return recipe, recipe.build(name, len(source.classes), weights)
     model = load_model(name, weights)
-    recipe = recipe.for_model(model)
     recipe = recipe.replace(drop_path_rate=drop_path_rate_of(model))
-    return changed(recipe, changes), model
+    return changed(recipe, changes).for_model(model), model

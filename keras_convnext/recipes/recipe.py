@@ -12,6 +12,7 @@ from keras_convnext import arguments
 from keras_convnext.applications import create_model
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.model import all_layers
+from keras_convnext.model import info_of
 from keras_convnext.recipes.layer_decay import layer_decay_scales
 from keras_convnext.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.recipes.objective import TopKAccuracy
@@ -131,7 +132,8 @@ class Recipe:
 
         Args:
             model: a size (`"tiny"`), an architecture's name
-                (`"convnext_tiny"`), or a model of this package.
+                (`"convnext_tiny"`), or a model with a ConvNeXt of this
+                package in it.
 
         Raises:
             ValueError: if a field has values for other sizes only.
@@ -143,8 +145,8 @@ class Recipe:
         """
         name = model
         if not isinstance(model, str):
-            variant = getattr(model, "variant", None)
-            name = variant.name if variant else model.name
+            info = info_of(model)
+            name = info.variant.name if info and info.variant else model.name
         chosen = {}
         for field in fields(self):
             value = getattr(self, field.name)
