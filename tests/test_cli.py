@@ -74,6 +74,47 @@ def test_given_fields_need_no_figure_of_the_table(dry_run, tmp_path):
     assert again == (0, printed, "")
 
 
+@pytest.mark.parametrize(
+    "option, text, expected",
+    [
+        ("batch-size", "1,024", "a whole number, such as 32"),
+        ("batch-size", "8.0", "a whole number, such as 32"),
+        ("epochs", "none", "a whole number, such as 32"),
+        ("learning-rate", "1,5", "a number, such as 0.1"),
+        ("weight-decay", "none", "a number, such as 0.1"),
+        ("crop-scale", "0.35", "two numbers, such as 0.35,1"),
+        ("crop-ratio", "1,2,3", "two numbers, such as 0.35,1"),
+        ("crop-ratio", "none", "two numbers, such as 0.35,1"),
+    ],
+)
+@pytest.mark.parametrize("recipe", ["digits", "small_data", "v2_finetune"])
+def test_values_of_the_wrong_kind_are_told(
+    option, text, expected, recipe, dry_run
+):
+    status, _, said = dry_run(recipe, f"--{option}", text)
+    assert status == 2
+    assert f"`--{option}` expects {expected}. Received: '{text}'" in said
+
+
+@pytest.mark.parametrize(
+    "recipe, options, shown",
+    [
+        ("digits", ("--crop-scale", "0.35,1"), "crop scale 0.35 to 1"),
+        ("small_data", ("--crop-scale", "none"), "crop scale None"),
+        ("small_data", ("--ema-decay", "0.9"), "ema decay 0.9"),
+        ("digits", ("--ema-decay", "none"), "ema decay None"),
+        ("digits", ("--rand-augment", "rand-m5-inc1"), "augment rand-m5-inc1"),
+        ("small_data", ("--rand-augment", "None"), "rand augment None"),
+        ("small_data", ("--warmup-epochs", "1"), "warmup epochs 1"),
+        ("small_data", ("--warmup", "exclusive"), "warmup exclusive"),
+    ],
+)
+def test_values_are_of_the_kind_of_their_field(recipe, options, shown, dry_run):
+    status, printed, said = dry_run(recipe, *options)
+    assert status == 0, said
+    assert f"{shown} " in printed
+
+
 def test_the_rate_of_each_size_scales_with_the_batch(dry_run):
     status, printed, said = dry_run("v2_finetune")
     assert status == 0, said

@@ -540,7 +540,7 @@ def test_parameter_groups_are_all_parameters_once():
 @pytest.mark.parametrize(
     "option, message",
     [
-        (("--epochs", "many"), "`--epochs` expects whole numbers"),
+        (("--epochs", "many"), "`--epochs` expects a whole number"),
         (("--recipe", "imagenet"), "`recipe` must be one of"),
         (("--data", "nowhere"), "nowhere"),
     ],

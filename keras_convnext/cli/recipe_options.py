@@ -2,12 +2,20 @@
 
 import functools
 import inspect
+import types
+import typing
 from dataclasses import fields
 from typing import Annotated
 
 import typer
 
 NOT_CHANGED = ("name", "summary", "source")
+EXPECTED = {
+    str: "text",
+    tuple: "two numbers, such as 0.35,1",
+    int: "a whole number, such as 32",
+    float: "a number, such as 0.1",
+}
 
 
 def recipe_options(command):
@@ -49,14 +57,14 @@ def changed(recipe, texts):
     """A recipe with the fields that a command line gave.
 
     Args:
-        recipe: a `Recipe` for one size of model.
-        texts: dict from field to text or `None`; numbers, words, `none`, and
-            numbers parted by commas.
+        recipe: a `Recipe`.
+        texts: dict from field to text or `None`; numbers, words, two numbers
+            parted by a comma, and `none` where a field may be `None`.
 
     Another `batch_size` scales the learning rate, unless that is given too.
     """
     changes = {
-        name: _value(name, text, getattr(recipe, name))
+        name: _value(name, text)
         for name, text in texts.items()
         if text is not None
     }
@@ -65,18 +73,26 @@ def changed(recipe, texts):
     return recipe.replace(**changes)
 
 
-def _value(name, text, present):
-    if text.lower() == "none":
+def _value(name, text):
+    kinds = _kinds(name)
+    if text.lower() == "none" and types.NoneType in kinds:
         return None
-    if isinstance(present, str) or name == "rand_augment":
-        return text
-    kind = int if isinstance(present, int) else float
+    kind, expected = next(x for x in EXPECTED.items() if x[0] in kinds)
     try:
-        values = tuple(kind(part) for part in text.split(","))
+        if kind is tuple:
+            low, high = text.split(",")
+            return float(low), float(high)
+        return kind(text)
     except ValueError as error:
         raise ValueError(
-            f"`--{name.replace('_', '-')}` expects "
-            f"{'whole numbers' if kind is int else 'numbers'}, such as "
-            f"{present!r}. Received: {text!r}"
+            f"`--{name.replace('_', '-')}` expects {expected}. Received: "
+            f"{text!r}"
         ) from error
-    return values if isinstance(present, tuple) else values[0]
+
+
+def _kinds(name):
+    """The types that a field of a recipe may be of."""
+    from keras_convnext.recipes import Recipe
+
+    kind = next(x.type for x in fields(Recipe) if x.name == name)
+    return typing.get_args(kind) or (kind,)
