@@ -158,6 +158,23 @@ def test_too_few_images_for_a_batch_say_so(source):
         RECIPE.train_pipeline(5)(source(photos(7)))
 
 
+@pytest.mark.parametrize("kind", ["train_pipeline", "eval_pipeline"])
+@pytest.mark.parametrize("size, steps", [(33, 2), (4, 8), (8, 0), (0, 1)])
+def test_batches_are_a_multiple_of_their_micro_batches(kind, size, steps):
+    recipe = PLAIN.replace(batch_size=size, gradient_accumulation_steps=steps)
+    with pytest.raises(
+        ValueError,
+        match=f"batch_size={size} and gradient_accumulation_steps={steps}",
+    ):
+        getattr(recipe, kind)()
+
+
+def test_micro_batches_are_equal_parts_of_a_batch():
+    recipe = PLAIN.replace(batch_size=12, gradient_accumulation_steps=3)
+    assert recipe.train_pipeline().batch_size == 4
+    assert recipe.eval_pipeline().batch_size == 4
+
+
 def test_lengths_must_agree():
     images, labels = photos()
     with pytest.raises(ValueError, match="20 images and 19 labels"):

@@ -470,6 +470,16 @@ def test_sequential_models_train_to_the_end(tmp_path):
     assert (tmp_path / "best_ema.keras").exists()
 
 
+@pytest.mark.parametrize("group", [0, -4, 3, True])
+def test_mixup_groups_that_cannot_be_are_refused(group, tmp_path):
+    data = two_classes("cat", "dog")
+    with pytest.raises(ValueError, match=f"mixup_group={group}"):
+        training.train(
+            new_model(), RECIPE, data, tmp_path / "run", mixup_group=group
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def block(input_shape, **options):
     return keras_convnext.ConvNeXt(
         (1,), (8,), input_shape=input_shape, classes=2, **options

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_convnext.arguments import one_of
+from keras_convnext.arguments import positive_int
 from keras_convnext.data.reading import Photograph
 from keras_convnext.data.reading import Reader
 from keras_convnext.data.reading import TfPhotograph
@@ -103,7 +104,9 @@ class TrainLoader:
         self.loader = loader
         self._part = part
         self._start = process_index * part
-        self._group = mixup_group or part
+        if mixup_group is not None:
+            positive_int("mixup_group", mixup_group)
+        self._group = part if mixup_group is None else mixup_group
         _part("A process' part of a batch", part, "mixup_group", self._group)
         self.steps_per_epoch = len(source) // size
         self.steps = self.steps_per_epoch * epochs

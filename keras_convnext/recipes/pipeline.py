@@ -212,7 +212,7 @@ class TrainPipeline(Pipeline):
                 num_classes=classes,
             )
         super().__init__(
-            recipe.batch_size // recipe.gradient_accumulation_steps,
+            _micro_batch(recipe),
             crop,
             [flip, distort],
             erase,
@@ -238,9 +238,20 @@ class EvalPipeline(Pipeline):
         crop = None
         if recipe.crop_scale is not None:
             crop = RandomResizedCrop(recipe.image_size)
-        super().__init__(
-            recipe.batch_size // recipe.gradient_accumulation_steps, crop
+        super().__init__(_micro_batch(recipe), crop)
+
+
+def _micro_batch(recipe):
+    """How many images `fit` gets at a time."""
+    size, steps = recipe.batch_size, recipe.gradient_accumulation_steps
+    if size < 1 or steps < 1 or size % steps:
+        raise ValueError(
+            "A recipe's `batch_size` must be positive, and divisible by its "
+            "`gradient_accumulation_steps`: micro-batches are equal parts. "
+            f"Received: batch_size={size} and "
+            f"gradient_accumulation_steps={steps}. Change one of them"
         )
+    return size // steps
 
 
 class ArraySource:

@@ -43,7 +43,8 @@ class Recipe:
         warmup: kind of warm-up, see `WarmupCosine`.
         batch_size: images per optimizer step, over all devices and micro-
             batches.
-        gradient_accumulation_steps: micro-batches per optimizer step.
+        gradient_accumulation_steps: micro-batches per optimizer step, a
+            divisor of `batch_size`.
         learning_rate, minimum_learning_rate: absolute, for this batch size.
         weight_decay, beta_1, beta_2, epsilon, global_clipnorm: see `AdamW`.
         layer_decay, layer_decay_groups: see `layer_decay_scales`.

@@ -103,7 +103,7 @@ def train(
     )
     _check_images(model, pipeline.input_shape)
     size = pipeline.batch_size
-    group = mixup_group or cluster.share_of(size)
+    group = cluster.share_of(size) if mixup_group is None else mixup_group
     batches = TrainLoader(
         data,
         pipeline,
