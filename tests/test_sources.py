@@ -1,5 +1,6 @@
 """Data sets by number, wherever they are, and what is said of bad ones."""
 
+import io
 import os
 import shutil
 import sys
@@ -9,6 +10,8 @@ import oddities
 import peers
 import pytest
 import tensorflow as tf
+from PIL import Image
+from PIL import ImageOps
 
 from keras_convnext.data import Arrays
 from keras_convnext.data import ImageFolder
@@ -17,6 +20,7 @@ from keras_convnext.data import Tfds
 from keras_convnext.data import load_digits
 from keras_convnext.data import open_splits
 from keras_convnext.data import write_records
+from keras_convnext.data.reading import Photograph
 from keras_convnext.data.splits import open_data
 from keras_convnext.data.splits import split
 from keras_convnext.images import SUFFIXES
@@ -145,6 +149,42 @@ def test_folders_that_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", guarded)
     with pytest.raises(ValueError, match="locked', Permission denied"):
         ImageFolder(tmp_path)
+
+
+def photograph(orientation):
+    """A JPEG of 6×4 pixels whose EXIF says what it is given, as in TIFF."""
+    entry = b"\x12\x01" + orientation  # tag 274
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0" + entry + 4 * b"\0"
+    file = io.BytesIO()
+    pixels, _ = some_arrays(1)
+    Image.fromarray(pixels[0].repeat(2, 0)).save(file, "JPEG", exif=exif)
+    return file.getvalue()
+
+
+SHORT, TEXT = b"\x03\0\x01\0\0\0", b"\x02\0\x02\0\0\0"
+
+
+@pytest.mark.parametrize(
+    "orientation",
+    [
+        SHORT + b"\x06\0\0\0",
+        SHORT + b"\x01\0\0\0",
+        SHORT + b"\x09\0\0\0",  # there are eight
+        TEXT + b"6\0\0\0",
+    ],
+    ids=["turned", "upright", "nine", "text"],
+)
+def test_an_orientation_is_what_the_evaluation_takes_it_for(orientation):
+    content = photograph(orientation)
+    expected = np.asarray(
+        ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    )
+    found = Photograph(content, is_upright=True)
+    np.testing.assert_array_equal(found.pixels(), expected)
+    assert (found.height, found.width) == expected.shape[:2]
+    is_turned = orientation == SHORT + b"\x06\0\0\0"
+    assert found.is_jpeg is not is_turned
+    assert (found.height < found.width) is is_turned
 
 
 # Arrays and parts

@@ -32,7 +32,9 @@ class Photograph:
 
     def __init__(self, content, is_upright):
         image = Image.open(io.BytesIO(content))
-        if is_upright and image.getexif().get(ExifTags.Base.Orientation, 1) > 1:
+        # Which may be anything, text too.
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        if is_upright and orientation in range(2, 9):
             image = ImageOps.exif_transpose(image)
         if image.mode not in ("L", "RGB"):
             image = image.convert("RGB")
