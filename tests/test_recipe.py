@@ -293,6 +293,28 @@ def test_layer_decay_finds_nested_and_prefixed_backbones():
     }
 
 
+@pytest.mark.parametrize("prefix", ["", "left_", "left", "system_", "stem_"])
+def test_layer_decay_tells_layers_of_others_by_their_names(prefix):
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(3, 1, name="ecosystem_conv")(image)
+    x = model_of(
+        (1, 1, 3, 1),
+        layer_prefix=prefix,
+        include_top=False,
+        pooling="avg",
+    )(x)
+    x = keras.layers.Dense(4, name="system_dense")(x)
+    x = keras.layers.Dense(4, name="my_stage_9_downsample_dense")(x)
+    model = keras.Model(image, x)
+    for groups in ("group", "single"):
+        expected = recipes.layer_decay_scales(
+            model_of((1, 1, 3, 1)), 0.5, groups
+        )
+        assert recipes.layer_decay_scales(model, 0.5, groups) == {
+            f"{prefix}{name}": scale for name, scale in expected.items()
+        }
+
+
 def test_layer_decay_says_what_it_cannot_do():
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="learning_rate_scales"):

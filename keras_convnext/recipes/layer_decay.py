@@ -13,10 +13,13 @@ import keras
 from keras_convnext.arguments import one_of
 from keras_convnext.model import all_layers
 
-_NAME = re.compile(
-    r"(?P<prefix>.*?)(?:(?P<stem>stem)|stage_(?P<stage>\d+)_"
+# What follows the prefix of a tower, which its blocks tell: `stem_` is in the
+# names of other layers, too.
+_NAME = (
+    r"(?:(?P<stem>stem)|stage_(?P<stage>\d+)_"
     r"(?:downsample|block_(?P<block>\d+)))_"
 )
+_BLOCK = re.compile(r"(.*?)stage_(\d+)_block_(\d+)_")
 
 
 def layer_decay_scales(
@@ -62,12 +65,9 @@ def layer_decay_scales(
         )
     if layer_decay == 1:
         return {}
-    found = {
-        layer.name: match
-        for layer in all_layers(model)
-        if layer.weights and (match := _NAME.match(layer.name))
-    }
-    if not found:
+    names = [layer.name for layer in all_layers(model) if layer.weights]
+    towers = _towers(names)
+    if not towers:
         raise ValueError(
             "Layer decay needs the layers of a ConvNeXt ('stem_conv', "
             "'stage_0_block_0_depthwise', …) to tell how deep each lies. Pass "
@@ -75,22 +75,22 @@ def layer_decay_scales(
             "`AdamW(learning_rate_scales={'layer': 0.5})`. Received: the "
             f"model {model.name!r} without such layers"
         )
-    depths = _depths(found.values())
     scales = {}
-    for name, match in found.items():
-        group, head = GROUPS[groups](match, depths[match["prefix"]])
-        scales[name] = layer_decay ** (head - group)
+    for prefix, depths in towers.items():
+        for name in names:
+            match = re.match(re.escape(prefix) + _NAME, name)
+            if match:
+                group, head = GROUPS[groups](match, depths)
+                scales[name] = layer_decay ** (head - group)
     return scales
 
 
-def _depths(matches):
+def _towers(names):
     """How many blocks each stage has, for each tower by its prefix."""
     towers = defaultdict(lambda: defaultdict(int))
-    for match in matches:
-        if match["block"]:
-            stages = towers[match["prefix"]]
-            stage = int(match["stage"])
-            stages[stage] = max(stages[stage], int(match["block"]) + 1)
+    for match in filter(None, map(_BLOCK.match, names)):
+        stages, stage = towers[match[1]], int(match[2])
+        stages[stage] = max(stages[stage], int(match[3]) + 1)
     return {
         prefix: [depth for _, depth in sorted(stages.items())]
         for prefix, stages in towers.items()
