@@ -343,6 +343,26 @@ def test_arrays_in_a_file(tmp_path):
         open_splits(tmp_path / "broken.npz")
 
 
+@pytest.mark.parametrize(
+    "names", [("images", "labels"), ("x_train", "y_train")]
+)
+def test_a_file_of_arrays_is_read_once(names, tmp_path, monkeypatch):
+    path = tmp_path / "data.npz"
+    arrays = dict(zip(names, some_arrays(40)))
+    if names[0] == "x_train":
+        arrays |= dict(zip(("x_test", "y_test"), some_arrays(4)))
+    np.savez(path, **arrays)
+    load, loaded = np.load, []
+
+    def counted(path, *rest, **options):
+        loaded.append(path)
+        return load(path, *rest, **options)
+
+    monkeypatch.setattr(np, "load", counted)
+    open_splits(path)
+    assert loaded == [path]
+
+
 def test_the_digits():
     for source, (images, labels) in zip(open_splits("digits"), load_digits()):
         assert source.classes == tuple("0123456789")

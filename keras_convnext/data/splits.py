@@ -66,11 +66,12 @@ def open_splits(
         >>> len(train), len(validation)
         (1438, 359)
     """
-    train = open_data(data, "train")
+    parts = parts_of(data)
+    train = _opened(parts, "train", data)
     if validation is not None:
         held_out = open_data(validation, "validation")
-    elif "validation" in parts_of(data):
-        held_out = open_data(data, "validation")
+    elif "validation" in parts:
+        held_out = parts["validation"]()
     else:
         train, held_out = split(train, validation_split, seed)
     same_classes(train, held_out)
@@ -94,16 +95,7 @@ def open_data(data: PathLike, part: str = "train") -> Source:
         >>> len(keras_convnext.data.splits.open_data("digits", "validation"))
         359
     """
-    parts = parts_of(data)
-    if part in parts:
-        return parts[part]()
-    if "" in parts:
-        return parts[""]()
-    raise ValueError(
-        f"Expected data with a part for {part}, called one of "
-        f"{', '.join(NAMES[part])}. Received: {str(data)!r} with one for "
-        f"{' and '.join(parts)} alone. Pass what is in it"
-    )
+    return _opened(parts_of(data), part, data)
 
 
 def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
@@ -170,6 +162,18 @@ def split(source, fraction, seed):
     return tuple(
         Subset(source, np.flatnonzero(chosen))
         for chosen in (~is_held_out, is_held_out)
+    )
+
+
+def _opened(parts, part, data):
+    if part in parts:
+        return parts[part]()
+    if "" in parts:
+        return parts[""]()
+    raise ValueError(
+        f"Expected data with a part for {part}, called one of "
+        f"{', '.join(NAMES[part])}. Received: {str(data)!r} with one for "
+        f"{' and '.join(parts)} alone. Pass what is in it"
     )
 
 
