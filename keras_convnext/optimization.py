@@ -6,7 +6,6 @@ import numpy as np
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import LayerScale
 from keras_convnext.layers import skip_random_numbers
-from keras_convnext.model import all_layers
 
 PROJECTION = "project"
 SCALE = "layer_scale"
@@ -46,7 +45,27 @@ def optimize_for_inference(
             "Expected a Functional `keras.Model`, such as every constructor "
             f"of this package returns. Received: {type(model).__name__}"
         )
-    layers = {layer.name: layer for layer in all_layers(model)}
+    copies: dict[int, keras.Model] = {}
+
+    def copy_of(model):
+        """The one copy of a model, wherever it is nested."""
+        if id(model) not in copies:
+            copies[id(model)] = _copy(model, fold_normalization, copy_of)
+        return copies[id(model)]
+
+    with skip_random_numbers():
+        return copy_of(model)
+
+
+def _copy(model, fold_normalization, copy_of):
+    """A copy of one model, given what copies those nested in it.
+
+    Names are unique among a model's own layers only.
+    """
+    if isinstance(model, keras.Sequential):
+        (image,), (output,) = model.inputs, model.outputs
+        model = keras.Model(image, output, name=model.name)
+    layers = {layer.name: layer for layer in model.layers}
     scaled = _scaled(layers)
     normalised = _normalised(layers) if fold_normalization else {}
     dropped = {*scaled.values(), *normalised.values()} | {
@@ -54,6 +73,7 @@ def optimize_for_inference(
         for name, layer in layers.items()
         if isinstance(layer, keras.layers.Dropout)
     }
+    copies = {}
 
     def copied(layer):
         if isinstance(layer, keras.Model):
@@ -61,35 +81,31 @@ def optimize_for_inference(
         config = layer.get_config()
         if layer.name in normalised:
             config["use_bias"] = True
-        return type(layer).from_config(config)
+        copy = type(layer).from_config(config)
+        copies[layer.name] = copy
+        return copy
 
     def called(layer, *args, **kwargs):
         if layer.name in dropped:
             return args[0]
         return layer(*args, **kwargs)
 
-    def copy_of(model):
-        if isinstance(model, keras.Sequential):
-            model = keras.Model(model.inputs, model.outputs, name=model.name)
-        return keras.models.clone_model(
-            model, clone_function=copied, call_function=called
-        )
-
-    with skip_random_numbers():
-        copy = copy_of(model)
-    for layer in all_layers(copy):
-        if not layer.weights:
+    result = keras.models.clone_model(
+        model, clone_function=copied, call_function=called
+    )
+    for name, layer in layers.items():
+        # Others were dropped, and never built, or have been copied whole.
+        copy = copies.get(name)
+        if copy is None or not copy.weights:
             continue
-        weights = layers[layer.name].get_weights()
-        if layer.name in scaled:
-            (gamma,) = layers[scaled[layer.name]].get_weights()
+        weights = layer.get_weights()
+        if name in scaled:
+            (gamma,) = layers[scaled[name]].get_weights()
             weights = [weight * gamma for weight in weights]
-        if layer.name in normalised:
-            weights = _with_normalisation(
-                weights, layers[normalised[layer.name]]
-            )
-        layer.set_weights(weights)
-    return copy
+        if name in normalised:
+            weights = _with_normalisation(weights, layers[normalised[name]])
+        copy.set_weights(weights)
+    return result
 
 
 def _scaled(layers):

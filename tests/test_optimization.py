@@ -8,15 +8,16 @@ from conftest import random_images
 
 import keras_convnext
 from keras_convnext import create_model
+from keras_convnext import export
 from keras_convnext import optimize_for_inference
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import LayerScale
 from keras_convnext.model import all_layers
 
 
-def randomised(model):
+def randomised(model, seed=0):
     """Layer scale and GRN too; from their start they would hide errors."""
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     model.set_weights(
         [
             weight + 0.1 * generator.standard_normal(weight.shape)
@@ -143,6 +144,38 @@ def test_nested_backbones_and_layouts():
     fast = optimize_for_inference(model)
     check_equal(model, fast, random_images((2, 3, 32, 32)))
     assert count(fast, LayerScale) == count(fast, ImageNormalization) == 0
+
+
+@pytest.fixture(scope="module")
+def towers():
+    """Two ConvNeXts of the same layers' names, the first called twice."""
+    a, b = (
+        randomised(
+            keras_convnext.ConvNeXt(
+                **SMALL, classes=5, classifier_activation=None, name=name
+            ),
+            seed,
+        )
+        for seed, name in enumerate("ab")
+    )
+    image = keras.Input((32, 32, 3))
+    inner = keras.Sequential([a, keras.layers.Dense(5)])
+    return keras.Model(
+        image, keras.layers.Add()([a(image), b(image), inner(image)])
+    )
+
+
+def test_nested_models_keep_their_own_weights(towers):
+    fast = optimize_for_inference(towers)
+    check_equal(towers, fast, random_images((2, 32, 32, 3)))
+    assert count(fast, LayerScale) == count(fast, ImageNormalization) == 0
+    (inner,) = (x for x in fast.layers if x.name.startswith("sequential"))
+    assert inner.get_layer("a") is fast.get_layer("a")
+
+
+def test_nested_models_are_exported(towers, tmp_path):
+    report = export(towers, tmp_path / "m.onnx", verbose=False)
+    assert report.difference <= report.bound
 
 
 def test_the_normalisation_may_stay():
