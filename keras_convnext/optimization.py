@@ -6,6 +6,7 @@ import numpy as np
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import LayerScale
 from keras_convnext.layers import skip_random_numbers
+from keras_convnext.rematerialization import Rematerialized
 
 PROJECTION = "project"
 SCALE = "layer_scale"
@@ -18,8 +19,8 @@ def optimize_for_inference(
 
     Layer scale is multiplied into the dense layer before it, dropout and
     stochastic depth are left out, and the normalisation of the image becomes
-    part of the first convolution, where that pads nothing: a patch stem. The
-    copy takes the same images.
+    part of the first convolution, where that pads nothing: a patch stem.
+    Rematerialised blocks become plain ones. The copy takes the same images.
 
     Args:
         model: a Functional `keras.Model` with a ConvNeXt of this package, or
@@ -65,7 +66,7 @@ def _copy(model, fold_normalization, copy_of):
     if isinstance(model, keras.Sequential):
         (image,), (output,) = model.inputs, model.outputs
         model = keras.Model(image, output, name=model.name)
-    layers = {layer.name: layer for layer in model.layers}
+    layers = {layer.name: layer for layer in _unfolded(model.layers)}
     scaled = _scaled(layers)
     normalised = _normalised(layers) if fold_normalization else {}
     dropped = {*scaled.values(), *normalised.values()} | {
@@ -78,6 +79,8 @@ def _copy(model, fold_normalization, copy_of):
     def copied(layer):
         if isinstance(layer, keras.Model):
             return copy_of(layer)
+        if isinstance(layer, Rematerialized):
+            return Rematerialized([copied(x) for x in layer.layers])
         config = layer.get_config()
         if layer.name in normalised:
             config["use_bias"] = True
@@ -88,6 +91,11 @@ def _copy(model, fold_normalization, copy_of):
     def called(layer, *args, **kwargs):
         if layer.name in dropped:
             return args[0]
+        if isinstance(layer, Rematerialized):
+            (x,) = args
+            for part in layer.layers:
+                x = called(part, x)
+            return x
         return layer(*args, **kwargs)
 
     result = keras.models.clone_model(
@@ -106,6 +114,13 @@ def _copy(model, fold_normalization, copy_of):
             weights = _with_normalisation(weights, layers[normalised[name]])
         copy.set_weights(weights)
     return result
+
+
+def _unfolded(layers):
+    """Layers, in place of rematerialised blocks those inside."""
+    for layer in layers:
+        is_block = isinstance(layer, Rematerialized)
+        yield from layer.layers if is_block else [layer]
 
 
 def _scaled(layers):

@@ -10,9 +10,11 @@ import keras_convnext
 from keras_convnext import create_model
 from keras_convnext import export
 from keras_convnext import optimize_for_inference
+from keras_convnext import rematerialized
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import LayerScale
 from keras_convnext.model import all_layers
+from keras_convnext.rematerialization import Rematerialized
 
 
 def randomised(model, seed=0):
@@ -175,6 +177,26 @@ def test_nested_models_keep_their_own_weights(towers):
 
 def test_nested_models_are_exported(towers, tmp_path):
     report = export(towers, tmp_path / "m.onnx", verbose=False)
+    assert report.difference <= report.bound
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_rematerialised_blocks_are_unfolded(dtype, tmp_path):
+    model = randomised(
+        keras_convnext.ConvNeXt(
+            **SMALL, classes=5, classifier_activation=None, dtype=dtype
+        )
+    )
+    lean = rematerialized(model)
+    fast = optimize_for_inference(lean)
+    images = random_images((2, 32, 32, 3))
+    atol = 1e-5 if dtype == "float32" else 2e-2
+    np.testing.assert_allclose(
+        predict(fast, images), predict(model, images), atol=atol
+    )
+    assert not any(isinstance(x, Rematerialized) for x in fast.layers)
+    assert count(fast, LayerScale) == 0
+    report = export(lean, tmp_path / "m.onnx", verbose=False)
     assert report.difference <= report.bound
 
 

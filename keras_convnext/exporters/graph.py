@@ -5,6 +5,7 @@ import keras
 from keras_convnext.arguments import from_layout
 from keras_convnext.arguments import to_layout
 from keras_convnext.model import all_layers
+from keras_convnext.rematerialization import Rematerialized
 
 CLASSIFIER = "head_classifier"
 HEAD_ACTIVATION = "head_activation"
@@ -83,6 +84,9 @@ def as_float32(model):
         return model
 
     def in_float32(layer):
+        if isinstance(layer, Rematerialized):
+            inner = [in_float32(x) for x in layer.layers]
+            return Rematerialized(inner, name=layer.name, dtype="float32")
         config = layer.get_config()
         if not isinstance(layer, keras.Model):
             config["dtype"] = "float32"
