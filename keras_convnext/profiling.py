@@ -236,8 +236,8 @@ def _call(layer, args, kwargs, rows, seen):
         return outputs[0] if len(outputs) == 1 else outputs
     outputs = layer.compute_output_spec(*args, **kwargs)
     first = keras.tree.flatten(outputs)[0]
-    is_new = layer.name not in seen
-    seen.add(layer.name)
+    is_new = id(layer) not in seen
+    seen.add(id(layer))
     macs = _macs(layer, keras.tree.flatten(args), first)
     stage = STAGE.search(layer.name)
     rows.append(

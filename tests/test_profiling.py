@@ -172,6 +172,20 @@ def test_nested_shared_and_sequential_models_are_counted():
     assert profile(chain).macs == alone.macs + 128 * 7
 
 
+def test_layers_of_the_same_name_are_other_layers():
+    small = {"depths": (1,), "dims": (8,), "input_shape": (32, 32, 3)}
+    with without_numbers():
+        a, b = (
+            keras_convnext.ConvNeXt(**small, classes=2, name=name)
+            for name in "ab"
+        )
+    image = keras.Input((32, 32, 3))
+    both = keras.Model(image, layers.Add()([a(image), b(image)]))
+    found = profile(both)
+    assert found.parameters == both.count_params() == 2 * a.count_params()
+    assert found.macs == 2 * profile(a).macs
+
+
 def test_a_profile_prints_and_is_json():
     found = profile(new_model("test_convnext2"))
     lines = str(found).splitlines()
