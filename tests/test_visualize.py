@@ -197,6 +197,75 @@ def test_augmentations_are_those_of_training():
         visualize.augmentation_grid(pipeline, [])
 
 
+@pytest.fixture(scope="module")
+def layouts():
+    """One model in both layouts, for images that are not square."""
+    last, first = (
+        keras_convnext.ConvNeXt(
+            (1,),
+            (8,),
+            classes=3,
+            input_shape=shape,
+            data_format=data_format,
+            head_init_scale=30,
+        )
+        for shape, data_format in (
+            ((32, 64, 3), "channels_last"),
+            ((3, 32, 64), "channels_first"),
+        )
+    )
+    first.set_weights(last.get_weights())
+    return last, first, random_images((2, 32, 64, 3))
+
+
+def test_grad_cam_of_channels_first(layouts):
+    last, first, images = layouts
+    expected, _ = visualize.grad_cam(last, images)
+    maps, _ = visualize.grad_cam(first, images.transpose(0, 3, 1, 2))
+    assert maps.shape == (2, 32, 64)
+    np.testing.assert_allclose(maps, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        visualize.explanation,
+        lambda *arguments: visualize.feature_maps(*arguments, "stem_norm"),
+    ],
+    ids=["explanation", "feature_maps"],
+)
+def test_pictures_of_channels_first(draw, layouts):
+    last, first, images = layouts
+    expected = shown(draw(last, images[0]))
+    found = shown(draw(first, images[0].transpose(2, 0, 1)))
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_layers_of_channels_first_are_refused(layouts):
+    _, first, images = layouts
+    images = images.transpose(0, 3, 1, 2)
+    with pytest.raises(ValueError, match="'card', channels first"):
+        visualize.feature_maps(first, images[0], "card")
+    with pytest.raises(ValueError, match="'card', channels first"):
+        visualize.grad_cam(first, images, layer="card")
+    body = keras_convnext.ConvNeXt(
+        (1,),
+        (8,),
+        include_top=False,
+        input_shape=(3, 32, 64),
+        data_format="channels_first",
+    )
+    with pytest.raises(ValueError, match="'to_channels_first', channels first"):
+        visualize.feature_maps(body, images[0], "to_channels_first")
+    image = keras.Input((3, 32, 64))
+    x = keras.layers.ZeroPadding2D(data_format="channels_first")(image)
+    x = keras.layers.Activation("relu", name="other")(x)
+    with pytest.raises(ValueError, match="'other', channels first"):
+        visualize.feature_maps(keras.Model(image, x), images[0], "other")
+
+
 @pytest.fixture
 def saved(pair, tmp_path):
     model = pair[1]
@@ -223,3 +292,24 @@ def test_explain_draws_and_tells(saved):
     assert [row["number"] for row in told] == [4, 7]
     wrong = CliRunner().invoke(app, [*arguments, "--class", "11", "--force"])
     assert "number of 0 to 10" in str(wrong.exception)
+
+
+def test_explain_takes_channels_first(saved, layouts):
+    told = []
+    for name, model in zip(("last", "first"), layouts):
+        path = saved / f"{name}.keras"
+        model.save(path)
+        arguments = ["explain", str(saved / "photo.png"), "--json"]
+        arguments += ["--model", str(path)]
+        arguments += ["--output", str(saved / f"{name}.png")]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.exception
+        told.append(json.loads(result.stdout)["classes"])
+    for ours, theirs in zip(*told):
+        assert ours["number"] == theirs["number"]
+        assert ours["score"] == pytest.approx(theirs["score"], abs=1e-5)
+    last, first = (
+        np.asarray(Image.open(saved / f"{name}.png")).astype(int)
+        for name in ("last", "first")
+    )
+    assert np.abs(last - first).max() <= 2

@@ -56,6 +56,7 @@ def explain(
 
     import keras_convnext
     from keras_convnext import visualize
+    from keras_convnext.exporters import graph
 
     visualize.new_figure()  # raises before the model is built
     check_output(output, force)
@@ -68,6 +69,8 @@ def explain(
     pixels = keras_convnext.load_image_for(
         network.preprocessing, image, apply_exif
     )
+    if graph.data_format(network) == "channels_first":
+        pixels = pixels.transpose(2, 0, 1)
     scores = network.predict(pixels[None], verbose=0)[0]
     names = network.class_names or [str(i) for i in range(len(scores))]
     chosen = np.argsort(-scores)[:top].tolist()

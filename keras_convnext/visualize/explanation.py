@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from keras_convnext.exporters import graph
 from keras_convnext.typing import ArrayLike
 from keras_convnext.typing import Figure
 from keras_convnext.visualize.figures import grid
@@ -25,8 +26,8 @@ def explanation(
 
     Args:
         model: a classifier.
-        image: array `(height, width, channels)` of 0–255, as `model` takes
-            it.
+        image: array `(height, width, channels)`, or `(channels, height,
+            width)`, of 0–255, as `model` takes it.
         classes: ints; the `top` best ones if `None`.
         top: int, how many.
         layer: see `grad_cam`.
@@ -54,6 +55,8 @@ def explanation(
     names = names or getattr(model, "class_names", None)
     figure, axes = grid(1 + len(chosen), figure, columns=4, size=3)
     pixels = np.clip(np.round(image), 0, 255).astype("uint8")
+    if graph.data_format(model) == "channels_first":
+        pixels = pixels.transpose(1, 2, 0)
     show(axes[0], pixels, "image")
     images = np.repeat(image[None], len(chosen), 0)
     maps, _ = grad_cam(model, images, chosen, layer)

@@ -8,6 +8,8 @@ from keras import layers
 from keras import ops
 from PIL import Image
 
+from keras_convnext.arguments import from_layout
+from keras_convnext.exporters import graph
 from keras_convnext.typing import Array
 from keras_convnext.typing import ArrayLike
 from keras_convnext.visualize.maps import check_maps
@@ -26,7 +28,8 @@ def grad_cam(
 
     Args:
         model: a classifier, such as `ConvNeXtTiny(weights="imagenet")`.
-        images: array `(batch, height, width, channels)`, as `model` takes it.
+        images: array `(batch, height, width, channels)`, or `(batch, channels,
+            height, width)`, as `model` takes it.
         classes: int, or one for each image; the best ones if `None`.
         layer: name of a layer with maps of the image that all that follows
             reads from, such as the last of a stage; the last of the last
@@ -74,9 +77,10 @@ def grad_cam(
     heat = np.maximum((features * weights).sum(-1), 0)
     highest = heat.max((1, 2), keepdims=True)
     heat = np.divide(heat, highest, out=heat, where=highest > 0)
-    size = images.shape[2], images.shape[1]
+    shape = images.shape[1:]
+    height, width, _ = from_layout(shape, graph.data_format(model))
     maps = [
-        Image.fromarray(one).resize(size, Image.Resampling.BILINEAR)
+        Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR)
         for one in heat
     ]
     return np.clip([np.asarray(one) for one in maps], 0, 1), chosen
@@ -93,7 +97,7 @@ def _layer(model, name):
                 f"{model.name!r}, in which no blocks end. Pass `layer`"
             )
         layer = ends[-1]
-    check_maps(layer)
+    check_maps(model, layer)
     return layer
 
 

@@ -2,21 +2,37 @@
 
 import keras
 import numpy as np
+from keras import layers
 from keras import ops
 
+from keras_convnext.exporters import graph
+from keras_convnext.model import ModelCard
 from keras_convnext.typing import ArrayLike
 from keras_convnext.typing import Figure
 from keras_convnext.visualize.figures import grid
 from keras_convnext.visualize.figures import show
 
 
-def check_maps(layer: keras.layers.Layer) -> None:
+def check_maps(model: keras.Model, layer: keras.layers.Layer) -> None:
     """Raises `ValueError` unless a layer's outputs are maps of images."""
-    if len(layer.output.shape) != 4:
+    is_first = _is_channels_first(model, layer)
+    if len(layer.output.shape) != 4 or is_first:
         raise ValueError(
             "Expected a layer with maps (batch, height, width, channels). "
-            f"Received: {layer.name!r} with {layer.output.shape}"
+            f"Received: {layer.name!r}{', channels first,' * is_first} with "
+            f"{layer.output.shape}"
         )
+
+
+def _is_channels_first(model, layer):
+    """Whether a layer's maps are; inside ours all are channels last."""
+    at_door = isinstance(layer, (layers.InputLayer, ModelCard))
+    if graph.data_format(model) == "channels_first" and at_door:
+        return True
+    return layer.name.endswith("to_channels_first") or any(
+        getattr(x, "data_format", None) == "channels_first"
+        for x in model.layers
+    )
 
 
 def feature_maps(
@@ -30,8 +46,10 @@ def feature_maps(
 
     Args:
         model: a Functional model.
-        image: array `(height, width, channels)`, as `model` takes it.
-        layer: name of a layer with maps of the image.
+        image: array `(height, width, channels)`, or `(channels, height,
+            width)`, as `model` takes it.
+        layer: name of a layer with maps of the image, channels last, as all
+            are inside a ConvNeXt of either layout.
         count: int, how many channels.
         figure: matplotlib figure or subfigure to draw into; a new one if
             `None`.
@@ -52,7 +70,7 @@ def feature_maps(
         ... )
     """
     chosen = model.get_layer(layer)
-    check_maps(chosen)
+    check_maps(model, chosen)
     part = keras.Model(model.input, chosen.output)
     outputs = part(np.asarray(image)[None], training=False)
     maps = ops.convert_to_numpy(ops.cast(outputs, "float32"))[0]
@@ -114,8 +132,7 @@ def filters(
 
 
 def _kernel(model, name):
-    layers = [model.get_layer(name)] if name else model.layers
-    for layer in layers:
+    for layer in [model.get_layer(name)] if name else model.layers:
         kernel = getattr(layer, "kernel", None)
         if kernel is not None and len(kernel.shape) == 4:
             return np.asarray(ops.convert_to_numpy(kernel)), layer.name
