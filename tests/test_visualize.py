@@ -313,3 +313,16 @@ def test_explain_takes_channels_first(saved, layouts):
         for name in ("last", "first")
     )
     assert np.abs(last - first).max() <= 2
+
+
+def test_explain_refuses_models_of_normalised_images(saved):
+    model = keras_convnext.ConvNeXt(
+        (1,), (8,), input_shape=(32, 32, 3), include_preprocessing=False
+    )
+    model.save(saved / "plain.keras")
+    arguments = ["explain", str(saved / "photo.png")]
+    arguments += ["--model", str(saved / "plain.keras")]
+    arguments += ["--output", str(saved / "out.png")]
+    result = CliRunner().invoke(app, arguments)
+    assert "takes pixels of 0–255" in str(result.exception)
+    assert not (saved / "out.png").exists()

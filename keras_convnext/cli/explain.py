@@ -57,6 +57,7 @@ def explain(
     import keras_convnext
     from keras_convnext import visualize
     from keras_convnext.exporters import graph
+    from keras_convnext.exporters import metadata
 
     visualize.new_figure()  # raises before the model is built
     check_output(output, force)
@@ -65,6 +66,12 @@ def explain(
         raise ValueError(
             "Expected a ConvNeXt of this package. Received: "
             f"{model!r}, a {type(network).__name__}"
+        )
+    if not metadata.normalises(network):
+        raise ValueError(
+            "Expected a model that takes pixels of 0–255. Received: "
+            f"{model!r}, built with `include_preprocessing=False`. Normalise "
+            "images yourself, and call `keras_convnext.visualize.grad_cam`"
         )
     pixels = keras_convnext.load_image_for(
         network.preprocessing, image, apply_exif
