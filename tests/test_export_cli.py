@@ -24,6 +24,7 @@ from keras_convnext.exporters import handover
 from keras_convnext.exporters import open_artefact
 from keras_convnext.exporters import options
 from keras_convnext.exporters import requirements
+from keras_convnext.exporters import verification
 
 NAMES = [f"kind {index}" for index in range(11)]
 
@@ -206,6 +207,37 @@ def test_bad_arguments_end_before_any_work(
         "folder",
         "there.onnx",
     ]
+
+
+@pytest.mark.parametrize(
+    "name, neighbour", [("m.xml", "m.bin"), ("m.onnx", "m.onnx.data")]
+)
+def test_neighbours_stay(model, name, neighbour, monkeypatch, tmp_path):
+    """OpenVINO's weights lie beside the file, as those of large ONNX files."""
+
+    def write(model, options, metadata, path, representative_data):
+        path.write_text("new")
+        path.with_name(neighbour).write_text("weights")
+
+    monkeypatch.setattr(exporters, "write_here", write)
+    monkeypatch.setattr(exporters.requirements, "check", lambda *_: None)
+    monkeypatch.setattr(exporters.verification, "describe", described)
+    (tmp_path / neighbour).write_text("mine")
+    with pytest.raises(ValueError, match=f"overwrite=True.*{neighbour}'"):
+        export(model, tmp_path / name, verify=False)
+    assert [x.read_text() for x in tmp_path.iterdir()] == ["mine"]
+    export(model, tmp_path / name, verify=False, overwrite=True)
+    assert (tmp_path / name).read_text() == "new"
+    assert (tmp_path / neighbour).read_text() == "weights"
+    (tmp_path / neighbour).unlink()
+    (tmp_path / neighbour).mkdir()
+    with pytest.raises(ValueError, match=f"{neighbour}'. Remove it yourself"):
+        export(model, tmp_path / name, verify=False, overwrite=True)
+    assert (tmp_path / name).read_text() == "new"
+
+
+def described(path, options):
+    return verification.Report(path, options.format, None, 0)
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")

@@ -75,7 +75,7 @@ def export(
         input_dtype: `"float32"` or `"uint8"`.
         features: whether the classifier's input becomes an output too.
         verify: whether to compare the artefact with the model.
-        overwrite: whether `path` may exist.
+        overwrite: whether `path`, and weights beside it, may exist.
         verbose: whether to print the table of the comparison.
 
     Returns:

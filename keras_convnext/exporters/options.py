@@ -19,6 +19,8 @@ FORMATS = {
     "openvino": ".xml",
     "torch": ".pt2",
 }
+# What may be written beside a file: weights, in ONNX those of large models.
+BESIDE = {"onnx": "{name}.data", "openvino": "{stem}.bin"}
 QUANTIZATIONS = {
     "tflite": ("float16", "dynamic", "int8"),
     "onnx": ("int8",),
@@ -111,23 +113,14 @@ def options(
 
 
 def check_target(path, format, overwrite):
-    """The path can be written; what stands there may be replaced."""
+    """All that is written can be; what stands there may be replaced."""
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise ValueError(
-            "The path exists: pass `overwrite=True` (`--force`) to replace "
-            f"it. Received: {str(path)!r}"
-        )
-    # Never a folder of something else.
-    replaceable = path.is_file()
-    if format == "saved_model":
-        replaceable = (path / "saved_model.pb").exists()
-    if path.exists() and not replaceable:
-        raise ValueError(
-            f"What stands at the path must be of the format {format!r} to be "
-            f"replaced. Received: {str(path)!r}. Remove it yourself, or choose "
-            "another path"
-        )
+    written = [path]
+    if format in BESIDE:
+        name = BESIDE[format].format(name=path.name, stem=path.stem)
+        written.append(path.with_name(name))
+    for one in written:
+        _check_replaceable(one, format, overwrite)
     folder = path.absolute().parent
     if not folder.is_dir():
         raise ValueError(
@@ -137,6 +130,26 @@ def check_target(path, format, overwrite):
         raise PermissionError(
             f"The folder must be writable. Received: {str(path)!r}. Choose "
             "another, or change its permissions"
+        )
+
+
+def _check_replaceable(path, format, overwrite):
+    if not path.exists():
+        return
+    if not overwrite:
+        raise ValueError(
+            "The path exists: pass `overwrite=True` (`--force`) to replace "
+            f"it. Received: {str(path)!r}"
+        )
+    # Never a folder of something else.
+    replaceable = path.is_file()
+    if format == "saved_model":
+        replaceable = (path / "saved_model.pb").exists()
+    if not replaceable:
+        raise ValueError(
+            f"What stands at the path must be of the format {format!r} to be "
+            f"replaced. Received: {str(path)!r}. Remove it yourself, or choose "
+            "another path"
         )
 
 
