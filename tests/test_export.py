@@ -307,6 +307,35 @@ def test_models_around_ours(tmp_path):
             np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+def test_nested_models_take_what_they_are_given(tmp_path):
+    """Images of the other layout and another size, and vectors."""
+    body = keras_convnext.ConvNeXt(
+        (1, 1),
+        (8, 16),
+        input_shape=(3, None, None),
+        include_top=False,
+        data_format="channels_first",
+        head_init_scale=30,
+    )
+    pool = keras.layers.GlobalAveragePooling2D(data_format="channels_last")
+    head = keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(3)])
+    image = keras.Input((3, 32, 64))
+    maps = keras.layers.Permute((2, 3, 1))(body(image))
+    model = keras.Model(image, head(pool(maps)))
+    images = photographs(32, 64).astype("float32").transpose(0, 3, 1, 2)
+    expected = outputs_of(model, images)
+    assert np.ptp(expected, axis=0).max() > 1e-2
+    formats = ["onnx"]
+    if keras.backend.backend() == "tensorflow":
+        formats.append("tflite")
+    for format in formats:
+        path = tmp_path / f"m.{format}"
+        report = keras_convnext.export(model, path, verbose=False)
+        assert report.difference <= report.bound
+        (found,) = RUN[format](path, images).values()
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_exporting_leaves_the_model_alone(tmp_path):
     model, _ = pair("v1", drop_path_rate=0.1)
     weights = model.get_weights()

@@ -35,7 +35,8 @@ def to_onnx(model, options):
     named = graph.named(model, options.features)
     g = onnx_graph.Graph(reserved=("image", *named.output))
     outputs = []
-    results = trace(g, named, options.size, _door(g, model, options))
+    image = graph.image(named, options.size)
+    results = trace(g, named, image, _door(g, model, options))
     for name in graph.named_outputs(model, options.features):
         result, shape = results[name]
         g.add("Identity", result, output=name)
@@ -53,16 +54,22 @@ def to_onnx(model, options):
     return proto, g.constants
 
 
-def trace(g, model, size, image):
-    """Writes a model's layers; the name and shape of each of its outputs."""
-    names, alive = {}, []
+def trace(g, model, tensor, name):
+    """Writes a model's layers; the name and shape of each of its outputs.
+
+    Args:
+        tensor: a `keras.Input` of the shape that the model is given.
+        name: of it in the graph.
+    """
+    names, alive = {id(tensor): name}, []
 
     def visit(step, inputs, **kwargs):
         layer = getattr(step, "layer", step)
         x = keras.tree.map_structure(lambda tensor: names[id(tensor)], inputs)
         if isinstance(layer, keras.Model):
             inner = graph.functional(layer)
-            name, _ = trace(g, inner, inputs.shape[1:3], x)
+            given = keras.Input(inputs.shape[1:], dtype=inputs.dtype)
+            name, _ = trace(g, inner, given, x)
         else:
             name = onnx_graph.write_layer(g, layer, x)
         output = step(inputs, **kwargs)
@@ -70,8 +77,6 @@ def trace(g, model, size, image):
         names[id(output)] = name
         return output
 
-    tensor = graph.image(model, size)
-    names[id(tensor)] = image
     copy = graph.rebuild(model, tensor, graph.step, visit)
     return keras.tree.map_structure(
         lambda output: (names[id(output)], tuple(output.shape)), copy.output

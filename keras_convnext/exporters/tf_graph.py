@@ -63,23 +63,32 @@ REWRITES = {
 }
 
 
-def twin(model, size):
-    """The same graph and weights, with layers rewritten."""
+def twin(model, tensor):
+    """The same graph and weights on a new input, with layers rewritten."""
 
     def step(layer):
         if isinstance(layer, keras.Model):
-            inner = twin(graph.functional(layer), (None, None))
+            inner = twin(graph.functional(layer), _any_input(layer))
             return graph.step(layer, lambda layer, x: inner(x))
         return graph.step(layer, REWRITES.get(type(layer)))
 
-    return graph.rebuild(model, graph.image(model, size), step)
+    return graph.rebuild(model, tensor, step)
+
+
+def _any_input(model):
+    """A new input of a nested model: maps of any size, or vectors."""
+    shape = model.inputs[0].shape
+    if len(shape) == 4:
+        return graph.image(model, (None, None))
+    return keras.Input(shape[1:], dtype="float32")
 
 
 def forward(model, options):
     """A function from the artefact's images to a dict of its outputs."""
     import tensorflow as tf
 
-    rewritten = twin(graph.named(model, options.features), options.size)
+    named = graph.named(model, options.features)
+    rewritten = twin(named, graph.image(named, options.size))
     turn = options.data_format != graph.data_format(model)
     to_last = options.data_format == "channels_first"
 
