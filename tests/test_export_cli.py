@@ -96,6 +96,29 @@ def test_imagenet_names_and_logits_alone_are_enough(tmp_path):
     )
 
 
+def own_loss(labels, scores):
+    return keras.ops.mean(scores - labels)
+
+
+def test_keras_files_are_opened_without_their_training(tmp_path):
+    model = small(classes=3, head_init_scale=30)
+    model.compile("sgd", own_loss)
+    model.save(tmp_path / "m.keras")
+    artefact = open_artefact(tmp_path / "m.keras")
+    images = np.stack([x[:32, :32] for x in PHOTOGRAPHS])
+    expected = keras.ops.convert_to_numpy(model(images))
+    np.testing.assert_allclose(artefact.predict(images), expected, atol=1e-5)
+
+
+def test_predicting_without_a_classifier_is_refused(tmp_path):
+    model = small(include_top=False, pooling="avg")
+    model.save(tmp_path / "m.keras")
+    artefact = open_artefact(tmp_path / "m.keras")
+    images = np.stack([x[:32, :32] for x in PHOTOGRAPHS])
+    with pytest.raises(ValueError, match=r"outputs \['features'\]\. `run`"):
+        artefact.predict(images)
+
+
 def test_files_of_others_are_refused(run, photo, tmp_path):  # noqa: F811
     import onnx
 

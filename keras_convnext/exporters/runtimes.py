@@ -88,7 +88,16 @@ class Artefact:
 
         Returns:
             Array `(n, classes)`; logits are put through a softmax.
+
+        Raises:
+            ValueError: without a classifier.
         """
+        known = self.metadata["outputs"]
+        if not {"logits", "scores"} & set(known):
+            raise ValueError(
+                "Expected a model with its classifier. Received: "
+                f"{str(self.path)!r} with outputs {known}. `run` returns them"
+            )
         outputs = self.run(metadata_.inputs(self.metadata, images))
         if "scores" in outputs:
             return outputs["scores"]
@@ -101,7 +110,8 @@ class KerasArtefact(Artefact):
     """A Keras model in this process, on its backend."""
 
     def __init__(self, path, model=None):
-        model = keras.saving.load_model(path) if model is None else model
+        if model is None:
+            model = keras.saving.load_model(path, compile=False)
         graph.check(model)
         options = Options(
             "keras",
