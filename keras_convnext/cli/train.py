@@ -214,7 +214,7 @@ def _number(devices):
 def _model(name, weights, recipe, changes, source):
     """The recipe with its changes, and the model that it trains."""
     from keras_convnext import recipes
-    from keras_convnext.recipes.recipe import drop_path_rate_of
+    from keras_convnext.recipes.figures import drop_path_rate_of
 
     recipe = recipes.get_recipe(recipe)
     if Path(name).suffix != ".keras":

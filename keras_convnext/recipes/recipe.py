@@ -8,11 +8,10 @@ from typing import Self
 
 import keras
 
-from keras_convnext import arguments
 from keras_convnext.applications import create_model
 from keras_convnext.model import ConvNeXtModel
-from keras_convnext.model import all_layers
-from keras_convnext.model import info_of
+from keras_convnext.recipes.figures import Figures
+from keras_convnext.recipes.figures import check_drop_path
 from keras_convnext.recipes.layer_decay import layer_decay_scales
 from keras_convnext.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.recipes.objective import TopKAccuracy
@@ -26,7 +25,7 @@ from keras_convnext.typing import PathLike
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Figures):
     """How a model is trained: every figure, and nothing else.
 
     A field that differs between model sizes holds a dict from size
@@ -68,9 +67,6 @@ class Recipe:
         0.4
     """
 
-    name: str
-    summary: str
-    source: str
     epochs: int | BySize
     warmup_epochs: float | BySize
     batch_size: int
@@ -100,18 +96,6 @@ class Recipe:
     global_clipnorm: float | None = None
     gradient_accumulation_steps: int = 1
 
-    def replace(self, **changes: Any) -> Self:
-        """The same recipe with other values; unknown names raise.
-
-        Examples:
-            >>> keras_convnext.recipes.imagenet1k.replace(epochs=30).epochs
-            30
-        """
-        known = [field.name for field in fields(self)]
-        for name in changes:
-            arguments.one_of("field", name, known)
-        return replace(self, **changes)
-
     def with_batch_size(self, batch_size: int) -> Self:
         """The recipe for another batch size, learning rate scaled linearly.
 
@@ -127,44 +111,6 @@ class Recipe:
         else:
             rate = rate * factor
         return replace(self, batch_size=batch_size, learning_rate=rate)
-
-    def for_model(self, model: str | keras.Model) -> Self:
-        """The recipe with one value in every field.
-
-        Args:
-            model: a size (`"tiny"`), an architecture's name
-                (`"convnext_tiny"`), or a model with a ConvNeXt of this
-                package in it.
-
-        Raises:
-            ValueError: if a field has values for other sizes only.
-
-        Examples:
-            >>> recipe = keras_convnext.recipes.finetune_384.for_model("base")
-            >>> recipe.drop_path_rate
-            0.8
-        """
-        name = model
-        if not isinstance(model, str):
-            info = info_of(model)
-            name = info.variant.name if info and info.variant else model.name
-        chosen = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, dict):
-                chosen[field.name] = self._of_size(field.name, value, name)
-        return replace(self, **chosen)
-
-    def _of_size(self, field, values, model):
-        for part in model.split("_"):
-            if part in values:
-                return values[part]
-        raise ValueError(
-            f"The recipe {self.name!r} has a `{field}` for the sizes "
-            f"{list(values)} only. Pick a value yourself: "
-            f"`recipe.replace({field}={next(iter(values.values()))!r})`. "
-            f"Received: the model {model!r}"
-        )
 
     @property
     def mixes(self) -> bool:
@@ -253,7 +199,7 @@ class Recipe:
         """
         recipe = self.for_model(model)
         _check_logits(model)
-        _check_drop_path(model, recipe)
+        check_drop_path(model, recipe)
         dtype = model.outputs[0].dtype
         optimizer = recipe.optimizer(model, steps_per_epoch)
         if metrics is None:
@@ -355,26 +301,4 @@ def _check_logits(model):
         "`classifier_activation=None`, or with `recipe.build`. Received: the "
         f"model {model.name!r} whose last layer {last.name!r} "
         f"applies {activation.__name__}"
-    )
-
-
-def drop_path_rate_of(model):
-    """The stochastic depth of a model's last block."""
-    rates = [
-        layer.rate
-        for layer in all_layers(model)
-        if layer.name.endswith("_drop_path")
-    ]
-    return max(rates, default=0.0)
-
-
-def _check_drop_path(model, recipe):
-    rate = drop_path_rate_of(model)
-    if abs(rate - recipe.drop_path_rate) < 1e-6:
-        return
-    raise ValueError(
-        f"The recipe {recipe.name!r} trains with drop_path_rate="
-        f"{recipe.drop_path_rate}. Build the model with `recipe.build`, or "
-        f"take `recipe.replace(drop_path_rate={rate:.4g})`. Received: the "
-        f"model {model.name!r} with drop_path_rate={rate:.4g}"
     )

@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import fields
-from dataclasses import replace
 from typing import Any
-from typing import Self
 
-from keras_convnext import arguments
 from keras_convnext.applications import create_model
+from keras_convnext.recipes.figures import Figures
+from keras_convnext.recipes.figures import check_drop_path
 from keras_convnext.recipes.optimizer import AdamW
 from keras_convnext.recipes.optimizer import with_loss_scaling
-from keras_convnext.recipes.recipe import drop_path_rate_of
 from keras_convnext.segmentation.layer_decay import stage_wise_scales
 from keras_convnext.segmentation.model import AUXILIARY
 from keras_convnext.segmentation.model import DECODE
@@ -26,7 +23,7 @@ from keras_convnext.typing import PathLike
 
 
 @dataclass(frozen=True)
-class SegmentationRecipe:
+class SegmentationRecipe(Figures):
     """How a segmenter is trained: every figure, and nothing else.
 
     A field that differs between model sizes holds a dict from size
@@ -53,9 +50,6 @@ class SegmentationRecipe:
         8e-05
     """
 
-    name: str
-    summary: str
-    source: str
     steps: int
     warmup_steps: int
     batch_size: int
@@ -71,43 +65,6 @@ class SegmentationRecipe:
     layer_decay: float = 0.9
     dropout_rate: float = 0.1
     auxiliary_weight: float = 0.4
-
-    def replace(self, **changes: Any) -> Self:
-        """The same recipe with other values; unknown names raise.
-
-        Examples:
-            >>> keras_convnext.segmentation.ade20k.replace(steps=80000).steps
-            80000
-        """
-        known = [field.name for field in fields(self)]
-        for name in changes:
-            arguments.one_of("field", name, known)
-        return replace(self, **changes)
-
-    def for_model(self, model: str | SegmentationModel) -> Self:
-        """The recipe with one value in every field.
-
-        Args:
-            model: an architecture's name, or a `SegmentationModel`.
-
-        Raises:
-            ValueError: if a field has values for other sizes only.
-        """
-        name = model if isinstance(model, str) else model.variant.name
-        chosen = {}
-        for field in fields(self):
-            values = getattr(self, field.name)
-            if isinstance(values, dict):
-                sizes = [part for part in name.split("_") if part in values]
-                if not sizes:
-                    raise ValueError(
-                        f"The recipe {self.name!r} has a `{field.name}` for "
-                        f"the sizes {list(values)} only. Pick a value "
-                        f"yourself: `recipe.replace({field.name}=…)`. "
-                        f"Received: the model {name!r}"
-                    )
-                chosen[field.name] = values[sizes[0]]
-        return replace(self, **chosen)
 
     def build(
         self,
@@ -169,15 +126,7 @@ class SegmentationRecipe:
         """
         check_segmenter(model)
         recipe = self.for_model(model)
-        rate = drop_path_rate_of(model)
-        if abs(rate - recipe.drop_path_rate) > 1e-6:
-            raise ValueError(
-                f"The recipe {recipe.name!r} trains with drop_path_rate="
-                f"{recipe.drop_path_rate}. Build the model with "
-                "`recipe.build`, or take "
-                f"`recipe.replace(drop_path_rate={rate:.4g})`. Received: the "
-                f"model {model.name!r} with drop_path_rate={rate:.4g}"
-            )
+        check_drop_path(model, recipe)
         if metrics is None:
             metrics = [mean_iou(model.outputs[0].shape[-1])]
         if isinstance(model.output, dict):
