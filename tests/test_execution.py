@@ -1,6 +1,7 @@
 """How models run on PyTorch: as Keras runs them, and forgetting sooner."""
 
 import weakref
+from functools import partial
 
 import keras
 import numpy as np
@@ -171,3 +172,47 @@ def test_other_graphs_are_left_to_keras():
     both = keras.Model(image, [image, shared(image)])
     assert execution_of(both) is None
     assert execution_of(keras.Model(image, layers.Dense(3)(image))) is not None
+
+
+@pytest.fixture
+def compiler():
+    """Follows the code for images of any size; what torch makes of that is
+    its own matter, and takes a minute."""
+    import torch
+
+    torch.compiler.reset()
+    return partial(torch.compile, dynamic=True, backend="eager")
+
+
+def test_response_normalisation_compiles_for_any_size(compiler):
+    import torch
+
+    layer = keras_convnext.layers.GlobalResponseNormalization()
+    layer.build((None, None, None, 8))
+    generator = np.random.default_rng(0)
+    for weight in layer.weights:
+        weight.assign(generator.normal(size=weight.shape))
+    compiled = compiler(layer.call, fullgraph=True)
+    for shape in ((2, 4, 5, 8), (3, 6, 4, 8)):
+        given = torch.from_numpy(generator.normal(size=shape)).float()
+        torch.testing.assert_close(compiled(given), layer(given))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("grn", [False, True])
+def test_compiled_models_take_images_of_any_size(grn, compiler):
+    import torch
+
+    model = keras_convnext.ConvNeXt(
+        (1,), (8,), grn=grn, input_shape=(None, None, 3), classes=3
+    )
+    generator = np.random.default_rng(0)
+    for weight in model.trainable_variables:
+        weight.assign(generator.normal(0, 0.3, weight.shape))
+    compiled = compiler(model)
+    for size in ((32, 48), (64, 32)):
+        given = generator.uniform(0, 255, (2, *size, 3)).astype("float32")
+        found = compiled(torch.from_numpy(given))
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(found), predict(model, given), atol=1e-6
+        )
