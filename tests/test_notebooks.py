@@ -12,6 +12,7 @@ from pathlib import Path
 
 import keras
 import pytest
+from conftest import LONG_WHERE_COMPILED
 
 NOTEBOOKS = sorted(Path(__file__).parent.parent.glob("notebooks/*.ipynb"))
 
@@ -20,8 +21,10 @@ BACKENDS = {
     # On torch keras-cv chooses boxes by compiled operators of torchvision.
     "detection": {"tensorflow"},
 }
+# Where models are compiled the README's code says as much as the quickstart.
+LONG = {"quickstart"}
 NOTEBOOKS = [
-    path
+    pytest.param(path, marks=LONG_WHERE_COMPILED if path.stem in LONG else [])
     for path in NOTEBOOKS
     if keras.backend.backend() in BACKENDS.get(path.stem, {"torch"})
 ]

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import LONG_WHERE_COMPILED
 from conftest import predict
 from conftest import random_images
 from families import FAMILIES
@@ -67,7 +68,9 @@ def test_float64_leaves_no_room_for_approximations(layout, name, float64):
     assert_logits_agree(ours, theirs, bound=3e-9)
 
 
-@pytest.mark.parametrize("size", [(33, 47), (63, 64)])
+@pytest.mark.parametrize(
+    "size", [(33, 47), pytest.param((63, 64), marks=LONG_WHERE_COMPILED)]
+)
 def test_odd_sizes_are_floored_as_in_pytorch(size):
     images = random_images((1, *size, 3))
     for name in ("v1", "overlap"):

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import LONG_WHERE_COMPILED
 from conftest import predict
 from conftest import random_images
 
@@ -40,7 +41,11 @@ def trained(model, lean=None, steps=2):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"grn": True, "layer_scale_init_value": 0.0}]
+    "options",
+    [
+        pytest.param({}, marks=LONG_WHERE_COMPILED),
+        {"grn": True, "layer_scale_init_value": 0.0},
+    ],
 )
 def test_training_is_the_same(options):
     options = {"drop_path_rate": 0.2, **options}

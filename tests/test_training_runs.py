@@ -168,7 +168,7 @@ def test_models_of_a_run_are_those_of_its_metrics(photographs, whole):
     "step",
     [
         pytest.param(1, marks=LONG_WHERE_COMPILED),
-        4,
+        pytest.param(4, marks=LONG_WHERE_COMPILED),
         pytest.param(9, marks=LONG_WHERE_COMPILED),
         14,
         pytest.param(35, marks=LONG_WHERE_COMPILED),

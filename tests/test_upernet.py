@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from conftest import long_where_compiled
 from conftest import random_images
 from families import FAMILIES
 from families import SMALL
@@ -687,6 +688,7 @@ def test_sliding_windows_equal_a_plain_loop(saved):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@long_where_compiled
 def test_several_scales_and_mirrored_images_are_averaged(saved):
     _, peer, _ = saved()
     image = random_images((1, 60, 80, 3)).astype("uint8")

@@ -281,7 +281,7 @@ def test_explain_draws_and_tells(saved):
     arguments = ["explain", str(saved / "photo.png")]
     arguments += ["--model", str(saved / "model.keras")]
     arguments += ["--output", str(saved / "out.png")]
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, [*arguments, "--top", "2"])
     assert result.exit_code == 0, result.output
     assert Image.open(saved / "out.png").width > 600
     again = CliRunner().invoke(app, arguments)
