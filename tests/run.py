@@ -2,10 +2,10 @@
 
 Usage: python tests/run.py [--long] [BACKEND ...] [-- PYTEST ARGUMENTS]
 
-Keras fixes its backend at import, so each backend has processes of its own: two
-of them side by side, with every second file each. Pytest arguments are for one
-process of each backend. `--long` runs the long proofs instead, and writes their
-table to `tests/LONG.md`.
+Keras fixes its backend at import, so each backend has processes of its own:
+three, with every third file each, for both cores to end at the same time.
+Pytest arguments are for one process of each backend. `--long` runs the long
+proofs instead, and writes their table to `tests/LONG.md`.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main():
     unknown = set(arguments.backends) - set(BACKENDS)
     if unknown:
         parser.error(f"backends are {BACKENDS}. Received: {sorted(unknown)}")
-    parts = [pytest_arguments] if pytest_arguments else halves()
+    parts = [pytest_arguments] if pytest_arguments else thirds()
     selection = ["-m", "long"] if arguments.long else []
 
     with tempfile.TemporaryDirectory() as folder:
@@ -51,9 +51,9 @@ def main():
     sys.exit(max(statuses))
 
 
-def halves():
+def thirds():
     files = sorted(map(str, ROOT.glob("tests/test_*.py")))
-    return files[::2], files[1::2]
+    return [files[i::3] for i in range(3)]
 
 
 def split(words):
