@@ -27,7 +27,8 @@ def setup(
     """Lets `keras_convnext.train` use several devices and hosts.
 
     Call it before anything else of Keras or the backend: models must be built
-    after it. Every process of the job runs the same program.
+    after it. Every process of the job runs the same program, with the same
+    `keras.utils.set_random_seed`: new weights must be alike.
 
     Args:
         devices: int, how many of each host, or `"all"`; all if `None`.
