@@ -710,6 +710,16 @@ def test_several_scales_and_mirrored_images_are_averaged(saved):
     np.testing.assert_array_equal(labels, found.argmax(-1))
 
 
+@pytest.mark.parametrize("size, goal", [((5, 4), (17, 9)), ((17, 9), (5, 4))])
+def test_rows_of_a_resized_map_are_those_of_the_whole(size, goal):
+    x = random_images((1, *size, 2)) / 255
+    whole = resampling.resized(x, *goal)
+    for start in range(goal[0]):
+        rows = slice(start, start + 1)
+        part = resampling.resized(x, *goal, rows)
+        np.testing.assert_allclose(part, whole[:, rows], atol=1e-6)
+
+
 @pytest.mark.skipif(BACKEND == "jax", reason="NumPy's, and slow to compile")
 def test_strips_of_an_image_are_the_whole(saved, monkeypatch):
     model = ours(saved)

@@ -167,7 +167,8 @@ class _Views:
             window = crop if mode == "slide" else max(goal)
             boxes = windows(goal, window, stride)
             _check_fit(model, goal, boxes[0], scale)
-            self.plan += [(goal, boxes, x) for x in _flips(flip)]
+            flips = (False, True) if flip else (False,)
+            self.plan += [(goal, boxes, is_flipped) for is_flipped in flips]
 
     def __iter__(self):
         count = sum(len(boxes) for _, boxes, _ in self.plan)
@@ -260,10 +261,6 @@ def _logits(model, view, boxes, advance):
 
 def _batch(x):
     return ops.convert_to_tensor(np.ascontiguousarray(x)[None], "float32")
-
-
-def _flips(flip):
-    return (False, True) if flip else (False,)
 
 
 def _checked_scales(scales):
