@@ -221,23 +221,40 @@ def _jax_shifted():
         height, width = inputs.shape[1:3]
         kernel_height, kernel_width, channels, _ = kernel.shape
         accumulator = jnp.promote_types(inputs.dtype, jnp.float32)
-        padded = jnp.pad(inputs, _padding(kernel.shape, dilation))
+        # Each device sums up its part of the batch: in the loop a sum over the
+        # batch would be an exchange between devices, for every row.
+        parts = _parts(inputs.shape[0])
+        shape = (parts, -1, *inputs.shape[1:])
+        padding = ((0, 0), *_padding(kernel.shape, dilation))
+        padded = jnp.pad(inputs.reshape(shape), padding)
+        gradient = gradient.reshape(shape)
         reach = dilation[0] * (kernel_height - 1) + 1
 
         def add_row(total, row):
-            rows = jax.lax.dynamic_slice_in_dim(padded, row, reach, 1)
-            rows = rows[:, :: dilation[0]].astype(accumulator)
-            row_gradient = jax.lax.dynamic_slice_in_dim(gradient, row, 1, 1)
+            rows = jax.lax.dynamic_slice_in_dim(padded, row, reach, 2)
+            rows = rows[:, :, :: dilation[0]].astype(accumulator)
+            row_gradient = jax.lax.dynamic_slice_in_dim(gradient, row, 1, 2)
             row_gradient = row_gradient.astype(accumulator)
             columns = [
-                (rows[:, :, left : left + width] * row_gradient).sum((0, 2))
+                (rows[..., left : left + width, :] * row_gradient).sum((1, 3))
                 for left in range(0, dilation[1] * kernel_width, dilation[1])
             ]
-            return total + jnp.stack(columns, axis=1), None
+            return total + jnp.stack(columns, axis=2), None
 
-        zeros = jnp.zeros((kernel_height, kernel_width, channels), accumulator)
+        shape = (parts, kernel_height, kernel_width, channels)
+        zeros = jnp.zeros(shape, accumulator)
         total, _ = jax.lax.scan(add_row, zeros, jnp.arange(height))
-        return total[..., None].astype(kernel.dtype)
+        return total.sum(0)[..., None].astype(kernel.dtype)
 
     shifted.defvjp(forward, backward)
     return shifted
+
+
+def _parts(batch_size):
+    """Into how many parts `keras.distribution` divides a batch."""
+    spread = keras.distribution.distribution()
+    if spread is None:
+        return 1
+    mesh = spread.device_mesh
+    parts = mesh.shape[mesh.axis_names.index(spread.batch_dim_name)]
+    return parts if batch_size % parts == 0 else 1

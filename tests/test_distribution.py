@@ -55,6 +55,28 @@ from keras_convnext.cli import main
 main()
 """
 
+# XLA's program for a depthwise gradient on a batch that two devices share.
+KERNEL_GRADIENT = """
+import jax
+import numpy as np
+import keras_convnext
+layer = keras_convnext.layers.DepthwiseConv2D(3, implementation="shifted")
+layer.build((4, 6, 6, 8))
+keras_convnext.distribution.setup()
+mesh = jax.make_mesh((2,), ("batch",))
+spec = jax.sharding.PartitionSpec
+images = jax.ShapeDtypeStruct(
+    (4, 6, 6, 8), np.float32, sharding=jax.NamedSharding(mesh, spec("batch"))
+)
+whole = jax.NamedSharding(mesh, spec())
+kernel = jax.ShapeDtypeStruct((3, 3, 8, 1), np.float32, sharding=whole)
+def loss(kernel, images):
+    outputs, _ = layer.stateless_call([kernel, layer.bias], [], images)
+    return (outputs**2).sum()
+gradient = jax.jit(jax.grad(loss), out_shardings=whole)
+print(gradient.lower(kernel, images).compile().as_text())
+"""
+
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
@@ -250,6 +272,16 @@ def test_sharded_kernels_train_as_whole_ones(photographs, whole, tmp_path):
     )
     finish(four_devices(words))
     check_same(end_of(output), whole("v1"))
+
+
+@ONLY["jax"]
+def test_kernel_gradients_are_exchanged_once():
+    flags = "--xla_force_host_platform_device_count=2"
+    (text,) = finish(start([], ("-c", KERNEL_GRADIENT), XLA_FLAGS=flags))
+    loops, _, whole = text.partition("ENTRY ")
+    assert " while(" in whole, "the rows are no loop any more"
+    assert whole.count(" all-reduce(") == 1
+    assert " all-reduce(" not in loops
 
 
 def wait_for(path, processes, seconds=120):

@@ -89,14 +89,15 @@ def set_up(devices, hosts, host_index, model_parallel):
             int(os.environ[f"{ENVIRONMENT}PROCESS_ID"]),
         )
     names = _names(devices)
+    spread = None
     if model_parallel > 1:
-        keras.distribution.set_distribution(_sharded(names, model_parallel))
-    else:
-        keras.distribution.set_distribution(
-            keras.distribution.DataParallel(
-                devices=names, auto_shard_dataset=False
-            )
+        spread = _sharded(names, model_parallel)
+    # A training step that is spread over one device is compiled three times.
+    elif len(names) > 1:
+        spread = keras.distribution.DataParallel(
+            devices=names, auto_shard_dataset=False
         )
+    keras.distribution.set_distribution(spread)
     return JaxCluster(len(names) // model_parallel)
 
 
