@@ -22,6 +22,7 @@ import resumable
 from keras_convnext import create_model
 from keras_convnext.weights import hub
 from keras_convnext.weights import registry
+from keras_convnext.writing import sha256_of
 from keras_convnext.writing import written_aside
 
 PACKAGES = ("keras", "keras-convnext", "timm", "torch")
@@ -76,7 +77,7 @@ def convert(row, target):
         entry.update(status="equal", largest_difference=difference)
     with written_aside(target) as unfinished:
         model.save(unfinished)
-        entry["sha256"] = hub.sha256(unfinished)
+        entry["sha256"] = sha256_of(unfinished)
     return entry
 
 
@@ -115,7 +116,7 @@ def is_done(entry, row, target):
         entry is not None
         and entry["status"] != "failed"
         and target.exists()
-        and entry["sha256"] == hub.sha256(target)
+        and entry["sha256"] == sha256_of(target)
     )
 
 

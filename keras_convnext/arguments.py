@@ -105,6 +105,15 @@ def positive_int(name, value):
         )
 
 
+def check_process(index, count):
+    """Raises `ValueError` for a process that is none of so many."""
+    if not 0 <= index < count:
+        raise ValueError(
+            "`process_index` counts from 0 and must be below `process_count`. "
+            f"Received: process_index={index}, process_count={count}"
+        )
+
+
 def number_of_classes(value):
     if not _is_positive_int(value):
         raise ValueError(

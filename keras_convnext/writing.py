@@ -1,8 +1,11 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and written by one process only."""
 
 import contextlib
+import hashlib
 import os
 from pathlib import Path
+
+import filelock
 
 
 @contextlib.contextmanager
@@ -22,3 +25,34 @@ def written_aside(path):
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_writer(lock):
+    """Keeps other processes from writing to a folder meanwhile.
+
+    Args:
+        lock: path of a file in the folder, which must be there.
+
+    Raises:
+        ValueError: if another process is writing to it.
+    """
+    taken = filelock.FileLock(lock, timeout=0)
+    try:
+        taken.acquire()
+    except filelock.Timeout as error:
+        raise ValueError(
+            "Only one process may write to a folder. Received: "
+            f"{str(Path(lock).parent)!r}, to which another is writing. Wait "
+            "for it, or choose another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        taken.release()
+
+
+def sha256_of(path):
+    """The checksum of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,9 +17,10 @@ from keras_convnext import benchmark
 from keras_convnext.benchmark import contestants
 from keras_convnext.benchmark import in_keras
 from keras_convnext.benchmark import process
-from keras_convnext.benchmark import race
 from keras_convnext.benchmark import ratios
 from keras_convnext.benchmark import report
+from keras_convnext.benchmark import starter
+from keras_convnext.benchmark import turn
 from keras_convnext.benchmark import worker
 from keras_convnext.benchmark.contestants import Artefact
 from keras_convnext.benchmark.contestants import Contestant
@@ -63,8 +64,8 @@ def run(log, tmp_path, monkeypatch):
     """Runs doubles, without the seconds that the ceiling takes."""
     if keras.backend.backend() != "torch":
         pytest.skip("no Keras takes part")
-    monkeypatch.setattr(race.Starter, "survey", lambda *_: SURVEY)
-    monkeypatch.setattr(race, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(starter.Starter, "survey", lambda *_: SURVEY)
+    monkeypatch.setattr(turn, "SETTLE_SECONDS", 0.0)
 
     def run(*contestants, tasks=(TASK,), pairs=2):
         return benchmark.run(
@@ -537,7 +538,7 @@ def test_bad_options_start_nothing(
     command, tmp_path, monkeypatch, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(race, "started", None)
+    monkeypatch.setattr(starter, "started", None)
     status, printed, errors = command(*arguments)
     assert status == 2
     assert message in " ".join(errors.split())

@@ -20,6 +20,7 @@ from test_weights import official_state
 
 import keras_convnext
 from keras_convnext import VARIANTS
+from keras_convnext import writing
 from keras_convnext.weights import hub
 from keras_convnext.weights import registry
 
@@ -87,7 +88,7 @@ def test_published_weights_come_from_the_hub_and_then_from_the_cache(
     folder = tmp_path / "keras" / "models" / "keras_convnext"
     cached = folder / f"{NAME}.r160_in1k.safetensors"
     note = json.loads((folder / f"{cached.name}.json").read_text())
-    assert note["sha256"] == hub.sha256(cached)
+    assert note["sha256"] == writing.sha256_of(cached)
 
     server.requests.clear()
     server.files.clear()
@@ -174,7 +175,7 @@ def test_an_interrupted_download_is_resumed(server, file_url, tmp_path):
 def test_a_note_that_cannot_be_read_is_none(note, tmp_path):
     target = tmp_path / "model.safetensors"
     target.write_bytes(b"weights")
-    hub._record(target, hub.sha256(target), "here")
+    hub._record(target, writing.sha256_of(target), "here")
     assert hub._is_intact(target)
     (tmp_path / "model.safetensors.json").write_bytes(note)
     assert not hub._is_intact(target)
@@ -194,7 +195,7 @@ def test_a_download_with_half_a_note_is_repeated(server, file_url):
 def test_a_full_disk_leaves_the_note_of_before(tmp_path, monkeypatch):
     target = tmp_path / "model.safetensors"
     target.write_bytes(b"weights")
-    hub._record(target, hub.sha256(target), "here")
+    hub._record(target, writing.sha256_of(target), "here")
     write_text = pathlib.Path.write_text
 
     def half(path, text):

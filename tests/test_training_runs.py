@@ -378,7 +378,7 @@ def test_what_a_killed_save_left_is_cleared_away(tmp_path):
 def test_two_runs_on_one_folder_are_refused(photographs, tmp_path):
     with (
         training.run.Run(tmp_path, {}),
-        pytest.raises(ValueError, match="Only one run"),
+        pytest.raises(ValueError, match="Only one process"),
     ):
         run(new_model(), photographs, tmp_path)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-import keras_convnext
+from keras_convnext import subprocesses
 
 SCRIPT = Path(__file__).with_name("worker.py")
 # For one answer: the first one takes building, compiling and warming up.
@@ -113,17 +112,12 @@ class Process:
 
 def environment(backend, threads):
     """What every library reads its number of threads from, and more."""
-    root = str(Path(keras_convnext.__file__).parent.parent)
-    paths = [root, os.environ.get("PYTHONPATH", "")]
-    return {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
+    return subprocesses.environment(
+        backend,
         **dict.fromkeys(THREADS, str(threads)),
         # Two processes share a GPU.
-        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        TF_FORCE_GPU_ALLOW_GROWTH="true",
+        XLA_PYTHON_CLIENT_PREALLOCATE="false",
         # The first call is that of a fresh machine.
-        "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
-    }
+        TORCHINDUCTOR_FORCE_DISABLE_CACHES="1",
+    )

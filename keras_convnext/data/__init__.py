@@ -3,9 +3,8 @@
 from keras_convnext.data.compositions import Compositions
 from keras_convnext.data.compositions import compose_digits
 from keras_convnext.data.digits import load_digits
+from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.folder import ImageFolder
-from keras_convnext.data.loading import EvalLoader
-from keras_convnext.data.loading import TrainLoader
 from keras_convnext.data.record_writing import write_records
 from keras_convnext.data.records import Records
 from keras_convnext.data.source import Arrays
@@ -14,6 +13,7 @@ from keras_convnext.data.source import Subset
 from keras_convnext.data.source import order_of
 from keras_convnext.data.splits import open_splits
 from keras_convnext.data.tfds import Tfds
+from keras_convnext.data.train_loader import TrainLoader
 
 __all__ = [
     "Arrays",

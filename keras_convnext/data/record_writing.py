@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 
 from keras_convnext.data import records
@@ -18,6 +17,8 @@ from keras_convnext.data.source import Source
 from keras_convnext.data.threads import WORKERS
 from keras_convnext.data.threads import in_order
 from keras_convnext.typing import PathLike
+from keras_convnext.writing import only_writer
+from keras_convnext.writing import sha256_of
 from keras_convnext.writing import written_aside
 
 IMAGES_PER_SHARD = 1024
@@ -71,7 +72,7 @@ def write_records(
     output = Path(output)
     index = _planned(source, shards)
     output.mkdir(parents=True, exist_ok=True)
-    with _lock(output):
+    with only_writer(output / "records.lock"):
         written = {x["file"]: x for x in _begun(output, index)}
         reader = Reader(source, on_error)
         left_out: dict[str, str] = {}
@@ -166,11 +167,11 @@ def _write(tf, reader, path, numbers, workers, progress):
             "file": path.name,
             "images": len(rows),
             "bytes": unfinished.stat().st_size,
-            "sha256": records.sha256_of(unfinished),
+            "sha256": sha256_of(unfinished),
         }
     with written_aside(records.rows_path(path.parent, shard)) as unfinished:
         np.save(unfinished, _as_array(rows))
-        shard["rows_sha256"] = records.sha256_of(unfinished)
+        shard["rows_sha256"] = sha256_of(unfinished)
     shard["left_out"] = {
         name: reason
         for name, reason in sorted(reader.skipped.items())
@@ -205,23 +206,6 @@ def _as_array(rows):
     width = max([len(name) for *_, name in rows], default=1)
     types = [("offset", "<i8"), ("length", "<i8"), ("label", "<i4")]
     return np.array(rows, [*types, ("name", f"S{width}")])
-
-
-@contextlib.contextmanager
-def _lock(output):
-    lock = filelock.FileLock(output / "records.lock", timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise ValueError(
-            "Only one process may write to a folder. Received: "
-            f"{str(output)!r}, to which another is writing. Wait for it, or "
-            "choose another folder"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

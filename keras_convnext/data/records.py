@@ -1,6 +1,5 @@
 """Images in TFRecord shards, read by number without TensorFlow."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ import numpy as np
 
 from keras_convnext.data.source import Source
 from keras_convnext.typing import PathLike
+from keras_convnext.writing import sha256_of
 
 INDEX = "index.json"
 FORMAT = "keras-convnext records 1"
@@ -141,8 +141,3 @@ def is_whole(folder, shard, verify):
     if not rows.exists() or sha256_of(rows) != shard["rows_sha256"]:
         return False
     return not verify or sha256_of(path) == shard["sha256"]
-
-
-def sha256_of(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_convnext.data.loading import EvalLoader
+from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.source import Source
 from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.recipes.recipe import Recipe

@@ -6,7 +6,7 @@ import os
 import numpy as np
 from keras import ops
 
-from keras_convnext.data.loading import EvalLoader
+from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.distribution.cluster import Cluster
 from keras_convnext.distribution.cluster import number_of_devices
 from keras_convnext.distribution.gradients import AveragedGradients

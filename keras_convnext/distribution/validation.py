@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 
-from keras_convnext.data.loading import EvalLoader
+from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.threads import WORKERS
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_convnext.arguments import positive_int
-from keras_convnext.data.loading import EvalLoader
+from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import in_order
 from keras_convnext.evaluation import corruptions

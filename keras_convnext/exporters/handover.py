@@ -6,7 +6,6 @@ reads them, writes the artefact, or the error that it met.
 
 import builtins
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-import keras_convnext
+from keras_convnext import subprocesses
 from keras_convnext.exporters import graph
 from keras_convnext.exporters.options import Options
 from keras_convnext.model import as_record
@@ -57,15 +56,7 @@ def write(backend, model, options, metadata, path, representative_data):
 
 def environment(backend):
     """For a process on another backend, which leaves the GPU to this one."""
-    root = str(Path(keras_convnext.__file__).parent.parent)
-    paths = [root, os.environ.get("PYTHONPATH", "")]
-    return {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
+    return subprocesses.environment(backend, CUDA_VISIBLE_DEVICES="")
 
 
 def work(folder):

@@ -1,6 +1,5 @@
 """The roadmap in figures: its costs, and what it reaches on one's own data."""
 
-import importlib.util
 import json
 import sys
 from collections.abc import Iterable
@@ -16,6 +15,8 @@ from keras_convnext import training
 from keras_convnext import visualize
 from keras_convnext.arguments import one_of
 from keras_convnext.data.source import Source
+from keras_convnext.optional import is_installed
+from keras_convnext.optional import tell_left_out
 from keras_convnext.profiling import profile
 from keras_convnext.profiling import without_numbers
 from keras_convnext.recipes.recipe import Recipe
@@ -134,12 +135,7 @@ def study(
         epochs=epochs, warmup_epochs=warmup * epochs, image_size=size
     )
     output = Path(output)
-    if not _has_matplotlib():
-        print(
-            "No roadmap.png without matplotlib: "
-            'pip install "keras-convnext[train]"',
-            file=sys.stderr,
-        )
+    tell_left_out({"matplotlib": "roadmap.png"})
     rows = table(regime, names)
     for row in rows:
         row["measured"] = []
@@ -245,12 +241,8 @@ def _write(rows, output, recipe):
     for name, content in contents.items():
         with written_aside(output / name) as unfinished:
             unfinished.write_text(content)
-    if _has_matplotlib():
+    if is_installed("matplotlib"):
         visualize.written_figure(chart(done), output / "roadmap.png")
-
-
-def _has_matplotlib():
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def _checked(regime, steps):

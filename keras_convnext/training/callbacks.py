@@ -1,6 +1,5 @@
 """What happens beside the steps of `fit`: checkpoints, records, a bar."""
 
-import importlib.util
 import math
 import sys
 import time
@@ -8,6 +7,7 @@ import time
 import keras
 from keras import ops
 
+from keras_convnext.optional import is_installed
 from keras_convnext.recipes.averaging import averaged_weights
 from keras_convnext.training.run import Interrupted
 from keras_convnext.training.run import NotFinite
@@ -159,7 +159,7 @@ class Recorder(keras.callbacks.Callback):
             raise Interrupted(128 + signal)
 
     def _draw(self):
-        if not self.run.is_writer or not importlib.util.find_spec("matplotlib"):
+        if not self.run.is_writer or not is_installed("matplotlib"):
             return
         figure = learning_curves(self.run.history)
         written_figure(figure, self.run.output / "curves.png")

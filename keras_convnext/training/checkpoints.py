@@ -7,7 +7,6 @@ and all else into a JSON file beside it, which holds the checksum of the first
 and is written last: without it there is no checkpoint.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from safetensors.numpy import save_file
 
 from keras_convnext.typing import Array
 from keras_convnext.typing import PathLike
+from keras_convnext.writing import sha256_of
 from keras_convnext.writing import written_aside
 
 
@@ -67,7 +67,7 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             with written_aside(tensor_file) as unfinished:
                 save_file(tensors, unfinished)
-                checksum = _checksum(unfinished)
+                checksum = sha256_of(unfinished)
                 _to_disk(unfinished)
             with written_aside(record_file) as unfinished:
                 text = {"sha256": checksum, "step": step, "record": record}
@@ -132,7 +132,7 @@ class Checkpoints:
     def _read(self, step):
         tensor_file, record_file = self._files(step)
         text = json.loads(record_file.read_text())
-        if _checksum(tensor_file) != text["sha256"]:
+        if sha256_of(tensor_file) != text["sha256"]:
             raise ValueError(
                 f"{tensor_file.name} is not what was written (SHA-256 differs)"
             )
@@ -150,11 +150,6 @@ class Checkpoints:
             f"The last good one is that of step {steps[-1]}: make room, and "
             "run the same command again to go on from there"
         )
-
-
-def _checksum(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _to_disk(path):

@@ -11,7 +11,6 @@ import sys
 import threading
 from pathlib import Path
 
-import filelock
 import keras
 
 from keras_convnext.arguments import one_of
@@ -20,6 +19,7 @@ from keras_convnext.training import state
 from keras_convnext.training.checkpoints import Checkpoints
 from keras_convnext.training.sharing import from_writer
 from keras_convnext.version import __version__
+from keras_convnext.writing import only_writer
 from keras_convnext.writing import written_aside
 
 RESUME = ("auto", "never")
@@ -71,7 +71,7 @@ class Run:
         self.output.mkdir(parents=True, exist_ok=True)
         # After an error in here `__exit__` is not called.
         with contextlib.ExitStack() as contexts:
-            contexts.enter_context(self._lock())
+            contexts.enter_context(only_writer(self.output / "run.lock"))
             if self.resume == "never" and self.checkpoints.steps():
                 raise ValueError(
                     "With resume='never' the folder must hold no run. "
@@ -202,22 +202,6 @@ class Run:
                 f"{str(self.output)!r}:\n" + "\n".join(lines) + "\nRepeat the "
                 "first command, or choose another folder for a new run"
             )
-
-    @contextlib.contextmanager
-    def _lock(self):
-        lock = filelock.FileLock(self.output / "run.lock", timeout=0)
-        try:
-            lock.acquire()
-        except filelock.Timeout as error:
-            raise ValueError(
-                "Only one run may write to a folder. Received: "
-                f"{str(self.output)!r}, to which another process is writing. "
-                "Wait for it, or choose another folder"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
 
     @contextlib.contextmanager
     def _signals(self):

@@ -1,7 +1,5 @@
 """One training run, from data and recipe to a folder with the result."""
 
-import importlib.util
-import sys
 from typing import Any
 
 import keras
@@ -13,6 +11,8 @@ from keras_convnext.data.source import same_classes
 from keras_convnext.distribution.validation import WholeMetrics
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.model import info_of
+from keras_convnext.optional import is_installed
+from keras_convnext.optional import tell_left_out
 from keras_convnext.recipes.recipe import Recipe
 from keras_convnext.rematerialization import rematerialized
 from keras_convnext.training import callbacks
@@ -20,6 +20,8 @@ from keras_convnext.training.run import Follower
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
 from keras_convnext.typing import PathLike
+
+DRAWN_BY = {"matplotlib": "curves.png", "tensorboard": "TensorBoard logs"}
 
 
 def train(
@@ -155,8 +157,8 @@ def train(
         if held_out is not None and recipe.ema_decay is not None:
             watchers.insert(0, callbacks.AveragedValidation(held_out, whole))
         if run.is_writer:
-            _tell_what_is_missing()
-            if importlib.util.find_spec("tensorboard"):
+            tell_left_out(DRAWN_BY)
+            if is_installed("tensorboard"):
                 logs = run.output / "tensorboard"
                 watchers.append(callbacks.TensorBoardScalars(logs))
             watchers.append(progress)
@@ -178,18 +180,6 @@ def train(
         finally:
             progress.close()
         return run.write_summary("complete", skipped=batches.skipped)
-
-
-def _tell_what_is_missing():
-    """A run of hours does not end for want of a picture."""
-    left_out = {"matplotlib": "curves.png", "tensorboard": "TensorBoard logs"}
-    for package, what in left_out.items():
-        if not importlib.util.find_spec(package):
-            print(
-                f"No {what} without {package}: "
-                'pip install "keras-convnext[train]"',
-                file=sys.stderr,
-            )
 
 
 def _prepared(model, data, validation):

@@ -19,6 +19,7 @@ from filelock import FileLock
 from keras_convnext.version import __version__
 from keras_convnext.weights import files
 from keras_convnext.weights import layouts
+from keras_convnext.writing import sha256_of
 from keras_convnext.writing import written_aside
 
 # In the order in which a repository's files are tried.
@@ -58,7 +59,7 @@ def _convert(checkpoint, variant, target):
     files.write_safetensors(
         unfinished, tensors, checkpoint=checkpoint.name, writer=__version__
     )
-    _record(target, sha256(unfinished), str(path))
+    _record(target, sha256_of(unfinished), str(path))
     os.replace(unfinished, target)
 
 
@@ -138,7 +139,7 @@ def _fetch_into(target, url):
             f"The download failed ({error}); the next attempt goes on where "
             f"it ended. Check the address and the network. Received: {url}"
         ) from error
-    digest = sha256(unfinished)
+    digest = sha256_of(unfinished)
     expected = re.search(r"-([0-9a-f]{8,64})\.\w+$", target.name)
     before = _recorded(target)
     if (expected and not digest.startswith(expected[1])) or (
@@ -208,11 +209,6 @@ def cache_folder():
     return Path(home).expanduser() / "models" / "keras_convnext"
 
 
-def sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _lock(target):
     """Two processes that want the same file take turns."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -224,7 +220,7 @@ def _unfinished(target):
 
 
 def _is_intact(target):
-    return target.exists() and _recorded(target) == sha256(target)
+    return target.exists() and _recorded(target) == sha256_of(target)
 
 
 def _record(target, digest, source):

@@ -1,0 +1,124 @@
+"""Batches of a source as evaluation sees them, on every backend."""
+
+import math
+
+import keras
+import numpy as np
+
+from keras_convnext.arguments import check_process
+from keras_convnext.data.reading import Reader
+from keras_convnext.data.source import Source
+from keras_convnext.data.threads import WORKERS
+from keras_convnext.image_geometry import transform_arguments
+from keras_convnext.images import load_image_for
+from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.typing import Array
+from keras_convnext.typing import Images
+
+
+class EvalLoader(keras.utils.PyDataset):
+    """Every image of a source once, in order, as evaluation sees it.
+
+    Args:
+        source: a `Source`. Its arrays pass as they are if they have the shape
+            of the model's images.
+        preprocessing: a `Preprocessing`, as `model.preprocessing`.
+        batch_size: int; batches are of this size or smaller, all alike as
+            far as possible.
+        on_error: `"skip"` leaves out what cannot be read, and warns, which
+            makes its batch smaller; `"raise"` ends with its name.
+        process_index, process_count: ints; process `p` of `n` gets the images
+            `p`, `p + n`, `p + 2 n` …
+
+    Attributes:
+        skipped: dict from names of images that could not be read to reasons.
+
+    Examples:
+        >>> _, digits = keras_convnext.data.open_splits("digits")
+        >>> loader = keras_convnext.data.EvalLoader(
+        ...     digits,
+        ...     keras_convnext.Preprocessing((8, 8), mean=(0.3,), std=(0.35,)),
+        ...     batch_size=100,
+        ... )
+        >>> len(loader), loader[3][0].shape
+        (4, (90, 8, 8, 1))
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        on_error: str = "skip",
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        super().__init__(workers=WORKERS)
+        check_process(process_index, process_count)
+        self.source, self.preprocessing = source, preprocessing
+        self.batch_size = batch_size
+        self._reader = Reader(source, on_error)
+        self._numbers = range(process_index, len(source), process_count)
+        self._shape = (*preprocessing.image_size, len(preprocessing.mean))
+        if source.is_encoded:
+            transform_arguments(preprocessing)  # raises for other than RGB
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        return self._reader.skipped
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._numbers) / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Images, Array]:
+        """`uint8` images `(batch, height, width, channels)`, and labels.
+
+        Raises:
+            ValueError: if none of a batch can be read.
+        """
+        numbers, images = self.load(index)
+        if not len(images):  # of which Keras makes NaN on some backends
+            own = self._numbers_of(index)
+            first, last = (self.source.name(x) for x in (own[0], own[-1]))
+            raise ValueError(
+                f"Of {len(own)} images after one another at least one must be "
+                f"readable. Received: none from {first!r}, "
+                f"{self.skipped[first]}, to {last!r}. Check that they are "
+                "whole, or take larger batches"
+            )
+        return images, self.source.labels[numbers]
+
+    def load(self, index: int) -> tuple[Array, Images]:
+        """A batch, and which images it holds.
+
+        Returns:
+            `(numbers, images)`: an int array `(batch,)` of numbers in the
+            source, and the images; of length 0 if none can be read.
+        """
+        numbers = self._numbers_of(index)
+        images = [self._image(number) for number in numbers]
+        read = [x for x in zip(numbers, images) if x[1] is not None]
+        result = np.empty((len(read), *self._shape), "uint8")
+        for i, (_, image) in enumerate(read):
+            result[i] = image
+        return np.array([number for number, _ in read], "int64"), result
+
+    def _numbers_of(self, index):
+        count, batches = len(self._numbers), len(self)
+        start, stop = (count * i // batches for i in (index, index + 1))
+        return self._numbers[start:stop]
+
+    def _image(self, number):
+        if self.source.is_encoded:
+            return self._reader.read(number, self._transformed)
+        image = self.source.read(number)
+        if image.shape == self._shape:
+            return image
+        if image.shape[-1] == 1:
+            image = image[..., 0]
+        return self._transformed(image)
+
+    def _transformed(self, content):
+        return load_image_for(
+            self.preprocessing, content, self.source.is_upright
+        )
