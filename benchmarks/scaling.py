@@ -10,6 +10,7 @@ all-reduces of as many bytes alone, for the bandwidth.
 
 import argparse
 import csv
+import math
 import os
 import socket
 import statistics
@@ -134,9 +135,8 @@ def train():
         np.arange(count) % CLASSES,
         range(CLASSES),
     )
-    # On JAX the second epoch compiles, too.
     recipe = keras_convnext.recipes.small_data.replace(
-        epochs=3, warmup_epochs=1, batch_size=batch_size, image_size=SIZE
+        epochs=2, warmup_epochs=1, batch_size=batch_size, image_size=SIZE
     )
     keras.utils.set_random_seed(0)  # the same weights in every process
     model = recipe.build(MODEL, CLASSES, weights=None)
@@ -164,23 +164,24 @@ def send():
 
     count = distribution.setup().process_count
     keras.utils.set_random_seed(0)
-    parameters = create_model(
-        MODEL, weights=None, classes=CLASSES
-    ).count_params()
-    reduce = REDUCTIONS[keras.backend.backend()](parameters)
+    model = create_model(MODEL, weights=None, classes=CLASSES)
+    shapes = [tuple(weight.shape) for weight in model.trainable_weights]
+    reduce = REDUCTIONS[keras.backend.backend()](shapes)
     reduce()
     start = time.perf_counter()
     for _ in range(SENDINGS):
         reduce()
     seconds = (time.perf_counter() - start) / SENDINGS
-    return 2 * (count - 1) / count * parameters * 4 / seconds
+    return 2 * (count - 1) / count * model.count_params() * 4 / seconds
 
 
-def torch_reduction(size):
+def torch_reduction(shapes):
+    """In buckets, as gradients are sent."""
     import torch
 
     from keras_convnext.distribution.gradients import BUCKET_BYTES
 
+    size = sum(map(math.prod, shapes))
     buckets = torch.ones(size).split(BUCKET_BYTES // 4)
 
     def reduce():
@@ -193,7 +194,8 @@ def torch_reduction(size):
     return reduce
 
 
-def jax_reduction(size):
+def jax_reduction(shapes):
+    """Array by array, as XLA does it on CPUs."""
     import jax
     import numpy as np
 
@@ -202,9 +204,14 @@ def jax_reduction(size):
         jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
         for axes in (("batch",), ())
     )
-    ones = np.ones((jax.local_device_count(), size), "float32")
-    values = jax.make_array_from_process_local_data(apart, ones)
-    total = jax.jit(lambda x: x.sum(0), out_shardings=whole)
+    count = jax.local_device_count()
+    values = [
+        jax.make_array_from_process_local_data(
+            apart, np.ones((count, *shape), "float32")
+        )
+        for shape in shapes
+    ]
+    total = jax.jit(lambda xs: [x.sum(0) for x in xs], out_shardings=whole)
     return lambda: jax.block_until_ready(total(values))
 
 
