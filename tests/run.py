@@ -5,7 +5,8 @@ Usage: python tests/run.py [--long] [BACKEND ...] [-- PYTEST ARGUMENTS]
 Keras fixes its backend at import, so each backend has processes of its own:
 three, with every third file each, for both cores to end at the same time.
 Pytest arguments are for one process of each backend. `--long` runs the long
-proofs instead, and writes their table to `tests/LONG.md`.
+proofs instead, and writes their tables to `tests/LONG.md`: those of the
+backends that run, each with date and commit.
 """
 
 import argparse
@@ -96,6 +97,25 @@ def run(backend, pytest_arguments, report):
 
 
 def write_report(jobs):
+    """Renews the parts of the backends that ran, and leaves the others'."""
+    parts = parts_of(REPORT.read_text()) if REPORT.exists() else {}
+    for backend in dict.fromkeys(backend for backend, *_ in jobs):
+        reports = [report for name, _, report in jobs if name == backend]
+        parts[backend] = part(reports)
+    lines = ["# Long proofs", "", "Written by `make test-long`, on CPU.", ""]
+    for backend, text in sorted(parts.items()):
+        lines += [f"## {backend}", "", text, ""]
+    REPORT.write_text("\n".join(lines))
+    print(f"wrote {REPORT}")
+
+
+def parts_of(text):
+    """A dict from backends to the texts below their headings."""
+    found = (part.partition("\n") for part in text.split("\n## ")[1:])
+    return {backend: rest.strip() for backend, _, rest in found}
+
+
+def part(reports):
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         capture_output=True,
@@ -106,15 +126,12 @@ def write_report(jobs):
         f"{name} {importlib.metadata.version(name)}" for name in PACKAGES
     )
     lines = [
-        "# Long proofs",
+        f"{datetime.date.today()} at commit `{commit}`, with {versions}.",
         "",
-        f"Written by `make test-long` on {datetime.date.today()} at commit "
-        f"`{commit}`, with {versions}, on CPU.",
-        "",
-        "| backend | test | result | measured | seconds |",
-        "| --- | --- | --- | --- | --- |",
+        "| test | result | measured | seconds |",
+        "| --- | --- | --- | ---: |",
     ]
-    for backend, _, report in jobs:
+    for report in reports:
         for case in ElementTree.parse(report).iter("testcase"):
             failed = case.find("failure") is not None
             failed = failed or case.find("error") is not None
@@ -123,12 +140,11 @@ def write_report(jobs):
                 for item in case.iter("property")
             )
             lines.append(
-                f"| {backend} | `{case.get('name')}` | "
+                f"| `{case.get('name')}` | "
                 f"{'FAILED' if failed else 'passed'} | {measured} | "
                 f"{float(case.get('time')):.1f} |"
             )
-    REPORT.write_text("\n".join(lines) + "\n")
-    print(f"wrote {REPORT}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
