@@ -5,8 +5,7 @@ Usage: python tests/run.py [--long] [BACKEND ...] [-- PYTEST ARGUMENTS]
 Keras fixes its backend at import, so each backend has processes of its own:
 three, with every third file each, for both cores to end at the same time.
 Pytest arguments are for one process of each backend. `--long` runs the long
-proofs instead, and writes their tables to `tests/LONG.md`: those of the
-backends that run, each with date and commit.
+proofs instead, and writes the rows of those that ran to `tests/LONG.md`.
 """
 
 import argparse
@@ -24,6 +23,10 @@ from pathlib import Path
 BACKENDS = ("jax", "tensorflow", "torch")
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "tests" / "LONG.md"
+HEAD = (
+    "| test | result | measured | seconds | run |",
+    "| --- | --- | --- | ---: | --- |",
+)
 PACKAGES = ("keras", "jax", "tensorflow-cpu", "torch", "timm", "transformers")
 
 
@@ -48,7 +51,7 @@ def main():
         with ThreadPoolExecutor(max_workers=2) as pool:
             statuses = list(pool.map(lambda job: run(*job), jobs))
         if arguments.long:
-            write_report(jobs)
+            write_report(jobs, is_whole=not pytest_arguments)
     sys.exit(max(statuses))
 
 
@@ -96,57 +99,65 @@ def run(backend, pytest_arguments, report):
     return result.returncode
 
 
-def write_report(jobs):
-    """Renews the parts of the backends that ran, and leaves the others'."""
-    parts = parts_of(REPORT.read_text()) if REPORT.exists() else {}
-    for backend in dict.fromkeys(backend for backend, *_ in jobs):
-        reports = [report for name, _, report in jobs if name == backend]
-        parts[backend] = part(reports)
-    lines = ["# Long proofs", "", "Written by `make test-long`, on CPU.", ""]
-    for backend, text in sorted(parts.items()):
-        lines += [f"## {backend}", "", text, ""]
-    REPORT.write_text("\n".join(lines))
+def write_report(jobs, is_whole):
+    """Renews the rows of the tests that ran, and leaves the others'."""
+    rows = rows_of(REPORT.read_text()) if REPORT.exists() else {}
+    for backend in {backend for backend, *_ in jobs}:
+        if is_whole or backend not in rows:
+            rows[backend] = {}
+    run = f"{datetime.date.today()}, `{commit()}`"
+    for backend, _, report in jobs:
+        for case in ElementTree.parse(report).iter("testcase"):
+            if case.find("skipped") is None:
+                name = f"`{case.get('classname')[6:]}::{case.get('name')}`"
+                rows[backend][name] = [*result_of(case), run]
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}" for name in PACKAGES
+    )
+    lines = [
+        "# Long proofs",
+        "",
+        f"Written by `make test-long`, on CPU, at last with {versions}. Parts "
+        "can be run anew: each row has its date and commit.",
+    ]
+    for backend, results in sorted(rows.items()):
+        lines += ["", f"## {backend}", "", *HEAD]
+        lines += [as_row([name, *x]) for name, x in sorted(results.items())]
+    REPORT.write_text("\n".join(lines) + "\n")
     print(f"wrote {REPORT}")
 
 
-def parts_of(text):
-    """A dict from backends to the texts below their headings."""
-    found = (part.partition("\n") for part in text.split("\n## ")[1:])
-    return {backend: rest.strip() for backend, _, rest in found}
+def rows_of(text):
+    """By backend, and by test: what the other columns hold."""
+    rows = {}
+    for section in text.split("\n## ")[1:]:
+        backend, *lines = section.splitlines()
+        cells = [x[2:-2].split(" | ") for x in lines if x.startswith("| `")]
+        rows[backend] = {name: rest for name, *rest in cells}
+    return rows
 
 
-def part(reports):
-    commit = subprocess.run(
+def result_of(case):
+    failed = any(case.find(x) is not None for x in ("failure", "error"))
+    measured = "; ".join(
+        f"{item.get('name')} {item.get('value')}"
+        for item in case.iter("property")
+    )
+    seconds = f"{float(case.get('time')):.1f}"
+    return ["FAILED" if failed else "passed", measured, seconds]
+
+
+def as_row(cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def commit():
+    return subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         capture_output=True,
         text=True,
         cwd=ROOT,
     ).stdout.strip()
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}" for name in PACKAGES
-    )
-    lines = [
-        f"{datetime.date.today()} at commit `{commit}`, with {versions}.",
-        "",
-        "| test | result | measured | seconds |",
-        "| --- | --- | --- | ---: |",
-    ]
-    for report in reports:
-        for case in ElementTree.parse(report).iter("testcase"):
-            if case.find("skipped") is not None:
-                continue
-            failed = case.find("failure") is not None
-            failed = failed or case.find("error") is not None
-            measured = "; ".join(
-                f"{item.get('name')} {item.get('value')}"
-                for item in case.iter("property")
-            )
-            lines.append(
-                f"| `{case.get('name')}` | "
-                f"{'FAILED' if failed else 'passed'} | {measured} | "
-                f"{float(case.get('time')):.1f} |"
-            )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
