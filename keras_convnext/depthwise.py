@@ -219,7 +219,7 @@ def _jax_shifted():
 
     def kernel_gradient(inputs, kernel, gradient, dilation):
         height, width = inputs.shape[1:3]
-        kernel_height, kernel_width, channels, _ = kernel.shape
+        kernel_height, kernel_width = kernel.shape[:2]
         accumulator = jnp.promote_types(inputs.dtype, jnp.float32)
         # Each device sums up its part of the batch: in the loop a sum over the
         # batch would be an exchange between devices, for every row.
@@ -241,8 +241,7 @@ def _jax_shifted():
             ]
             return total + jnp.stack(columns, axis=2), None
 
-        shape = (parts, kernel_height, kernel_width, channels)
-        zeros = jnp.zeros(shape, accumulator)
+        zeros = jnp.zeros((parts, *kernel.shape[:3]), accumulator)
         total, _ = jax.lax.scan(add_row, zeros, jnp.arange(height))
         return total.sum(0)[..., None].astype(kernel.dtype)
 

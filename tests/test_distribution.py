@@ -284,6 +284,17 @@ def test_kernel_gradients_are_exchanged_once():
     assert " all-reduce(" not in loops
 
 
+@ONLY["jax"]
+def test_one_device_is_no_distribution():
+    before = distribution.current()
+    try:
+        assert distribution.setup(devices=1).device_count == 1
+        assert keras.distribution.distribution() is None
+    finally:
+        cluster_.make_current(before)
+        keras.distribution.set_distribution(None)
+
+
 def wait_for(path, processes, seconds=120):
     end = time.monotonic() + seconds
     while not path.exists():

@@ -1,11 +1,11 @@
 """Who takes part in the benchmark: one row each."""
 
 import fnmatch
-import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from keras_convnext.arguments import did_you_mean
+from keras_convnext.optional import is_installed
 from keras_convnext.variants import VARIANTS
 
 # The first that is installed serves where any will do.
@@ -82,7 +82,7 @@ class Contestant:
         needed = list(self.needs)
         if self.artefact:
             needed += ARTEFACTS[self.artefact].needs
-        return [x for x in needed if importlib.util.find_spec(x) is None]
+        return [x for x in needed if not is_installed(x)]
 
 
 @dataclass(frozen=True)
@@ -255,4 +255,4 @@ def select(patterns: Iterable[str] = ()) -> list[Contestant]:
 
 def installed_backend():
     """The Keras backend for what runs on any."""
-    return next(x for x in BACKENDS if importlib.util.find_spec(x))
+    return next(x for x in BACKENDS if is_installed(x))

@@ -1,7 +1,8 @@
 """Optional packages, and the error that says how to get them."""
 
 import importlib
-import importlib.util
+
+from keras_convnext.optional import is_installed
 
 # What each format takes to write, and to run.
 WRITING = {
@@ -30,7 +31,7 @@ def check(format, quantization, verify):
     if verify:
         needed["sklearn"] = "scikit-learn"
     for module, package in needed.items():
-        if importlib.util.find_spec(module) is None:
+        if not is_installed(module):
             raise _missing(module, package)
 
 
