@@ -5,7 +5,8 @@ Usage: python tests/run.py [--long] [BACKEND ...] [-- PYTEST ARGUMENTS]
 Keras fixes its backend at import, so each backend has processes of its own:
 three, with every third file each, for both cores to end at the same time.
 Pytest arguments are for one process of each backend. `--long` runs the long
-proofs instead, and writes the rows of those that ran to `tests/LONG.md`.
+proofs instead, and writes the rows of those that ran to `tests/LONG.md`, as
+each process ends: what a run that is stopped had proved is not lost.
 """
 
 import argparse
@@ -41,6 +42,8 @@ def main():
         parser.error(f"backends are {BACKENDS}. Received: {sorted(unknown)}")
     parts = [pytest_arguments] if pytest_arguments else thirds()
     selection = ["-m", "long"] if arguments.long else []
+    # Now: the report itself makes the tree dirty.
+    origin = f"{datetime.date.today()}, `{commit()}`"
 
     with tempfile.TemporaryDirectory() as folder:
         jobs = [
@@ -48,11 +51,15 @@ def main():
             for name in arguments.backends
             for number, part in enumerate(parts)
         ]
+        statuses = []
         with ThreadPoolExecutor(max_workers=2) as pool:
-            statuses = list(pool.map(lambda job: run(*job), jobs))
-        if arguments.long:
-            write_report(jobs, is_whole=not pytest_arguments)
-    sys.exit(max(statuses))
+            running = [pool.submit(run, *job) for job in jobs]
+            for job, result in zip(jobs, running, strict=True):
+                statuses.append(result.result())
+                if arguments.long:
+                    write_report(*job, origin, is_whole=not pytest_arguments)
+    # A process that a signal ended has a negative status.
+    sys.exit(max(map(abs, statuses)))
 
 
 def thirds():
@@ -99,18 +106,21 @@ def run(backend, pytest_arguments, report):
     return result.returncode
 
 
-def write_report(jobs, is_whole):
+def write_report(backend, arguments, report, origin, is_whole):
     """Renews the rows of the tests that ran, and leaves the others'."""
+    if not report.exists():
+        print(f"{backend}: pytest ended without a report", flush=True)
+        return
     rows = rows_of(REPORT.read_text()) if REPORT.exists() else {}
-    for backend in {backend for backend, *_ in jobs}:
-        if is_whole or backend not in rows:
-            rows[backend] = {}
-    run = f"{datetime.date.today()}, `{commit()}`"
-    for backend, _, report in jobs:
-        for case in ElementTree.parse(report).iter("testcase"):
-            if case.find("skipped") is None:
-                name = f"`{case.get('classname')[6:]}::{case.get('name')}`"
-                rows[backend][name] = [*result_of(case), run]
+    results = rows.setdefault(backend, {})
+    if is_whole:
+        rerun = {Path(x).stem for x in arguments if x.endswith(".py")}
+        for name in [x for x in results if file_of(x) in rerun]:
+            del results[name]
+    for case in ElementTree.parse(report).iter("testcase"):
+        if case.find("skipped") is None:
+            name = f"`{case.get('classname')[6:]}::{case.get('name')}`"
+            results[name] = [*result_of(case), origin]
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in PACKAGES
     )
@@ -124,7 +134,11 @@ def write_report(jobs, is_whole):
         lines += ["", f"## {backend}", "", *HEAD]
         lines += [as_row([name, *x]) for name, x in sorted(results.items())]
     REPORT.write_text("\n".join(lines) + "\n")
-    print(f"wrote {REPORT}")
+    print(f"wrote {REPORT}", flush=True)
+
+
+def file_of(name):
+    return name[1:].split("::")[0]
 
 
 def rows_of(text):
