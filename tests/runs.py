@@ -30,12 +30,12 @@ RECIPE = small_data.replace(**FIELDS)
 STEPS = 9  # micro-batches of 4 in an epoch of 36 images
 
 
-def write_photographs(folder):
-    """36 JPEGs of two classes to train on, 8 to validate on."""
+def write_photographs(folder, counts=((18, 18), (4, 4))):
+    """JPEGs of two classes: so many of each to train, and to validate on."""
     generator = np.random.default_rng(0)
     images = datasets.load_sample_images().images
-    for split, count in (("train", 18), ("val", 4)):
-        for name, image in zip(("china", "flower"), images):
+    for split, of_split in zip(("train", "val"), counts):
+        for name, image, count in zip(("china", "flower"), images, of_split):
             target = folder / split / name
             target.mkdir(parents=True)
             for number in range(count):

@@ -53,6 +53,29 @@ def dry_run(run_command, tmp_path):
     return run
 
 
+def test_a_model_by_name_trains_in_the_precision_asked_for(
+    dry_run, tmp_path, monkeypatch
+):
+    built = []
+    build = keras_convnext.recipes.Recipe.build
+
+    def noted(*args, **options):
+        built.append(build(*args, **options))
+        return built[-1]
+
+    monkeypatch.setattr(keras_convnext.recipes.Recipe, "build", noted)
+    precision = ("--dtype", "mixed_bfloat16")
+    status, *_, said = dry_run("small_data", *precision, model="test_convnext")
+    assert status == 0, said
+    (model,) = built
+    assert "bfloat16" in {layer.compute_dtype for layer in model.layers}
+    assert model.output.dtype == "float32"
+    model.save(tmp_path / "model.keras")
+    path = tmp_path / "model.keras"
+    status, _, said = dry_run("small_data", *precision, model=path)
+    assert status == 2 and "`.keras` file has its own" in said
+
+
 def test_given_fields_need_no_figure_of_the_table(dry_run, tmp_path):
     status, _, said = dry_run("imagenet1k")
     assert status == 2 and "has a `drop_path_rate` for the sizes" in said

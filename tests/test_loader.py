@@ -394,22 +394,40 @@ def test_crops_differ_in_each_epoch_and_place(name):
 
 
 @pytest.mark.parametrize("name", LOADERS)
-def test_processes_share_the_batches_of_one(good, name):
-    options = {"loader": name, "mixup_group": 4}
+@pytest.mark.parametrize(
+    "size, group, count",
+    [(8, 4, 2), (8, 8, 4), (12, 6, 3)],
+    ids=["within", "over_processes", "across_borders"],
+)
+def test_processes_share_the_batches_of_one(good, name, size, group, count):
+    recipe = RECIPE.with_batch_size(size)
+    options = {"loader": name, "mixup_group": group, "recipe": recipe}
     whole = collect(loader_of(good, **options).batches(1))
     parts = [
         collect(
             loader_of(
-                good, process_index=i, process_count=2, **options
+                good, process_index=i, process_count=count, **options
             ).batches(1)
         )
-        for i in range(2)
+        for i in range(count)
     ]
     joined = [tuple(map(np.concatenate, zip(*pair))) for pair in zip(*parts)]
     assert_equal(joined, whole)
-    # Mixed by twos, not by fours, unless told.
-    other = collect(loader_of(good, loader=name).batches(1))
+    # All images of the process alike, unless told.
+    options["mixup_group"] = None if group < size else size // 2
+    other = collect(loader_of(good, **options).batches(1))
     assert not np.array_equal(other[0][1], whole[0][1])
+
+
+def test_a_process_reads_its_images_and_their_partners(good):
+    loader = loader_of(
+        good, process_index=1, process_count=4, mixup_group=8, loader="python"
+    )
+    read = []
+    loader._fill = lambda image, number, place: read.append(place) or 0
+    list(loader.batches(loader.steps - 1))
+    first = 8 * (loader.steps - 1)
+    assert sorted(read) == [first + x for x in (2, 3, 4, 5)]
 
 
 @pytest.mark.parametrize("name", LOADERS)
@@ -499,7 +517,10 @@ def test_a_model_trains_on_the_batches_of_several_epochs(good, name):
     [
         ({"process_index": 2, "process_count": 2}, "process_index=2"),
         ({"process_count": 3}, "batch size must be divisible.*8 and process"),
-        ({"mixup_group": 3}, "part of a batch must .* 8 and mixup_group=3"),
+        (
+            {"mixup_group": 3},
+            "batch size must be divisible.*8 and mixup_group=3",
+        ),
         ({"loader": "grain"}, "`loader` must be one of"),
         ({"on_error": "ignore"}, "`on_error` must be one of"),
         ({"recipe": RECIPE.replace(batch_size=50)}, r"with_batch_size\(11\)"),

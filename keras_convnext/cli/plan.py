@@ -10,7 +10,7 @@ def plan(
     model: Annotated[
         str, typer.Option(help="A name, see `models`, or the end of one.")
     ],
-    devices: Annotated[int, typer.Option(min=1, help="Of all hosts.")],
+    devices: Annotated[int, typer.Option(min=1, help="Of all hosts together.")],
     memory: Annotated[str, typer.Option(help="Of a device, such as 80GB.")],
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images per step over all devices.")
@@ -26,8 +26,9 @@ def plan(
     rate: Annotated[
         float | None,
         typer.Option(
-            help="Images/s of one such device, measured: images_per_second in "
-            "the history.csv of a short training on it."
+            help="Images/s of one such device, measured in this dtype and "
+            "without --rematerialize: images_per_second in the history.csv of "
+            "a short training on it."
         ),
     ] = None,
     bandwidth: Annotated[

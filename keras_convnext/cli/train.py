@@ -84,6 +84,13 @@ def train(
         str | None,
         typer.Option(help="tf or python; tf on the TensorFlow backend."),
     ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a model by name: float32, mixed_bfloat16 or "
+            "mixed_float16; Keras' own default if not given."
+        ),
+    ] = None,
     rematerialize: Annotated[
         bool,
         typer.Option(
@@ -109,8 +116,8 @@ def train(
     hosts: Annotated[
         str | None,
         typer.Option(
-            help="Addresses of all hosts, parted by commas, on each of which "
-            "this command runs; the first coordinates. 'auto' on JAX under "
+            help="Addresses of all hosts, separated by commas; this command "
+            "runs on each, and the first coordinates. 'auto' on JAX under "
             "SLURM and on TPU pods."
         ),
     ] = None,
@@ -143,7 +150,7 @@ def train(
 
     The same command again goes on from the last checkpoint. Ends with status
     1 if the loss is no number any more or the disk is full, and with 130 or
-    143 after SIGINT or SIGTERM.
+    143 after SIGINT or SIGTERM; started by torchrun, with torchrun's status.
 
     Example: keras-convnext train --data photos --output run
 
@@ -159,14 +166,15 @@ def train(
     from keras_convnext import distribution
     from keras_convnext import training
 
-    is_asked = devices or hosts or distribution.is_launched()
-    if is_asked and not dry_run:
+    is_asked = devices or hosts or host_index is not None
+    is_launched = model_parallel > 1 or distribution.is_launched()
+    if (is_asked or is_launched) and not dry_run:
         distribution.start(_number(devices), hosts, host_index, model_parallel)
     training.make_repeatable(seed, deterministic)
     source, held_out = data_.open_splits(
         data, validation, validation_split, seed
     )
-    chosen, network = _model(model, weights, recipe, changes, source)
+    chosen, network = _model(model, weights, recipe, changes, source, dtype)
     if dry_run:
         batches = data_.TrainLoader(
             source, chosen.train_pipeline(len(source.classes)), chosen.epochs
@@ -211,7 +219,7 @@ def _number(devices):
     return int(devices)
 
 
-def _model(name, weights, recipe, changes, source):
+def _model(name, weights, recipe, changes, source, dtype):
     """The recipe with its changes, and the model that it trains."""
     from keras_convnext import recipes
     from keras_convnext.recipes.figures import drop_path_rate_of
@@ -220,7 +228,14 @@ def _model(name, weights, recipe, changes, source):
     if Path(name).suffix != ".keras":
         recipe = changed(recipe, changes).for_model(name)
         weights = None if weights == "none" else weights
-        return recipe, recipe.build(name, len(source.classes), weights)
+        return recipe, recipe.build(
+            name, len(source.classes), weights, dtype=dtype
+        )
+    if dtype is not None:
+        raise ValueError(
+            "`--dtype` is that of a model by name; a `.keras` file has its "
+            f"own. Received: --model {name} --dtype {dtype}"
+        )
     model = load_model(name, weights)
     recipe = recipe.replace(drop_path_rate=drop_path_rate_of(model))
     return changed(recipe, changes).for_model(model), model

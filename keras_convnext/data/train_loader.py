@@ -1,6 +1,7 @@
 """Augmented batches from a source, on every backend."""
 
 import functools
+import math
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -50,7 +51,8 @@ class TrainLoader:
             TensorFlow, `None` for `tf.data` on the TensorFlow backend.
         mixup_group: int, how many images of a batch are mixed with one
             another; those of a process if `None`. With a number, batches are
-            the same in every process count.
+            the same in every process count; what a process mixes with images
+            of another it reads itself.
 
     Attributes:
         steps_per_epoch: int; images of a last batch that is not full are left
@@ -94,15 +96,20 @@ class TrainLoader:
         one_of("loader", loader, ("tf", "python"))
         check_process(process_index, process_count)
         size = pipeline.batch_size
-        part = _part("The batch size", size, "process_count", process_count)
+        part = _part(size, "process_count", process_count)
         self.source, self.pipeline, self.seed = source, pipeline, seed
         self.loader = loader
-        self._part = part
-        self._start = process_index * part
         if mixup_group is not None:
             positive_int("mixup_group", mixup_group)
         self._group = part if mixup_group is None else mixup_group
-        _part("A process' part of a batch", part, "mixup_group", self._group)
+        _part(size, "mixup_group", self._group)
+        # Places in a batch: those of this process, its groups', and those to
+        # read.
+        self._own = range(process_index * part, process_index * part + part)
+        self._mixed, self._needed = self._own, self._own
+        if pipeline.mixing is not None:
+            self._mixed = _groups_around(self._own, self._group)
+            self._needed = _with_partners(self._own, self._group)
         self.steps_per_epoch = len(source) // size
         self.steps = self.steps_per_epoch * epochs
         if not self.steps_per_epoch:
@@ -141,13 +148,12 @@ class TrainLoader:
             return in_order(self._batch, steps, BATCHES_AT_ONCE)
         import tensorflow as tf
 
-        zeros = [np.zeros_like(array) for array in self._new(1)]
-        example = self.pipeline.batch(zeros, (0, 0))
+        example = self.pipeline.batch(self._new(1), (0, 0))
 
         def batch(step):
             types = [x.dtype for x in example]
             arrays = tf.numpy_function(self._batch, (step,), types)
-            shapes = [(self._part, *x.shape[1:]) for x in example]
+            shapes = [(len(self._own), *x.shape[1:]) for x in example]
             return tuple(map(tf.ensure_shape, arrays, shapes))
 
         steps = tf.data.Dataset.range(first_step, self.steps)
@@ -159,22 +165,23 @@ class TrainLoader:
         is_float = pipeline.erasing or pipeline.mixing
         dtype = "float32" if is_float else "uint8"
         shape = (count, *pipeline.input_shape)
-        return np.empty(shape, dtype), np.empty(count, "int32")
+        return np.zeros(shape, dtype), np.zeros(count, "int32")
 
     def _batch(self, step):
         epoch, place = divmod(int(step), self.steps_per_epoch)
         size = self.pipeline.batch_size
         with self._lock:  # one thread draws an order, the others wait
             order = self._orders(epoch)
-        numbers = order[place * size + self._start :][: self._part].tolist()
-        first = int(step) * size + self._start
-        images, labels = self._new(self._part)
+        numbers = order[place * size :][:size].tolist()
+        first = int(step) * size
+        images, labels = self._new(len(self._mixed))
 
         def fill(start):
-            for i in range(start, min(start + CHUNK, self._part)):
-                labels[i] = self._fill(images[i], numbers[i], first + i)
+            for x in self._needed[start : start + CHUNK]:
+                i = x - self._mixed.start
+                labels[i] = self._fill(images[i], numbers[x], first + x)
 
-        for _ in self._pool.map(fill, range(0, self._part, CHUNK)):
+        for _ in self._pool.map(fill, range(0, len(self._needed), CHUNK)):
             pass  # but errors are raised
         if self.pipeline.mixing is None:
             return images, labels
@@ -182,11 +189,13 @@ class TrainLoader:
             self.pipeline.mixing.mix_in_place(
                 images[i : i + self._group],
                 labels[i : i + self._group],
-                (self.seed, (first + i) // self._group),
+                (self.seed, (first + self._mixed.start + i) // self._group),
             )
-            for i in range(0, self._part, self._group)
+            for i in range(0, len(self._mixed), self._group)
         ]
-        return images, np.concatenate(distributions)
+        start = self._own.start - self._mixed.start
+        own = slice(start, start + len(self._own))
+        return images[own], np.concatenate(distributions)[own]
 
     def _fill(self, result, number, place):
         """`pipeline.sample` for a place among those of all epochs.
@@ -234,10 +243,22 @@ class TrainLoader:
         return image
 
 
-def _part(what, size, name, count):
+def _part(size, name, count):
     if count < 1 or size % count:
         raise ValueError(
-            f"{what} must be divisible by `{name}`. Received: {size} and "
-            f"{name}={count}. Change one of them"
+            f"The batch size must be divisible by `{name}`. Received: {size} "
+            f"and {name}={count}. Change one of them"
         )
     return size // count
+
+
+def _groups_around(places, group):
+    """The places of all groups that have some of these."""
+    first = places.start // group * group
+    return range(first, math.ceil(places.stop / group) * group)
+
+
+def _with_partners(places, group):
+    """These places, and those that their images are mixed with."""
+    partners = [2 * (x // group * group) + group - 1 - x for x in places]
+    return sorted({*places, *partners})

@@ -1,6 +1,7 @@
 """The processes and devices that train one model together."""
 
 import contextlib
+import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -118,6 +119,17 @@ def make_current(cluster):
     global _current
     _current = cluster
     return cluster
+
+
+def from_environment(name):
+    """A variable's text, which who started this process must have set."""
+    if name not in os.environ:
+        raise ValueError(
+            "Who starts several processes must tell each of them its place. "
+            f"Received: an environment without {name}. Set it, or unset the "
+            "other variables of the launcher to train on this process alone"
+        )
+    return os.environ[name]
 
 
 def number_of_devices(asked, there, kind):

@@ -6,12 +6,13 @@ import keras
 import numpy as np
 
 from keras_convnext.distribution.cluster import Cluster
+from keras_convnext.distribution.cluster import from_environment
 from keras_convnext.distribution.cluster import number_of_devices
 from keras_convnext.distribution.validation import PaddedLoader
 
-# `keras.distribution.initialize` leaves JAX' 100 seconds until a process that
-# is gone ends the others.
-HEARTBEAT_SECONDS = 30
+# Until a process that is gone, or that an error has ended, ends the others.
+# `keras.distribution.initialize` leaves JAX' 100 and 300 seconds.
+TIMEOUTS = {"heartbeat_timeout_seconds": 30, "shutdown_timeout_seconds": 30}
 ENVIRONMENT = "KERAS_DISTRIBUTION_"
 # The kernels that hold nearly all weights, split where the hidden channels
 # are: each device expands to some of them and projects these back.
@@ -74,26 +75,32 @@ def is_launched():
     return int(os.environ.get(f"{ENVIRONMENT}NUM_PROCESSES", 1)) > 1
 
 
+def check(hosts, model_parallel):
+    """Raises `ValueError` for what the engine cannot do: nothing."""
+
+
 def set_up(devices, hosts, host_index, model_parallel):
     """Connects the processes, and spreads what Keras computes from now on."""
     import jax
 
     if hosts == ["auto"]:  # SLURM, TPU pods, Open MPI: JAX knows them
-        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+        jax.distributed.initialize(**TIMEOUTS)
     elif len(hosts) > 1:
         _connect(hosts[0], len(hosts), host_index)
     elif is_launched():
         _connect(
-            os.environ[f"{ENVIRONMENT}JOB_ADDRESSES"].split(",")[0],
-            int(os.environ[f"{ENVIRONMENT}NUM_PROCESSES"]),
-            int(os.environ[f"{ENVIRONMENT}PROCESS_ID"]),
+            from_environment(f"{ENVIRONMENT}JOB_ADDRESSES").split(",")[0],
+            int(from_environment(f"{ENVIRONMENT}NUM_PROCESSES")),
+            int(from_environment(f"{ENVIRONMENT}PROCESS_ID")),
         )
     names = _names(devices)
-    spread = None
+    if len(names) == model_parallel == 1:
+        # A training step that is spread over one is compiled three times.
+        keras.distribution.set_distribution(None)
+        return Cluster()
     if model_parallel > 1:
         spread = _sharded(names, model_parallel)
-    # A training step that is spread over one device is compiled three times.
-    elif len(names) > 1:
+    else:
         spread = keras.distribution.DataParallel(
             devices=names, auto_shard_dataset=False
         )
@@ -108,8 +115,9 @@ def _connect(address, count, index):
         address,
         count,
         index,
-        heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-        shutdown_timeout_seconds=HEARTBEAT_SECONDS,
+        # Inside of SLURM and Open MPI it would take one device of each host.
+        cluster_detection_method="deactivate",
+        **TIMEOUTS,
     )
 
 

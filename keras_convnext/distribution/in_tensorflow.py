@@ -1,5 +1,8 @@
 """TensorFlow: the devices of one host, by `tf.distribute.MirroredStrategy`."""
 
+import json
+import os
+
 from keras_convnext.distribution.cluster import Cluster
 from keras_convnext.distribution.cluster import number_of_devices
 from keras_convnext.distribution.shared_draws import with_shared_draws
@@ -50,26 +53,38 @@ class TensorFlowCluster(Cluster):
 
 
 def is_launched():
-    """Nothing outside starts several devices."""
-    return False
+    """Whether `TF_CONFIG` names several workers, which `check` refuses."""
+    return _workers() > 1
+
+
+def check(hosts, model_parallel):
+    """Raises `ValueError` for what the engine cannot do."""
+    is_alone = len(hosts) == 1 and hosts != ["auto"] and not is_launched()
+    if not is_alone or model_parallel > 1:
+        raise ValueError(
+            "TensorFlow trains on the devices of one host, with all weights "
+            "on each: Keras' optimizers refuse the variables of "
+            "`MultiWorkerMirroredStrategy`. Received: "
+            f"hosts={','.join(hosts)}, model_parallel={model_parallel}, "
+            f"{_workers()} workers in TF_CONFIG. Take JAX or PyTorch for it"
+        )
+
+
+def _workers():
+    cluster = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
+    return len([*cluster.get("chief", ()), *cluster.get("worker", ())])
 
 
 def set_up(devices, hosts, host_index, model_parallel):
     """Mirrors all that is built from now on."""
     import tensorflow as tf
 
-    if len(hosts) > 1 or hosts == ["auto"] or model_parallel > 1:
-        raise ValueError(
-            "TensorFlow trains on the devices of one host, with all weights "
-            "on each: Keras' optimizers refuse the variables of "
-            "`MultiWorkerMirroredStrategy`. Received: "
-            f"hosts={','.join(hosts)}, model_parallel={model_parallel}. Take "
-            "JAX or PyTorch for it"
-        )
     there = tf.config.list_logical_devices("GPU")
     there = there or tf.config.list_logical_devices("CPU")
     kind = f"{there[0].device_type} devices"
     wanted = number_of_devices(devices, len(there), kind)
+    if wanted == 1:
+        return Cluster()
     names = [device.name for device in there[:wanted]]
     strategy = tf.distribute.MirroredStrategy(names)
     tf.distribute.experimental_set_strategy(strategy)

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.distribution.cluster import Cluster
+from keras_convnext.distribution.cluster import from_environment
 from keras_convnext.distribution.cluster import number_of_devices
 from keras_convnext.distribution.gradients import AveragedGradients
 from keras_convnext.distribution.shared_draws import with_shared_draws
@@ -113,15 +114,19 @@ def command(devices, hosts, host_index):
     return ["-m", "torch.distributed.run", *options]
 
 
-def set_up(devices, hosts, host_index, model_parallel):
-    """Joins the processes that `torchrun` started."""
-    import torch
-
+def check(hosts, model_parallel):
+    """Raises `ValueError` for what the engine cannot do."""
     if model_parallel > 1:
         raise ValueError(
             "Weights are sharded on the JAX backend only. Received: "
             f"model_parallel={model_parallel} on torch"
         )
+
+
+def set_up(devices, hosts, host_index, model_parallel):
+    """Joins the processes that `torchrun` started."""
+    import torch
+
     if not is_launched():
         raise ValueError(
             "On PyTorch every device has a process of its own. Received: a "
@@ -129,7 +134,7 @@ def set_up(devices, hosts, host_index, model_parallel):
             f"--nproc-per-node={devices or 'gpu'} SCRIPT`, or `keras-convnext "
             "train --devices`, which does that"
         )
-    local = int(os.environ["LOCAL_WORLD_SIZE"])
+    local = int(from_environment("LOCAL_WORLD_SIZE"))
     if devices not in (None, "all", local):
         raise ValueError(
             "torchrun must start a process for every device. Received: "
@@ -137,8 +142,10 @@ def set_up(devices, hosts, host_index, model_parallel):
         )
     engine = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(int(from_environment("LOCAL_RANK")))
         engine = "cpu:gloo,cuda:nccl"
+    if int(os.environ["WORLD_SIZE"]) == 1:
+        return Cluster()
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group(engine)
         atexit.register(torch.distributed.destroy_process_group)

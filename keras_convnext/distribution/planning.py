@@ -18,10 +18,13 @@ UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 # Bytes of a parameter's state. Keras keeps weights, gradients and slots in
 # float32 under mixed precision, too.
 STATE = {"weights": 4, "gradients": 4, "moments": 8}
+# Casts of the weights, which going backward needs as well.
+MIXED = {"weights in half precision": 2}
 AVERAGE = {"average": 4}
 BUCKETS = {"all-reduce buckets": 4}  # see `gradients.AveragedGradients`
 ACCUMULATORS = {"accumulated gradients": 4}
 ACTIVATION_BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
+WIDTH = max(map(len, MIXED)) + 2
 # For workspaces of kernels, fragments and the backend itself: ours.
 FILL = 0.9
 # Fewer images at once leave a device idle: ours.
@@ -43,6 +46,7 @@ class Plan:
         gradient_accumulation_steps: int.
         device_batch: int, images of a device at a time.
         rematerialize: whether blocks are computed again going backward.
+        dtype: name of the policy.
         state: dict from what is kept for each parameter to bytes.
         activations: bytes of a device's images.
         memory: bytes that there are on a device.
@@ -57,6 +61,7 @@ class Plan:
     gradient_accumulation_steps: int
     device_batch: int
     rematerialize: bool
+    dtype: str
     state: dict
     activations: int
     memory: int
@@ -90,14 +95,14 @@ class Plan:
             f"{self.model}, {self.parameters:,} parameters, on {self.devices} "
             f"devices of {_as_text(self.memory)}",
             "",
-            *(f"{name:22}{_as_text(size):>10}" for name, size in rows.items()),
-            f"{'needed on a device':22}{_as_text(self.needed):>10}",
+            *(_row(name, size) for name, size in rows.items()),
+            _row("needed on a device", self.needed),
             "",
             f"batch of {self.batch_size}: {self.device_batch} images on each "
             f"device × {self.devices} devices × "
             f"{self.gradient_accumulation_steps} micro-batches",
             f"--batch-size {self.batch_size} --gradient-accumulation-steps "
-            f"{self.gradient_accumulation_steps}"
+            f"{self.gradient_accumulation_steps} --dtype {self.dtype}"
             + (" --rematerialize" if self.rematerialize else ""),
         ]
         if self.step_seconds is not None:
@@ -126,9 +131,10 @@ def plan(
 
     Memory is what data parallelism needs on every device: the state of each
     parameter, and one output of every layer for each image, which going
-    backward needs. Compilers that fuse layers keep less. Time is that of the
-    images on one device, as measured, and of a ring all-reduce of the
-    gradients, `2 (n - 1) / n · bytes / bandwidth`, for every micro-batch.
+    backward needs; compilers that fuse layers keep less. It may fill nine
+    tenths of a device. Time is that of the images on one device, as measured,
+    and of a ring all-reduce of the gradients, `2 (n - 1) / n · bytes /
+    bandwidth`, for every micro-batch.
 
     Args:
         model: an architecture, or the end of its name if only one has it
@@ -140,7 +146,8 @@ def plan(
         classes: int.
         dtype: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
         average: whether a moving average of the weights is kept.
-        rate: images/s at which one such device trains the model, measured.
+        rate: images/s at which one such device trains the model, measured
+            in this `dtype` and without rematerialisation.
         bandwidth: bytes/s between devices, each way, int or such as `"50GB"`.
 
     Returns:
@@ -169,6 +176,11 @@ def plan(
         raise ValueError(
             "A step's time follows from `rate` and `bandwidth` together. "
             f"Received: rate={rate}, bandwidth={bandwidth}"
+        )
+    if rate is not None and not rate > 0:
+        raise ValueError(
+            "`rate` must be a positive number of images/s. Received: "
+            f"rate={rate}"
         )
     with without_numbers():
         found = profile(
@@ -260,6 +272,7 @@ def _is_even(share, steps):
 
 def _candidate(found, devices, memory, batch, steps, again, dtype, average):
     kinds = STATE | (AVERAGE if average else {})
+    kinds |= MIXED if dtype.startswith("mixed") else {}
     kinds |= BUCKETS if devices > 1 else {}
     kinds |= ACCUMULATORS if steps > 1 else {}
     images = batch // devices // steps
@@ -273,6 +286,7 @@ def _candidate(found, devices, memory, batch, steps, again, dtype, average):
         gradient_accumulation_steps=steps,
         device_batch=images,
         rematerialize=again,
+        dtype=dtype,
         state={name: size * found.parameters for name, size in kinds.items()},
         activations=elements * ACTIVATION_BYTES[dtype],
         memory=memory,
@@ -293,6 +307,10 @@ def _with_times(plan, rate, bandwidth):
         compute_seconds=images / rate * work,
         reduce_seconds=passed / as_bytes("bandwidth", bandwidth),
     )
+
+
+def _row(name, size):
+    return f"{name:{WIDTH}}{_as_text(size):>10}"
 
 
 def _as_text(size):

@@ -56,7 +56,9 @@ def setup(
         >>> keras_convnext.distribution.setup(devices=8)  # doctest: +SKIP
         >>> keras_convnext.train(model, recipe, data, "run")  # doctest: +SKIP
     """
-    engine, hosts, host_index = _asked(devices, hosts, host_index)
+    engine, hosts, host_index = _asked(
+        devices, hosts, host_index, model_parallel
+    )
     return make_current(
         engine.set_up(devices, hosts, host_index, model_parallel)
     )
@@ -73,7 +75,7 @@ def start(
     Args:
         devices, hosts, host_index, model_parallel: as for `setup`.
     """
-    engine, names, index = _asked(devices, hosts, host_index)
+    engine, names, index = _asked(devices, hosts, host_index, model_parallel)
     if engine is in_torch and not is_launched() and names != ["auto"]:
         command = engine.command(devices or "all", names, index)
         module = ["-m", "keras_convnext", *sys.argv[1:]]
@@ -96,7 +98,7 @@ def _engine():
     return ENGINES[keras.backend.backend()]
 
 
-def _asked(devices, hosts, host_index):
+def _asked(devices, hosts, host_index, model_parallel):
     """The engine, the list of hosts with ports, and which of them this is."""
     if devices not in (None, "all") and not (
         isinstance(devices, int) and devices >= 1
@@ -108,8 +110,10 @@ def _asked(devices, hosts, host_index):
     if isinstance(hosts, str):
         hosts = [host.strip() for host in hosts.split(",")]
     hosts = list(hosts or [HERE])
+    engine = _engine()
+    engine.check(hosts, model_parallel)
     if hosts == ["auto"]:
-        return _engine(), hosts, None
+        return engine, hosts, None
     hosts = [host if ":" in host else f"{host}:{PORT}" for host in hosts]
     if host_index is None:
         host_index = _index_of_this(hosts)
@@ -118,7 +122,7 @@ def _asked(devices, hosts, host_index):
             "`host_index` counts from 0 and must be below the number of "
             f"hosts. Received: host_index={host_index}, {len(hosts)} hosts"
         )
-    return _engine(), hosts, host_index
+    return engine, hosts, host_index
 
 
 def _index_of_this(hosts):

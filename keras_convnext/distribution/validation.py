@@ -41,7 +41,8 @@ class PaddedLoader(keras.utils.PyDataset):
             process_count,
         )
         self._shape = (*preprocessing.image_size, len(preprocessing.mean))
-        self._count = len(range(process_index, len(source), process_count))
+        # By batch, of the last pass: an image may be readable only later.
+        self._read = {}
         self._batch_size = batch_size
         most = math.ceil(len(source) / process_count)
         self._batches = math.ceil(most / batch_size)
@@ -64,6 +65,7 @@ class PaddedLoader(keras.utils.PyDataset):
             images[: len(read)] = read
             labels[: len(read)] = source.labels[numbers]
             weights[: len(read)] = 1.0
+            self._read[index] = len(read)
         return images, labels, weights
 
     def uncount(self, model, cluster):
@@ -77,8 +79,7 @@ class PaddedLoader(keras.utils.PyDataset):
             ValueError: if no image could be read.
         """
         seen = len(self) * self._batch_size
-        read = self._count - len(self.skipped)
-        seen, read = cluster.total([seen, read])
+        seen, read = cluster.total([seen, sum(self._read.values())])
         if not read:
             raise ValueError(
                 "At least one image to validate on must be readable. "

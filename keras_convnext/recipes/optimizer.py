@@ -24,13 +24,20 @@ def outside_of_graphs():
     there are traced too, and then all of the step once more: 20 s for
     ConvNeXt-Tiny.
     """
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow" or _replica_count() > 1:
         return contextlib.nullcontext()
     import tensorflow as tf
 
-    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
-        return contextlib.nullcontext()
     return tf.init_scope()
+
+
+def _replica_count():
+    """On how many devices TensorFlow runs the step that is being traced."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def with_loss_scaling(optimizer, model):
@@ -46,8 +53,7 @@ def _is_fusible(variable):
     nor in a stateless scope."""
     import tensorflow as tf
 
-    one = tf.distribute.get_strategy().num_replicas_in_sync == 1
-    return one and isinstance(variable.value, tf.Variable)
+    return _replica_count() == 1 and isinstance(variable.value, tf.Variable)
 
 
 @keras.saving.register_keras_serializable(package="keras_convnext")
@@ -191,6 +197,19 @@ class AdamW(keras.optimizers.AdamW):
         ):
             return self._learning_rate(self.iterations)
         return super()._get_current_learning_rate()
+
+    def _clip_gradients(self, grads):
+        """Keras would clip each replica's, and then add them up."""
+        replicas = _replica_count()
+        clips = self.clipnorm or self.global_clipnorm or self.clipvalue
+        if replicas == 1 or not clips:
+            return super()._clip_gradients(grads)
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        whole = context.all_reduce(tf.distribute.ReduceOp.SUM, grads)
+        # They are still to be added up.
+        return [x / replicas for x in super()._clip_gradients(whole)]
 
     def _apply_weight_decay(self, variables):
         """Part of the step, where the group's learning rate is known."""

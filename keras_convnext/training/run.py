@@ -17,6 +17,8 @@ from keras_convnext.arguments import one_of
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.training import state
 from keras_convnext.training.checkpoints import Checkpoints
+from keras_convnext.training.settings import differences
+from keras_convnext.training.sharing import check_same
 from keras_convnext.training.sharing import from_writer
 from keras_convnext.version import __version__
 from keras_convnext.writing import only_writer
@@ -97,6 +99,8 @@ class Run:
         Raises:
             ValueError: if it is one of other settings, with the differences.
         """
+        if cluster.process_count > 1:
+            check_same(cluster, self.settings)
         found = self._found()
         if cluster.process_count > 1:
             found = from_writer(cluster, found, model)
@@ -189,18 +193,12 @@ class Run:
         }
 
     def _check(self, settings):
-        before, now = _flat(settings), _flat(self.settings)
-        lines = [
-            f"  {name}: {before.get(name)} in the checkpoint, {now.get(name)} "
-            "now"
-            for name in sorted(before | now)
-            if before.get(name) != now.get(name)
-        ]
-        if lines:
+        found = differences(settings, "in the checkpoint", self.settings, "now")
+        if found:
             raise ValueError(
                 "A run goes on with the settings it began with. Received, for "
-                f"{str(self.output)!r}:\n" + "\n".join(lines) + "\nRepeat the "
-                "first command, or choose another folder for a new run"
+                f"{str(self.output)!r}:\n{found}\nRepeat the first command, or "
+                "choose another folder for a new run"
             )
 
     @contextlib.contextmanager
@@ -265,13 +263,3 @@ def versions() -> dict[str, str]:
 def _now():
     now = datetime.datetime.now(datetime.UTC)
     return now.isoformat(timespec="seconds")
-
-
-def _flat(settings, prefix=""):
-    result = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            result |= _flat(value, f"{prefix}{name}.")
-        else:
-            result[prefix + name] = value
-    return result

@@ -3,6 +3,8 @@
 import hashlib
 from dataclasses import asdict
 
+from keras_convnext.model import all_layers
+
 
 def settings_of(
     model, recipe, data, validation, seed, rematerialize, mixup_group
@@ -26,10 +28,37 @@ def _model(model):
     for weight in model.weights:
         line = f"{weight.path} {tuple(weight.shape)} {weight.dtype}\n"
         digest.update(line.encode())
+    dtypes = {layer.dtype_policy.name for layer in all_layers(model)}
     info = getattr(model, "info", None)
     return {
         "name": model.name,
         "weights": info.weights if info else None,
         "input_shape": list(model.input_shape[1:]),
+        "dtypes": sorted(dtypes),
         "digest": digest.hexdigest()[:16],
     }
+
+
+def differences(one, where, other, elsewhere):
+    """Settings that are not the same in two places, a line each.
+
+    Args:
+        one, other: dicts as of `settings_of`.
+        where, elsewhere: what the places are called.
+    """
+    one, other = _flat(one), _flat(other)
+    return "\n".join(
+        f"  {name}: {one.get(name)} {where}, {other.get(name)} {elsewhere}"
+        for name in sorted(one | other)
+        if one.get(name) != other.get(name)
+    )
+
+
+def _flat(settings, prefix=""):
+    result = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            result |= _flat(value, f"{prefix}{name}.")
+        else:
+            result[prefix + name] = value
+    return result

@@ -5,6 +5,28 @@ import json
 import numpy as np
 
 from keras_convnext.training import state
+from keras_convnext.training.settings import differences
+
+
+def check_same(cluster, settings):
+    """Raises `ValueError` in all processes where one has other settings.
+
+    It might have other images, or steps that the others wait for in vain.
+
+    Args:
+        cluster: a `Cluster`.
+        settings: as of `settings_of`.
+    """
+    found = differences(
+        _text(cluster, settings), "in process 0", settings, "here"
+    )
+    (is_any,) = cluster.largest([bool(found)])
+    if is_any:
+        raise ValueError(
+            "All processes of a run must have the same settings and images. "
+            f"Received, in process {cluster.process_index}:\n"
+            + (found or "  those of process 0, unlike another process")
+        )
 
 
 def from_writer(cluster, found, model):

@@ -133,14 +133,12 @@ def train(
         validation,
         seed,
         rematerialize,
-        group if recipe.mixes and group != size else None,
+        group if recipe.mixes else None,
     )
     run = Run if cluster.is_writer else Follower
     with run(output, settings, resume, keep) as run:
         run.restore(trained, cluster)
-        whole = []
-        if cluster.device_count > 1:
-            whole = [WholeMetrics(cluster, run, steps, held_out)]
+        whole = WholeMetrics(cluster, run, steps, held_out)
         progress = callbacks.Progress(run, recipe.epochs, steps, size)
         watchers = [
             callbacks.Recorder(
@@ -152,10 +150,10 @@ def train(
                 checkpoint_steps,
                 cluster,
             ),
-            *whole,
+            whole,
         ]
         if held_out is not None and recipe.ema_decay is not None:
-            watchers.insert(0, callbacks.AveragedValidation(held_out, whole))
+            watchers.insert(0, callbacks.AveragedValidation(held_out, [whole]))
         if run.is_writer:
             tell_left_out(DRAWN_BY)
             if is_installed("tensorboard"):
