@@ -41,10 +41,11 @@ def make_page():
         "",
         "<!-- Written by conversion/make_model_zoo.py; do not edit. -->",
         "",
-        f"{len(rows)} published checkpoints of {len(VARIANTS)} "
+        f"{len(rows)} published checkpoints of {len({x.model for x in rows})} "
         "architectures. `weights=` takes a tag; top-1 is ImageNet-1k accuracy "
-        "in percent at the given size, as reported by timm or, with one "
-        "digit, by the official repositories. Multiply-adds (10⁹) and "
+        "in percent at the given size, as reported by timm or by the official "
+        "repositories; the outputs of CLIP's towers are no classes but their "
+        "projection. Multiply-adds (10⁹) and "
         "activations (10⁶) are those of convolutions and dense layers for one "
         "image, with 1000 classes. The aliases are `imagenet` "
         "(**bold**), `imagenet22k`, `imagenet22k_ft_imagenet` and "

@@ -1,7 +1,7 @@
 """What exists: one frozen record per ConvNeXt architecture. Data, no logic.
 
-To add an architecture, add one `Variant` to `VARIANTS`; the builder, the
-public constructors' names, `list_models` and the tests read this table.
+To add an architecture, add one `Variant` to `_RECORDS`; the builder,
+`list_models`, the model zoo and the tests read this table.
 """
 
 from dataclasses import dataclass

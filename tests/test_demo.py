@@ -15,7 +15,7 @@ from keras_convnext.demo import run_demo
 
 @long_where_compiled
 def test_half_a_demo_reads_96_percent_and_leaves_its_files(tmp_path):
-    """What all of it reads, over seeds, is in LONG.md: `test_digits.py`."""
+    """What all of it reads, over seeds, is in benchmarks/DIGITS.md."""
     result = CliRunner().invoke(
         app, ["demo", "--epochs", "25", "--output", str(tmp_path)]
     )

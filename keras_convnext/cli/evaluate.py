@@ -60,7 +60,9 @@ def evaluate(
     ] = None,
     crop_pct: Annotated[
         float | None,
-        typer.Option(help="Image size by the size before the crop."),
+        typer.Option(
+            help="Image size divided by the size before the crop, as 0.875."
+        ),
     ] = None,
     crop_mode: Annotated[
         str | None, typer.Option(help="center, squash or border.")

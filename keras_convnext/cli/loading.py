@@ -8,8 +8,8 @@ import typer
 Weights = Annotated[
     str,
     typer.Option(
-        help="Weights of a model by name: a tag, a file, or 'none' for random "
-        "ones."
+        help="Of a model by name: a tag or alias (see `weights`), a file, a "
+        "URL, hf://owner/repository, or 'none' for random ones."
     ),
 ]
 

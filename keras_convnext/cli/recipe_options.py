@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 import types
 import typing
 from dataclasses import fields
@@ -27,6 +28,7 @@ def recipe_options(command):
 
     signature = inspect.signature(command)
     own = list(signature.parameters.values())[:-1]
+    helps = _helps(Recipe)
     names = [x.name for x in fields(Recipe) if x.name not in NOT_CHANGED]
     added = [
         inspect.Parameter(
@@ -37,6 +39,7 @@ def recipe_options(command):
                 str | None,
                 typer.Option(
                     metavar="VALUE",
+                    help=helps[name],
                     rich_help_panel="Fields of the recipe, see `Recipe`",
                 ),
             ],
@@ -53,13 +56,26 @@ def recipe_options(command):
     return with_options
 
 
+def _helps(record):
+    """What a docstring says of each attribute, as a sentence."""
+    _, _, text = inspect.getdoc(record).partition("Attributes:\n")
+    found = re.findall(
+        r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", text, re.MULTILINE
+    )
+    return {
+        name: " ".join(f"{meaning[0].upper()}{meaning[1:]}".split())
+        for names, meaning in found
+        for name in names.split(", ")
+    }
+
+
 def changed(recipe, texts):
     """A recipe with the fields that a command line gave.
 
     Args:
         recipe: a `Recipe`.
         texts: dict from field to text or `None`; numbers, words, two numbers
-            parted by a comma, and `none` where a field may be `None`.
+            separated by a comma, and `none` where a field may be `None`.
 
     Another `batch_size` scales the learning rate, unless that is given too.
     """

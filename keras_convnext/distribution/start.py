@@ -33,7 +33,7 @@ def setup(
     Args:
         devices: int, how many of each host, or `"all"`; all if `None`.
         hosts: list of addresses `"host"` or `"host:port"`, or a str of them
-            parted by commas; the first coordinates. `"auto"` on JAX for what
+            separated by commas; the first coordinates. `"auto"` on JAX for what
             SLURM, a TPU pod or Open MPI tell. Without it this host alone, or
             what `torchrun` or `KERAS_DISTRIBUTION_*` say.
         host_index: int, which of the hosts this is; found by its name if

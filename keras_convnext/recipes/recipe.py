@@ -37,29 +37,47 @@ class Recipe(Figures):
         summary: what it trains, from which weights.
         source: where the figures are from, and what was chosen where sources
             disagree.
-        epochs, warmup_epochs: passes over the data in all, and those of them
-            (may be fractions) in which the learning rate rises.
+        epochs: passes over the data.
+        warmup_epochs: those of them in which the learning rate rises; may be
+            a fraction.
+        batch_size: images per optimizer step, over all devices and
+            micro-batches.
+        learning_rate: its maximum, absolute, for this batch size.
+        minimum_learning_rate: where the cosine ends.
         warmup: kind of warm-up, see `WarmupCosine`.
-        batch_size: images per optimizer step, over all devices and micro-
-            batches.
-        gradient_accumulation_steps: micro-batches per optimizer step, a
-            divisor of `batch_size`.
-        learning_rate, minimum_learning_rate: absolute, for this batch size.
-        weight_decay, beta_1, beta_2, epsilon, global_clipnorm: see `AdamW`.
-        layer_decay, layer_decay_groups: see `layer_decay_scales`.
+        weight_decay: of AdamW, times the learning rate; not of biases and
+            vectors.
+        layer_decay: factor on the learning rate from a group of layers to the
+            one before it; 1 for none.
+        layer_decay_groups: what such a group is, see `layer_decay_scales`.
         drop_path_rate: stochastic depth of the last block.
-        layer_scale_init_value: or `None` for the architecture's own.
+        layer_scale_init_value: what layer scale begins at; `None` for the
+            architecture's own.
         head_init_scale: factor on the initial weights of a fresh classifier.
-        mixup_alpha, cutmix_alpha, switch_probability: see `MixupCutmix`.
+        mixup_alpha: of the Beta distribution of Mixup's weights; 0 for no
+            Mixup.
+        cutmix_alpha: of the Beta distribution of CutMix' areas; 0 for no
+            CutMix.
+        switch_probability: part of the batches that get CutMix, where there
+            are both.
         label_smoothing: part of the target that goes to all classes.
-        rand_augment: see `RandAugment`; `None` for none.
+        rand_augment: configuration as timm writes it, see `RandAugment`;
+            `None` for none.
         random_erasing: probability of erasing a rectangle.
         horizontal_flip: probability of a mirrored image.
-        crop_scale, crop_ratio: area and aspect of a training crop; without a
-            `crop_scale` images must come in `image_size` already.
+        crop_scale: least and largest area of a training crop, as parts of the
+            image; `None` for images that come in `image_size` already.
+        crop_ratio: least and largest aspect of a training crop.
         ema_decay: decay of the moving average of the weights per optimizer
             step; `None` for no average.
         image_size: height and width of the training crops, pixels.
+        beta_1: decay of AdamW's mean of gradients.
+        beta_2: decay of AdamW's mean of their squares.
+        epsilon: of AdamW, in its denominator.
+        global_clipnorm: limit of the norm over all gradients together; `None`
+            for none.
+        gradient_accumulation_steps: micro-batches per optimizer step, a
+            divisor of `batch_size`.
 
     Examples:
         >>> recipe = keras_convnext.recipes.imagenet1k.replace(epochs=100)

@@ -92,7 +92,7 @@ class Checkpoint:
 
 @functools.cache
 def checkpoints():
-    """All checkpoints, for each model its default first."""
+    """All checkpoints, for each model timm's default first."""
     convert = {
         "image_size": int,
         "crop_pct": float,
