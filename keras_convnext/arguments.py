@@ -133,11 +133,11 @@ def data_format(value):
 def input_shape(shape, data_format, default_size, stride):
     """The full shape of one image, in the given layout.
 
-    `None` stands for three channels of `default_size` squared, which is
-    `None` itself where any size will do.
+    `None` stands for three channels of `default_size`, whose sides are `None`
+    where any size will do.
     """
     if shape is None:
-        return to_layout(default_size, default_size, 3, data_format)
+        return to_layout(*default_size, 3, data_format)
     shape = tuple(shape)
     if len(shape) != 3 or not all(
         size is None or _is_positive_int(size) for size in shape

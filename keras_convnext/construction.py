@@ -137,15 +137,16 @@ def build(
     # Pixels in at least float32, whatever the policy.
     is_float64 = policy.compute_dtype == "float64"
     image_dtype = "float64" if is_float64 else "float32"
-    image_size = variant.image_size
-    if known.preprocessing is not None:
-        image_size = known.preprocessing.image_size[0]
+    saved = known.preprocessing
+    default_size = (variant.image_size,) * 2
+    if saved is not None:
+        default_size = tuple(saved.image_size)
     image = _image(
         input_tensor,
         input_shape,
         data_format,
         output_stride,
-        image_size if include_top else None,
+        default_size if include_top else (None, None),
         f"{layer_prefix}image",
         image_dtype,
     )
@@ -154,21 +155,19 @@ def build(
     height, width, channels = arguments.from_layout(
         image.shape[1:], data_format
     )
-    saved = known.preprocessing
     if mean is None and std is None and saved is not None:
         fits = len(saved.mean) == channels
         mean, std = (saved.mean, saved.std) if fits else (None, None)
     mean, std = arguments.mean_and_std(
         mean, std, channels, include_preprocessing
     )
-    size = (height, width) if height and width else (image_size, image_size)
+    size = (height, width) if height and width else default_size
     keeps_classes = source and include_top and classes == source.classes
     info = replace(
         known,
         variant=variant,
         preprocessing=replace(
-            saved or Preprocessing(size, *official_crop(size)),
-            image_size=size,
+            _at_size(saved or Preprocessing(size, *official_crop(size)), size),
             mean=mean,
             std=std,
         ),
@@ -354,6 +353,16 @@ def _check_towers(input_tensor, prefix):
                 f"own. Received: layer_prefix={prefix!r} again for "
                 f"{source.name!r}"
             )
+
+
+def _at_size(preprocessing, size):
+    """For images of another size; an official crop is that size's."""
+    found = replace(preprocessing, image_size=size)
+    crop = preprocessing.crop_pct, preprocessing.crop_mode
+    if crop == official_crop(preprocessing.image_size):
+        pct, mode = official_crop(size)
+        found = replace(found, crop_pct=pct, crop_mode=mode)
+    return found
 
 
 def _remember_tower(input_tensor, prefix):

@@ -19,6 +19,7 @@ import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import as_completed
 from pathlib import Path
 
 BACKENDS = ("jax", "tensorflow", "torch")
@@ -53,11 +54,12 @@ def main():
         ]
         statuses = []
         with ThreadPoolExecutor(max_workers=2) as pool:
-            running = [pool.submit(run, *job) for job in jobs]
-            for job, result in zip(jobs, running, strict=True):
-                statuses.append(result.result())
+            running = {pool.submit(run, *job): job for job in jobs}
+            for ended in as_completed(running):
+                statuses.append(ended.result())
                 if arguments.long:
-                    write_report(*job, origin, is_whole=not pytest_arguments)
+                    is_whole = not pytest_arguments
+                    write_report(*running[ended], origin, is_whole)
     # A process that a signal ended has a negative status.
     sys.exit(max(map(abs, statuses)))
 
@@ -115,8 +117,10 @@ def write_report(backend, arguments, report, origin, is_whole):
     results = rows.setdefault(backend, {})
     if is_whole:
         rerun = {Path(x).stem for x in arguments if x.endswith(".py")}
-        for name in [x for x in results if file_of(x) in rerun]:
-            del results[name]
+        there = {path.stem for path in ROOT.glob("tests/test_*.py")}
+        for name in list(results):
+            if file_of(name) in rerun or file_of(name) not in there:
+                del results[name]
     for case in ElementTree.parse(report).iter("testcase"):
         if case.find("skipped") is None:
             name = f"`{case.get('classname')[6:]}::{case.get('name')}`"

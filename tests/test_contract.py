@@ -1,6 +1,7 @@
 """Arguments of the constructors: Keras' own, ours, and what is refused."""
 
 import inspect
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -12,7 +13,9 @@ from families import SMALL
 
 import keras_convnext
 from keras_convnext import ConvNeXt
+from keras_convnext.construction import _at_size
 from keras_convnext.construction import build
+from keras_convnext.preprocessing import Preprocessing
 
 
 def small(**options):
@@ -405,3 +408,25 @@ def test_the_official_crop_is_the_default():
     for side, crop in ((224, (0.875, "center")), (384, (1.0, "squash"))):
         preprocessing = small(input_shape=(side, side, 3)).preprocessing
         assert (preprocessing.crop_pct, preprocessing.crop_mode) == crop
+
+
+def test_weights_at_another_size_take_its_official_crop(tmp_path):
+    path, size = tmp_path / "model.keras", (224, 320)
+    model = keras_convnext.create_model(
+        "test_convnext", weights=None, input_shape=(*size, 3)
+    )
+    model.save(path)
+
+    def crop_of(**options):
+        model = keras_convnext.create_model(
+            "test_convnext", weights=path, **options
+        )
+        found = model.preprocessing
+        return found.image_size, found.crop_pct, found.crop_mode
+
+    assert crop_of() == (size, 0.875, "center")
+    larger = crop_of(input_shape=(384, 384, 3))
+    assert larger == ((384, 384), 1.0, "squash")
+    # Who evaluated otherwise knew why.
+    other = Preprocessing((224, 224), 0.95, "center")
+    assert _at_size(other, (384, 384)) == replace(other, image_size=(384, 384))

@@ -649,7 +649,24 @@ def test_what_tensorflow_cannot_do_is_refused(steps, loader, message):
 
     recipe = small_data.replace(gradient_accumulation_steps=steps)
     with pytest.raises(ValueError, match=message):
-        TensorFlowCluster(2).check(recipe, loader)
+        TensorFlowCluster(2).check(small_model(), recipe, loader)
+
+
+@ONLY["tensorflow"]
+def test_float16_on_several_tensorflow_devices_is_refused():
+    from keras_convnext.distribution.in_tensorflow import TensorFlowCluster
+
+    model = small_model(dtype="mixed_float16")
+    with pytest.raises(ValueError, match="Take mixed_bfloat16"):
+        TensorFlowCluster(2).check(model, small_data, None)
+
+
+@ONLY["tensorflow"]
+@pytest.mark.parametrize("text", ["{", "[]", '{"cluster": "a"}'])
+def test_a_broken_tf_config_is_named(monkeypatch, text):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match="TF_CONFIG must hold a JSON object"):
+        distribution.is_launched()
 
 
 @ONLY["torch"]

@@ -297,6 +297,10 @@ def test_v2_folders_are_class_numbers(validation, tmp_path):
     assert (result.images, result.top1, result.outputs) == (1000, 1, 1001)
     with pytest.raises(ValueError, match="number from 0 to 999.*'n01440764'"):
         scored(artefact, validation, "v2")
+    # One that knows no classes, but has ImageNet's outputs.
+    artefact = KnownAnswers(one_hot(np.arange(1000), 1000), None)
+    result = scored(artefact, tmp_path / "v2", "v2")
+    assert (result.top1, result.matched_by) == (1, "numbers")
 
 
 def test_real_labels_score_as_timm_does(validation, tmp_path):

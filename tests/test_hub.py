@@ -239,6 +239,25 @@ def test_a_changed_file_is_refused(server, file_url, tmp_path):
     assert downloads(tmp_path) == ["model.safetensors.json"]
 
 
+def test_secrets_of_addresses_are_neither_stored_nor_shown(server, file_url):
+    signed = f"{file_url}?signature=secret"
+    server.files["/w/model.safetensors?signature=secret"] = server.files[
+        "/w/model.safetensors"
+    ]
+    model = load(signed)
+    assert model.info.weights == "model.safetensors"
+    note = hub._note(hub.fetch_url(signed)).read_text()
+    assert file_url in note and "secret" not in note
+    with pytest.raises(ValueError) as error:
+        hub.fetch_url("https://user:secret@nowhere.invalid/model.bin")
+    assert "https://nowhere.invalid/model.bin" in str(error.value)
+
+
+def test_addresses_that_are_none_are_value_errors(server):
+    with pytest.raises(ValueError, match="download failed .InvalidURL"):
+        hub.fetch_url(f"{server.address}/a file.bin")
+
+
 def test_urls_that_are_not_there_are_named(server):
     with pytest.raises(ValueError, match="404.*/w/nothing.pth"):
         load(f"{server.address}/w/nothing.pth")
@@ -261,6 +280,17 @@ def test_offline_mode_is_respected(server, file_url, peer, monkeypatch):
         load()
     with pytest.raises(ValueError, match="forbidden by HF_HUB_OFFLINE"):
         hub.fetch_url(file_url)
+    assert not server.requests
+
+
+def test_any_file_of_a_repository_is_found_offline(server, peer, monkeypatch):
+    content = to_safetensors(peer.state_dict())
+    name = "open_clip_model.safetensors"
+    server.add_repository("someone/theirs", {name: content})
+    check(load("hf://someone/theirs"), peer)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    server.requests.clear()
+    check(load("hf://someone/theirs"), peer)
     assert not server.requests
 
 

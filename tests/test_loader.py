@@ -516,10 +516,10 @@ def test_a_model_trains_on_the_batches_of_several_epochs(good, name):
     "options, message",
     [
         ({"process_index": 2, "process_count": 2}, "process_index=2"),
-        ({"process_count": 3}, "batch size must be divisible.*8 and process"),
+        ({"process_count": 3}, "divisible by `process_count`.* 8 images"),
         (
             {"mixup_group": 3},
-            "batch size must be divisible.*8 and mixup_group=3",
+            "divisible by `mixup_group`.* 8 images",
         ),
         ({"loader": "grain"}, "`loader` must be one of"),
         ({"on_error": "ignore"}, "`on_error` must be one of"),

@@ -114,6 +114,14 @@ def test_replace_refuses_what_is_no_field():
         recipes.imagenet1k.replace(epoch=3)
 
 
+def test_recipes_add_no_layer_scale_where_there_is_none():
+    recipe = recipes.imagenet1k.replace(drop_path_rate=0.1)
+    for name in ("convnextv2_atto", "convnext_atto"):
+        model = recipe.build(name)
+        has_scale = any("layer_scale" in x.path for x in model.weights)
+        assert has_scale == (name == "convnext_atto")
+
+
 def test_the_rate_scales_with_the_batch():
     smaller = recipes.v2_finetune.with_batch_size(256)
     assert smaller.batch_size == 256

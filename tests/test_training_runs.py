@@ -486,6 +486,13 @@ def block(input_shape, **options):
     )
 
 
+def test_models_of_normalised_images_are_refused(tmp_path):
+    model = block((SIZE, SIZE, 3), include_preprocessing=False)
+    data = two_classes("cat", "dog")
+    with pytest.raises(ValueError, match="`include_preprocessing=False`"):
+        training.train(model, RECIPE, data, tmp_path / "run")
+
+
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()

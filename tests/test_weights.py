@@ -24,6 +24,7 @@ import keras_convnext
 from keras_convnext import VARIANTS
 from keras_convnext import Variant
 from keras_convnext.construction import build
+from keras_convnext.weights.conversion import convert_weights
 
 SIZE = 64
 
@@ -187,6 +188,19 @@ def test_half_precision_files(tmp_path):
         check(FAMILIES["v1"], path, peer.to(torch.float32))
         torch.save(peer.to(dtype).state_dict(), tmp_path / "model.bin")
         check(FAMILIES["v1"], tmp_path / "model.bin", peer.to(torch.float32))
+
+
+def test_half_precision_goes_back_to_torch(tmp_path):
+    variant = VARIANTS["test_convnext"]
+    peer = timm_peer(variant, 5).to(torch.bfloat16)
+    source, target = tmp_path / "theirs.safetensors", tmp_path / "ours.pth"
+    save_file(peer.state_dict(), source)
+    convert_weights(source, target, "timm", variant.name)
+    state = torch.load(target, weights_only=True)
+    assert state.keys() == peer.state_dict().keys()
+    for name, tensor in peer.state_dict().items():
+        assert state[name].dtype == torch.bfloat16
+        assert torch.equal(state[name], tensor)
 
 
 @pytest.mark.parametrize("mlp", [False, True])

@@ -39,7 +39,7 @@ def recipe_options(command):
                 str | None,
                 typer.Option(
                     metavar="VALUE",
-                    help=helps[name],
+                    help=helps.get(name),  # none under `python -OO`
                     rich_help_panel="Fields of the recipe, see `Recipe`",
                 ),
             ],

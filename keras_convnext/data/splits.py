@@ -148,8 +148,9 @@ def split(source, fraction, seed):
         )
     generator = np.random.default_rng(seed)
     is_held_out = np.zeros(len(source), bool)
-    for label, name in enumerate(source.classes):
-        numbers = np.flatnonzero(source.labels == label)
+    by_class = np.argsort(source.labels, kind="stable")
+    ends = np.cumsum(np.bincount(source.labels, minlength=len(source.classes)))
+    for name, numbers in zip(source.classes, np.split(by_class, ends[:-1])):
         if len(numbers) < 2:
             raise ValueError(
                 "Every class needs two images, one to train on and one to "

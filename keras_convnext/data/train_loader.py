@@ -1,7 +1,7 @@
 """Augmented batches from a source, on every backend."""
 
 import functools
-import math
+import itertools
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -103,13 +103,13 @@ class TrainLoader:
             positive_int("mixup_group", mixup_group)
         self._group = part if mixup_group is None else mixup_group
         _part(size, "mixup_group", self._group)
-        # Places in a batch: those of this process, its groups', and those to
-        # read.
-        self._own = range(process_index * part, process_index * part + part)
-        self._mixed, self._needed = self._own, self._own
+        # Places in a batch, of what this process reads.
+        start = process_index * part
+        self._places = range(start, start + part)
         if pipeline.mixing is not None:
-            self._mixed = _groups_around(self._own, self._group)
-            self._needed = _with_partners(self._own, self._group)
+            self._places = _with_partners(self._places, self._group)
+        start = self._places.index(start)
+        self._own = slice(start, start + part)
         self.steps_per_epoch = len(source) // size
         self.steps = self.steps_per_epoch * epochs
         if not self.steps_per_epoch:
@@ -153,7 +153,8 @@ class TrainLoader:
         def batch(step):
             types = [x.dtype for x in example]
             arrays = tf.numpy_function(self._batch, (step,), types)
-            shapes = [(len(self._own), *x.shape[1:]) for x in example]
+            count = self._own.stop - self._own.start
+            shapes = [(count, *x.shape[1:]) for x in example]
             return tuple(map(tf.ensure_shape, arrays, shapes))
 
         steps = tf.data.Dataset.range(first_step, self.steps)
@@ -174,28 +175,25 @@ class TrainLoader:
             order = self._orders(epoch)
         numbers = order[place * size :][:size].tolist()
         first = int(step) * size
-        images, labels = self._new(len(self._mixed))
+        images, labels = self._new(len(self._places))
 
         def fill(start):
-            for x in self._needed[start : start + CHUNK]:
-                i = x - self._mixed.start
+            for i, x in enumerate(self._places[start : start + CHUNK], start):
                 labels[i] = self._fill(images[i], numbers[x], first + x)
 
-        for _ in self._pool.map(fill, range(0, len(self._needed), CHUNK)):
+        for _ in self._pool.map(fill, range(0, len(images), CHUNK)):
             pass  # but errors are raised
         if self.pipeline.mixing is None:
             return images, labels
         distributions = [
             self.pipeline.mixing.mix_in_place(
-                images[i : i + self._group],
-                labels[i : i + self._group],
-                (self.seed, (first + self._mixed.start + i) // self._group),
+                images[part],
+                labels[part],
+                (self.seed, first // self._group + number),
             )
-            for i in range(0, len(self._mixed), self._group)
+            for number, part in _by_group(self._places, self._group)
         ]
-        start = self._own.start - self._mixed.start
-        own = slice(start, start + len(self._own))
-        return images[own], np.concatenate(distributions)[own]
+        return images[self._own], np.concatenate(distributions)[self._own]
 
     def _fill(self, result, number, place):
         """`pipeline.sample` for a place among those of all epochs.
@@ -246,19 +244,26 @@ class TrainLoader:
 def _part(size, name, count):
     if count < 1 or size % count:
         raise ValueError(
-            f"The batch size must be divisible by `{name}`. Received: {size} "
-            f"and {name}={count}. Change one of them"
+            "Batches (the recipe's `batch_size` over its "
+            f"`gradient_accumulation_steps`) must be divisible by `{name}`. "
+            f"Received: {size} images and {name}={count}. Change one of them"
         )
     return size // count
 
 
-def _groups_around(places, group):
-    """The places of all groups that have some of these."""
-    first = places.start // group * group
-    return range(first, math.ceil(places.stop / group) * group)
-
-
 def _with_partners(places, group):
-    """These places, and those that their images are mixed with."""
+    """These places, and those that their images are mixed with, in order."""
     partners = [2 * (x // group * group) + group - 1 - x for x in places]
     return sorted({*places, *partners})
+
+
+def _by_group(places, group):
+    """The number of each group, and the slice of its places among these.
+
+    They are opposite to one another within it, like those of the whole group.
+    """
+    start = 0
+    for number, own in itertools.groupby(places, lambda x: x // group):
+        stop = start + len(list(own))
+        yield number, slice(start, stop)
+        start = stop

@@ -27,12 +27,14 @@ class Cluster:
         device_count: int, how many devices of all processes share a batch.
         counts_apart: whether the metrics of each process count its own
             images only.
+        shares: whether metrics are to be made whole, by `whole_metrics`.
     """
 
     process_index = 0
     process_count = 1
     device_count = 1
     counts_apart = False
+    shares = False
 
     @property
     def is_writer(self) -> bool:
@@ -54,7 +56,9 @@ class Cluster:
             )
         return batch_size // self.device_count
 
-    def check(self, recipe: Recipe, loader: str | None) -> None:
+    def check(
+        self, model: keras.Model, recipe: Recipe, loader: str | None
+    ) -> None:
         """Raises `ValueError` for what the engine cannot train by or from."""
 
     def for_training(self, model: keras.Model) -> keras.Model:

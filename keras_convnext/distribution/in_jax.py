@@ -30,6 +30,8 @@ class JaxCluster(Cluster):
         replicas: int, parts of the batch that are computed apart.
     """
 
+    shares = True
+
     def __init__(self, replicas):
         import jax
 

@@ -7,6 +7,7 @@ from keras_convnext.distribution.cluster import Cluster
 from keras_convnext.distribution.cluster import number_of_devices
 from keras_convnext.distribution.shared_draws import with_shared_draws
 from keras_convnext.distribution.validation import PaddedLoader
+from keras_convnext.model import all_layers
 
 
 class TensorFlowCluster(Cluster):
@@ -16,10 +17,18 @@ class TensorFlowCluster(Cluster):
         devices: int, how many.
     """
 
+    shares = True
+
     def __init__(self, devices):
         self.device_count = devices
 
-    def check(self, recipe, loader):
+    def check(self, model, recipe, loader):
+        if "float16" in {x.compute_dtype for x in all_layers(model)}:
+            raise ValueError(
+                "On several devices Keras looks for overflows in the gradients "
+                "of the first only, on TensorFlow. Received: a model that "
+                "computes in float16. Take mixed_bfloat16, or JAX or PyTorch"
+            )
         if loader == "python":
             raise ValueError(
                 "On several devices Keras reads ahead in a Python iterator, "
@@ -71,8 +80,16 @@ def check(hosts, model_parallel):
 
 
 def _workers():
-    cluster = json.loads(os.environ.get("TF_CONFIG", "{}")).get("cluster", {})
-    return len([*cluster.get("chief", ()), *cluster.get("worker", ())])
+    text = os.environ.get("TF_CONFIG") or "{}"
+    try:
+        cluster = json.loads(text).get("cluster") or {}
+        return len([*cluster.get("chief", ()), *cluster.get("worker", ())])
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            "The environment variable TF_CONFIG must hold a JSON object, as "
+            f"TensorFlow describes it. Received: {text!r}. Unset it: training "
+            "is on one host"
+        ) from error
 
 
 def set_up(devices, hosts, host_index, model_parallel):

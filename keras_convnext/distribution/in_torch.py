@@ -21,6 +21,7 @@ class TorchCluster(Cluster):
     """
 
     counts_apart = True
+    shares = True
 
     def __init__(self):
         from torch import distributed

@@ -6,6 +6,8 @@ import numpy as np
 
 from keras_convnext.labels import label_set
 
+IMAGENET_CLASSES = 1000
+
 
 def outputs_of(names, classifier):
     """The output of each class: by name, by number or by id.
@@ -57,9 +59,17 @@ def outputs_of(names, classifier):
     )
 
 
+def outputs_of_numbers(names, classifier):
+    """`outputs_of` for names that are numbers of ImageNet-1k's classes."""
+    wnids = wnids_of_numbers(names)
+    if classifier.is_named or len(classifier.outputs) != IMAGENET_CLASSES:
+        return outputs_of(wnids, classifier)
+    return np.array(names, "int64"), "numbers"
+
+
 def wnids_of_numbers(names):
     """WordNet ids of the ImageNet-1k classes from `"0"` to `"999"`."""
-    known = label_set(1000)
+    known = label_set(IMAGENET_CLASSES)
     odd = set(names) - {str(index) for index in range(len(known))}
     if odd:
         raise ValueError(

@@ -1,5 +1,7 @@
 """A model as evaluation sees it: images in, logits of known classes out."""
 
+from dataclasses import asdict
+
 import keras
 import numpy as np
 
@@ -70,7 +72,8 @@ class Classifier:
             )
         # One width for all batches: another would be compiled anew.
         batch = np.resize(images, (self.batch_size, *self.shape))
-        outputs = self.artefact.run(metadata_.inputs(self.metadata, batch))
+        known = {**self.metadata, "preprocessing": asdict(self.preprocessing)}
+        outputs = self.artefact.run(metadata_.inputs(known, batch))
         name = "logits" if "logits" in outputs else "scores"
         return np.asarray(outputs[name], "float64")[: len(images)]
 

@@ -53,9 +53,10 @@ def ask(classifier, rule, source, apply_exif, labels, all_classes, partial):
     parts = _opened(rule, source, partial)
     names = next(iter(parts.values())).classes
     _check_class_count(rule, len(names), source)
+    find = classes.outputs_of
     if rule.is_numbered:
-        names = classes.wnids_of_numbers(names)
-    columns, matched_by = classes.outputs_of(names, classifier)
+        find = classes.outputs_of_numbers
+    columns, matched_by = find(names, classifier)
     competing = np.arange(len(classifier.outputs))
     if rule.is_masked and not all_classes:
         competing = np.unique(columns)

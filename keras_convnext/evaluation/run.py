@@ -235,7 +235,7 @@ def _check_finite(logits, source, places):
 
 def _check_some_read(source, images, skipped):
     if not images.sum():
-        name, reason = next(iter(skipped.items()))
+        name, reason = next(iter(skipped.items()), ("no image", "none given"))
         raise ValueError(
             f"None of {len(source)} images could be read. Received: "
             f"{name!r}: {reason}"

@@ -22,6 +22,7 @@ from keras_convnext.recipes.pipeline import TrainPipeline
 from keras_convnext.recipes.schedule import WarmupCosine
 from keras_convnext.typing import BySize
 from keras_convnext.typing import PathLike
+from keras_convnext.variants import VARIANTS
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Recipe(Figures):
             one before it; 1 for none.
         layer_decay_groups: what such a group is, see `layer_decay_scales`.
         drop_path_rate: stochastic depth of the last block.
-        layer_scale_init_value: what layer scale begins at; `None` for the
-            architecture's own.
+        layer_scale_init_value: what layer scale begins at, in architectures
+            that have it; `None` for their own.
         head_init_scale: factor on the initial weights of a fresh classifier.
         mixup_alpha: of the Beta distribution of Mixup's weights; 0 for no
             Mixup.
@@ -159,6 +160,8 @@ class Recipe(Figures):
             options.get("data_format") or keras.config.image_data_format()
         ) == "channels_first"
         size = (recipe.image_size, recipe.image_size)
+        variant = VARIANTS.get(name)  # `create_model` refuses others
+        has_scale = variant and variant.layer_scale_init_value
         return create_model(
             name,
             **{
@@ -167,7 +170,9 @@ class Recipe(Figures):
                 "classifier_activation": None,
                 "input_shape": (3, *size) if channels_first else (*size, 3),
                 "drop_path_rate": recipe.drop_path_rate,
-                "layer_scale_init_value": recipe.layer_scale_init_value,
+                "layer_scale_init_value": (
+                    recipe.layer_scale_init_value if has_scale else None
+                ),
                 "head_init_scale": recipe.head_init_scale,
                 **options,
             },

@@ -86,11 +86,12 @@ class Recorder(keras.callbacks.Callback):
             run.add_metrics(self.model)
         self.trained_until = time.monotonic()
         # One process may see a signal, or the clock, a step before another.
-        is_broken, signal, is_late = self.cluster.largest(
+        is_broken, signal, is_due = self.cluster.largest(
             [
                 not math.isfinite(logs["loss"]),
                 run.signal or 0,
-                self.trained_until - self.saved_at > self.seconds,
+                self.trained_until - self.saved_at > self.seconds
+                or (self.steps is not None and run.step % self.steps == 0),
             ]
         )
         if is_broken:
@@ -107,11 +108,8 @@ class Recorder(keras.callbacks.Callback):
                 + "Lower the learning rate, warm up for longer or clip the "
                 "gradients (`global_clipnorm`)"
             )
-        is_due = (
-            signal or is_late or (self.steps and run.step % self.steps == 0)
-        )
         # After an epoch's last step its validation is still to come.
-        if is_due and run.step % self.steps_per_epoch:
+        if (signal or is_due) and run.step % self.steps_per_epoch:
             self.cluster.metrics_to_writer(self.model)
             self._save(signal, in_epoch=True)
 
@@ -147,6 +145,8 @@ class Recorder(keras.callbacks.Callback):
 
     def _save(self, signal, in_epoch):
         self.run.save(self.model, in_epoch)
+        # The end of a process would end the writer in the midst of it.
+        self.cluster.largest([0])
         self.saved_at = time.monotonic()
         if signal:
             if self.run.is_writer:

@@ -9,6 +9,7 @@ from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.source import same_classes
 from keras_convnext.distribution.validation import WholeMetrics
+from keras_convnext.exporters.metadata import normalises
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.model import info_of
 from keras_convnext.optional import is_installed
@@ -95,7 +96,7 @@ def train(
     """
     cluster = distribution.current()
     recipe = recipe.for_model(model)
-    cluster.check(recipe, loader)
+    cluster.check(model, recipe, loader)
     preprocessing = _prepared(model, data, validation)
     pipeline = recipe.train_pipeline(
         len(data.classes),
@@ -138,7 +139,9 @@ def train(
     run = Run if cluster.is_writer else Follower
     with run(output, settings, resume, keep) as run:
         run.restore(trained, cluster)
-        whole = WholeMetrics(cluster, run, steps, held_out)
+        whole = []
+        if cluster.shares:
+            whole = [WholeMetrics(cluster, run, steps, held_out)]
         progress = callbacks.Progress(run, recipe.epochs, steps, size)
         watchers = [
             callbacks.Recorder(
@@ -150,10 +153,10 @@ def train(
                 checkpoint_steps,
                 cluster,
             ),
-            whole,
+            *whole,
         ]
         if held_out is not None and recipe.ema_decay is not None:
-            watchers.insert(0, callbacks.AveragedValidation(held_out, [whole]))
+            watchers.insert(0, callbacks.AveragedValidation(held_out, whole))
         if run.is_writer:
             tell_left_out(DRAWN_BY)
             if is_installed("tensorboard"):
@@ -188,6 +191,13 @@ def _prepared(model, data, validation):
             "Expected a model that holds a ConvNeXt of this package. Received:"
             f" {model.name!r}. Compile another with `recipe.compile`, and "
             "`fit` it on `TrainLoader.batches`"
+        )
+    if isinstance(model, ConvNeXtModel) and not normalises(model):
+        raise ValueError(
+            "Expected a model that takes the loaders' pixels of 0–255. "
+            f"Received: {model.name!r}, built with "
+            "`include_preprocessing=False`. Build it without that: the weights "
+            "are the same"
         )
     if not getattr(model, "inputs", None):
         raise ValueError(

@@ -162,8 +162,15 @@ def _write_torch(path, tensors, wrapped):
             "Writing PyTorch files takes torch: install it, or choose a "
             f"target that ends in `.safetensors`. Received: {path}"
         ) from error
-    # Copied: torch warns of arrays that it may not write to.
-    state = {name: torch.from_numpy(x.copy()) for name, x in tensors.items()}
+
+    def as_tensor(array):
+        # Copied: torch warns of arrays that it may not write to.
+        if array.dtype == "bfloat16":  # which torch does not take from NumPy
+            bits = torch.from_numpy(array.copy().view("uint16"))
+            return bits.view(torch.bfloat16)
+        return torch.from_numpy(array.copy())
+
+    state = {name: as_tensor(x) for name, x in tensors.items()}
     torch.save({"model": state} if wrapped else state, path)
 
 

@@ -11,7 +11,9 @@ import json
 import os
 import re
 import urllib.error
+import urllib.parse
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 from filelock import FileLock
@@ -33,6 +35,15 @@ CHUNK = 1 << 20
 
 def is_remote(weights):
     return weights.startswith(("hf://", "http://", "https://"))
+
+
+def without_secrets(address):
+    """An address to show and to store: no user, signature or other query."""
+    parts = urllib.parse.urlsplit(address)
+    host = parts.netloc.rpartition("@")[2]
+    if parts.scheme == "hf":
+        return address
+    return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
 def fetch(address):
@@ -85,16 +96,20 @@ def fetch_hub(repository, revision=None):
     from huggingface_hub import errors
 
     endpoint = os.environ.get("HF_ENDPOINT")
+    unreachable = None
     for filename in HUB_FILES:
         try:
             return huggingface_hub.hf_hub_download(
                 repository, filename, revision=revision, endpoint=endpoint
             )
         except errors.EntryNotFoundError as error:
+            # Offline, one of the other names may be in the cache.
             if isinstance(error, errors.LocalEntryNotFoundError):
-                raise _unreachable(repository, revision, error) from error
+                unreachable = unreachable or error
         except (errors.HfHubHTTPError, OSError, ValueError) as error:
             raise _unreachable(repository, revision, error) from error
+    if unreachable is not None:
+        raise _unreachable(repository, revision, unreachable) from unreachable
     raise ValueError(
         f"The repository must hold one of {list(HUB_FILES)}. Received: "
         f"hf://{repository} at revision {revision or 'main'}"
@@ -116,7 +131,7 @@ def fetch_url(url):
     The SHA-256 is recorded, and checked whenever the file is used again. A
     name such as `…-01bb0f51.pth` must agree with its own hash.
     """
-    name = url.split("?")[0].rstrip("/").split("/")[-1]
+    name = without_secrets(url).rstrip("/").split("/")[-1]
     folder = hashlib.sha256(url.encode()).hexdigest()[:12]
     target = cache_folder() / "downloads" / folder / name
     with _lock(target):
@@ -129,15 +144,16 @@ def _fetch_into(target, url):
     if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES"):
         raise ValueError(
             "Downloads are forbidden by HF_HUB_OFFLINE, and the file is not in "
-            f"the cache. Received: {url}"
+            f"the cache. Received: {without_secrets(url)}"
         )
     unfinished = _unfinished(target)
     try:
         _download(url, unfinished)
-    except (urllib.error.URLError, OSError) as error:
+    except (urllib.error.URLError, HTTPException, OSError) as error:
         raise ValueError(
-            f"The download failed ({error}); the next attempt goes on where "
-            f"it ended. Check the address and the network. Received: {url}"
+            f"The download failed ({type(error).__name__}: {error}); the next "
+            "attempt goes on where it ended. Check the address and the "
+            f"network. Received: {without_secrets(url)}"
         ) from error
     digest = sha256_of(unfinished)
     expected = re.search(r"-([0-9a-f]{8,64})\.\w+$", target.name)
@@ -149,9 +165,10 @@ def _fetch_into(target, url):
         raise ValueError(
             "The downloaded file is not the one that was published: expected "
             f"SHA-256 {before or expected[1] + '…'}, found {digest}. Nothing "
-            f"was kept. Received: {url}"
+            f"was kept. Received: {without_secrets(url)}. If its owner has "
+            f"renewed it, remove {_note(target)}"
         )
-    _record(target, digest, url)
+    _record(target, digest, without_secrets(url))
     os.replace(unfinished, target)
 
 
@@ -196,7 +213,7 @@ def _copy(response, file, have, total, url):
     )
     with Progress(*columns, transient=True) as progress:
         task = progress.add_task(
-            url.split("/")[-1], total=total, completed=have
+            without_secrets(url).split("/")[-1], total=total, completed=have
         )
         while chunk := response.read(CHUNK):
             file.write(chunk)

@@ -54,7 +54,8 @@ def find(variant, weights):
         return None
     if isinstance(weights, str):
         if hub.is_remote(weights):
-            return from_file(variant, hub.fetch(weights), weights)
+            path = hub.fetch(weights)
+            return from_file(variant, path, hub.without_secrets(weights))
         # Before paths: a folder named "imagenet" may well lie around.
         if registry.is_name(weights) or not _is_path(weights):
             return _published(variant, weights)
