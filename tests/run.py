@@ -58,8 +58,7 @@ def main():
             for ended in as_completed(running):
                 statuses.append(ended.result())
                 if arguments.long:
-                    is_whole = not pytest_arguments
-                    write_report(*running[ended], origin, is_whole)
+                    write_report(*running[ended], origin)
     # A process that a signal ended has a negative status.
     sys.exit(max(map(abs, statuses)))
 
@@ -108,19 +107,19 @@ def run(backend, pytest_arguments, report):
     return result.returncode
 
 
-def write_report(backend, arguments, report, origin, is_whole):
+def write_report(backend, arguments, report, origin):
     """Renews the rows of the tests that ran, and leaves the others'."""
     if not report.exists():
         print(f"{backend}: pytest ended without a report", flush=True)
         return
     rows = rows_of(REPORT.read_text()) if REPORT.exists() else {}
     results = rows.setdefault(backend, {})
-    if is_whole:
-        rerun = {Path(x).stem for x in arguments if x.endswith(".py")}
-        there = {path.stem for path in ROOT.glob("tests/test_*.py")}
-        for name in list(results):
-            if file_of(name) in rerun or file_of(name) not in there:
-                del results[name]
+    gone = {file_of(name) for name in results}
+    gone -= {path.stem for path in ROOT.glob("tests/test_*.py")}
+    if "-k" not in arguments:  # all tests of these files
+        gone |= {Path(x).stem for x in arguments if x.endswith(".py")}
+    for name in [x for x in results if file_of(x) in gone]:
+        del results[name]
     for case in ElementTree.parse(report).iter("testcase"):
         if case.find("skipped") is None:
             name = f"`{case.get('classname')[6:]}::{case.get('name')}`"

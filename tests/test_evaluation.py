@@ -31,8 +31,10 @@ from keras_convnext.data import load_digits
 from keras_convnext.evaluation import corruptions
 from keras_convnext.evaluation import evaluate
 from keras_convnext.evaluation import rules
+from keras_convnext.evaluation.classifier import Classifier
 from keras_convnext.exporters import open_artefact
 from keras_convnext.images import load_image_for
+from keras_convnext.preprocessing import Preprocessing
 
 WNIDS = [wnid for wnid, _ in IMAGENET]
 
@@ -301,6 +303,17 @@ def test_v2_folders_are_class_numbers(validation, tmp_path):
     artefact = KnownAnswers(one_hot(np.arange(1000), 1000), None)
     result = scored(artefact, tmp_path / "v2", "v2")
     assert (result.top1, result.matched_by) == (1, "numbers")
+
+
+def test_given_statistics_are_those_that_images_are_normalised_with():
+    artefact = KnownAnswers(np.eye(2), named("a", "b"), normalises=False)
+    given = Preprocessing((SIDE, SIDE), mean=(0.5,) * 3, std=(0.1,) * 3)
+    classifier = Classifier(artefact, lambda own: given, batch_size=2)
+    artefact.run = lambda inputs: (
+        artefact.seen.append(inputs) or {"logits": np.eye(2)}
+    )
+    classifier.logits(np.full((2, SIDE, SIDE, 3), 255, "uint8"))
+    np.testing.assert_allclose(artefact.seen[-1], 5.0, rtol=1e-6)
 
 
 def test_real_labels_score_as_timm_does(validation, tmp_path):

@@ -287,10 +287,10 @@ def test_any_file_of_a_repository_is_found_offline(server, peer, monkeypatch):
     content = to_safetensors(peer.state_dict())
     name = "open_clip_model.safetensors"
     server.add_repository("someone/theirs", {name: content})
-    check(load("hf://someone/theirs"), peer)
+    assert load("hf://someone/theirs").output_shape == (None, 1000)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     server.requests.clear()
-    check(load("hf://someone/theirs"), peer)
+    assert load("hf://someone/theirs").output_shape == (None, 1000)
     assert not server.requests
 
 
