@@ -3,6 +3,7 @@
 import re
 import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -201,6 +202,32 @@ def test_half_precision_goes_back_to_torch(tmp_path):
     for name, tensor in peer.state_dict().items():
         assert state[name].dtype == torch.bfloat16
         assert torch.equal(state[name], tensor)
+
+
+@pytest.mark.parametrize("trick", ["external", "link", "huge"])
+def test_hdf5_files_that_reach_beyond_themselves_are_refused(trick, tmp_path):
+    path, other = tmp_path / "m.weights.h5", tmp_path / "secret"
+    model = keras_convnext.create_model("test_convnext", weights=None)
+    model.save_weights(path)
+    found = []
+    with h5py.File(path, "r+") as file:
+        file.visit(lambda name: found.append(name))
+        name = next(x for x in found if x.endswith("vars/0"))
+        shape, dtype = file[name].shape, file[name].dtype
+        del file[name]
+        if trick == "external":
+            other.write_bytes(b"x" * 10_000)
+            where = [(str(other), 0, h5py.h5f.UNLIMITED)]
+            file.create_dataset(name, shape, dtype, external=where)
+        elif trick == "link":
+            with h5py.File(other, "w") as target:
+                target["secret"] = np.ones(shape, dtype)
+            file[name] = h5py.ExternalLink(str(other), "secret")
+        else:
+            file.create_dataset(name, (10**6, 10**6), dtype, chunks=(10, 10))
+    message = "claims .* bytes" if trick == "huge" else "another file"
+    with pytest.raises(ValueError, match=message):
+        keras_convnext.create_model("test_convnext", weights=path)
 
 
 @pytest.mark.parametrize("mlp", [False, True])

@@ -70,6 +70,12 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
             f"ImageNet, see `keras-convnext weights`. Received: {name!r} with "
             f"weights {known['weights']!r}"
         )
+    if is_rgb and known["preprocessing"] is None:
+        raise ValueError(
+            "Expected a model that knows how its images are prepared. "
+            f"Received: {name!r}, which does not. Evaluate it from Python with "
+            "`evaluate(..., preprocessing=...)`"
+        )
     is_classifier = {"logits", "scores"} & set(known["outputs"])
     if not is_classifier or (is_rgb and known["channels"] != 3):
         _refuse(kind, name, f"{what} to {known['outputs']}")

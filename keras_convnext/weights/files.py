@@ -8,6 +8,7 @@ import argparse
 import functools
 import io
 import json
+import math
 import mmap
 import os
 import re
@@ -39,6 +40,8 @@ VARIABLES = {
     "rms_normalization": ("scale",),
     "simple_normalization": ("gamma",),
 }
+# Deflate makes a thousandth at best; what claims more is there to fill memory.
+LARGE, EXPANSION = 1 << 28, 1000  # bytes; times
 # Where training scripts keep the weights among other things.
 WRAPPERS = ("model", "state_dict", "module")
 
@@ -110,7 +113,9 @@ def _read_zip(path):
         if any(name.endswith("data.pkl") for name in names):
             return _read_torch(path)
         config = json.loads(archive.read("config.json"))
-        weights = io.BytesIO(archive.read("model.weights.h5"))
+        entry = archive.getinfo("model.weights.h5")
+        _check_size(entry.filename, entry.file_size, entry.compress_size)
+        weights = io.BytesIO(archive.read(entry))
     with h5py.File(weights, "r") as file:
         tensors = _read_h5(file)
     return WeightFile(
@@ -151,7 +156,7 @@ def _read_h5(file):
         for index, dataset in group.items():
             known = int(index) < len(names)
             variable = names[int(index)] if known else index
-            tensors[f"{layer}/{variable}"] = _array(dataset)
+            tensors[f"{layer}/{variable}"] = _array(dataset, file)
 
     file["layers"].visititems(visit)
     return tensors
@@ -162,7 +167,8 @@ def _read_legacy_h5(file):
     for layer in _strings(file.attrs["layer_names"]):
         for name in _strings(file[layer].attrs["weight_names"]):
             parts = name.removesuffix(":0").split("/")
-            tensors["/".join(parts[-2:])] = _array(file[layer][name])
+            dataset = file[layer][name]
+            tensors["/".join(parts[-2:])] = _array(dataset, file)
     return tensors
 
 
@@ -170,11 +176,23 @@ def _strings(values):
     return [v.decode() if isinstance(v, bytes) else str(v) for v in values]
 
 
-def _array(dataset):
+def _array(dataset, file):
+    is_elsewhere = dataset.file.filename != file.file.filename
+    if is_elsewhere or dataset.external or dataset.is_virtual:
+        raise ValueError(f"{dataset.name} refers to another file")
+    claimed = math.prod(dataset.shape) * dataset.dtype.itemsize
+    _check_size(dataset.name, claimed, dataset.id.get_storage_size())
     # Keras marks bfloat16, which HDF5 does not know, with an attribute.
     if dataset.attrs.get("dtype") == "bfloat16":
         return np.array(dataset, dtype=ml_dtypes.bfloat16)
     return np.array(dataset)
+
+
+def _check_size(name, claimed, stored):
+    if claimed > max(LARGE, EXPANSION * stored):
+        raise ValueError(
+            f"{name} claims {claimed} bytes, of which {stored} are stored"
+        )
 
 
 # Others
