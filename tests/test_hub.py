@@ -251,6 +251,7 @@ def test_secrets_of_addresses_are_neither_stored_nor_shown(server, file_url):
     with pytest.raises(ValueError) as error:
         hub.fetch_url("https://user:secret@nowhere.invalid/model.bin")
     assert "https://nowhere.invalid/model.bin" in str(error.value)
+    assert "secret" not in str(error.value)
 
 
 def test_addresses_that_are_none_are_value_errors(server):

@@ -59,13 +59,10 @@ def recipe_options(command):
 def _helps(record):
     """What a docstring says of each attribute, as a sentence."""
     _, _, text = inspect.getdoc(record).partition("Attributes:\n")
-    found = re.findall(
-        r"^    (\w[\w, ]*): (.*(?:\n {8}.*)*)", text, re.MULTILINE
-    )
+    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
     return {
         name: " ".join(f"{meaning[0].upper()}{meaning[1:]}".split())
-        for names, meaning in found
-        for name in names.split(", ")
+        for name, meaning in found
     }
 
 

@@ -166,9 +166,8 @@ def train(
     from keras_convnext import distribution
     from keras_convnext import training
 
-    is_asked = devices or hosts or host_index is not None
-    is_launched = model_parallel > 1 or distribution.is_launched()
-    if (is_asked or is_launched) and not dry_run:
+    is_asked = devices or hosts or host_index is not None or model_parallel > 1
+    if not dry_run and (is_asked or distribution.is_launched()):
         distribution.start(_number(devices), hosts, host_index, model_parallel)
     training.make_repeatable(seed, deterministic)
     source, held_out = data_.open_splits(

@@ -7,7 +7,7 @@ from keras_convnext.distribution.cluster import Cluster
 from keras_convnext.distribution.cluster import number_of_devices
 from keras_convnext.distribution.shared_draws import with_shared_draws
 from keras_convnext.distribution.validation import PaddedLoader
-from keras_convnext.model import all_layers
+from keras_convnext.recipes.optimizer import has_float16
 
 
 class TensorFlowCluster(Cluster):
@@ -23,7 +23,7 @@ class TensorFlowCluster(Cluster):
         self.device_count = devices
 
     def check(self, model, recipe, loader):
-        if "float16" in {x.compute_dtype for x in all_layers(model)}:
+        if has_float16(model):
             raise ValueError(
                 "On several devices Keras looks for overflows in the gradients "
                 "of the first only, on TensorFlow. Received: a model that "

@@ -40,9 +40,14 @@ def _replica_count():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def has_float16(model):
+    """Whether gradients are float16, and losses must be scaled for them."""
+    return "float16" in {layer.compute_dtype for layer in all_layers(model)}
+
+
 def with_loss_scaling(optimizer, model):
     """The optimizer, with scaled losses where gradients are float16."""
-    if "float16" in {layer.compute_dtype for layer in all_layers(model)}:
+    if has_float16(model):
         # Keras looks at the model's policy, which is the global one.
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

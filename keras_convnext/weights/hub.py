@@ -14,6 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from http.client import HTTPException
+from http.client import InvalidURL
 from pathlib import Path
 
 from filelock import FileLock
@@ -150,10 +151,13 @@ def _fetch_into(target, url):
     try:
         _download(url, unfinished)
     except (urllib.error.URLError, HTTPException, OSError) as error:
+        said = type(error).__name__
+        if not isinstance(error, InvalidURL):  # which quotes passwords
+            said += f": {error}"
         raise ValueError(
-            f"The download failed ({type(error).__name__}: {error}); the next "
-            "attempt goes on where it ended. Check the address and the "
-            f"network. Received: {without_secrets(url)}"
+            f"The download failed ({said}); the next attempt goes on where it "
+            "ended. Check the address and the network. Received: "
+            f"{without_secrets(url)}"
         ) from error
     digest = sha256_of(unfinished)
     expected = re.search(r"-([0-9a-f]{8,64})\.\w+$", target.name)
