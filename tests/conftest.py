@@ -1,10 +1,10 @@
 """Shared fixtures. One process tests one backend: set `KERAS_BACKEND`."""
 
-import os
+import json
 import sys
+import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
+import environment  # noqa: F401  before Keras, which reads it
 import keras
 import numpy as np
 import pytest
@@ -16,11 +16,87 @@ LONG_WHERE_COMPILED = [pytest.mark.long] if COMPILES else []
 
 
 def long_where_compiled(test):
-    return pytest.mark.long(test) if COMPILES else test
+    mark = pytest.mark.long if COMPILES else pytest.mark.every_backend
+    return mark(test)
+
+
+def when(item):
+    """Which of these marks counts for a test: the nearest to its case."""
+    names = [mark.name for mark in reversed(item.own_markers)]
+    names += [mark.name for mark in item.parent.iter_markers()]
+    marks = [x for x in names if x in ("long", "once", "every_backend")]
+    return marks[0] if marks else "every_backend"
+
+
+def pytest_collection_modifyitems(config, items):
+    wanted = {"long"} if config.getoption("--long") else {"every_backend"}
+    if not config.getoption("--long") and not config.getoption("--skip-once"):
+        wanted.add("once")
+    kinds = {item: when(item) for item in items}
+    config.hook.pytest_deselected(
+        items=[item for item in items if kinds[item] not in wanted]
+    )
+    items[:] = [item for item in items if kinds[item] in wanted]
 
 
 def pytest_report_header():
     return f"keras {keras.__version__} on {keras.backend.backend()}"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--long", action="store_true", help="run the long proofs instead"
+    )
+    parser.addoption(
+        "--skip-once", action="store_true", help="leave out tests marked `once`"
+    )
+    parser.addoption(
+        "--seconds", type=float, help="skip what has not begun by then"
+    )
+    parser.addoption(
+        "--report-lines", help="a file for one line of JSON per test"
+    )
+
+
+def pytest_configure(config):
+    path = config.getoption("--report-lines")
+    is_worker = hasattr(config, "workerinput")
+    if path and not is_worker:
+        config.pluginmanager.register(ReportLines(path))
+
+
+STARTED = time.monotonic()
+
+
+def pytest_runtest_setup(item):
+    limit = item.config.getoption("--seconds")
+    if limit is not None and time.monotonic() - STARTED > limit:
+        pytest.skip(f"{limit:.0f} s are over")
+
+
+class ReportLines:
+    """Writes a test's result as soon as it ends."""
+
+    def __init__(self, path):
+        self.path = path
+        self.seconds = {}
+
+    def pytest_runtest_logreport(self, report):
+        spent = self.seconds.pop(report.nodeid, 0.0) + report.duration
+        self.seconds[report.nodeid] = spent
+        decides = report.when == "call" or report.outcome != "passed"
+        if not decides:
+            return
+        name = report.nodeid.removeprefix("tests/").replace(".py::", "::", 1)
+        results = {"failed": "FAILED"}
+        line = {
+            "name": name,
+            "result": results.get(report.outcome, report.outcome),
+            "measured": report.user_properties,
+            "seconds": spent,
+        }
+        with open(self.path, "a") as file:
+            file.write(json.dumps(line, default=str) + "\n")
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +106,37 @@ def clean_keras_settings():
     yield
     keras.config.set_dtype_policy("float32")
     keras.config.set_image_data_format("channels_last")
+
+
+class UsesBackend(AssertionError):
+    """A test marked `once` computes with the backend."""
+
+
+@pytest.fixture(autouse=True)
+def no_backend_in_once(request, monkeypatch):
+    """What is marked `once` must not depend on the backend."""
+    if when(request.node) == "once":
+        refuse_backend(monkeypatch)
+
+
+def refuse_backend(monkeypatch):
+    """From here on Keras makes no variable, and computes nothing."""
+
+    def refusing(name):
+        def refuse(*args, **kwargs):
+            raise UsesBackend(
+                "Tests marked `once` run on one backend only, so they must "
+                f"compute nothing with Keras. Received: a call of {name}. "
+                "Remove the mark."
+            )
+
+        return refuse
+
+    monkeypatch.setattr(keras.Layer, "__call__", refusing("a layer"))
+    monkeypatch.setattr(keras.Variable, "__init__", refusing("keras.Variable"))
+    for name, value in vars(keras.ops).items():
+        if callable(value) and not isinstance(value, type):
+            monkeypatch.setattr(keras.ops, name, refusing(f"keras.ops.{name}"))
 
 
 @pytest.fixture

@@ -1,28 +1,28 @@
-"""Runs the tests on several backends, two processes side by side.
+"""Runs the tests on several backends, one after the other, on all cores.
 
 Usage: python tests/run.py [--long] [BACKEND ...] [-- PYTEST ARGUMENTS]
 
-Keras fixes its backend at import, so each backend has processes of its own:
-three, with every third file each, for both cores to end at the same time.
-Pytest arguments are for one process of each backend. `--long` runs the long
-proofs instead, and writes the rows of those that ran to `tests/LONG.md`, as
-each process ends: what a run that is stopped had proved is not lost.
+Keras fixes its backend at import, so each backend has processes of its own: as
+many as there are cores, which take tests from one another as they end. Tests
+marked `once` run on the first of the backends only. `--long` runs the long
+proofs instead, and writes their rows to `tests/LONG.md` as each backend ends,
+also by Ctrl-C; proofs that passed on this very commit are not run again.
 """
 
 import argparse
+import collections
 import datetime
 import importlib.metadata
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-import xml.etree.ElementTree as ElementTree
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import as_completed
 from pathlib import Path
 
-BACKENDS = ("jax", "tensorflow", "torch")
+# The first has the tests marked `once`: it compiles nothing.
+BACKENDS = ("torch", "tensorflow", "jax")
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "tests" / "LONG.md"
 HEAD = (
@@ -36,36 +36,38 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("backends", nargs="*", default=BACKENDS)
     parser.add_argument("--long", action="store_true")
-    own, pytest_arguments = split(sys.argv[1:])
-    arguments = parser.parse_args(own)
+    options, pytest_arguments = split(sys.argv[1:])
+    arguments = parser.parse_args(options)
     unknown = set(arguments.backends) - set(BACKENDS)
     if unknown:
         parser.error(f"backends are {BACKENDS}. Received: {sorted(unknown)}")
-    parts = [pytest_arguments] if pytest_arguments else thirds()
-    selection = ["-m", "long"] if arguments.long else []
+    # In the order above, whatever the order on the command line.
+    backends = [name for name in BACKENDS if name in arguments.backends]
     # Now: the report itself makes the tree dirty.
     origin = f"{datetime.date.today()}, `{commit()}`"
 
+    statuses, seconds = {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        jobs = [
-            (name, [*selection, *part], Path(folder) / f"{name}_{number}.xml")
-            for name in arguments.backends
-            for number, part in enumerate(parts)
-        ]
-        statuses = []
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            running = {pool.submit(run, *job): job for job in jobs}
-            for ended in as_completed(running):
-                statuses.append(ended.result())
+        for backend in backends:
+            report = Path(folder) / f"{backend}.jsonl"
+            report.touch()
+            words = [f"--report-lines={report}", *pytest_arguments]
+            if backend != backends[0]:
+                words.append("--skip-once")
+            if arguments.long:
+                words += ["--long", *passed_now(backend, origin)]
+            start = time.monotonic()
+            try:
+                statuses[backend] = run(backend, words)
+            finally:
+                seconds[backend] = time.monotonic() - start
+                cases = list(map(json.loads, report.open()))
                 if arguments.long:
-                    write_report(*running[ended], origin)
+                    write_report(backend, cases, origin)
+            print_files(backend, cases)
+    print_summary(statuses, seconds)
     # A process that a signal ended has a negative status.
-    sys.exit(max(map(abs, statuses)))
-
-
-def thirds():
-    files = sorted(map(str, ROOT.glob("tests/test_*.py")))
-    return [files[i::3] for i in range(3)]
+    sys.exit(max(map(abs, statuses.values())))
 
 
 def split(words):
@@ -75,55 +77,68 @@ def split(words):
     return words[:at], words[at + 1 :]
 
 
-def run(backend, pytest_arguments, report):
-    start = time.monotonic()
-    result = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "--quiet",
-            "--durations=5",
-            f"--junitxml={report}",
-            *pytest_arguments,
-        ],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "KERAS_BACKEND": backend,
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            # Two processes with a thread for every core each spend their
-            # time waiting for one another.
-            "OMP_NUM_THREADS": "1",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    seconds = time.monotonic() - start
-    print(
-        f"===== {backend}: {seconds:.0f} s =====\n{result.stdout}", flush=True
-    )
-    return result.returncode
+def run(backend, words):
+    print(f"===== {backend} =====", flush=True)
+    command = [sys.executable, "-m", "pytest", "--quiet", "--durations=10"]
+    command += ["--numprocesses", str(os.cpu_count()), "--dist", "worksteal"]
+    command += words
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        # Processes with a thread for every core each spend their time waiting
+        # for one another.
+        "OMP_NUM_THREADS": "1",
+    }
+    if "--long" in words:  # compiled as users have it
+        environment["XLA_FLAGS"] = ""
+    return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
 
-def write_report(backend, arguments, report, origin):
+def print_files(backend, cases):
+    """The files that took most, in seconds of all processes."""
+    seconds = collections.Counter()
+    for case in cases:
+        seconds[file_of(case["name"])] += case["seconds"]
+    print(f"{backend}: {seconds.total():.0f} s in tests, by file:")
+    for name, value in seconds.most_common():
+        if value >= 1:
+            print(f"  {value:6.1f} {name}")
+
+
+def print_summary(statuses, seconds):
+    for backend, status in statuses.items():
+        result = "passed" if status == 0 else f"FAILED with status {status}"
+        print(f"{backend:10} {result} in {seconds[backend]:.0f} s")
+    total = sum(seconds.values())
+    print(f"all        {total:.0f} s ({total / 60:.1f} minutes)", flush=True)
+
+
+def passed_now(backend, origin):
+    """Options that leave out proofs that passed on this very commit."""
+    if origin.endswith("-dirty`") or not REPORT.exists():
+        return []
+    results = rows_of(REPORT.read_text()).get(backend, {})
+    done = [
+        name.strip("`")
+        for name, (result, *_, when) in results.items()
+        if result == "passed" and when == origin
+    ]
+    return [f"--deselect=tests/{x.replace('::', '.py::', 1)}" for x in done]
+
+
+def write_report(backend, cases, origin):
     """Renews the rows of the tests that ran, and leaves the others'."""
-    if not report.exists():
-        print(f"{backend}: pytest ended without a report", flush=True)
-        return
     rows = rows_of(REPORT.read_text()) if REPORT.exists() else {}
     results = rows.setdefault(backend, {})
     gone = {file_of(name) for name in results}
     gone -= {path.stem for path in ROOT.glob("tests/test_*.py")}
-    if "-k" not in arguments:  # all tests of these files
-        gone |= {Path(x).stem for x in arguments if x.endswith(".py")}
     for name in [x for x in results if file_of(x) in gone]:
         del results[name]
-    for case in ElementTree.parse(report).iter("testcase"):
-        if case.find("skipped") is None:
-            name = f"`{case.get('classname')[6:]}::{case.get('name')}`"
-            results[name] = [*result_of(case), origin]
+    for case in cases:
+        if case["result"] != "skipped":
+            measured = "; ".join(f"{k} {v}" for k, v in case["measured"])
+            cells = [case["result"], measured, f"{case['seconds']:.1f}"]
+            results[f"`{case['name']}`"] = [*cells, origin]
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in PACKAGES
     )
@@ -141,7 +156,7 @@ def write_report(backend, arguments, report, origin):
 
 
 def file_of(name):
-    return name[1:].split("::")[0]
+    return name.strip("`").split("::")[0]
 
 
 def rows_of(text):
@@ -152,16 +167,6 @@ def rows_of(text):
         cells = [x[2:-2].split(" | ") for x in lines if x.startswith("| `")]
         rows[backend] = {name: rest for name, *rest in cells}
     return rows
-
-
-def result_of(case):
-    failed = any(case.find(x) is not None for x in ("failure", "error"))
-    measured = "; ".join(
-        f"{item.get('name')} {item.get('value')}"
-        for item in case.iter("property")
-    )
-    seconds = f"{float(case.get('time')):.1f}"
-    return ["FAILED" if failed else "passed", measured, seconds]
 
 
 def as_row(cells):

@@ -38,6 +38,8 @@ from keras_convnext.preprocessing import IMAGENET_MEAN
 from keras_convnext.preprocessing import IMAGENET_STD
 from keras_convnext.tf_images import tf_load_image
 
+pytestmark = pytest.mark.once
+
 FILL = (124, 116, 104)
 GEOMETRIC = ("Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel")
 IMAGES = (
@@ -546,6 +548,7 @@ def test_layers_work_on_eager_tensors(name):
     assert isinstance(result, tf.Tensor)
 
 
+@pytest.mark.every_backend
 def test_layers_stand_between_others():
     keras_cv = pytest.importorskip("keras_cv")
     inputs = sample()
@@ -711,6 +714,7 @@ def test_layers_return_from_their_config(layer):
         np.testing.assert_array_equal(images_of(each), expected)
 
 
+@pytest.mark.every_backend
 @every_layer
 def test_layers_belong_in_the_data_pipeline(name):
     layer = LAYERS[name]()

@@ -7,6 +7,8 @@ import pytest
 
 from keras_convnext import backend_choice
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture
 def chosen(monkeypatch, tmp_path):

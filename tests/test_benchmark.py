@@ -10,6 +10,7 @@ import numpy as np
 import peers
 import pytest
 import torch
+from conftest import long_where_compiled
 from scipy import stats
 
 import keras_convnext
@@ -26,6 +27,8 @@ from keras_convnext.benchmark.contestants import Artefact
 from keras_convnext.benchmark.contestants import Contestant
 from keras_convnext.preprocessing import IMAGENET_MEAN
 from keras_convnext.preprocessing import IMAGENET_STD
+
+pytestmark = pytest.mark.once
 
 DOUBLES = os.path.join(os.path.dirname(__file__), "doubles.py")
 SURVEY = {
@@ -387,6 +390,7 @@ def outputs(model, mode="inference"):
     return result
 
 
+@long_where_compiled
 def test_ours_and_timm_do_the_same_work(in_torch):
     ours, theirs = in_keras.Ours(job()), in_torch.Timm(job())
     peers.randomise(theirs.model)
@@ -397,6 +401,7 @@ def test_ours_and_timm_do_the_same_work(in_torch):
     np.testing.assert_allclose(outputs(ours), expected, atol=1e-5)
 
 
+@long_where_compiled
 def test_optimized_ours_gives_the_same():
     keras.utils.set_random_seed(0)
     expected = outputs(in_keras.Ours(job()))
@@ -405,6 +410,7 @@ def test_optimized_ours_gives_the_same():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@long_where_compiled
 def test_training_steps_begin_alike_and_move_every_weight(in_torch):
     ours = in_keras.Ours(job("training"))
     theirs = in_torch.Timm(job("training"))
@@ -424,6 +430,7 @@ def test_training_steps_begin_alike_and_move_every_weight(in_torch):
         assert (weight != old).any()
 
 
+@long_where_compiled
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_is_what_is_timed(in_torch, dtype):
     ours = in_keras.Ours(job(dtype=dtype))
@@ -439,6 +446,7 @@ def test_mixed_precision_is_what_is_timed(in_torch, dtype):
     assert seen == [f"torch.{dtype.removeprefix('mixed_')}"]
 
 
+@long_where_compiled
 @pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="the files are the same"
 )
@@ -456,6 +464,7 @@ def test_our_exported_files_give_what_was_exported(in_runtimes, tmp_path):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@long_where_compiled
 @pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="no Keras takes part"
 )
@@ -478,6 +487,7 @@ def command(run_command):
     return functools.partial(run_command, "benchmark")
 
 
+@long_where_compiled
 def test_real_contestants_from_the_command_line(command, tmp_path):
     output, backend = tmp_path / "new" / "speed", keras.backend.backend()
     peers_too = ("--contestant", "timm/eager") if backend == "torch" else ()

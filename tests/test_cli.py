@@ -6,11 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import long_where_compiled
 from typer.testing import CliRunner
 
 import keras_convnext
 from keras_convnext import VARIANTS
 from keras_convnext.cli import app
+
+pytestmark = pytest.mark.once
 
 
 def invoke(*arguments):
@@ -53,6 +56,7 @@ def dry_run(run_command, tmp_path):
     return run
 
 
+@long_where_compiled
 def test_a_model_by_name_trains_in_the_precision_asked_for(
     dry_run, tmp_path, monkeypatch
 ):
@@ -76,6 +80,7 @@ def test_a_model_by_name_trains_in_the_precision_asked_for(
     assert status == 2 and "`.keras` file has its own" in said
 
 
+@long_where_compiled
 def test_given_fields_need_no_figure_of_the_table(dry_run, tmp_path):
     status, _, said = dry_run("imagenet1k")
     assert status == 2 and "has a `drop_path_rate` for the sizes" in said
@@ -119,6 +124,7 @@ def test_values_of_the_wrong_kind_are_told(
     assert f"`--{option}` expects {expected}. Received: '{text}'" in said
 
 
+@long_where_compiled
 @pytest.mark.parametrize(
     "recipe, options, shown",
     [
@@ -138,6 +144,7 @@ def test_values_are_of_the_kind_of_their_field(recipe, options, shown, dry_run):
     assert f"{shown} " in printed
 
 
+@long_where_compiled
 def test_the_rate_of_each_size_scales_with_the_batch(dry_run):
     status, printed, said = dry_run("v2_finetune")
     assert status == 0, said

@@ -20,6 +20,7 @@ def both():
     return compose_digits(40, 40)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("part", [0, 1])
 def test_boxes_and_masks_are_those_of_the_digits(both, part):
     scans, labels = load_digits()[part]
@@ -41,11 +42,13 @@ def test_boxes_and_masks_are_those_of_the_digits(both, part):
         assert (mask > 0).sum() == area
 
 
+@pytest.mark.once
 def test_places_are_held_out(both):
     places = [set(map(tuple, x.boxes.reshape(-1, 4))) for x in both]
     assert not places[0] & places[1]
 
 
+@pytest.mark.once
 def test_one_digit_fills_a_small_picture_alone():
     train, _ = compose_digits(20, 1, image_size=48, digits=1, seed=3)
     for mask, (box,) in zip(train.masks, train.boxes.astype(int)):
@@ -54,6 +57,7 @@ def test_one_digit_fills_a_small_picture_alone():
         assert edges == tuple(box)
 
 
+@pytest.mark.once
 def test_seeds_repeat(both):
     for found, expected in zip(compose_digits(40, 40), both):
         for a, b in zip(found, expected):
@@ -62,6 +66,7 @@ def test_seeds_repeat(both):
     assert (other.classes != both[0].classes).any()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "arguments",
     [{"digits": 0}, {"digits": 5}, {"image_size": 95}]
@@ -72,12 +77,7 @@ def test_what_does_not_fit_is_refused(arguments):
         compose_digits(1, 1, **arguments)
 
 
-def in_ci_on(backend):
-    """The other backends have it in `make test-long`."""
-    return pytest.mark.long if backend != BACKEND else lambda test: test
-
-
-@in_ci_on("tensorflow")
+@pytest.mark.long
 def test_a_detector_finds_digits(record_property, monkeypatch):
     if BACKEND == "torch":
         import_timm()  # declares what torchvision's import asks for
@@ -100,7 +100,7 @@ def test_a_detector_finds_digits(record_property, monkeypatch):
     assert by_chance < 0.1
 
 
-@in_ci_on("torch")
+@pytest.mark.long
 def test_a_segmenter_reads_digits(record_property):
     train, held_out = compose_digits(1800, 200, digits=4)
     model = compositions.segmenter()

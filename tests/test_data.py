@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 from sklearn import datasets
 
 from keras_convnext.data import load_digits
+
+pytestmark = pytest.mark.once
 
 
 def test_digits_are_those_of_scikit_learn_split_once():

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from conftest import LONG_WHERE_COMPILED
 from conftest import long_where_compiled
 from PIL import Image
 from typer.testing import CliRunner
@@ -11,6 +12,8 @@ from keras_convnext.data import load_digits
 from keras_convnext.demo import build_model
 from keras_convnext.demo import make_repeatable
 from keras_convnext.demo import run_demo
+
+pytestmark = LONG_WHERE_COMPILED
 
 
 @long_where_compiled

@@ -41,14 +41,17 @@ ONLY = {
 VERSIONS = {"v1": {"layer_scale_init_value": 0.5}, "v2": {"grn": True}}
 VERSIONS["v2"]["layer_scale_init_value"] = 0.0
 # Groups that two processes share, and gradients that are always clipped.
-OPTIONS = ("--mixup-group", "4", "--epochs", "5", "--global-clipnorm", "0.1")
+EPOCHS = 3
+OPTIONS = ("--mixup-group", "4", "--epochs", f"{EPOCHS}")
+OPTIONS += ("--global-clipnorm", "0.1")
 # What no number of devices divides.
 COUNTS = ((19, 18), (4, 3))
 STEPS = 9
-LAST = 5 * STEPS
+LAST = EPOCHS * STEPS
 # TensorFlow's optimizers accumulate nothing on several devices.
 PLAIN = ("--gradient-accumulation-steps", "1", "--batch-size", "4")
 SECONDS = 170
+FLAGS = os.environ.get("XLA_FLAGS", "")
 # Two devices where there is one CPU.
 TWO_LOGICAL = """
 import tensorflow as tf
@@ -193,7 +196,7 @@ def check_same(found, expected, atol=1e-8, rtol=2e-6):
         difference = tensors[name].astype("float64") - values
         largest = max(largest, float(np.abs(difference).max(initial=0.0)))
         assert largest <= atol, f"{name}: {largest}"
-    assert len(rows) == len(whole_rows) == 5
+    assert len(rows) == len(whole_rows) == EPOCHS
     for row, whole in zip(rows, whole_rows):
         assert row.keys() == whole.keys()
         for name in row.keys() - {"images_per_second"}:
@@ -256,7 +259,7 @@ def test_two_devices_or_processes_train_as_one(
 def four_devices(words):
     return start(
         [*words, "--devices", "all"],
-        XLA_FLAGS="--xla_force_host_platform_device_count=4",
+        XLA_FLAGS=f"{FLAGS} --xla_force_host_platform_device_count=4",
     )
 
 
@@ -277,7 +280,7 @@ def test_two_devices_or_processes_train_as_one_in_float32(
 ):
     # AdamW's first steps are the signs of gradients, also of those that are
     # nothing but rounding: the rate rises from 0 over most of the run.
-    more = ("--warmup-epochs", "4.5")
+    more = ("--warmup-epochs", "2.5")
     words = [
         arguments(photographs, tmp_path, x, "v2", *more, dtype="float32")
         for x in (tmp_path / "one", tmp_path / "two")
@@ -306,7 +309,9 @@ def test_sharded_kernels_train_as_whole_ones(
 @ONLY["jax"]
 def test_kernel_gradients_are_exchanged_once():
     flags = "--xla_force_host_platform_device_count=2"
-    (text,) = finish(start([], ("-c", KERNEL_GRADIENT), XLA_FLAGS=flags))
+    (text,) = finish(
+        start([], ("-c", KERNEL_GRADIENT), XLA_FLAGS=f"{FLAGS} {flags}")
+    )
     loops, _, whole = text.partition("ENTRY ")
     assert " while(" in whole, "the rows are no loop any more"
     assert whole.count(" all-reduce(") == 1

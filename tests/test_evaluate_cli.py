@@ -5,10 +5,13 @@ import json
 
 import keras
 import pytest
+from conftest import LONG_WHERE_COMPILED
 from known_answers import write
 
 import keras_convnext
 from keras_convnext.evaluation import evaluate
+
+pytestmark = LONG_WHERE_COMPILED
 
 
 @pytest.fixture
@@ -51,6 +54,7 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
+@pytest.mark.every_backend
 def test_the_figures_are_printed(run, saved):
     status, printed, _ = run("--data", "digits", "--model", saved)
     expected = evaluate(keras.saving.load_model(saved), "digits")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from artefacts import PHOTOGRAPHS
 from artefacts import pair
+from conftest import long_where_compiled
 from known_answers import IMAGENET
 from known_answers import SIDE
 from known_answers import KnownAnswers
@@ -35,6 +36,8 @@ from keras_convnext.evaluation.classifier import Classifier
 from keras_convnext.exporters import open_artefact
 from keras_convnext.images import load_image_for
 from keras_convnext.preprocessing import Preprocessing
+
+pytestmark = pytest.mark.once
 
 WNIDS = [wnid for wnid, _ in IMAGENET]
 
@@ -564,6 +567,7 @@ def test_none_that_can_be_read_is_an_error(tmp_path):
         scored(artefact, tmp_path)
 
 
+@long_where_compiled
 def test_images_are_those_of_the_weights_preprocessing(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -607,6 +611,7 @@ def test_benchmarks_ignore_exif(validation):
     assert scored(artefact, validation, "sketch", apply_exif=True).applies_exif
 
 
+@long_where_compiled
 def test_grey_digits():
     (_, _), (images, labels) = load_digits()
     model = keras_convnext.ConvNeXt(
@@ -668,6 +673,7 @@ def pieces():
     return Arrays(np.stack(images), np.arange(70) % 7, "abcdefg")
 
 
+@long_where_compiled
 @pytest.mark.parametrize("name", ["m.keras", "m.onnx", "m.tflite", "folder"])
 def test_every_artefact_gives_the_same_numbers(
     trained_like, pieces, name, tmp_path
@@ -690,6 +696,7 @@ def test_every_artefact_gives_the_same_numbers(
         assert getattr(result, field) == getattr(expected, field)
 
 
+@long_where_compiled
 def test_a_folder_scores_as_with_timm(tmp_path):
     """timm's transform, PyTorch's model and loss, timm's accuracy."""
     import_timm()

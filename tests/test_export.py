@@ -20,6 +20,7 @@ from artefacts import pair
 from artefacts import photographs
 from artefacts import run_onnx
 from artefacts import run_signatures
+from conftest import LONG_WHERE_COMPILED
 from peers import peer_logits
 from peers import timm_peer
 from PIL import Image
@@ -34,7 +35,10 @@ from keras_convnext.exporters import open_artefact
 from keras_convnext.weights import layouts
 from keras_convnext.weights import loading
 
+pytestmark = LONG_WHERE_COMPILED
+
 CLASSES = [f"kind {index}" for index in range(11)]
+BACKEND = keras.backend.backend()
 BOUNDS = {None: 1e-4, "float16": 1e-2}
 FORMATS = [
     ("saved_model", None),
@@ -46,10 +50,16 @@ FORMATS = [
 NAMES = ("v1", "v2", "isotropic_layer_scale", "overlap")
 # One row of each format in `make test`, each of another family; the one of
 # SavedModel is `test_saved_models_of_any_size_take_jpeg`.
-SHORT = [(*row, name) for row, name in zip(FORMATS[1:], NAMES)]
+SHORT = [
+    pytest.param(*row, name, marks=() if is_short else pytest.mark.long)
+    for row, name in zip(FORMATS[1:], NAMES)
+    # From other backends TensorFlow's converters run in a process of their own.
+    for is_short in [BACKEND == "tensorflow" or row[1] is None]
+]
 FOREIGN = ("IF", "WHILE", "CUSTOM", "CALL", "Loop", "If", "Scan")
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("format, quantization, name", SHORT)
 def test_artefacts_equal_the_peers(
     format, quantization, name, record_property, tmp_path
@@ -135,6 +145,7 @@ def softmax(logits):
     return exponentials / exponentials.sum(1, keepdims=True)
 
 
+@pytest.mark.every_backend
 def test_operations_are_the_fewest(tmp_path):
     """Per block one grouped convolution, one norm, one GELU; nothing that a
     converter left behind."""
@@ -307,6 +318,7 @@ def test_models_around_ours(tmp_path):
             np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.every_backend
 def test_nested_models_take_what_they_are_given(tmp_path):
     """Images of the other layout and another size, and vectors."""
     body = keras_convnext.ConvNeXt(
@@ -326,7 +338,7 @@ def test_nested_models_take_what_they_are_given(tmp_path):
     expected = outputs_of(model, images)
     assert np.ptp(expected, axis=0).max() > 1e-2
     formats = ["onnx"]
-    if keras.backend.backend() == "tensorflow":
+    if BACKEND == "tensorflow":
         formats.append("tflite")
     for format in formats:
         path = tmp_path / f"m.{format}"
@@ -374,7 +386,7 @@ def test_weights_beyond_two_gigabytes_lie_beside_the_file(
 def test_further_formats(ending, tmp_path):
     if ending == ".xml":
         pytest.importorskip("openvino")
-    elif keras.backend.backend() != "torch":
+    elif BACKEND != "torch":
         pytest.skip("handed over to torch; the handing over is tested above")
     model, _ = pair("v2")
     report = keras_convnext.export(
@@ -384,23 +396,11 @@ def test_further_formats(ending, tmp_path):
     assert report.agreement == 1
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow",
-    reason="one training is enough; all backends in `make test-long`",
-)
-def test_int8_reads_digits(record_property, tmp_path):
-    check_digits(8, record_property, tmp_path)
-
-
 @pytest.mark.long
 def test_int8_reads_digits_of_the_demo(record_property, tmp_path):
-    check_digits(25, record_property, tmp_path)
-
-
-def check_digits(epochs, record_property, tmp_path):
     from keras_convnext.demo import run_demo
 
-    demo = run_demo(tmp_path, epochs=epochs)
+    demo = run_demo(tmp_path, epochs=25)
     model = keras.saving.load_model(demo["model"])
     (calibration, _), (images, labels) = load_digits()
     record_property("accuracy", f"{demo['accuracy']:.2%}")

@@ -13,6 +13,7 @@ import pytest
 from artefacts import PHOTOGRAPHS
 from artefacts import metadata_of
 from artefacts import pair
+from conftest import LONG_WHERE_COMPILED
 from PIL import Image
 from test_predict import run  # noqa: F401  (a fixture)
 from typer.testing import CliRunner
@@ -25,6 +26,8 @@ from keras_convnext.exporters import open_artefact
 from keras_convnext.exporters import options
 from keras_convnext.exporters import requirements
 from keras_convnext.exporters import verification
+
+pytestmark = LONG_WHERE_COMPILED
 
 NAMES = [f"kind {index}" for index in range(11)]
 
@@ -404,6 +407,7 @@ def test_failures_leave_nothing_behind(model, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.every_backend
 def test_errors_of_the_other_process_come_back(model, tmp_path):
     """Whatever the backend: this one starts itself."""
     backend = keras.backend.backend()

@@ -24,6 +24,8 @@ from keras_convnext import writing
 from keras_convnext.weights import hub
 from keras_convnext.weights import registry
 
+pytestmark = pytest.mark.once
+
 NAME = "test_convnext3"
 REPOSITORY = f"timm/{NAME}.r160_in1k"
 

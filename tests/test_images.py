@@ -16,6 +16,8 @@ from keras_convnext.images import load_image_for
 from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.tf_images import tf_load_image
 
+pytestmark = pytest.mark.once
+
 CHINA, FLOWER = datasets.load_sample_images().images
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 ODD_SHAPES = ((1, 1), (7, 31), (223, 225), (224, 224), (256, 257), (301, 40))

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import LONG_WHERE_COMPILED
 from conftest import random_images
 from families import SMALL
 
@@ -78,16 +79,14 @@ TASKS = {
     "deeplab": (deeplab, MASKS),
     "segformer": (segformer, MASKS),
 }
-# XLA compiles a detector's training step for a minute.
-SLOW = [pytest.mark.long] if BACKEND == "jax" else []
 NAMES = [
-    pytest.param("retinanet", marks=SLOW),
-    pytest.param("yolo", marks=SLOW),
+    pytest.param("retinanet", marks=LONG_WHERE_COMPILED),
+    pytest.param("yolo", marks=LONG_WHERE_COMPILED),
     "deeplab",
     pytest.param(
         "segformer",
         marks=[
-            *SLOW,
+            *LONG_WHERE_COMPILED,
             pytest.mark.skipif(
                 BACKEND == "torch", reason="its softmax has no gradient there"
             ),

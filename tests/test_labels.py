@@ -16,6 +16,8 @@ from keras_convnext.labels import decode_predictions
 from keras_convnext.labels import imagenet22k_to_1k_indices
 from keras_convnext.labels import label_set
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "conversion" / "make_labels.py"
 

@@ -10,6 +10,7 @@ import oddities
 import peers
 import pytest
 import tensorflow as tf
+from conftest import long_where_compiled
 from PIL import Image
 from pipelines import CHINA
 from pipelines import within
@@ -26,6 +27,8 @@ from keras_convnext.data import TrainLoader
 from keras_convnext.data import order_of
 from keras_convnext.data.reading import Photograph
 from keras_convnext.data.reading import TfPhotograph
+
+pytestmark = pytest.mark.once
 
 LOADERS = ("tf", "python")
 RECIPE = recipes.imagenet1k.replace(image_size=32, batch_size=8)
@@ -497,6 +500,7 @@ def test_sizes_must_fit_where_nothing_is_cropped(good, name):
         collect(loader.batches())
 
 
+@long_where_compiled
 @pytest.mark.parametrize("name", LOADERS)
 def test_a_model_trains_on_the_batches_of_several_epochs(good, name):
     loader = loader_of(good, epochs=2, loader=name)

@@ -20,6 +20,8 @@ from keras_convnext.augmentation.mixing import MixupCutmix
 from keras_convnext.augmentation.soft_labels import soft_labels
 from keras_convnext.augmentation.soft_labels import tf_soft_labels
 
+pytestmark = pytest.mark.once
+
 CLASSES = 7
 LAYERS = {
     "MixupCutmix": lambda **options: MixupCutmix(**options),
@@ -343,6 +345,7 @@ def test_layers_stand_in_tf_data(name):
     assert [len(x["labels"]) for x in dataset] == [4, 4, 2]
 
 
+@pytest.mark.every_backend
 def test_a_model_trains_on_mixed_batches():
     inputs = sample(8)
     dataset = tf.data.Dataset.from_tensor_slices(inputs).batch(4)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import LONG_WHERE_COMPILED
 from conftest import predict
 from conftest import random_images
 
@@ -15,6 +16,8 @@ from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import LayerScale
 from keras_convnext.model import all_layers
 from keras_convnext.rematerialization import Rematerialized
+
+pytestmark = LONG_WHERE_COMPILED
 
 
 def randomised(model, seed=0):
@@ -43,6 +46,7 @@ def count(model, kind):
 SMALL = {"depths": (1, 2), "dims": (16, 24), "input_shape": (32, 32, 3)}
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "options, normalisations",
     [
@@ -116,6 +120,7 @@ def test_half_precision_keeps_its_normalisation():
     )
 
 
+@pytest.mark.every_backend
 def test_float64_stays_exact(float64):
     model = randomised(
         keras_convnext.ConvNeXt(

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import LONG_WHERE_COMPILED
+from conftest import long_where_compiled
 from conftest import predict
 from conftest import random_images
 from families import FAMILIES
@@ -75,6 +76,7 @@ def test_configs_return_whole(model, images):
     assert_same(again, model, images)
 
 
+@long_where_compiled
 @pytest.mark.parametrize(
     "options",
     [{}, {"clone_function": lambda x: x.__class__.from_config(x.get_config())}],
@@ -85,6 +87,7 @@ def test_clones_return_whole(model, images, options):
     assert_same(again, model, images)
 
 
+@long_where_compiled
 def test_models_nested_in_saved_models_return_whole(model, images, tmp_path):
     image = keras.Input((64, 64, 3))
     outer = keras.Model(image, keras.layers.Softmax()(model(image)))
@@ -133,6 +136,7 @@ def test_weights_of_a_prefixed_model_load_without_prefix(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@long_where_compiled
 def test_weights_load_without_the_classifier(model, images, tmp_path):
     model.save(tmp_path / "m.keras")
     features = ConvNeXt(
@@ -198,6 +202,7 @@ def test_weights_of_other_models_are_refused(tmp_path):
         ConvNeXt(**SMALL, weights=tmp_path / "m.weights.h5")
 
 
+@long_where_compiled
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
 @pytest.mark.parametrize(
     "mode", ["int8", pytest.param("int4", marks=LONG_WHERE_COMPILED)]

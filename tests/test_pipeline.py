@@ -7,10 +7,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import long_where_compiled
 
 from keras_convnext import ConvNeXt
 from keras_convnext import load_image
 from keras_convnext import recipes
+
+pytestmark = pytest.mark.once
 
 RECIPE = recipes.imagenet1k.replace(
     image_size=32, batch_size=8, drop_path_rate=0.0, epochs=2, warmup_epochs=1
@@ -130,6 +133,7 @@ def test_erasing_leaves_the_noise_that_the_model_will_normalise():
     assert abs(noise.mean()) < 0.05 and abs(noise.std() - 1) < 0.05
 
 
+@long_where_compiled
 @pytest.mark.parametrize("source", [tuple, dataset_of], ids=["numpy", "tf"])
 def test_a_model_trains_on_a_pipeline(source):
     model = ConvNeXt(

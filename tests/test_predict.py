@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import typer
+from conftest import LONG_WHERE_COMPILED
 from PIL import Image
 from sklearn import datasets
 
@@ -14,6 +15,8 @@ from keras_convnext import cli
 from keras_convnext.cli.predict import predict
 from keras_convnext.images import load_image_for
 from keras_convnext.labels import label_set
+
+pytestmark = LONG_WHERE_COMPILED
 
 NAMES = ["ant", "bee", "cat", "dog", "elk"]
 PHOTOGRAPHS = datasets.load_sample_images().images
@@ -80,6 +83,7 @@ def scores_in(result):
     return [entry["score"] for entry in result["predictions"]]
 
 
+@pytest.mark.every_backend
 def test_files_get_their_best_classes_and_scores(run, photos, tmp_path):
     model = tiny()
     file = save(model, tmp_path / "tiny.keras")

@@ -4,6 +4,7 @@ import keras
 import peers
 import pytest
 import torch
+from conftest import LONG_WHERE_COMPILED
 from keras import layers
 
 import keras_convnext
@@ -11,6 +12,8 @@ from keras_convnext import VARIANTS
 from keras_convnext import create_model
 from keras_convnext import profile
 from keras_convnext.profiling import without_numbers
+
+pytestmark = LONG_WHERE_COMPILED
 
 # 10⁹ multiply-adds at 224 pixels: V1's and V2's README, with more digits from
 # the official code run on a meta device.
@@ -128,6 +131,7 @@ def test_other_models_of_keras_are_counted():
     assert found.macs / 1e9 == pytest.approx(3.858, rel=1e-3)
 
 
+@pytest.mark.every_backend
 def test_standard_layers_are_counted_by_hand():
     image = keras.Input((8, 6, 4))
     x = layers.SeparableConv2D(5, 3, padding="same", depth_multiplier=2)(image)

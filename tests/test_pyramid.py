@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from conftest import LONG_WHERE_COMPILED
 from conftest import random_images
 from families import FAMILIES
 from families import SMALL
@@ -18,6 +19,8 @@ from keras_convnext.construction import build
 from keras_convnext.preprocessing import IMAGENET_MEAN
 from keras_convnext.preprocessing import IMAGENET_STD
 from keras_convnext.recipes import layer_decay_scales
+
+pytestmark = LONG_WHERE_COMPILED
 
 LEVELS = ("P2", "P3", "P4", "P5")
 
@@ -138,6 +141,7 @@ def test_odd_sizes(checkpoint, name, size, output_stride):
     )
 
 
+@pytest.mark.every_backend
 def test_a_training_step_under_dilation_equals_torch(checkpoint):
     images = random_images((2, 64, 64, 3))
     pyramid = feature_pyramid(ours(checkpoint, "v1", output_stride=8), ("P5",))
@@ -269,6 +273,7 @@ def test_saved_pyramids_return_whole(data_format, tmp_path):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "float64"])
 def test_the_dtype_is_that_of_the_model(dtype, float64):
     model = ConvNeXt(**SMALL, include_top=False, dtype=dtype)

@@ -45,6 +45,7 @@ PUBLISHED = [
 ]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "name,size,values", PUBLISHED, ids=lambda x: x if isinstance(x, str) else ""
 )
@@ -55,6 +56,7 @@ def test_figures_are_the_published_ones(name, size, values):
         assert found == value or math.isclose(found, value), field
 
 
+@pytest.mark.once
 def test_what_all_recipes_of_the_papers_share():
     for name, recipe in recipes.RECIPES.items():
         if name in ("digits", "small_data"):
@@ -68,6 +70,7 @@ def test_what_all_recipes_of_the_papers_share():
         assert recipe.warmup == expected
 
 
+@pytest.mark.once
 def test_every_name_finds_its_recipe():
     assert recipes.RECIPES["imagenet1k"] is recipes.imagenet1k
     for name, recipe in recipes.RECIPES.items():
@@ -77,6 +80,7 @@ def test_every_name_finds_its_recipe():
         recipes.get_recipe("imagenet_1k")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "name,size",
     [
@@ -102,6 +106,7 @@ def test_the_size_of_an_outer_model_is_that_of_the_one_inside():
         recipes.finetune_384.for_model(outer)
 
 
+@pytest.mark.once
 def test_sizes_without_figures_say_what_to_do():
     with pytest.raises(ValueError, match=r"recipe.replace\(drop_path_rate="):
         recipes.imagenet1k.for_model("convnext_xxlarge")
@@ -109,6 +114,7 @@ def test_sizes_without_figures_say_what_to_do():
     assert chosen.for_model("convnext_xxlarge").drop_path_rate == 0.5
 
 
+@pytest.mark.once
 def test_replace_refuses_what_is_no_field():
     with pytest.raises(ValueError, match="Did you mean epochs"):
         recipes.imagenet1k.replace(epoch=3)
@@ -122,6 +128,7 @@ def test_recipes_add_no_layer_scale_where_there_is_none():
         assert has_scale == (name == "convnext_atto")
 
 
+@pytest.mark.once
 def test_the_rate_scales_with_the_batch():
     smaller = recipes.v2_finetune.with_batch_size(256)
     assert smaller.batch_size == 256
@@ -129,6 +136,7 @@ def test_the_rate_scales_with_the_batch():
     assert smaller.minimum_learning_rate == 1e-6
 
 
+@pytest.mark.once
 def test_a_printed_recipe_shows_every_figure():
     text = str(recipes.imagenet1k)
     assert text.startswith("imagenet1k: ImageNet-1k from random weights\n")
@@ -624,5 +632,6 @@ def test_arguments_that_the_recipe_does_not_know_are_refused():
         recipes.AdamW(learning_rate_scales={"stem": -1.0})
 
 
+@pytest.mark.once
 def test_the_package_exports_recipes():
     assert keras_convnext.recipes is recipes

@@ -20,6 +20,8 @@ from keras_convnext.data import Subset
 from keras_convnext.data import TrainLoader
 from keras_convnext.data import write_records
 
+pytestmark = pytest.mark.once
+
 FEATURES = {
     "image/encoded": tf.io.FixedLenFeature((), tf.string),
     "image/class/label": tf.io.FixedLenFeature((), tf.int64),

@@ -13,6 +13,8 @@ from keras_convnext.cli import app
 from keras_convnext.weights import loading
 from keras_convnext.weights import registry
 
+pytestmark = pytest.mark.once
+
 OFFICIAL_ONLY = {
     "convnext_tiny.fb_in1k_noema",
     "convnext_small.fb_in1k_noema",

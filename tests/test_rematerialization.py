@@ -12,6 +12,8 @@ from keras_convnext import recipes
 from keras_convnext import rematerialized
 from keras_convnext.rematerialization import Rematerialized
 
+pytestmark = LONG_WHERE_COMPILED
+
 
 def new_model(**options):
     keras.utils.set_random_seed(0)
@@ -40,6 +42,7 @@ def trained(model, lean=None, steps=2):
     return np.array(losses, "float32"), model.get_weights()
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "options",
     [
@@ -79,6 +82,7 @@ def test_layer_decay_finds_the_layers_inside():
     assert recipes.layer_decay_scales(rematerialized(model), 0.8) == scales
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="counts what autograd keeps"
 )
@@ -102,6 +106,7 @@ def test_torch_keeps_less():
     assert kept(rematerialized(model)) < kept(model) / 3
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="counts what a vjp holds"
 )
@@ -128,6 +133,7 @@ def test_jax_keeps_less():
     assert kept(rematerialized(model)) < kept(model) / 2.5
 
 
+@pytest.mark.every_backend
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="reads the graph"
 )

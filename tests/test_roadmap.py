@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from conftest import LONG_WHERE_COMPILED
 from conftest import long_where_compiled
 from conftest import predict
 from conftest import random_images
@@ -17,6 +18,8 @@ from keras_convnext import roadmap
 from keras_convnext.cli import app
 from keras_convnext.data import Arrays
 from keras_convnext.profiling import without_numbers
+
+pytestmark = LONG_WHERE_COMPILED
 
 MISPRINTS = {("tiny", "layer_norm"): 4.15}
 
@@ -106,6 +109,7 @@ def test_the_way_ends_at_convnext(regime, name):
     assert [x.path for x in last.weights] == [x.path for x in own.weights]
 
 
+@pytest.mark.every_backend
 def test_weights_go_from_the_last_step_to_convnext_and_back(tmp_path):
     last = roadmap.build("separate_downsampling", "small", classes=3)
     images = random_images((2, 32, 32, 3))

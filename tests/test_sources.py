@@ -25,6 +25,8 @@ from keras_convnext.data.splits import open_data
 from keras_convnext.data.splits import split
 from keras_convnext.images import SUFFIXES
 
+pytestmark = pytest.mark.once
+
 
 def write(folder, *names):
     """Files whose content is their own name."""

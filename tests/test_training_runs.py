@@ -36,6 +36,8 @@ from keras_convnext.training import callbacks
 from keras_convnext.training import checkpoints as checkpoints_
 from keras_convnext.training import state
 
+pytestmark = LONG_WHERE_COMPILED
+
 LAST = RECIPE.epochs * STEPS
 
 
@@ -89,6 +91,7 @@ def rows(output):
         ]
 
 
+@pytest.mark.every_backend
 def test_a_run_leaves_what_it_promises(photographs, whole):
     output, _ = whole
     assert sorted(path.name for path in output.iterdir()) == [
@@ -136,6 +139,7 @@ def test_pictures_and_logs_may_be_missing(
     assert "No TensorBoard logs without tensorboard" in said
 
 
+@pytest.mark.every_backend
 def test_models_of_a_run_are_those_of_its_metrics(photographs, whole):
     output, _ = whole
     _, validation = splits(photographs)
@@ -164,6 +168,7 @@ def test_models_of_a_run_are_those_of_its_metrics(photographs, whole):
 
 
 # At once, within an epoch and an accumulation, at the end of an epoch, later.
+@pytest.mark.every_backend
 @pytest.mark.parametrize(
     "step",
     [

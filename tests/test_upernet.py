@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from conftest import LONG_WHERE_COMPILED
 from conftest import long_where_compiled
 from conftest import random_images
 from families import FAMILIES
@@ -34,6 +35,8 @@ from keras_convnext.segmentation import inference
 from keras_convnext.segmentation import resampling
 from keras_convnext.weights import hub
 from keras_convnext.weights import layouts
+
+pytestmark = LONG_WHERE_COMPILED
 
 CLASSES, CHANNELS = 7, 16
 BACKEND = keras.backend.backend()
@@ -179,6 +182,7 @@ SIZES = [
 ]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("size, goal", SIZES)
 def test_resizing_and_pooling_are_those_of_torch(size, goal):
     x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype("float32")
@@ -410,6 +414,7 @@ def test_what_cannot_carry_an_upernet():
         assert "Received: " in str(error.value)
 
 
+@pytest.mark.every_backend
 def test_logits_of_mixed_policies_are_float32():
     model = small(dtype="mixed_bfloat16")
     assert model.get_layer("decode_fusion_conv").compute_dtype == "bfloat16"
@@ -426,6 +431,7 @@ def masks_of(shape, classes=CLASSES):
     return masks.astype("int32")
 
 
+@pytest.mark.every_backend
 def test_loss_and_gradients_are_those_of_transformers(saved, monkeypatch):
     """A step of SGD in training mode: batch statistics, both heads, 255."""
     peer = peer_of(saved()[0]).train()
@@ -583,6 +589,7 @@ def test_gradients_of_half_precision_are_scaled():
     assert scaled == [True, False]
 
 
+@pytest.mark.every_backend
 def test_fit_learns_and_the_model_returns_whole(tmp_path):
     """Left and right are told apart, from masks in part 255."""
     keras.utils.set_random_seed(0)

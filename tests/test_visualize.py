@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from conftest import LONG_WHERE_COMPILED
 from conftest import long_where_compiled
 from conftest import random_images
 from families import FAMILIES
@@ -22,6 +23,8 @@ from keras_convnext.cli import app
 from keras_convnext.construction import build
 from keras_convnext.preprocessing import IMAGENET_MEAN
 from keras_convnext.preprocessing import IMAGENET_STD
+
+pytestmark = LONG_WHERE_COMPILED
 
 SIZE = 96
 
@@ -61,6 +64,7 @@ def their_grad_cam(peer, images, classes):
     return (heat / heat.amax((2, 3), keepdim=True)).numpy()[:, 0]
 
 
+@pytest.mark.every_backend
 def test_grad_cam_equals_pytorchs(pair, images):
     peer, model = pair
     maps, classes = visualize.grad_cam(model, images)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from conftest import LONG_WHERE_COMPILED
 from conftest import predict
 from conftest import random_images
 from families import FAMILIES
@@ -26,6 +27,8 @@ from keras_convnext import VARIANTS
 from keras_convnext import Variant
 from keras_convnext.construction import build
 from keras_convnext.weights.conversion import convert_weights
+
+pytestmark = LONG_WHERE_COMPILED
 
 SIZE = 64
 
@@ -71,6 +74,7 @@ def official_state(peer):
     return dict(sorted(state.items()))
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("name", ["v1", "v2"])
 @pytest.mark.parametrize("legacy", [False, True])
 def test_official_files(name, legacy, tmp_path):
@@ -191,6 +195,7 @@ def test_half_precision_files(tmp_path):
         check(FAMILIES["v1"], tmp_path / "model.bin", peer.to(torch.float32))
 
 
+@pytest.mark.every_backend
 def test_half_precision_goes_back_to_torch(tmp_path):
     variant = VARIANTS["test_convnext"]
     peer = timm_peer(variant, 5).to(torch.bfloat16)
@@ -532,6 +537,7 @@ def test_files_for_pytorch_load_strictly_where_they_came_from(tmp_path):
     transformers.load_state_dict(load_file(tmp_path / "t.safetensors"))
 
 
+@pytest.mark.every_backend
 def test_a_fine_tuned_model_goes_back_to_pytorch(tmp_path):
     variant = Variant("mine", (1, 1, 2, 1), (8, 16, 24, 32))
     model = load(variant, None, classes=3)
