@@ -4,6 +4,11 @@ import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if os.environ.get("KERAS_BACKEND") == "jax":
+    # Fused kernels take the longest to compile, and run for milliseconds here.
+    # Read once, when JAX starts.
+    flag = "--xla_cpu_use_fusion_emitters=false"
+    os.environ.setdefault("XLA_FLAGS", flag)
 
 import keras
 import numpy as np
