@@ -1,10 +1,11 @@
-"""The documentation's code runs, page by page, and its commands exist.
+"""The documentation's code runs as printed, and its commands exist.
 
 The README's on every backend, that of other pages and of docstrings on the one
 that compiles nothing: what they use has tests of its own on all three.
 """
 
 import doctest
+import functools
 import importlib
 import inspect
 import io
@@ -15,107 +16,108 @@ from pathlib import Path
 
 import click
 import keras
-import keras_cv
 import numpy as np
+import printed
 import pytest
 import typer
-from PIL import Image
-from runs import shortened
-from sklearn.datasets import load_sample_images
+from hub_server import serve
+from printed import blocks
+from typer.testing import CliRunner
 
 import keras_convnext
 from keras_convnext import recipes
 from keras_convnext.cli import app
 
 ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-if keras.backend.backend() != "torch":
+ON_TORCH = keras.backend.backend() == "torch"
+if not ON_TORCH:
     PAGES = PAGES[:1]
-BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
-# Published files cannot be reached, and large models take their time.
-REPLACED = (
-    (r'weights="[a-z0-9_]+"', "weights=None"),
-    (r"weights=\"(hf:|their|theirs)[^\"]*\"", "weights=None"),
-    (r"\b(ConvNeXt)(Tiny|Base)\b", r"\1Atto"),
-    (r'"convnext_tiny\w*"', '"convnext_atto"'),
-    (r"(Atto\(weights=None, classes=5)", r"\1, input_shape=(32, 32, 3)"),
-    (r"stage_2_block_7|stage_2_block_4", "stage_2_block_3"),
-    (r"stage_1_block_2", "stage_1_block_1"),
-    (r"classes=21, weights=None", "classes=21, channels=16, crop=64"),
-)
-HAVE_TESTS_OF_THEIR_OWN = (
-    (keras_convnext, "export"),
-    (keras_convnext, "train"),
-    (keras_cv.models.RetinaNet, "fit"),
-    (keras_cv.models.RetinaNet, "predict"),
-    (keras_convnext.segmentation.SegmentationModel, "fit"),
-)
 
 
-def blocks(page, language):
-    text = page.read_text()
-    if page.stem == "distributed" and language == "python":
-        return []  # takes the processes that tests/test_distribution.py starts
-    if page.name == "README.md":  # test_readme.py has it
-        text = re.sub(r"## Train\n.*?\n## ", "## ", text, flags=re.DOTALL)
-    return [code for kind, code in BLOCK.findall(text) if kind == language]
+def section(title):
+    return README.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+TRAIN = section("Train")
 
 
 def names(page):
     return str(page.relative_to(ROOT))
 
 
-def bound(function):
-    """Takes what the function takes, and does nothing."""
-    signature = inspect.signature(function)
-    return lambda *args, **kwargs: signature.bind(*args, **kwargs)
+@pytest.fixture(scope="module")
+def hub():
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture
+def enter(hub, tmp_path, monkeypatch):
+    """Makes the world small, with models of the given depths."""
+    with printed.compiled_soon():
+        yield functools.partial(printed.enter, hub, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    "page", [x for x in PAGES if blocks(x, "python")], ids=names
+    "page", [x for x in PAGES if blocks(x.read_text(), "python")], ids=names
 )
-def test_code_runs(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    photograph = Image.fromarray(load_sample_images().images[0])
-    photograph.save("cat.jpg")
-    for name in ("cat", "dog"):
-        folder = tmp_path / "photos" / name
-        folder.mkdir(parents=True)
-        for number in range(20):
-            photograph.resize((40, 40)).save(folder / f"{number}.jpg")
-    for name in ("small_data", "imagenet1k"):
-        small = shortened(getattr(recipes, name), batch_size=8)
-        monkeypatch.setattr(recipes, name, small)
-    for owner, name in HAVE_TESTS_OF_THEIR_OWN:
-        slow = getattr(owner, name)
-        monkeypatch.setattr(owner, name, bound(slow))
-    images = np.zeros((16, 40, 40, 3), "uint8")
-    labels = np.arange(16) % 5
-    known = {
-        "keras_convnext": keras_convnext,
-        "images": images,
-        "labels": labels,
-        "test_images": images[:8],
-        "test_labels": labels[:8],
-        "pictures": np.zeros((2, 64, 64, 3), "uint8"),
-        "masks": np.zeros((2, 64, 64), "int32"),
-        "boxes": np.array([[[4, 4, 40, 40]], [[8, 8, 50, 50]]], "float32"),
-        "classes": np.array([[0], [1]], "float32"),
-    }
-    for code in blocks(page, "python"):
-        for pattern, small in REPLACED:
-            code = re.sub(pattern, small, code)
-        if "class_names = " in code:
-            known["model"] = keras_convnext.ConvNeXtAtto(
-                weights=None, classes=2
-            )
-        exec(code, known)
+def test_code_runs(page, enter, monkeypatch):
+    enter(printed.FLAT if page.name == "README.md" else printed.DEEP)
+    printed.replace_slow(monkeypatch)
+    text = page.read_text().replace(TRAIN, "")  # which has a test of its own
+    known = printed.readers_names()
+    for code in blocks(text, "python"):
+        printed.run(code, names(page), known)
+
+
+@pytest.mark.parametrize(
+    "snippet, classes",
+    list(zip(blocks(TRAIN, "python"), (1000, 5), strict=True)),
+    ids=["paper", "fine_tune"],
+)
+def test_the_training_code_trains(snippet, classes, enter):
+    enter(printed.FLAT)
+    assert len(snippet.strip().splitlines()) < 10
+    known = {**printed.readers_names(), "recipes": recipes}
+    if classes == 1000:
+        known.update(printed.readers_data())
+    printed.run(snippet, "README.md", known)
+    loss = known["model"].history.history["loss"]
+    assert len(loss) == known["recipe"].epochs
+    assert np.isfinite(loss).all()
+    assert known["model"].output_shape == (None, classes)
+
+
+def test_every_recipe_is_named():
+    for name in recipes.RECIPES:
+        assert f"`{name}`" in TRAIN
+
+
+@pytest.mark.skipif(
+    not ON_TORCH,
+    reason="test_training_runs and test_evaluate_cli do the same on all",
+)
+def test_a_folder_is_trained_and_evaluated(enter):
+    """The README's two commands, word by word."""
+    enter(printed.FLAT)
+    commands = [
+        line.split()[1:]
+        for line in section("Train a folder of images").splitlines()
+        if line.startswith("keras-convnext") and "photos" in line
+    ]
+    assert [x[0] for x in commands] == ["train", "evaluate"]
+    for arguments in commands:
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    assert "top-1" in result.output
 
 
 COMMANDS = [
     (names(page), line.split("  #")[0])
     for page in PAGES
-    for code in blocks(page, "sh")
+    for code in blocks(page.read_text(), "sh")
     for line in code.replace("\\\n", " ").splitlines()
     if line.startswith("keras-convnext ")
 ]
@@ -135,14 +137,18 @@ def modules():
     return [x.name for x in found if not x.name.endswith("__main__")]
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="what they show has tests"
-)
+# Their examples print what the architectures' widths make of it.
+SHOW_SIZES = ("keras_convnext.profiling", "keras_convnext.pyramid")
+
+
+@pytest.mark.skipif(not ON_TORCH, reason="what they show has tests")
 @pytest.mark.parametrize("name", modules())
 def test_docstring_examples_hold(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
-    printed = io.StringIO()
+    if name not in SHOW_SIZES:
+        printed.make_narrow(monkeypatch)
+    output = io.StringIO()
     runner = doctest.DocTestRunner()
     known = {"keras_convnext": keras_convnext, "keras": keras, "np": np}
     module = importlib.import_module(name)
@@ -153,8 +159,8 @@ def test_docstring_examples_hold(name, tmp_path, monkeypatch):
             "keras_convnext.applications.ConvNeXtTiny",
         )
         if not is_constructor or name != "keras_convnext.applications":
-            runner.run(example, out=printed.write)
-    assert not runner.failures, printed.getvalue()
+            runner.run(example, out=output.write)
+    assert not runner.failures, output.getvalue()
 
 
 def test_every_public_name_is_in_the_reference():
