@@ -25,13 +25,16 @@ GPU_OPTIONS := --contestant '*/torch' --contestant '*/tensorflow' --contestant '
 	--contestant 'timm/eager' --contestant 'timm/compiled' \
 	--batch-size 1 --batch-size 64 --batch-size 256 --training-batch-size 64 --training-image-size 224
 
-.PHONY: help demo test test-long benchmark benchmark-gpu benchmark-depthwise data-benchmark digits lint format docs clean
+.PHONY: help demo check test test-long benchmark benchmark-gpu benchmark-depthwise data-benchmark digits lint format docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s ':'
 
 demo: $(DEMO_VENV)/ready  ## train on handwritten digits (default BACKEND=tensorflow)
 	KERAS_BACKEND=$(DEMO_BACKEND) TF_CPP_MIN_LOG_LEVEL=3 $(DEMO_VENV)/bin/keras-convnext demo
+
+check: lint  ## lint, and the tests that the change since origin/main reaches, the nearest first, on torch or BACKEND: 2 minutes
+	$(TEST_VENV)/bin/python tests/check.py $(BACKEND)
 
 test: $(TEST_VENV)/ready  ## run the tests (default: on all three backends)
 	$(TEST_VENV)/bin/python tests/run.py $(BACKENDS)
