@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -20,6 +21,7 @@ from peers import peer_logits
 import keras_convnext
 from keras_convnext import ConvNeXt
 from keras_convnext.construction import build
+from keras_convnext.model import ModelInfo
 
 NAMES = ("ant", "bee", "cat", "dog", "emu")
 # Each backend hands its models to the next one.
@@ -152,6 +154,12 @@ def test_class_names_come_with_the_weights(model, tmp_path):
     again = ConvNeXt(**SMALL, weights=tmp_path / "m.keras")
     assert again.class_names == list(NAMES)
     assert again.info.weights == "m.keras"
+
+
+def test_what_a_newer_release_saved_beside_is_dropped(model):
+    known = asdict(model.info)
+    more = {**known, "new": 1, "variant": {**known["variant"], "newer": 2}}
+    assert ModelInfo.from_config(more) == model.info
 
 
 def test_class_names_must_fit(model):

@@ -204,7 +204,7 @@ def test_half_precision_goes_back_to_torch(tmp_path):
         assert torch.equal(state[name], tensor)
 
 
-@pytest.mark.parametrize("trick", ["external", "link", "huge"])
+@pytest.mark.parametrize("trick", ["external", "link", "virtual", "huge"])
 def test_hdf5_files_that_reach_beyond_themselves_are_refused(trick, tmp_path):
     path, other = tmp_path / "m.weights.h5", tmp_path / "secret"
     model = keras_convnext.create_model("test_convnext", weights=None)
@@ -223,6 +223,10 @@ def test_hdf5_files_that_reach_beyond_themselves_are_refused(trick, tmp_path):
             with h5py.File(other, "w") as target:
                 target["secret"] = np.ones(shape, dtype)
             file[name] = h5py.ExternalLink(str(other), "secret")
+        elif trick == "virtual":
+            layout = h5py.VirtualLayout(shape, dtype)
+            layout[...] = h5py.VirtualSource(str(other), "secret", shape)
+            file.create_virtual_dataset(name, layout)
         else:
             file.create_dataset(name, (10**6, 10**6), dtype, chunks=(10, 10))
     message = "claims .* bytes" if trick == "huge" else "another file"
