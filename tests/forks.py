@@ -1,9 +1,9 @@
 """Pytest in forks of a process that has imported what takes long.
 
 Keras, its backend and other people's packages are imported once; the package
-itself in each fork alone, from the folder that the process works in. It answers
-each line that it reads, a file for the output and arguments of pytest, with a
-status.
+itself in each fork alone, from the folder that the process works in. The
+process says that it is ready, and answers each line that it reads, a file for
+the output and arguments of pytest, with a status.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ class Forks:
 
     def start(self):
         self.process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, Path(__file__).resolve()],
             cwd=self.folder,
             env={
                 **os.environ,
@@ -51,6 +51,7 @@ class Forks:
             # A group of its own, with all that tests start, to end at once.
             start_new_session=True,
         )
+        self.process.stdout.readline()  # ready
 
     def end(self):
         with contextlib.suppress(ProcessLookupError):
@@ -70,11 +71,11 @@ class Forks:
         self.process.stdin.flush()
         is_done, _, _ = select.select([self.process.stdout], [], [], limit)
         answer = self.process.stdout.readline() if is_done else b""
+        seconds = round(time.monotonic() - begun, 1)
         status = int(answer) if answer else -1 if is_done else None
         if not is_done:
             self.end()
             self.start()
-        seconds = round(time.monotonic() - begun, 1)
         return status, seconds, file.read_text(errors="replace")[-2000:]
 
 
@@ -91,6 +92,7 @@ def serve():
         with contextlib.suppress(ImportError):
             __import__(name)
     del library
+    print("ready", flush=True)
     for line in sys.stdin:
         child = os.fork()
         if not child:

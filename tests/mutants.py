@@ -15,7 +15,6 @@ import argparse
 import fnmatch
 import importlib.util
 import json
-import queue
 import shutil
 import signal
 import subprocess
@@ -46,9 +45,7 @@ def main():
     for mutant in mutants:
         key = mutant["backend"], tuple(mutant["tests"])
         groups.setdefault(key, []).append(mutant)
-    waiting = queue.SimpleQueue()
-    for key in sorted(groups):
-        waiting.put((*key, groups[key]))
+    waiting = iter(sorted(groups.items()))  # one for all workers
     results = {}
     begun = time.monotonic()
     # As Ctrl-C does, so that no process is left behind.
@@ -120,26 +117,34 @@ def work(tree, waiting, results):
         copy = Path(folder).resolve() / "tree"
         copy_files(tree, copy)
         forks = None
-        while not stopped.is_set() and not waiting.empty():
-            backend, tests, mutants = waiting.get()
-            if forks is None or forks.backend != backend:
-                if forks is not None:
-                    forks.end()
-                forks = Forks(copy, backend)
-                running.append(forks)
-            status, seconds, output = forks.run(tests, LONGEST)
-            limit = max(PATIENCE * seconds, LEAST_SECONDS)
-            for mutant in mutants:
-                found = result(BROKEN, 0.0, f"fails without it\n{output}")
-                if status == 0:
-                    found = judged(forks, mutant, limit)
+        try:
+            for (backend, tests), mutants in waiting:
                 if stopped.is_set():
-                    return
-                results[mutant["name"]] = found
-                told = f"{found['result']:8} {found['seconds']:6.1f} s"
-                print(told, mutant["name"], found["why"], flush=True)
-        if forks is not None:
-            forks.end()
+                    break
+                if forks is None or forks.backend != backend:
+                    if forks is not None:
+                        forks.end()
+                    forks = Forks(copy, backend)
+                    running.append(forks)
+                run_group(forks, tests, mutants, results)
+        finally:
+            if forks is not None:
+                forks.end()
+
+
+def run_group(forks, tests, mutants, results):
+    """Mutants of the same tests, which must pass without any of them."""
+    status, seconds, output = forks.run(tests, LONGEST)
+    limit = max(PATIENCE * seconds, LEAST_SECONDS)
+    for mutant in mutants:
+        found = result(BROKEN, 0.0, f"fails without it\n{output}")
+        if status == 0:
+            found = judged(forks, mutant, limit)
+        if stopped.is_set():
+            return
+        results[mutant["name"]] = found
+        told = f"{found['result']:8} {found['seconds']:6.1f} s"
+        print(told, mutant["name"], found["why"], flush=True)
 
 
 def copy_files(tree, copy):

@@ -258,6 +258,7 @@ def test_saved_models_of_any_size_take_jpeg(tmp_path):
         {"include_top": False, "data_format": "channels_first"},
         {"dtype": "mixed_bfloat16"},
         {"dtype": "float64"},
+        {"output_stride": 4},
     ],
     ids=lambda options: "-".join(map(str, options)),
 )

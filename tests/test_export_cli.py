@@ -103,6 +103,13 @@ def own_loss(labels, scores):
     return keras.ops.mean(scores - labels)
 
 
+def test_artefacts_of_another_size_know_it(tmp_path):
+    model, _ = pair("v1", input_shape=(None, None, 3))
+    path = tmp_path / "m.onnx"
+    export(model, path, image_size=(96, 64), verify=False)
+    assert metadata_of(path)["preprocessing"]["image_size"] == [96, 64]
+
+
 def test_keras_files_are_opened_without_their_training(tmp_path):
     model = small(classes=3, head_init_scale=30)
     model.compile("sgd", own_loss)

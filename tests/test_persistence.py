@@ -156,6 +156,16 @@ def test_class_names_come_with_the_weights(model, tmp_path):
     assert again.info.weights == "m.keras"
 
 
+def test_label_sets_are_those_of_their_classes(model, tmp_path):
+    model.update_info(label_set="imagenet1k")
+    model.save(tmp_path / "m.keras")
+    again = ConvNeXt(**SMALL, weights=tmp_path / "m.keras")
+    assert again.info.label_set == "imagenet1k"
+    with pytest.warns(UserWarning, match="5 classes, not 7"):
+        other = ConvNeXt(**SMALL, classes=7, weights=tmp_path / "m.keras")
+    assert (other.info.label_set, other.class_names) == (None, None)
+
+
 def test_what_a_newer_release_saved_beside_is_dropped(model):
     known = asdict(model.info)
     more = {**known, "new": 1, "variant": {**known["variant"], "newer": 2}}

@@ -217,6 +217,16 @@ def test_a_study_prints_json_alone(run_command, no_training, tmp_path):
     assert "separate_downsampling, seed 1" in said
 
 
+def test_a_study_of_any_length_warms_up_for_the_same_part(
+    no_training, tmp_path
+):
+    data = Arrays(np.zeros((4, 8, 8, 3), "uint8"), [0, 1, 0, 1])
+    options = {"steps": ["separate_downsampling"], "epochs": 5, "seeds": 1}
+    roadmap.study(data, data, tmp_path, **options)
+    page = " ".join((tmp_path / "roadmap.md").read_text().split())
+    assert "epochs 5 warmup epochs 0.5 batch size" in page
+
+
 def test_a_study_goes_on_without_matplotlib(
     run_command, no_training, tmp_path, monkeypatch
 ):

@@ -121,6 +121,16 @@ def test_a_fingerprint_tells_what_changed(tmp_path, change, is_same):
     assert before["images"] == 3 and before["classes"] == 2
 
 
+def test_a_fingerprint_tells_labels_apart():
+    images = np.zeros((4, 2, 2, 1), "uint8")
+    first, second = (
+        Arrays(images, labels).fingerprint()
+        for labels in ([0, 1, 0, 1], [0, 1, 1, 0])
+    )
+    assert first["digest"] != second["digest"]
+    assert {**first, "digest": ""} == {**second, "digest": ""}
+
+
 @pytest.mark.parametrize(
     "names, message",
     [
