@@ -43,6 +43,7 @@ class Forks:
                 **os.environ,
                 "KERAS_BACKEND": self.backend,
                 "OMP_NUM_THREADS": "1",
+                "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # half a second each
                 "PYTHONPATH": str(self.folder),
                 "TF_CPP_MIN_LOG_LEVEL": "3",
             },
