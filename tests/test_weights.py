@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 
 import h5py
 import keras
@@ -621,7 +622,15 @@ def test_conversions_that_cannot_be_leave_nothing(options, message, tmp_path):
     assert path.read_bytes() == before
 
 
-def test_unknown_architectures_ask_for_a_name(tmp_path):
-    path = convertible("source", timm_peer(FAMILIES["v1"]), tmp_path)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        FAMILIES["v1"],
+        replace(VARIANTS["test_convnext2"], kernel_sizes=(5, 5, 5, 5)),
+    ],
+    ids=["widths", "kernels"],
+)
+def test_unknown_architectures_ask_for_a_name(variant, tmp_path):
+    path = convertible("source", timm_peer(variant), tmp_path)
     with pytest.raises(ValueError, match="Give its `model` name"):
         keras_convnext.convert_weights(path, tmp_path / "x.safetensors")
