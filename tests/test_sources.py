@@ -197,6 +197,14 @@ def test_an_orientation_is_what_the_evaluation_takes_it_for(orientation):
     assert (found.height < found.width) is is_turned
 
 
+@pytest.mark.parametrize("number", range(1, 9))
+def test_photographs_of_every_orientation_become_upright(number):
+    content = photograph(SHORT + bytes([number, 0, 0, 0]))
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    found = Photograph(content, is_upright=True).pixels()
+    np.testing.assert_array_equal(found, np.asarray(expected))
+
+
 # Arrays and parts
 
 
