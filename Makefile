@@ -25,7 +25,7 @@ GPU_OPTIONS := --contestant '*/torch' --contestant '*/tensorflow' --contestant '
 	--contestant 'timm/eager' --contestant 'timm/compiled' \
 	--batch-size 1 --batch-size 64 --batch-size 256 --training-batch-size 64 --training-image-size 224
 
-.PHONY: help demo check test test-long benchmark benchmark-gpu benchmark-depthwise data-benchmark digits lint format docs clean
+.PHONY: help demo check test test-long mutants benchmark benchmark-gpu benchmark-depthwise data-benchmark digits lint format docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s ':'
@@ -41,6 +41,9 @@ test: $(TEST_VENV)/ready  ## run the tests (default: on all three backends)
 
 test-long: $(TEST_VENV)/ready  ## run the long proofs and write tests/LONG.md
 	$(TEST_VENV)/bin/python tests/run.py --long $(BACKENDS)
+
+mutants: $(TEST_VENV)/ready  ## break the package in known ways; some test must notice each (NAMES='grn_*' for some)
+	$(TEST_VENV)/bin/python tests/mutants.py $(NAMES)
 
 benchmark: $(TEST_VENV)/benchmark-ready  ## time inference and training beside other packages, about an hour; writes benchmarks/speed
 	KERAS_BACKEND=torch $(TEST_VENV)/bin/keras-convnext benchmark --output benchmarks/speed --force

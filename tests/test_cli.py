@@ -81,6 +81,42 @@ def test_a_model_by_name_trains_in_the_precision_asked_for(
 
 
 @long_where_compiled
+def test_options_reach_the_training(run_command, tmp_path, monkeypatch):
+    given = {}
+
+    def train(model, recipe, data, output, validation, **options):
+        given.update(options)
+        return {"best": {}}
+
+    monkeypatch.setattr(keras_convnext.training, "train", train)
+    images, labels = np.zeros((16, 32, 32, 3), "uint8"), np.arange(16) % 2
+    data, output = tmp_path / "data.npz", tmp_path / "run"
+    np.savez(data, images=images, labels=labels)
+    options = {
+        "seed": 5,
+        "resume": "never",
+        "checkpoint_minutes": 1.5,
+        "checkpoint_steps": 7,
+        "keep": 2,
+        "on_error": "raise",
+        "loader": "python",
+        "mixup_group": 4,
+    }
+    words = [
+        word
+        for name, value in options.items()
+        for word in (f"--{name.replace('_', '-')}", value)
+    ]
+    status, _, said = run_command(
+        *("train", "--data", data, "--output", output),
+        *("--model", "test_convnext", "--weights", "none"),
+        *("--image-size", 32, "--batch-size", 8, "--rematerialize", *words),
+    )
+    assert status == 0, said
+    assert given == {**options, "rematerialize": True}
+
+
+@long_where_compiled
 def test_given_fields_need_no_figure_of_the_table(dry_run, tmp_path):
     status, _, said = dry_run("imagenet1k")
     assert status == 2 and "has a `drop_path_rate` for the sizes" in said

@@ -1,5 +1,6 @@
 """Arguments of the constructors: Keras' own, ours, and what is refused."""
 
+import dataclasses
 import inspect
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from families import SMALL
 
 import keras_convnext
 from keras_convnext import ConvNeXt
+from keras_convnext import Variant
 from keras_convnext.construction import _at_size
 from keras_convnext.construction import build
 from keras_convnext.preprocessing import Preprocessing
@@ -149,6 +151,10 @@ def test_dtype_policies(policy, output, images):
     assert model.get_layer("stage_0_block_0_add").compute_dtype == (
         policy.removeprefix("mixed_")
     )
+    # Neither pixels nor sums over many positions in half precision.
+    assert model.input.dtype == "float32"
+    assert model.get_layer("normalization").compute_dtype == "float32"
+    assert model.get_layer("head_pool").output.dtype == output
     values = keras.ops.convert_to_numpy(
         keras.ops.cast(probabilities, "float32")
     )
@@ -197,6 +203,14 @@ def test_other_channels_need_mean_and_std():
     assert model.preprocessing.std == (0.2,) * 5
     model = small(input_shape=(64, 64, 1), include_preprocessing=False)
     assert model.input_shape == (None, 64, 64, 1)
+
+
+def test_the_smallest_image_leaves_one_position():
+    model = small(input_shape=(32, 32, 3))
+    assert model.get_layer("stage_3_block_0_add").output.shape == (
+        *(None, 1, 1),
+        SMALL["dims"][-1],
+    )
 
 
 def test_dynamic_and_rectangular_sizes(images):
@@ -315,6 +329,15 @@ def test_the_first_arguments_go_by_position():
         assert len(model.output_shape) == 2
 
 
+def test_defaults_are_those_of_a_variant():
+    fields = {x.name: x.default for x in dataclasses.fields(Variant)}
+    given = inspect.signature(ConvNeXt).parameters
+    shared = fields.keys() & given.keys() - {"name", "depths", "dims"}
+    assert len(shared) > 8
+    for name in shared:
+        assert given[name].default == fields[name], name
+
+
 def test_any_number_of_stages_and_patch_sizes():
     model = ConvNeXt((2, 1), (8, 12), patch_size=1, input_shape=(6, 8, 3))
     assert model.get_layer("stage_1_block_0_add").output.shape[1:3] == (3, 4)
@@ -366,6 +389,7 @@ BAD_ARGUMENTS = [
     ({"pooling": "mean"}, "`pooling` must be one of"),
     ({"classes": 0}, "`classes` must be a positive int"),
     ({"classes": 2.5}, "`classes` must be a positive int"),
+    ({"classes": True}, "`classes` must be a positive int"),
     ({"classifier_activation": "softmaxx"}, "`classifier_activation`"),
     ({"drop_path_rate": 1.0}, "`drop_path_rate`"),
     ({"dropout_rate": -0.1}, "`dropout_rate`"),

@@ -12,6 +12,8 @@ from keras_convnext.data import load_digits
 from keras_convnext.demo import build_model
 from keras_convnext.demo import make_repeatable
 from keras_convnext.demo import run_demo
+from keras_convnext.demo import train_digits
+from keras_convnext.recipes import averaged_weights
 
 pytestmark = LONG_WHERE_COMPILED
 
@@ -41,6 +43,17 @@ def test_half_a_demo_reads_96_percent_and_leaves_its_files(tmp_path):
     with Image.open(tmp_path / "digits.png") as picture:
         assert picture.size[0] > 1000
         assert len(np.unique(np.asarray(picture.convert("L")))) > 50
+
+
+@long_where_compiled
+def test_the_model_has_the_averaged_weights():
+    (images, labels), _ = load_digits()
+    few = images[:64], labels[:64]
+    model, _ = train_digits(few, few, epochs=1, seed=0)
+    weights = model.get_weights()
+    with averaged_weights(model):
+        averages = model.get_weights()
+    assert all(np.array_equal(a, b) for a, b in zip(weights, averages))
 
 
 def test_the_same_seed_gives_the_same_model(tmp_path):

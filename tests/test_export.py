@@ -104,6 +104,8 @@ def check_row(format, quantization, name, record_property, tmp_path):
     record_property("spread of logits over images", f"{spread:.2f}")
     record_property("MB", f"{report.size_bytes / 1e6:.2f}")
     assert not set(report.operations or {}) & set(FOREIGN)
+    if quantization == "float16":
+        assert "float16" in weights_of_tflite(path)
     if is_int8:
         again = open_artefact(path).run(images.astype("float32"))["logits"]
         np.testing.assert_allclose(again, ours, atol=1e-6)
@@ -117,6 +119,14 @@ def check_row(format, quantization, name, record_property, tmp_path):
         assert difference <= bound
         assert report.difference <= report.bound
         assert report.agreement == 1
+
+
+def weights_of_tflite(path):
+    """The types of what the file holds, by LiteRT's own account."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    details = Interpreter(str(path)).get_tensor_details()
+    return {np.dtype(x["dtype"]).name for x in details if x["name"]}
 
 
 def check_predict(folder, artefact):
@@ -259,6 +269,7 @@ def test_saved_models_of_any_size_take_jpeg(tmp_path):
         {"include_top": False, "data_format": "channels_first"},
         {"dtype": "mixed_bfloat16"},
         {"dtype": "float64"},
+        {"output_stride": 4},
     ],
     ids=lambda options: "-".join(map(str, options)),
 )

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -21,11 +22,13 @@ from typer.testing import CliRunner
 import keras_convnext
 from keras_convnext import exporters
 from keras_convnext.cli import app
+from keras_convnext.exporters import calibration
 from keras_convnext.exporters import handover
 from keras_convnext.exporters import open_artefact
 from keras_convnext.exporters import options
 from keras_convnext.exporters import requirements
 from keras_convnext.exporters import verification
+from keras_convnext.preprocessing import Preprocessing
 
 pytestmark = LONG_WHERE_COMPILED
 
@@ -101,6 +104,13 @@ def test_imagenet_names_and_logits_alone_are_enough(tmp_path):
 
 def own_loss(labels, scores):
     return keras.ops.mean(scores - labels)
+
+
+def test_artefacts_of_another_size_know_it(tmp_path):
+    model, _ = pair("v1", input_shape=(None, None, 3))
+    path = tmp_path / "m.onnx"
+    export(model, path, image_size=(96, 64), verify=False)
+    assert metadata_of(path)["preprocessing"]["image_size"] == [96, 64]
 
 
 def test_keras_files_are_opened_without_their_training(tmp_path):
@@ -415,6 +425,29 @@ def test_errors_of_the_other_process_come_back(model, tmp_path):
     with pytest.raises(OSError, match="none"):
         path = tmp_path / "none" / "m.onnx"
         handover.write(backend, model, known, "{}", path, None)
+
+
+def test_the_other_process_leaves_the_gpu_to_this_one():
+    assert handover.environment("jax")["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_images_to_calibrate_on_are_taken_evenly(monkeypatch, tmp_path):
+    """Folders are often sorted by class."""
+    monkeypatch.setattr(calibration, "FOLDER_IMAGES", 2)
+    for grey in range(4):
+        pixels = np.full((32, 32, 3), grey, "uint8")
+        Image.fromarray(pixels).save(tmp_path / f"{grey}.png")
+    known = {
+        "preprocessing": asdict(Preprocessing((32, 32))),
+        "normalises": True,
+        "channels": 3,
+        "data_format": "channels_last",
+        "input_dtype": "float32",
+    }
+    int8 = options.Options("tflite", (32, 32), quantization="int8")
+    found = calibration.images(tmp_path, int8, known)
+    assert found.shape == (2, 32, 32, 3)
+    assert found[:, 0, 0, 0].tolist() == [0, 2]
 
 
 def test_the_batch_tool_resumes_and_reports(capsys, tmp_path):

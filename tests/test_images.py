@@ -341,6 +341,7 @@ def test_without_tensorflow_the_error_says_how_to_install_it(monkeypatch):
         (224, {}, {"crop_pct": 0.875, "mode": "center"}),
         (383, {}, {"crop_pct": 0.875, "mode": "center"}),
         (384, {}, {"crop_pct": 1.0, "mode": "squash"}),
+        ((224, 400), {}, {"crop_pct": 0.875, "mode": "center"}),
         (384, {"crop_pct": 0.9}, {"crop_pct": 0.9, "mode": "center"}),
         (224, {"mode": "squash"}, {"crop_pct": 1.0, "mode": "squash"}),
     ],

@@ -1,10 +1,15 @@
 """What `import keras_convnext` drags in beside Keras: next to nothing."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
+
+import keras_convnext
+from keras_convnext import subprocesses
 
 SCRIPT = """
 import json, sys
@@ -16,6 +21,13 @@ print(json.dumps([keras.backend.backend(), sorted(added)]))
 """
 # All else that it takes Keras has taken already.
 FEW = {"PIL", "keras_convnext", "safetensors"}
+
+
+def test_other_processes_find_this_very_package(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/of/another")
+    paths = subprocesses.environment("jax")["PYTHONPATH"].split(os.pathsep)
+    here = Path(keras_convnext.__file__).parent.parent
+    assert paths == [str(here), "/of/another"]
 
 
 def test_import_adds_no_framework_and_little_else():

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -21,6 +22,7 @@ from peers import peer_logits
 import keras_convnext
 from keras_convnext import ConvNeXt
 from keras_convnext.construction import build
+from keras_convnext.model import ModelInfo
 
 NAMES = ("ant", "bee", "cat", "dog", "emu")
 # Each backend hands its models to the next one.
@@ -156,6 +158,22 @@ def test_class_names_come_with_the_weights(model, tmp_path):
     again = ConvNeXt(**SMALL, weights=tmp_path / "m.keras")
     assert again.class_names == list(NAMES)
     assert again.info.weights == "m.keras"
+
+
+def test_label_sets_are_those_of_their_classes(model, tmp_path):
+    model.update_info(label_set="imagenet1k")
+    model.save(tmp_path / "m.keras")
+    again = ConvNeXt(**SMALL, weights=tmp_path / "m.keras")
+    assert again.info.label_set == "imagenet1k"
+    with pytest.warns(UserWarning, match="5 classes, not 7"):
+        other = ConvNeXt(**SMALL, classes=7, weights=tmp_path / "m.keras")
+    assert (other.info.label_set, other.class_names) == (None, None)
+
+
+def test_what_a_newer_release_saved_beside_is_dropped(model):
+    known = asdict(model.info)
+    more = {**known, "new": 1, "variant": {**known["variant"], "newer": 2}}
+    assert ModelInfo.from_config(more) == model.info
 
 
 def test_class_names_must_fit(model):

@@ -77,6 +77,16 @@ def test_a_seed_repeats_and_epochs_differ(source):
     assert not np.array_equal(first[0], other[0])
 
 
+def test_crops_differ_between_epochs_in_the_same_order():
+    batches = PLAIN.train_pipeline()(photos(8), shuffle=False)
+    (first,) = collect(batches)
+    batches.on_epoch_end()
+    (second,) = collect(batches)
+    np.testing.assert_array_equal(first[1], second[1])
+    same = [np.array_equal(*pair) for pair in zip(first[0], second[0])]
+    assert not any(same)
+
+
 def test_arrays_are_shuffled_anew_every_epoch_and_none_is_lost():
     images, labels = photos(16)
     pipeline = PLAIN.replace(crop_scale=None, horizontal_flip=0.0)

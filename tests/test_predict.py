@@ -15,6 +15,7 @@ from keras_convnext import cli
 from keras_convnext.cli.predict import predict
 from keras_convnext.images import load_image_for
 from keras_convnext.labels import label_set
+from keras_convnext.progress import progress
 
 pytestmark = LONG_WHERE_COMPILED
 
@@ -319,6 +320,14 @@ def test_a_terminal_shows_progress_beside_the_output(
     assert status == 0
     assert len(json.loads(printed)) == 5
     assert "predicting" in errors
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_progress_is_left_out_if_asked(verbose, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with progress("working", 2, verbose=verbose) as advance:
+        advance()
+    assert ("working" in capsys.readouterr().err) is verbose
 
 
 def test_help_has_examples(run):

@@ -19,6 +19,8 @@ PUBLISHED = [
     ("imagenet1k", "tiny", {"mixup_alpha": 0.8, "cutmix_alpha": 1.0}),
     ("imagenet1k", "tiny", {"drop_path_rate": 0.1, "ema_decay": 0.9999}),
     ("imagenet1k", "large", {"drop_path_rate": 0.5, "label_smoothing": 0.1}),
+    ("imagenet1k", "small", {"drop_path_rate": 0.4}),
+    ("imagenet1k", "base", {"drop_path_rate": 0.5}),
     ("imagenet22k", "xlarge", {"drop_path_rate": 0.2, "epochs": 90}),
     ("imagenet22k", "base", {"warmup_epochs": 5, "ema_decay": None}),
     ("finetune_384", "large", {"drop_path_rate": 0.95, "layer_decay": 0.7}),
@@ -393,6 +395,8 @@ def test_compile_refuses_models_that_contradict_the_recipe():
         QUICK.compile(small(classifier_activation="softmax"), 2)
     with pytest.raises(ValueError, match=r"replace\(drop_path_rate=0.2\)"):
         QUICK.compile(small(drop_path_rate=0.2), 2)
+    with pytest.raises(ValueError, match=r"replace\(drop_path_rate=0\)"):
+        QUICK.replace(drop_path_rate=0.3).compile(small(), 2)
     with pytest.raises(ValueError, match="`drop_path_rate` for the sizes"):
         recipes.imagenet1k.compile(small(), 2)
 
@@ -450,12 +454,15 @@ def test_loss_and_metrics_take_numbers_and_distributions():
         torch.from_numpy(logits), torch.from_numpy(labels), label_smoothing=0.1
     ).item()
     loss = recipes.SoftTargetCrossEntropy(label_smoothing=0.1)
-    top2 = np.mean([y in np.argsort(x)[-2:] for x, y in zip(logits, labels)])
+    orders = np.argsort(-logits)
+    hits = [(orders[:, :k] == labels[:, None]).any(1).mean() for k in (1, 4)]
+    assert hits[0] < hits[1] < 1
     for y in (labels, labels[:, None], one_hot, one_hot.astype(int)):
         assert float(loss(y, logits)) == pytest.approx(expected, rel=1e-6)
-        metric = recipes.TopKAccuracy(2)
-        metric.update_state(y, logits)
-        assert float(metric.result()) == pytest.approx(top2)
+        for k, expected_hits in zip((1, 4), hits):
+            metric = recipes.TopKAccuracy(k)
+            metric.update_state(y, logits)
+            assert float(metric.result()) == pytest.approx(expected_hits)
     for thing in (loss, metric):
         copy = keras.saving.deserialize_keras_object(
             keras.saving.serialize_keras_object(thing)

@@ -97,6 +97,11 @@ def test_accuracies_are_those_reported():
         ("convnext_base", "imagenet22k", "fb_in22k"),
         ("convnext_base", "imagenet22k_ft_imagenet", "fb_in22k_ft_in1k"),
         (
+            "convnext_base",
+            "imagenet22k_ft_imagenet_384",
+            "fb_in22k_ft_in1k_384",
+        ),
+        (
             "convnextv2_base",
             "imagenet22k_ft_imagenet_384",
             "fcmae_ft_in22k_in1k_384",

@@ -51,6 +51,19 @@ def test_the_steps_are_the_papers_in_order():
     assert steps["kernel_11"].gflops == {"tiny": 4.29, "base": 15.13}
 
 
+def test_accuracies_are_those_of_the_papers_tables():
+    """Tables 10 and 11, typed once more."""
+    expected = {
+        "tiny": "76.13 78.82 79.36 79.51 78.28 80.50 80.64 79.92 80.35 80.57 "
+        "80.57 80.47 80.62 81.27 81.41 81.47 81.97",
+        "base": "78.20 81.14 81.33 81.59 80.54 81.85 82.64 82.04 82.32 82.30 "
+        "82.27 82.18 82.19 82.71 83.17 83.35 83.60",
+    }
+    for regime, numbers in expected.items():
+        found = [x.accuracy[regime] for x in roadmap.STEPS.values()]
+        assert found == [float(number) for number in numbers.split()]
+
+
 # All 34 on torch, where they take no memory, and in `make test-long`; else
 # such as change the count.
 QUICK = {
@@ -206,6 +219,16 @@ def test_a_study_prints_json_alone(run_command, no_training, tmp_path):
     assert status == 0, said
     assert json.loads(printed)[0]["measured"] == [0.5, 0.5]
     assert "separate_downsampling, seed 1" in said
+
+
+def test_a_study_of_any_length_warms_up_for_the_same_part(
+    no_training, tmp_path
+):
+    data = Arrays(np.zeros((4, 8, 8, 3), "uint8"), [0, 1, 0, 1])
+    options = {"steps": ["separate_downsampling"], "epochs": 5, "seeds": 1}
+    roadmap.study(data, data, tmp_path, **options)
+    page = " ".join((tmp_path / "roadmap.md").read_text().split())
+    assert "epochs 5 warmup epochs 0.5 batch size" in page
 
 
 def test_a_study_goes_on_without_matplotlib(

@@ -123,6 +123,16 @@ def test_a_fingerprint_tells_what_changed(tmp_path, change, is_same):
     assert before["images"] == 3 and before["classes"] == 2
 
 
+def test_a_fingerprint_tells_labels_apart():
+    images = np.zeros((4, 2, 2, 1), "uint8")
+    first, second = (
+        Arrays(images, labels).fingerprint()
+        for labels in ([0, 1, 0, 1], [0, 1, 1, 0])
+    )
+    assert first["digest"] != second["digest"]
+    assert {**first, "digest": ""} == {**second, "digest": ""}
+
+
 @pytest.mark.parametrize(
     "names, message",
     [
@@ -187,6 +197,14 @@ def test_an_orientation_is_what_the_evaluation_takes_it_for(orientation):
     is_turned = orientation == SHORT + b"\x06\0\0\0"
     assert found.is_jpeg is not is_turned
     assert (found.height < found.width) is is_turned
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_photographs_of_every_orientation_become_upright(number):
+    content = photograph(SHORT + bytes([number, 0, 0, 0]))
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    found = Photograph(content, is_upright=True).pixels()
+    np.testing.assert_array_equal(found, np.asarray(expected))
 
 
 # Arrays and parts

@@ -488,6 +488,16 @@ def test_labels_that_are_no_class_do_not_pass_silently(label):
     assert np.isnan(float(metric.result()))
 
 
+def test_batch_norms_are_those_of_torch():
+    theirs = torch.nn.BatchNorm2d(1)
+    kinds = keras.layers.BatchNormalization
+    norms = [x for x in small().layers if isinstance(x, kinds)]
+    assert len(norms) == 13
+    for norm in norms:
+        assert norm.momentum == pytest.approx(1 - theirs.momentum)
+        assert norm.epsilon == theirs.eps
+
+
 def test_mean_iou_equals_scikit_learn():
     generator = np.random.default_rng(0)
     metric = segmentation.mean_iou(CLASSES)

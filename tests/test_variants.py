@@ -1,13 +1,17 @@
 """The table of variants against published counts, and its public lookup."""
 
 import keras
+import numpy as np
 import pytest
 from conftest import predict
 from conftest import random_images
+from peers import import_timm
 
 import keras_convnext
 from keras_convnext import VARIANTS
 from keras_convnext.construction import build
+from keras_convnext.weights import layouts
+from keras_convnext.weights import registry
 
 # Parameters with 1000 classes, without classifier, and number of tensors,
 # computed with the official PyTorch code and timm 1.0.29.
@@ -117,6 +121,45 @@ def test_named_constructors_build_their_variant(function, name):
     assert model.name == name
     assert constructor.__name__ == function
     assert f"`{name}`" in constructor.__doc__
+
+
+# One of each kind that counts of parameters do not tell apart.
+OF_TIMM = [
+    *("convnext_nano", "convnext_tiny", "convnext_xxlarge"),
+    *("convnext_tiny_hnf", "convnext_atto_ols", "convnext_nano_ols"),
+    *("convnext_atto_rms", "convnext_zepto_rms_ols", "convnextv2_atto"),
+    *("test_convnext", "test_convnext2", "test_convnext3"),
+]
+
+
+@needs_meta
+@pytest.mark.parametrize("name", OF_TIMM)
+def test_what_counts_do_not_tell_is_as_in_timm(name):
+    import torch
+
+    variant = VARIANTS[name]
+    with torch.device("meta"):
+        theirs = import_timm().create_model(name)
+    modules = list(theirs.modules())
+    epsilons = {x.eps for x in modules if "Norm2d" in type(x).__name__}
+    assert epsilons == {variant.epsilon}
+    blocks = [x for x in modules if hasattr(x, "mlp")]
+    activations = {type(x.mlp.act).__name__.lower() for x in blocks}
+    assert activations == {variant.activation.replace("_", "")}
+    # Names say where the last norm is, and axes what is a convolution.
+    pairs = {x.there: x for x in layouts.pairs("timm", variant)}
+    for key, value in theirs.state_dict().items():
+        written = pairs[key].way_out
+        if key.endswith(("fc1.weight", "fc2.weight")):
+            assert written(np.zeros((2, 2))).ndim == value.ndim
+
+
+def test_what_all_weights_restrict_the_variant_restricts():
+    free = set(registry.FREE_LICENCES)
+    for name, variant in VARIANTS.items():
+        own = {x.licence for x in registry.matching(name) if x.model == name}
+        if own:
+            assert (variant.licence in free) == bool(own & free), name
 
 
 def test_list_models_filters_by_pattern():

@@ -132,6 +132,20 @@ def shown(figure):
     ]
 
 
+def test_curves_begin_at_the_first_epoch():
+    figure = visualize.learning_curves(
+        {"loss": [2.0, 1.0], "accuracy": [0.3, 0.6], "val_loss": [3.0, 2.5]}
+    )
+    found = [
+        (line.get_label(), line.get_xdata().tolist(), line.get_ydata().tolist())
+        for line in figure.axes[0].get_lines()
+    ]
+    assert found == [
+        ("training", [1, 2], [2.0, 1.0]),
+        ("held out", [1, 2], [3.0, 2.5]),
+    ]
+
+
 def test_explanations_show_image_and_maps(pair, images):
     _, model = pair
     model.class_names = [f"kind {i}" for i in range(11)]

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 
 import h5py
 import keras
@@ -209,7 +210,7 @@ def test_half_precision_goes_back_to_torch(tmp_path):
         assert torch.equal(state[name], tensor)
 
 
-@pytest.mark.parametrize("trick", ["external", "link", "huge"])
+@pytest.mark.parametrize("trick", ["external", "link", "virtual", "huge"])
 def test_hdf5_files_that_reach_beyond_themselves_are_refused(trick, tmp_path):
     path, other = tmp_path / "m.weights.h5", tmp_path / "secret"
     model = keras_convnext.create_model("test_convnext", weights=None)
@@ -228,6 +229,10 @@ def test_hdf5_files_that_reach_beyond_themselves_are_refused(trick, tmp_path):
             with h5py.File(other, "w") as target:
                 target["secret"] = np.ones(shape, dtype)
             file[name] = h5py.ExternalLink(str(other), "secret")
+        elif trick == "virtual":
+            layout = h5py.VirtualLayout(shape, dtype)
+            layout[...] = h5py.VirtualSource(str(other), "secret", shape)
+            file.create_virtual_dataset(name, layout)
         else:
             file.create_dataset(name, (10**6, 10**6), dtype, chunks=(10, 10))
     message = "claims .* bytes" if trick == "huge" else "another file"
@@ -623,7 +628,15 @@ def test_conversions_that_cannot_be_leave_nothing(options, message, tmp_path):
     assert path.read_bytes() == before
 
 
-def test_unknown_architectures_ask_for_a_name(tmp_path):
-    path = convertible("source", timm_peer(FAMILIES["v1"]), tmp_path)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        FAMILIES["v1"],
+        replace(VARIANTS["test_convnext2"], kernel_sizes=(5, 5, 5, 5)),
+    ],
+    ids=["widths", "kernels"],
+)
+def test_unknown_architectures_ask_for_a_name(variant, tmp_path):
+    path = convertible("source", timm_peer(variant), tmp_path)
     with pytest.raises(ValueError, match="Give its `model` name"):
         keras_convnext.convert_weights(path, tmp_path / "x.safetensors")
