@@ -20,6 +20,12 @@ def long_where_compiled(test):
     return mark(test)
 
 
+def short_on(backend):
+    """Marks what is for `make test` on this backend, and else long."""
+    is_here = keras.backend.backend() == backend
+    return pytest.mark.every_backend if is_here else pytest.mark.long
+
+
 def when(item):
     """Which of these marks counts for a test: the nearest to its case."""
     names = [mark.name for mark in reversed(item.own_markers)]
@@ -135,7 +141,9 @@ def refuse_backend(monkeypatch):
     monkeypatch.setattr(keras.Layer, "__call__", refusing("a layer"))
     monkeypatch.setattr(keras.Variable, "__init__", refusing("keras.Variable"))
     for name, value in vars(keras.ops).items():
-        if callable(value) and not isinstance(value, type):
+        if name == "is_tensor" or isinstance(value, type):
+            continue
+        if callable(value):
             monkeypatch.setattr(keras.ops, name, refusing(f"keras.ops.{name}"))
 
 

@@ -840,6 +840,7 @@ print("done")
 """
 
 
+@pytest.mark.long
 def test_arrays_need_no_tensorflow():
     backend = keras.backend.backend()
     result = subprocess.run(

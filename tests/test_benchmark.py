@@ -487,7 +487,7 @@ def command(run_command):
     return functools.partial(run_command, "benchmark")
 
 
-@long_where_compiled
+@pytest.mark.long
 def test_real_contestants_from_the_command_line(command, tmp_path):
     output, backend = tmp_path / "new" / "speed", keras.backend.backend()
     peers_too = ("--contestant", "timm/eager") if backend == "torch" else ()

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.torch import save as to_safetensors
 from test_hub import server  # noqa: F401  (a fixture)
 
 from keras_convnext import VARIANTS
+from keras_convnext.weights import registry
 
 CONVERSION = Path(__file__).parent.parent / "conversion"
 
@@ -62,6 +64,17 @@ def test_checkpoints_are_converted_compared_and_listed(
     assert "test_convnext.r160_in1k: done before" in printed
 
 
+@pytest.mark.once
+def test_the_model_zoo_names_all_models_and_checkpoints():
+    text = (CONVERSION.parent / "docs" / "model_zoo.md").read_text()
+    for name in VARIANTS:
+        (section,) = re.findall(rf"## {name}\n(.*?)(?:\n## |\Z)", text, re.S)
+        tags = re.findall(r"^\| (?:\*\*)?([^ |*]+)", section, re.M)[2:]
+        expected = {x.tag for x in registry.matching(name) if x.model == name}
+        assert set(tags) == expected, name
+
+
+@pytest.mark.long
 @pytest.mark.skipif(COMPILES, reason="is of the table alone")
 def test_the_model_zoo_is_fresh():
     subprocess.run(

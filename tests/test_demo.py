@@ -2,8 +2,8 @@
 
 import keras
 import numpy as np
+import pytest
 from conftest import LONG_WHERE_COMPILED
-from conftest import long_where_compiled
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -18,7 +18,7 @@ from keras_convnext.recipes import averaged_weights
 pytestmark = LONG_WHERE_COMPILED
 
 
-@long_where_compiled
+@pytest.mark.long
 def test_half_a_demo_reads_96_percent_and_leaves_its_files(tmp_path):
     """What all of it reads, over seeds, is in benchmarks/DIGITS.md."""
     result = CliRunner().invoke(
@@ -45,7 +45,6 @@ def test_half_a_demo_reads_96_percent_and_leaves_its_files(tmp_path):
         assert len(np.unique(np.asarray(picture.convert("L")))) > 50
 
 
-@long_where_compiled
 def test_the_model_has_the_averaged_weights():
     (images, labels), _ = load_digits()
     few = images[:64], labels[:64]

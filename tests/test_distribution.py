@@ -434,11 +434,6 @@ def check_death(resumed, photographs, whole, tmp_path):
         check_same(end_of(copy), expected)
 
 
-@ONLY["torch"]
-def test_a_dead_worker_is_named_and_one_goes_on(photographs, whole, tmp_path):
-    check_death([1], photographs, whole, tmp_path)
-
-
 @pytest.mark.long
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="one process")
 def test_a_dead_worker_is_named_and_any_number_goes_on(

@@ -21,6 +21,7 @@ from artefacts import photographs
 from artefacts import run_onnx
 from artefacts import run_signatures
 from conftest import LONG_WHERE_COMPILED
+from conftest import short_on
 from peers import peer_logits
 from peers import timm_peer
 from PIL import Image
@@ -222,6 +223,7 @@ def test_layouts_sizes_and_bytes_in_one_file(model_format, format, tmp_path):
     assert outputs["features"].shape == (2, 32)
 
 
+@short_on("tensorflow")
 def test_saved_models_of_any_size_take_jpeg(tmp_path):
     """Decoded, resized and normalised inside; bicubic in TensorFlow differs
     from PIL by less than a grey level."""

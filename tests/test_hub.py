@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from conftest import long_where_compiled
 from conftest import predict
 from conftest import random_images
 from hub_server import commit_of
@@ -75,6 +76,7 @@ def gets(server):
     return [path for method, path, _ in server.requests if method == "GET"]
 
 
+@long_where_compiled
 def test_published_weights_come_from_the_hub_and_then_from_the_cache(
     server, peer, tmp_path
 ):
@@ -104,6 +106,7 @@ def test_published_weights_come_from_the_hub_and_then_from_the_cache(
     assert not [x for x in folder.iterdir() if "unfinished" in x.name]
 
 
+@long_where_compiled
 def test_hub_addresses_and_revisions(server, peer):
     other = timm_peer(VARIANTS[NAME], 7)
     server.add_repository(
@@ -127,6 +130,7 @@ def test_hub_addresses_and_revisions(server, peer):
         load("hf://someone/empty")
 
 
+@long_where_compiled
 def test_the_official_file_stands_in_for_the_hub(server, peer, monkeypatch):
     import io
 
@@ -241,6 +245,7 @@ def test_a_changed_file_is_refused(server, file_url, tmp_path):
     assert downloads(tmp_path) == ["model.safetensors.json"]
 
 
+@long_where_compiled
 def test_secrets_of_addresses_are_neither_stored_nor_shown(server, file_url):
     signed = f"{file_url}?signature=secret"
     server.files["/w/model.safetensors?signature=secret"] = server.files[
@@ -286,6 +291,7 @@ def test_offline_mode_is_respected(server, file_url, peer, monkeypatch):
     assert not server.requests
 
 
+@long_where_compiled
 def test_any_file_of_a_repository_is_found_offline(server, peer, monkeypatch):
     content = to_safetensors(peer.state_dict())
     name = "open_clip_model.safetensors"
@@ -297,6 +303,7 @@ def test_any_file_of_a_repository_is_found_offline(server, peer, monkeypatch):
     assert not server.requests
 
 
+@long_where_compiled
 def test_projections_have_no_activation_by_default(server, peer, monkeypatch):
     content = to_safetensors(peer.state_dict())
     server.add_repository(REPOSITORY, {"model.safetensors": content})
@@ -306,6 +313,7 @@ def test_projections_have_no_activation_by_default(server, peer, monkeypatch):
     assert model.class_names is None
 
 
+@long_where_compiled
 def test_a_folder_of_the_same_name_is_no_weight_file(
     server, peer, tmp_path, monkeypatch
 ):

@@ -175,6 +175,7 @@ def test_of_equal_scores_the_first_comes_first_and_nan_last():
     assert [name for _, name, _ in decoded[0]] == ["b", "c", "a"]
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
 def test_tensors_are_taken_as_arrays_are(dtype):
     scores = keras.ops.cast([[1, 3, 2], [0, -1, 4]], dtype)

@@ -171,6 +171,7 @@ def test_evaluation_of_files_takes_three_channels(good):
         EvalLoader(good, Preprocessing((8, 8), mean=(0,), std=(1,)), 3)
 
 
+@long_where_compiled
 def test_what_cannot_be_read_is_not_evaluated(folder, source):
     model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2)])
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])

@@ -128,6 +128,7 @@ keras_convnext.export(model, "model.onnx", quantization=8)  # wrong
 """
 
 
+@pytest.mark.long
 def test_type_checkers_see_the_users_mistakes(installed, tmp_path):
     file = tmp_path / "users.py"
     file.write_text(USERS_CODE)

@@ -115,6 +115,7 @@ def test_evaluation_is_the_official_transform_of_every_image(source):
     assert difference.mean() <= (0.5 if source is dataset_of else 0)
 
 
+@long_where_compiled
 def test_dicts_and_layers_of_keras_stand_between():
     images, labels = photos(8)
     flip = keras.layers.RandomFlip("horizontal", seed=1)
@@ -212,5 +213,6 @@ assert evaluation[1][0].shape == (4, 32, 32, 3)
 @pytest.mark.skipif(
     keras.backend.backend() == "tensorflow", reason="it is the backend"
 )
+@pytest.mark.long
 def test_pipelines_need_no_tensorflow():
     subprocess.run([sys.executable, "-c", WITHOUT_TENSORFLOW], check=True)

@@ -49,10 +49,8 @@ def new_model(name, **options):
 
 
 def is_quick(name):
-    """On torch all are: there they have no memory."""
     depths, dims = VARIANTS[name].depths, VARIANTS[name].dims
-    is_small = sum(depths) * max(dims) ** 2 < 1e7
-    return is_small or keras.backend.backend() == "torch"
+    return sum(depths) * max(dims) ** 2 < 1e7
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,7 @@ def test_accuracies_are_those_of_the_papers_tables():
         assert found == [float(number) for number in numbers.split()]
 
 
-# All 34 on torch, where they take no memory, and in `make test-long`; else
-# such as change the count.
+# Such as change the count; all 34 in `make test-long`.
 QUICK = {
     ("tiny", "resnet"),
     ("tiny", "inverted_bottleneck"),
@@ -75,17 +74,13 @@ QUICK = {
 }
 
 
-def is_quick(regime, step):
-    return (regime, step) in QUICK or keras.backend.backend() == "torch"
-
-
 @pytest.mark.parametrize(
     "regime, step",
     [
         pytest.param(
             regime,
             step,
-            marks=() if is_quick(regime, step) else pytest.mark.long,
+            marks=() if (regime, step) in QUICK else pytest.mark.long,
         )
         for regime in ("tiny", "base")
         for step in roadmap.STEPS

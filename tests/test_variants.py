@@ -1,5 +1,7 @@
 """The table of variants against published counts, and its public lookup."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -84,17 +86,36 @@ def test_every_variant_has_a_published_count():
 @needs_meta
 @pytest.mark.parametrize("name", VARIANTS)
 def test_parameter_counts(name):
-    with_top, headless, tensors = COUNTS[name]
+    with_top, _, tensors = COUNTS[name]
     with keras.device("meta"):
         model = build(VARIANTS[name], weights=None)
-        features = build(VARIANTS[name], weights=None, include_top=False)
     assert model.count_params() == with_top
     assert len(model.trainable_variables) == tensors
-    assert features.count_params() == headless
+
+
+def long_if_deep(names, limit):
+    """Building a block takes as long as any other."""
+    return [
+        pytest.param(
+            name,
+            marks=[pytest.mark.long]
+            if sum(VARIANTS[name].depths) > limit
+            else [],
+        )
+        for name in names
+    ]
 
 
 @needs_meta
-@pytest.mark.parametrize("name", FOR_22K)
+@pytest.mark.parametrize("name", long_if_deep(VARIANTS, 12))
+def test_parameter_counts_without_the_top(name):
+    with keras.device("meta"):
+        features = build(VARIANTS[name], weights=None, include_top=False)
+    assert features.count_params() == COUNTS[name][1]
+
+
+@needs_meta
+@pytest.mark.parametrize("name", long_if_deep(FOR_22K, 18))
 def test_parameter_counts_at_21841_classes(name):
     with keras.device("meta"):
         model = build(VARIANTS[name], weights=None, classes=21_841)
@@ -111,14 +132,15 @@ def test_a_small_variant_counts_and_runs_on_every_backend(name):
     assert probabilities.sum() == pytest.approx(1, abs=1e-5)
 
 
-@needs_meta
+@pytest.mark.once
 @pytest.mark.parametrize("function, name", CONSTRUCTORS.items())
 def test_named_constructors_build_their_variant(function, name):
     constructor = getattr(keras_convnext, function)
-    with keras.device("meta"):
-        model = constructor(weights=None)
-    assert model.variant == VARIANTS[name]
-    assert model.name == name
+    closure = inspect.getclosurevars(constructor).nonlocals
+    assert closure["variant"] == VARIANTS[name]
+    assert closure["build"] is build
+    parameters = inspect.signature(constructor).parameters
+    assert parameters["name"].default == name
     assert constructor.__name__ == function
     assert f"`{name}`" in constructor.__doc__
 
