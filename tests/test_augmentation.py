@@ -60,6 +60,16 @@ LAYERS = {
 }
 DTYPES = {"RandomErasing": "float32"}
 every_layer = pytest.mark.parametrize("name", LAYERS)
+# RandAugment's graph holds all its operations, and takes seconds to trace.
+every_layer_but_long = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name, marks=[pytest.mark.long] if name == "RandAugment" else []
+        )
+        for name in LAYERS
+    ],
+)
 
 
 # The fifteen operations
@@ -482,7 +492,7 @@ def sample(count=6, **options):
     }
 
 
-@every_layer
+@every_layer_but_long
 @pytest.mark.parametrize(("channels", "batch"), [(3, None), (1, 4)])
 def test_layers_stand_in_tf_data(name, channels, batch):
     statistics = {"mean": 0.5, "std": 0.25} if name == "RandomErasing" else {}
@@ -509,7 +519,7 @@ def test_layers_stand_in_tf_data(name, channels, batch):
         assert (results["images"] != inputs["images"]).any()
 
 
-@every_layer
+@every_layer_but_long
 def test_layers_do_without_static_shapes(name):
     layer = LAYERS[name](seed=0)
     side = 32 if name == "RandomResizedCrop" else None
@@ -616,7 +626,7 @@ def test_parallel_maps_repeat(name):
     np.testing.assert_array_equal(list(serial), list(parallel))
 
 
-@every_layer
+@every_layer_but_long
 def test_an_int_repeats_serial_maps_and_loops(name):
     images = photographs(12)
     first, again = (mapped(LAYERS[name](seed=1), images) for _ in range(2))

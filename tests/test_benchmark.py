@@ -141,6 +141,7 @@ def test_they_take_turns_and_never_run_at_once(run, log):
     assert all(pair["ours"] >= 0.3 for pair in comparison["pairs"])
 
 
+@pytest.mark.long
 def test_the_fastest_of_both_meet_at_last(run, log):
     other = double("ours/b", "Quick")
     swin = double("swin/a", "Quick", "ours/a", is_same_network=False)
@@ -155,6 +156,7 @@ def test_the_fastest_of_both_meet_at_last(run, log):
     assert "gflops" not in record_of(results, "swin/a")
 
 
+@pytest.mark.long
 def test_peers_run_without_ours_and_only_in_their_modes(run, log):
     tasks = (TASK, benchmark.Task("training", 2, 32))
     only = double("peer/b", "Peer", "ours/b", modes=("inference",))
@@ -187,6 +189,7 @@ def test_who_fails_is_reported_and_the_rest_goes_on(run):
     assert comparison["theirs"] == "peer/a"
 
 
+@pytest.mark.long
 def test_without_ours_the_peers_run_alone(run):
     results = run(double("ours/a", "Raises"), PEER)
     assert len(record_of(results, "peer/a")["seconds"]) == 2
@@ -224,6 +227,7 @@ def test_models_that_a_peer_lacks_are_no_error(run):
     assert failure == "it has no test_convnext"
 
 
+@pytest.mark.long
 def test_processes_are_pinned_told_and_measured_alone(run, monkeypatch, log):
     held = np.ones(400 * 2**20 // 8)  # by this process, not by that one
     monkeypatch.setitem(
@@ -401,7 +405,7 @@ def test_ours_and_timm_do_the_same_work(in_torch):
     np.testing.assert_allclose(outputs(ours), expected, atol=1e-5)
 
 
-@long_where_compiled
+@pytest.mark.long
 def test_optimized_ours_gives_the_same():
     keras.utils.set_random_seed(0)
     expected = outputs(in_keras.Ours(job()))
@@ -430,7 +434,7 @@ def test_training_steps_begin_alike_and_move_every_weight(in_torch):
         assert (weight != old).any()
 
 
-@long_where_compiled
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_is_what_is_timed(in_torch, dtype):
     ours = in_keras.Ours(job(dtype=dtype))
@@ -446,7 +450,7 @@ def test_mixed_precision_is_what_is_timed(in_torch, dtype):
     assert seen == [f"torch.{dtype.removeprefix('mixed_')}"]
 
 
-@long_where_compiled
+@pytest.mark.long
 @pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="the files are the same"
 )
@@ -464,7 +468,7 @@ def test_our_exported_files_give_what_was_exported(in_runtimes, tmp_path):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-@long_where_compiled
+@pytest.mark.long
 @pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="no Keras takes part"
 )

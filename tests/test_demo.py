@@ -55,6 +55,7 @@ def test_the_model_has_the_averaged_weights():
     assert all(np.array_equal(a, b) for a, b in zip(weights, averages))
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_model(tmp_path):
     first, second = (
         keras.saving.load_model(

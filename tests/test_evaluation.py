@@ -674,7 +674,15 @@ def pieces():
 
 
 @long_where_compiled
-@pytest.mark.parametrize("name", ["m.keras", "m.onnx", "m.tflite", "folder"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "m.keras",
+        "m.onnx",
+        pytest.param("m.tflite", marks=pytest.mark.long),
+        pytest.param("folder", marks=pytest.mark.long),
+    ],
+)
 def test_every_artefact_gives_the_same_numbers(
     trained_like, pieces, name, tmp_path
 ):

@@ -719,7 +719,7 @@ def storm(kills, photographs, whole, tmp_path, record=lambda *_: None, seed=0):
     reason="one backend in CI, all in `make test-long`",
 )
 def test_a_killed_run_ends_as_the_whole_one(photographs, whole, tmp_path):
-    storm(2, photographs, whole[0], tmp_path)
+    storm(1, photographs, whole[0], tmp_path)
 
 
 @pytest.mark.long
