@@ -101,6 +101,7 @@ $(TEST_VENV)/ready .venv-oldest/ready .venv-newest/ready: .venv-%/ready: pyproje
 	$(or $($*_PYTHON),$(PYTHON)) -m venv .venv-$*
 	.venv-$*/bin/python --version
 	.venv-$*/$(INSTALL) '.[test]' $(tensorflow_PACKAGE) $(jax_PACKAGE) $(torch_PACKAGE)
+	.venv-$*/bin/pip uninstall --quiet --quiet --yes triton  # ends a process that has TensorFlow, github.com/tensorflow/tensorflow/issues/124205
 	touch $@
 
 # In a folder of its own: it would overwrite the files of the newest.
