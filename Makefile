@@ -17,7 +17,17 @@ endif
 
 DEMO_VENV := .venv-demo-$(DEMO_BACKEND)
 TEST_VENV := .venv-test
-INSTALL = bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+CONSTRAINTS := constraints.txt
+INSTALL = bin/pip install --quiet --disable-pip-version-check $(addprefix --constraint ,$(CONSTRAINTS)) --editable
+
+# The first of these versions that is on the machine, under pyenv too.
+first_python = $(shell for python in $(foreach version,$(1),python$(version) $(HOME)/.pyenv/versions/$(version).*/bin/python) $(PYTHON); do \
+	$$python -c '' 2>/dev/null && echo $$python && break; done)
+oldest_PYTHON = $(call first_python,3.11)
+newest_PYTHON = $(call first_python,3.13 3.12)
+# KERAS=nightly lays tomorrow's Keras over the newest one.
+KERAS ?= keras
+NIGHTLY := $(if $(filter nightly,$(KERAS)),.venv-newest/nightly)
 
 # What only the benchmark takes.
 BENCHMARK_PACKAGES := onnxscript==0.7.2 zeromodels==1.3.6
@@ -25,7 +35,7 @@ GPU_OPTIONS := --contestant '*/torch' --contestant '*/tensorflow' --contestant '
 	--contestant 'timm/eager' --contestant 'timm/compiled' \
 	--batch-size 1 --batch-size 64 --batch-size 256 --training-batch-size 64 --training-image-size 224
 
-.PHONY: help demo check test test-long mutants benchmark benchmark-gpu benchmark-depthwise data-benchmark digits lint format docs clean
+.PHONY: help demo check test test-long test-newest test-oldest mutants benchmark benchmark-gpu benchmark-depthwise data-benchmark digits lint format docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s ':'
@@ -44,6 +54,12 @@ test-long: $(TEST_VENV)/ready  ## run the long proofs and write tests/LONG.md
 
 mutants: $(TEST_VENV)/ready  ## break the package in known ways; some test must notice each (NAMES='grn_*' for some)
 	$(TEST_VENV)/bin/python tests/mutants.py $(NAMES)
+
+test-newest: $(or $(NIGHTLY),.venv-newest)/ready  ## the tests with the newest versions of all packages (KERAS=nightly: and of Keras)
+	PYTHONPATH=$(addprefix $(CURDIR)/,$(NIGHTLY)) .venv-newest/bin/python tests/run.py $(BACKENDS)
+
+test-oldest: .venv-oldest/ready  ## the tests with the oldest versions that pyproject.toml admits
+	.venv-oldest/bin/python tests/run.py $(BACKENDS)
 
 benchmark: $(TEST_VENV)/benchmark-ready  ## time inference and training beside other packages, about an hour; writes benchmarks/speed
 	KERAS_BACKEND=torch $(TEST_VENV)/bin/keras-convnext benchmark --output benchmarks/speed --force
@@ -82,9 +98,21 @@ clean:  ## remove the environments and what the demo wrote
 	.venv-demo-$*/$(INSTALL) '.[demo]' $($*_PACKAGE)
 	touch $@
 
-$(TEST_VENV)/ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(TEST_VENV)
-	$(TEST_VENV)/$(INSTALL) '.[test]' $(tensorflow_PACKAGE) $(jax_PACKAGE) $(torch_PACKAGE)
+$(TEST_VENV)/ready: constraints.txt
+.venv-oldest/ready: constraints-oldest.txt
+.venv-oldest/ready: CONSTRAINTS := constraints-oldest.txt
+.venv-newest/ready: CONSTRAINTS :=
+
+$(TEST_VENV)/ready .venv-oldest/ready .venv-newest/ready: .venv-%/ready: pyproject.toml
+	$(or $($*_PYTHON),$(PYTHON)) -m venv .venv-$*
+	.venv-$*/bin/python --version
+	.venv-$*/$(INSTALL) '.[test]' $(tensorflow_PACKAGE) $(jax_PACKAGE) $(torch_PACKAGE)
+	.venv-$*/bin/pip uninstall --quiet --quiet --yes triton  # ends a process that has TensorFlow, github.com/tensorflow/tensorflow/issues/124205
+	touch $@
+
+# In a folder of its own: it would overwrite the files of the newest.
+.venv-newest/nightly/ready: .venv-newest/ready
+	.venv-newest/bin/pip install --quiet --disable-pip-version-check --upgrade --no-deps --pre --target $(@D) keras-nightly
 	touch $@
 
 $(TEST_VENV)/benchmark-ready: $(TEST_VENV)/ready

@@ -11,6 +11,8 @@ from keras_convnext.layers import LayerScale
 from keras_convnext.layers import Normal
 from keras_convnext.layers import SimpleNormalization
 from keras_convnext.layers import gelu_tanh
+from keras_convnext.precision import Add
+from keras_convnext.precision import Conv2D
 from keras_convnext.precision import Dense
 from keras_convnext.precision import GlobalAveragePooling2D
 from keras_convnext.precision import LayerNormalization
@@ -82,7 +84,7 @@ class Builder:
 
     def conv(self, name, filters, kernel_size, strides, **kwargs):
         return self.named(
-            layers.Conv2D,
+            Conv2D,
             name,
             filters,
             kernel_size,
@@ -181,7 +183,7 @@ class Builder:
                 rate,
                 noise_shape=(None, 1, 1, 1),
             )(x)
-        return self.named(layers.Add, f"{name}_add")([shortcut, x])
+        return self.named(Add, f"{name}_add")([shortcut, x])
 
     def stages(self, x):
         for stage, depth in enumerate(self.variant.depths):

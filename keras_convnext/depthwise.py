@@ -39,7 +39,7 @@ def native_depthwise(inputs, kernel, dilation, bias=None):
         data_format="channels_last",
         dilation_rate=dilation,
     )
-    return outputs if bias is None else ops.add(outputs, bias)
+    return outputs if bias is None else outputs + bias
 
 
 def shifted_depthwise(inputs, kernel, dilation, bias=None):
@@ -52,7 +52,7 @@ def shifted_depthwise(inputs, kernel, dilation, bias=None):
         )
     else:
         outputs = _shifted_sum(inputs, kernel, dilation, ops)
-    return outputs if bias is None else ops.add(outputs, bias)
+    return outputs if bias is None else outputs + bias
 
 
 IMPLEMENTATIONS = {"native": native_depthwise, "shifted": shifted_depthwise}

@@ -18,6 +18,8 @@ from keras_convnext.layers import GlobalResponseNormalization
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import LayerScale
 from keras_convnext.layers import SimpleNormalization
+from keras_convnext.precision import Add
+from keras_convnext.precision import Conv2D
 from keras_convnext.precision import Dense
 from keras_convnext.precision import GlobalAveragePooling2D
 from keras_convnext.precision import LayerNormalization
@@ -71,6 +73,8 @@ def _normalization(layer, inputs):
 
 # Layers that `call` is all of: no masks, no state, no training mode.
 PLAIN_LAYERS = {
+    Add: _addition,
+    Conv2D: _convolution,
     Dense: _call,
     DepthwiseConv2D: _call,
     GlobalAveragePooling2D: _call,

@@ -2,8 +2,8 @@
 
 On JAX and torch Keras 3.15 promotes float64 to float32 inside `ops.mean`,
 `ops.layer_normalization`, `ops.rms_normalization` and (torch) `ops.matmul`,
-whatever the dtype policy. Below float64 these layers are Keras' own, but for
-the backends' faster functions.
+whatever the dtype policy; 3.16 also in `ops.add` and its like (torch). Below
+float64 these layers are Keras' own, but for the backends' faster functions.
 """
 
 import math
@@ -39,6 +39,28 @@ def gelu(x):
 
 def _is_jax_on_cpu():
     return keras.backend.backend() == "jax" and jax_functions.runs_on_cpu()
+
+
+@register
+class Add(keras.layers.Add):
+    """`keras.layers.Add` that keeps float64."""
+
+    def call(self, inputs):
+        if self.compute_dtype != "float64":
+            return super().call(inputs)
+        return sum(inputs[1:], start=inputs[0])
+
+
+@register
+class Conv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` that keeps float64."""
+
+    def call(self, inputs):
+        is_last = self.data_format == "channels_last"
+        if self.compute_dtype != "float64" or not (self.use_bias and is_last):
+            return super().call(inputs)
+        outputs = self.convolution_op(inputs, self.kernel) + self.bias
+        return outputs if self.activation is None else self.activation(outputs)
 
 
 @register

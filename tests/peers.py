@@ -1,7 +1,7 @@
 """The same models in PyTorch, by other people, with randomised weights."""
 
-import contextlib
 import functools
+from unittest import mock
 
 import numpy as np
 import torch
@@ -16,17 +16,19 @@ from keras_convnext.weights import loading
 
 @functools.cache
 def import_timm():
-    """timm imports torchvision, whose compiled operators need CUDA builds;
-    declaring two of them is enough for the import."""
+    """timm imports torchvision; here without its compiled operators.
+
+    They need a torch of the same build, and where TensorFlow was loaded before
+    them they end the process. Two declarations are enough for the import.
+    """
     library = torch.library.Library("torchvision", "DEF")
-    for schema in (
-        "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-        "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    ):
-        with contextlib.suppress(RuntimeError):  # it may bring its own
-            library.define(schema)
+    for name in ("nms", "qnms"):
+        library.define(
+            f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        )
     import_timm.library = library  # dropped schemas are undeclared again
-    import timm
+    with mock.patch.object(torch.ops, "load_library", side_effect=OSError):
+        import timm
 
     return timm
 

@@ -93,15 +93,16 @@ def test_without_top_the_last_map_is_normalised_or_pooled(images):
         classifier.input, classifier.get_layer("stage_3_block_0_add").output
     )
     last = predict(block, images)
-    norm = classifier.get_layer("head_norm")
-    for name, expected in {
-        None: norm(last),
-        "avg": norm(last.mean((1, 2))),
-        "max": norm(last.max((1, 2))),
+    for name, pooled in {
+        None: last,
+        "avg": last.mean((1, 2)),
+        "max": last.max((1, 2)),
     }.items():
+        # From Keras 3.16 on a norm takes inputs of the rank it was built for.
+        norm = features[name].get_layer("head_norm")
         np.testing.assert_allclose(
             predict(features[name], images),
-            keras.ops.convert_to_numpy(expected),
+            keras.ops.convert_to_numpy(norm(pooled)),
             atol=1e-4,
         )
 

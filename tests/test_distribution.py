@@ -551,6 +551,39 @@ def test_gradients_arrive_in_buckets(one_process, monkeypatch):
 
 
 @ONLY["torch"]
+def test_gradients_are_averaged_once(one_process, monkeypatch):
+    from torch import distributed
+    from torch.nn import parallel
+
+    from keras_convnext.distribution.in_torch import TorchCluster
+
+    def refused(*_, **__):
+        raise AssertionError("Keras averages too")
+
+    def all_reduce(tensor, *args, **kwargs):
+        sent.append(tensor.numel())
+        return exchanged(tensor, *args, **kwargs)
+
+    sent, exchanged = [], distributed.all_reduce
+    monkeypatch.setattr(distributed, "all_reduce", all_reduce)
+    monkeypatch.setattr(parallel.DistributedDataParallel, "__init__", refused)
+    model = small_model(dtype="float32")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, metrics=["accuracy"])
+    data = np.ones((4, SIZE, SIZE, 3), "float32"), np.zeros(4)
+    with TorchCluster().training(model):
+        model.fit(*data, batch_size=2, verbose=0)
+        # Two steps' gradients, each once, and no metrics.
+        count = sum(x.value.numel() for x in model.trainable_variables)
+        assert sum(sent) == 2 * count
+        found = model.evaluate(*data, verbose=0, return_dict=True)
+    assert found.keys() == {"loss", "accuracy"}
+    assert sum(sent) == 2 * count
+    assert "get_metrics_result" not in vars(model)
+    assert not getattr(model, "ddp_model", None)
+
+
+@ONLY["torch"]
 def test_weights_without_gradients_are_named(one_process):
     from keras_convnext.distribution.gradients import AveragedGradients
 

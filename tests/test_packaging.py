@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -145,3 +146,21 @@ def test_type_checkers_see_the_users_mistakes(installed, tmp_path):
     lines = enumerate(USERS_CODE.split("\n"), start=1)
     wrong = [str(i) for i, line in lines if line.endswith("# wrong")]
     assert sorted(set(found), key=int) == wrong, result.stdout + result.stderr
+
+
+def test_the_oldest_versions_are_those_that_are_tried():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    tried = (ROOT / "constraints-oldest.txt").read_text()
+    pinned = dict(re.findall(r"^([\w-]+)==([\d.]+)$", tried, re.MULTILINE))
+    extras = project["optional-dependencies"]
+    promised = [*project["dependencies"], *sum(extras.values(), [])]
+    lowest = dict(
+        re.match(r"([\w-]+)>=([\d.]+)", x).groups()
+        for x in promised
+        if ">=" in x and not x.startswith("setuptools")
+    )
+    assert lowest
+    for name, version in lowest.items():
+        pin = pinned[name].split(".")
+        assert pin[: version.count(".") + 1] == version.split("."), name
+        assert not set("".join(pin[version.count(".") + 1 :])) - {"0"}, name

@@ -1,9 +1,12 @@
 """Gradients averaged over processes while the rest is still computed.
 
 `DistributedDataParallel` must be called in place of the model, which Keras'
-`fit` does not do. PyTorch's hooks on parameters do the same: buckets of 25 MB,
-as there, are summed by `torch.distributed` while going backward goes on.
+`fit` does from 3.16 on only. PyTorch's hooks on parameters do the same: buckets
+of 25 MB, as there, are summed by `torch.distributed` while going backward goes
+on.
 """
+
+import contextlib
 
 BUCKET_BYTES = 25 * 2**20
 
@@ -84,6 +87,44 @@ class AveragedGradients:
             parts = flat.split([parameter.numel() for parameter in bucket])
             for parameter, part in zip(bucket, parts):
                 parameter.grad.copy_(part.view_as(parameter))
+
+
+@contextlib.contextmanager
+def without_keras_averaging(model):
+    """Within it Keras lets this process train and validate by itself.
+
+    Where `torch.distributed` is initialized, Keras 3.16 wraps the model in
+    `DistributedDataParallel` and adds its metrics up in every batch. Here that
+    is switched off, and nowhere else. Gradients would be averaged twice. In
+    validation a process may have a batch more than the others: it would wait
+    for them for ever. And what `whole_metrics` added up would be added up
+    again.
+
+    Args:
+        model: the Keras model to train.
+    """
+    if not hasattr(model, "ddp_model"):  # Keras 3.15
+        yield
+        return
+    before = model.ddp_model
+    # Keras makes one where there is `None`, and calls one that is true.
+    model.ddp_model = False
+    model.get_metrics_result = lambda: _own_metrics(model)
+    try:
+        yield
+    finally:
+        del model.get_metrics_result
+        model.ddp_model = before
+
+
+def _own_metrics(model):
+    """The metrics of this process by name, as Keras 3.15 gives them."""
+    results = {}
+    for metric in model.metrics:
+        result = metric.result()
+        named = result if isinstance(result, dict) else {metric.name: result}
+        results.update(named)
+    return results
 
 
 def _buckets(parameters):

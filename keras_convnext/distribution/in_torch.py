@@ -1,6 +1,7 @@
 """PyTorch: a process for every device, started by `torchrun`."""
 
 import atexit
+import contextlib
 import os
 
 import numpy as np
@@ -11,6 +12,7 @@ from keras_convnext.distribution.cluster import Cluster
 from keras_convnext.distribution.cluster import from_environment
 from keras_convnext.distribution.cluster import number_of_devices
 from keras_convnext.distribution.gradients import AveragedGradients
+from keras_convnext.distribution.gradients import without_keras_averaging
 from keras_convnext.distribution.shared_draws import with_shared_draws
 
 
@@ -35,8 +37,13 @@ class TorchCluster(Cluster):
             model, lambda: self.process_index, self.process_count
         )
 
+    @contextlib.contextmanager
     def training(self, model):
-        return AveragedGradients(model.trainable_variables, self.process_count)
+        averaged = AveragedGradients(
+            model.trainable_variables, self.process_count
+        )
+        with without_keras_averaging(model), averaged:
+            yield
 
     def eval_loader(self, source, preprocessing, batch_size, on_error):
         if len(source) < self.process_count:

@@ -247,6 +247,8 @@ LAYERS = {
     own.LayerScale: layer_scale,
     own.SimpleNormalization: simple_normalization,
     own_model.ModelCard: nothing,
+    precision.Add: add,
+    precision.Conv2D: convolution,
     precision.Dense: dense,
     precision.GlobalAveragePooling2D: pool("ReduceMean"),
     precision.LayerNormalization: layer_normalization,

@@ -33,6 +33,8 @@ from keras_convnext.layers import ImageNormalization
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.model import ModelCard
 from keras_convnext.model import ModelInfo
+from keras_convnext.precision import Add
+from keras_convnext.precision import Conv2D
 from keras_convnext.precision import LayerNormalization
 from keras_convnext.preprocessing import Preprocessing
 from keras_convnext.preprocessing import official_crop
@@ -223,7 +225,7 @@ class _Network:
                 noise_shape=(None, 1, 1, 1),
                 name=f"{name}_drop_path",
             )(x)
-        x = layers.Add(name=f"{name}_add")([shortcut, x])
+        x = Add(name=f"{name}_add")([shortcut, x])
         if not design.few_activations:
             x = self.activation(x, f"{name}_activation")
         return x
@@ -246,7 +248,7 @@ class _Network:
     def conv(self, x, name, filters, size, strides, has_norm=True):
         if size % 2 and size > 1:
             x = _padded(x, f"{name}_pad", size // 2)
-        return layers.Conv2D(
+        return Conv2D(
             filters,
             size,
             strides,

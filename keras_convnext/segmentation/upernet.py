@@ -15,6 +15,8 @@ from keras_convnext.layers import skip_random_numbers
 from keras_convnext.model import ConvNeXtModel
 from keras_convnext.model import ModelCard
 from keras_convnext.model import ModelInfo
+from keras_convnext.precision import Add
+from keras_convnext.precision import Conv2D
 from keras_convnext.pyramid import LEVELS
 from keras_convnext.pyramid import feature_pyramid
 from keras_convnext.segmentation import weights as weights_
@@ -176,9 +178,9 @@ class Heads:
                 laterals[stage + 1],
                 laterals[stage],
             )
-            laterals[stage] = self.named(
-                layers.Add, f"decode_lateral_{stage}_add"
-            )([laterals[stage], above])
+            laterals[stage] = self.named(Add, f"decode_lateral_{stage}_add")(
+                [laterals[stage], above]
+            )
 
         *laterals, last = laterals
         outputs = [
@@ -198,7 +200,7 @@ class Heads:
         # He's normal initialisation over the outputs, as in mmseg.
         deviation = math.sqrt(2 / (kernel_size**2 * filters))
         x = self.named(
-            layers.Conv2D,
+            Conv2D,
             f"{name}_conv",
             filters,
             kernel_size,
@@ -223,7 +225,7 @@ class Heads:
             )(x)
         dtype = self.logits_dtype
         x = self.named(
-            layers.Conv2D,
+            Conv2D,
             f"{name}_classifier",
             classes,
             1,
