@@ -13,6 +13,7 @@ import numpy as np
 import peers
 import pytest
 import tensorflow as tf
+from conftest import long_where_compiled
 from PIL import Image
 from pipelines import CHINA
 from pipelines import FLOWER
@@ -558,7 +559,7 @@ def test_layers_work_on_eager_tensors(name):
     assert isinstance(result, tf.Tensor)
 
 
-@pytest.mark.every_backend
+@long_where_compiled
 def test_layers_stand_between_others():
     keras_cv = pytest.importorskip("keras_cv")
     inputs = sample()

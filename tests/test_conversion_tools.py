@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import pytest
 from conftest import COMPILES
+from conftest import long_where_compiled
 from peers import import_timm
 from peers import timm_peer
 from safetensors.torch import save as to_safetensors
@@ -28,6 +29,7 @@ def tool(name):
     return module
 
 
+@long_where_compiled
 def test_checkpoints_are_converted_compared_and_listed(
     server,  # noqa: F811
     tmp_path,

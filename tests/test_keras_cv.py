@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import LONG_WHERE_COMPILED
+from conftest import long_where_compiled
 from conftest import random_images
 from families import SMALL
 
@@ -135,6 +136,7 @@ def test_they_train_and_return_whole(name, tmp_path):
         assert len(keras.tree.flatten(model.predict(images, verbose=0))[0]) == 2
 
 
+@long_where_compiled
 @pytest.mark.parametrize("name", NAMES)
 def test_frozen_backbones_stay(name):
     model, before = trained(name, frozen=True)
