@@ -4,14 +4,16 @@ import json
 import sys
 import time
 
-import environment  # noqa: F401  before Keras, which reads it
-import keras
+import environment
 import numpy as np
 import pytest
 
+# The process that deals out tests to others needs no Keras: its import, some
+# seconds, is left to the functions below.
+BACKEND = environment.backend()
 # TensorFlow and JAX compile each variant of a case anew, which takes most of a
 # test's time: some are for `make test-long` there, by mark or as decorator.
-COMPILES = keras.backend.backend() != "torch"
+COMPILES = BACKEND != "torch"
 LONG_WHERE_COMPILED = [pytest.mark.long] if COMPILES else []
 
 
@@ -22,7 +24,7 @@ def long_where_compiled(test):
 
 def short_on(backend):
     """Marks what is for `make test` on this backend, and else long."""
-    is_here = keras.backend.backend() == backend
+    is_here = backend == BACKEND
     return pytest.mark.every_backend if is_here else pytest.mark.long
 
 
@@ -46,7 +48,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_report_header():
-    return f"keras {keras.__version__} on {keras.backend.backend()}"
+    return f"backend: {BACKEND}"
 
 
 def pytest_addoption(parser):
@@ -108,6 +110,8 @@ class ReportLines:
 @pytest.fixture(autouse=True)
 def clean_keras_settings():
     """Global settings of Keras are put back, and random draws repeat."""
+    import keras
+
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
@@ -127,6 +131,7 @@ def no_backend_in_once(request, monkeypatch):
 
 def refuse_backend(monkeypatch):
     """From here on Keras makes no variable, and computes nothing."""
+    import keras
 
     def refusing(name):
         def refuse(*args, **kwargs):
@@ -150,7 +155,7 @@ def refuse_backend(monkeypatch):
 @pytest.fixture
 def float64():
     """JAX computes in float64 only when told so."""
-    if keras.backend.backend() != "jax":
+    if BACKEND != "jax":
         yield
         return
     import jax
@@ -189,4 +194,6 @@ def random_images(shape):
 
 def predict(model, images):
     """Logits or features as NumPy, without the cost of `model.predict`."""
+    import keras
+
     return keras.ops.convert_to_numpy(model(images, training=False))

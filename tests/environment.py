@@ -40,3 +40,13 @@ DEFAULTS = {
 }
 for name, value in DEFAULTS.items():
     os.environ.setdefault(name, value)
+
+
+def backend():
+    """The backend that Keras runs on, without importing it where it is told."""
+    told = os.environ.get("KERAS_BACKEND")
+    if told:
+        return told
+    import keras
+
+    return keras.backend.backend()

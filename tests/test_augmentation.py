@@ -612,7 +612,7 @@ def test_a_seed_decides_alone(name, to):
     assert negative.dtype == runs[0][0].dtype
 
 
-@every_layer
+@every_layer_but_long
 def test_parallel_maps_repeat(name):
     layer = LAYERS[name]()
     count = 12

@@ -119,6 +119,7 @@ def test_ratios_are_taken_pair_by_pair():
     assert found["interval"] == [1.0, 3.0]
 
 
+@pytest.mark.long
 def test_they_take_turns_and_never_run_at_once(run, log):
     results = run(OURS, PEER, pairs=3)
     steps = [words for words in log() if words[0] != "build"]
@@ -169,6 +170,7 @@ def test_peers_run_without_ours_and_only_in_their_modes(run, log):
     assert results["tasks"][1]["comparisons"] == []
 
 
+@pytest.mark.long
 def test_who_fails_is_reported_and_the_rest_goes_on(run):
     reasons = {
         "Raises": "RuntimeError: no such operation",
@@ -196,6 +198,7 @@ def test_without_ours_the_peers_run_alone(run):
     assert results["tasks"][0]["comparisons"] == []
 
 
+@pytest.mark.long
 def test_nobody_is_waited_for_for_ever(run, monkeypatch):
     monkeypatch.setattr(process, "TIMEOUT_SECONDS", 1)
     results = run(double("ours/a", "Hangs"))
@@ -203,6 +206,7 @@ def test_nobody_is_waited_for_for_ever(run, monkeypatch):
     assert "images_per_second" not in record_of(results, "ours/a")
 
 
+@pytest.mark.long
 def test_a_process_that_cannot_start_says_why(run, monkeypatch, tmp_path):
     script = tmp_path / "script.py"
     script.write_text("raise SystemExit('no such thing')")
@@ -220,6 +224,7 @@ def test_who_is_not_installed_is_left_out(run):
     assert "- peer/x, which takes no_such" in report.as_markdown(results)
 
 
+@pytest.mark.long
 def test_models_that_a_peer_lacks_are_no_error(run):
     peer = double("peer/a", "Peer", "ours/a", models={"convnext_tiny": "T"})
     results = run(OURS, peer)
@@ -414,7 +419,7 @@ def test_optimized_ours_gives_the_same():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-@long_where_compiled
+@pytest.mark.long
 def test_training_steps_begin_alike_and_move_every_weight(in_torch):
     ours = in_keras.Ours(job("training"))
     theirs = in_torch.Timm(job("training"))

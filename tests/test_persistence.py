@@ -9,7 +9,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from conftest import LONG_WHERE_COMPILED
 from conftest import long_where_compiled
 from conftest import predict
 from conftest import random_images
@@ -110,6 +109,7 @@ def test_models_compiled_and_trained_return_whole(model, images, tmp_path):
     assert int(again.optimizer.iterations) == 1
 
 
+@long_where_compiled
 def test_an_atto_of_any_name_returns(tmp_path):
     """keras.applications picks its weights by the model's name."""
     model = keras_convnext.ConvNeXtAtto(
@@ -223,7 +223,7 @@ def test_weights_of_other_models_are_refused(tmp_path):
 @long_where_compiled
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
 @pytest.mark.parametrize(
-    "mode", ["int8", pytest.param("int4", marks=LONG_WHERE_COMPILED)]
+    "mode", ["int8", pytest.param("int4", marks=pytest.mark.long)]
 )
 def test_quantisation_survives(model, images, mode, tmp_path):
     expected = predict(model, images)

@@ -104,6 +104,13 @@ def test_the_way_begins_at_resnet_50():
     assert profile(model).macs == 4_089_184_256
 
 
+# The first steps with another kind of layer than those before.
+CHANGES = (
+    *("resnet", "patchify_stem", "depthwise_conv", "gelu"),
+    *("fewer_activations", "fewer_norms", "layer_norm"),
+)
+
+
 @pytest.mark.parametrize(
     "regime, name", [("tiny", "convnext_tiny"), ("base", "convnext_base")]
 )
@@ -133,7 +140,13 @@ def test_weights_go_from_the_last_step_to_convnext_and_back(tmp_path):
     np.testing.assert_array_equal(predict(last, images), predict(own, images))
 
 
-@pytest.mark.parametrize("step", roadmap.STEPS)
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(x, marks=[] if x in CHANGES else pytest.mark.long)
+        for x in roadmap.STEPS
+    ],
+)
 def test_every_step_changes_what_it_says(step):
     model = roadmap.build(step, "small", classes=3, drop_path_rate=0.1)
     kinds = [type(layer).__name__ for layer in model.layers]

@@ -181,11 +181,11 @@ def test_models_of_a_run_are_those_of_its_metrics(photographs, whole):
 @pytest.mark.parametrize(
     "step",
     [
-        pytest.param(1, marks=LONG_WHERE_COMPILED),
+        pytest.param(1, marks=pytest.mark.long),
         pytest.param(4, marks=LONG_WHERE_COMPILED),
-        pytest.param(9, marks=LONG_WHERE_COMPILED),
+        pytest.param(9, marks=pytest.mark.long),
         14,
-        pytest.param(35, marks=LONG_WHERE_COMPILED),
+        pytest.param(35, marks=pytest.mark.long),
     ],
 )
 def test_a_stopped_run_ends_as_the_whole_one(
@@ -205,6 +205,7 @@ def test_a_stopped_run_ends_as_the_whole_one(
     assert rows(tmp_path) == rows(output)
 
 
+@pytest.mark.long
 def test_tf_data_goes_on_too(photographs, tmp_path, monkeypatch):
     whole, stopped = new_model(), new_model()
     options = {"loader": "tf", "checkpoint_steps": 5}

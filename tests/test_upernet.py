@@ -599,7 +599,6 @@ def test_gradients_of_half_precision_are_scaled():
     assert scaled == [True, False]
 
 
-@pytest.mark.every_backend
 def test_fit_learns_and_the_model_returns_whole(tmp_path):
     """Left and right are told apart, from masks in part 255."""
     keras.utils.set_random_seed(0)

@@ -5,6 +5,7 @@ import inspect
 import keras
 import numpy as np
 import pytest
+from conftest import LONG_WHERE_COMPILED
 from conftest import predict
 from conftest import random_images
 from peers import import_timm
@@ -124,7 +125,13 @@ def test_parameter_counts_at_21841_classes(name):
     assert model.count_params() == COUNTS_22K.get(name, computed)
 
 
-@pytest.mark.parametrize("name", ["test_convnext", "test_convnext3"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_convnext",
+        pytest.param("test_convnext3", marks=LONG_WHERE_COMPILED),
+    ],
+)
 def test_a_small_variant_counts_and_runs_on_every_backend(name):
     model = keras_convnext.create_model(name, weights=None)
     assert model.count_params() == COUNTS[name][0]
