@@ -37,31 +37,31 @@ GPU_OPTIONS := --contestant '*/torch' --contestant '*/tensorflow' --contestant '
 
 .PHONY: help demo check test test-long test-newest test-oldest mutants benchmark benchmark-gpu benchmark-depthwise data-benchmark digits lint format docs clean
 
-help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/:/' | column -t -s ':'
+help:  ## list the targets, with their minutes on two cores once their environment is there
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:[^#]*##/|/' | column -t -s '|'
 
-demo: $(DEMO_VENV)/ready  ## train on handwritten digits (default BACKEND=tensorflow)
+demo: $(DEMO_VENV)/ready  ## train on handwritten digits (default BACKEND=tensorflow); 2 min
 	KERAS_BACKEND=$(DEMO_BACKEND) TF_CPP_MIN_LOG_LEVEL=3 $(DEMO_VENV)/bin/keras-convnext demo
 
-check: lint  ## lint, and the tests that the change since origin/main reaches, the nearest first, on torch or BACKEND: 2 minutes
+check: lint  ## lint, and the tests nearest to the change since origin/main (default BACKEND=torch); 2 min
 	$(TEST_VENV)/bin/python tests/check.py $(BACKEND)
 
-test: $(TEST_VENV)/ready  ## run the tests (default: on all three backends)
+test: $(TEST_VENV)/ready  ## run the tests (default: on all three backends); 10 min, one BACKEND 4
 	$(TEST_VENV)/bin/python tests/run.py $(BACKENDS)
 
-test-long: $(TEST_VENV)/ready  ## run the long proofs and write tests/LONG.md
+test-long: $(TEST_VENV)/ready  ## run the long proofs and write tests/LONG.md; up to 2 hours
 	$(TEST_VENV)/bin/python tests/run.py --long $(BACKENDS)
 
-mutants: $(TEST_VENV)/ready  ## break the package in known ways; some test must notice each (NAMES='grn_*' for some)
+mutants: $(TEST_VENV)/ready  ## break the package in known ways; some test must notice each (NAMES='grn_*' for some); 15 min
 	$(TEST_VENV)/bin/python tests/mutants.py $(NAMES)
 
-test-newest: $(or $(NIGHTLY),.venv-newest)/ready  ## the tests with the newest versions of all packages (KERAS=nightly: and of Keras)
+test-newest: $(or $(NIGHTLY),.venv-newest)/ready  ## the tests with the newest versions of all packages (KERAS=nightly: and of Keras); 12 min
 	PYTHONPATH=$(addprefix $(CURDIR)/,$(NIGHTLY)) .venv-newest/bin/python tests/run.py $(BACKENDS)
 
-test-oldest: .venv-oldest/ready  ## the tests with the oldest versions that pyproject.toml admits
+test-oldest: .venv-oldest/ready  ## the tests with the oldest versions that pyproject.toml admits; 12 min
 	.venv-oldest/bin/python tests/run.py $(BACKENDS)
 
-benchmark: $(TEST_VENV)/benchmark-ready  ## time inference and training beside other packages, about an hour; writes benchmarks/speed
+benchmark: $(TEST_VENV)/benchmark-ready  ## time inference and training beside other packages, 60 min; writes benchmarks/speed
 	KERAS_BACKEND=torch $(TEST_VENV)/bin/keras-convnext benchmark --output benchmarks/speed --force
 
 # On an accelerator that $(PYTHON) has the builds for: those of this file are
@@ -78,12 +78,12 @@ data-benchmark: $(TEST_VENV)/ready  ## time the training loader beside timm's (d
 digits: $(TEST_VENV)/ready  ## train the digits recipe over seeds and write benchmarks/DIGITS.md (default BACKEND=torch)
 	KERAS_BACKEND=$(or $(BACKEND),torch) TF_CPP_MIN_LOG_LEVEL=3 $(TEST_VENV)/bin/python benchmarks/digits.py
 
-lint: $(TEST_VENV)/ready  ## check style and types
+lint: $(TEST_VENV)/ready  ## check style and types; 1 min
 	$(TEST_VENV)/bin/ruff check .
 	$(TEST_VENV)/bin/ruff format --check .
 	$(TEST_VENV)/bin/mypy
 
-docs: $(TEST_VENV)/ready  ## build the documentation into site/, and check its links
+docs: $(TEST_VENV)/ready  ## build the documentation into site/, and check its links; 1 min
 	NO_MKDOCS_2_WARNING=1 $(TEST_VENV)/bin/mkdocs build --strict
 
 format: $(TEST_VENV)/ready  ## fix style

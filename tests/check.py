@@ -1,11 +1,11 @@
-"""Runs the tests that a change can reach, the nearest first, for 90 seconds.
+"""Runs the tests that a change can reach, the nearest first, for 65 seconds.
 
 Usage: python tests/check.py [BACKEND] [--since REVISION] [--list]
 
 A test file reaches what it imports, and what that imports, to the end. Names
 that a package's `__init__.py` takes from its modules lead to these modules
 alone. Fewer imports between a test and a change are nearer. What has not begun
-after 90 seconds is skipped and counted: `make test` runs all.
+after 65 seconds is skipped and counted: `make test` runs all.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = "keras_convnext"
 BACKENDS = ("torch", "tensorflow", "jax")
-SECONDS = 90
+SECONDS = 65
 # What every test stands on.
 EVERYTHING = ("pyproject.toml", "constraints.txt", "tests/conftest.py")
 EVERYTHING += ("tests/environment.py",)

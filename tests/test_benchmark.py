@@ -119,7 +119,6 @@ def test_ratios_are_taken_pair_by_pair():
     assert found["interval"] == [1.0, 3.0]
 
 
-@pytest.mark.long
 def test_they_take_turns_and_never_run_at_once(run, log):
     results = run(OURS, PEER, pairs=3)
     steps = [words for words in log() if words[0] != "build"]
