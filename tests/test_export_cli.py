@@ -417,6 +417,7 @@ def test_failures_leave_nothing_behind(model, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_errors_of_the_other_process_come_back(model, tmp_path):
     """Whatever the backend: this one starts itself."""
     backend = keras.backend.backend()

@@ -554,6 +554,7 @@ assert loader[0][0].shape[1:] == (32, 32, 3)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     keras.backend.backend() == "tensorflow", reason="it is the backend"
 )

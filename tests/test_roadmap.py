@@ -112,7 +112,11 @@ CHANGES = (
 
 
 @pytest.mark.parametrize(
-    "regime, name", [("tiny", "convnext_tiny"), ("base", "convnext_base")]
+    "regime, name",
+    [
+        ("tiny", "convnext_tiny"),
+        pytest.param("base", "convnext_base", marks=pytest.mark.long),
+    ],
 )
 def test_the_way_ends_at_convnext(regime, name):
     with without_numbers():

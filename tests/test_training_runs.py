@@ -667,9 +667,9 @@ def test_signals_save_and_say_so(number, code, photographs, tmp_path):
     output = tmp_path / "run"
     arguments = command(photographs, save_model(tmp_path), output)
     arguments += ["--loader", "python", "--checkpoint-steps", "100"]
-    process = start(arguments, seconds=0.3)
+    process = start(arguments, seconds=0.2)
     wait_for(output / "run.json", process)
-    time.sleep(1.0)
+    time.sleep(0.5)
     process.send_signal(number)
     returned, printed = finished(process)
     assert returned == code, printed
