@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import pytest
 from conftest import LONG_WHERE_COMPILED
-from conftest import long_where_compiled
 from conftest import predict
 from conftest import random_images
 from typer.testing import CliRunner
@@ -256,7 +255,7 @@ def test_a_study_goes_on_without_matplotlib(
     assert "roadmap.png" not in printed
 
 
-@long_where_compiled
+@pytest.mark.long
 def test_a_study_trains_draws_and_goes_on(tmp_path, monkeypatch):
     generator = np.random.default_rng(0)
     labels = np.arange(48) % 2

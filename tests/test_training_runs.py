@@ -707,8 +707,8 @@ def storm(kills, photographs, whole, tmp_path, record=lambda *_: None, seed=0):
         moments.append(max(checkpoints.steps()))
     assert max(moments) < LAST, f"the run was over at {moments}"
     record("killed after the checkpoints of steps", moments)
-    code, printed = finished(start(arguments))
-    assert code == 0, printed
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
     check_equal(checkpoint_of(killed), checkpoint_of(whole))
     assert rows(killed) == rows(whole)
     names = {path.name for path in killed.iterdir()}
