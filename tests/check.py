@@ -14,11 +14,12 @@ import functools
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from run import BACKENDS
+from run import ROOT
+from run import variables_of
+
 PACKAGE = "keras_convnext"
-BACKENDS = ("torch", "tensorflow", "jax")
 SECONDS = 65
 # What every test stands on.
 EVERYTHING = ("pyproject.toml", "constraints.txt", "tests/conftest.py")
@@ -54,8 +55,7 @@ def run(backend, tests):
     command += [f"--numprocesses={os.cpu_count()}", f"--seconds={SECONDS}"]
     # One test at a time, in the order given.
     command += ["--dist=load", "--maxschedchunk=1", "-r", "fE"]
-    environment = {**os.environ, "KERAS_BACKEND": backend}
-    environment["OMP_NUM_THREADS"] = "1"
+    environment = variables_of(backend)
     return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
 

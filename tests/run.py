@@ -82,16 +82,20 @@ def run(backend, words):
     command = [sys.executable, "-m", "pytest", "--quiet", "--durations=10"]
     command += ["--numprocesses", str(os.cpu_count()), "--dist", "worksteal"]
     command += words
-    environment = {
+    environment = variables_of(backend)
+    if "--long" in words:  # compiled as users have it
+        environment["XLA_FLAGS"] = ""
+    return subprocess.run(command, cwd=ROOT, env=environment).returncode
+
+
+def variables_of(backend):
+    return {
         **os.environ,
         "KERAS_BACKEND": backend,
         # Processes with a thread for every core each spend their time waiting
         # for one another.
         "OMP_NUM_THREADS": "1",
     }
-    if "--long" in words:  # compiled as users have it
-        environment["XLA_FLAGS"] = ""
-    return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
 
 def print_files(backend, cases):
