@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn import datasets
 
-from keras_convnext.augmentation import RandAugment
+from keras_convnext.data.augmentation import RandAugment
 
 SIZE = 224
 

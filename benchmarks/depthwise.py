@@ -15,9 +15,9 @@ import time
 import keras
 import numpy as np
 
-from keras_convnext.depthwise import IMPLEMENTATIONS
-from keras_convnext.depthwise import choose_implementation
 from keras_convnext.layers import DepthwiseConv2D
+from keras_convnext.layers.depthwise import IMPLEMENTATIONS
+from keras_convnext.layers.depthwise import choose_implementation
 
 # Height (and width) and channels of the four stages.
 STAGES = ((56, 96), (28, 192), (14, 384), (7, 768))

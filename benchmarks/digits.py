@@ -14,10 +14,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_convnext.cli.digits_demo import make_repeatable
+from keras_convnext.cli.digits_demo import train_digits
 from keras_convnext.data import load_digits
-from keras_convnext.demo import make_repeatable
-from keras_convnext.demo import train_digits
-from keras_convnext.recipes import digits
+from keras_convnext.training.recipes import digits
 
 REPORT = Path(__file__).parent / "DIGITS.md"
 SEEDS = range(3)

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_convnext import create_model
 from keras_convnext.benchmark.ratios import interval
-from keras_convnext.recipes import AdamW
+from keras_convnext.training.recipes import AdamW
 
 NAMES = ("convnext_tiny", "convnextv2_tiny")
 BATCH = 8

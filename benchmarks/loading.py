@@ -46,7 +46,7 @@ def main():
 
 def write(name, path):
     from keras_convnext import VARIANTS
-    from keras_convnext.weights import conversion
+    from keras_convnext.models import conversion
     from keras_convnext.weights import files
     from keras_convnext.weights import layouts
 

@@ -179,7 +179,7 @@ def torch_reduction(shapes):
     """In buckets, as gradients are sent."""
     import torch
 
-    from keras_convnext.distribution.gradients import BUCKET_BYTES
+    from keras_convnext.training.distribution.gradients import BUCKET_BYTES
 
     size = sum(map(math.prod, shapes))
     buckets = torch.ones(size).split(BUCKET_BYTES // 4)

@@ -20,10 +20,10 @@ import numpy as np
 import resumable
 
 from keras_convnext import create_model
+from keras_convnext._util.writing import sha256_of
+from keras_convnext._util.writing import written_aside
 from keras_convnext.weights import hub
 from keras_convnext.weights import registry
-from keras_convnext.writing import sha256_of
-from keras_convnext.writing import written_aside
 
 PACKAGES = ("keras", "keras-convnext", "timm", "torch")
 BOUND = 1e-4

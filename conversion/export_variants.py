@@ -23,7 +23,7 @@ import resumable
 
 import keras_convnext
 from keras_convnext import VARIANTS
-from keras_convnext.exporters.options import FORMATS
+from keras_convnext.artifacts.options import FORMATS
 from keras_convnext.weights import registry
 
 # Format and quantisation by the name that the command takes.

@@ -1,4 +1,4 @@
-"""Writes the label sets in `keras_convnext/label_sets` from timm's tables.
+"""Writes `keras_convnext/facts/label_sets` from timm's tables.
 
 The order of the classes is that of timm (Apache-2.0, by Ross Wightman), in
 whose `data/_info` folder the tables lie; the names are WordNet's (Princeton

@@ -11,10 +11,10 @@ from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "torch"  # counts without memory
 
-from keras_convnext.applications import create_model
-from keras_convnext.profiling import profile
-from keras_convnext.profiling import without_numbers
-from keras_convnext.variants import VARIANTS
+from keras_convnext.facts.variants import VARIANTS
+from keras_convnext.models.applications import create_model
+from keras_convnext.models.profiling import profile
+from keras_convnext.models.profiling import without_numbers
 from keras_convnext.weights import registry
 
 PAGE = Path(__file__).parent.parent / "docs" / "model_zoo.md"

@@ -2,7 +2,7 @@
 
 import json
 
-from keras_convnext.writing import written_aside
+from keras_convnext._util.writing import written_aside
 
 
 def run(jobs, folder, is_done, work, as_markdown, done):

@@ -11,8 +11,8 @@ from peers import PEERS
 from peers import load_peer
 from sklearn import datasets
 
-from keras_convnext.construction import build
-from keras_convnext.images import load_image
+from keras_convnext.images.transform import load_image
+from keras_convnext.models.construction import build
 
 PHOTOGRAPHS = datasets.load_sample_images().images
 PEER_OF = {"isotropic_layer_scale": "official_isotropic"}

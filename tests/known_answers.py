@@ -5,8 +5,8 @@ import os
 import numpy as np
 from PIL import Image
 
-from keras_convnext.exporters.runtimes import Artefact
-from keras_convnext.labels import label_set
+from keras_convnext.artifacts.runtimes import Artefact
+from keras_convnext.facts.labels import label_set
 
 IMAGENET = [list(pair) for pair in label_set(1000)]
 SIDE = 4

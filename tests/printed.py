@@ -22,7 +22,7 @@ from sklearn.datasets import load_sample_images
 import keras_convnext
 from keras_convnext import recipes
 from keras_convnext import segmentation
-from keras_convnext.segmentation import upernet
+from keras_convnext.tasks.segmentation import upernet
 from keras_convnext.weights import layouts
 from keras_convnext.weights import registry
 

@@ -12,7 +12,7 @@ from sklearn import datasets
 
 from keras_convnext import ConvNeXt
 from keras_convnext.data import ImageFolder
-from keras_convnext.recipes import small_data
+from keras_convnext.training.recipes import small_data
 
 SIZE = 16
 # Everything that has a state: average, accumulation, drop path, mixing.

@@ -25,19 +25,19 @@ from pipelines import photographs
 from pipelines import within
 from scipy import stats
 
-from keras_convnext.augmentation import RandAugment
-from keras_convnext.augmentation import boxes
-from keras_convnext.augmentation import operations
-from keras_convnext.augmentation import pil_operations
-from keras_convnext.augmentation import seeds
-from keras_convnext.augmentation import tf_operations
-from keras_convnext.augmentation.image_layers import RandomErasing
-from keras_convnext.augmentation.image_layers import RandomFlip
-from keras_convnext.augmentation.image_layers import RandomResizedCrop
-from keras_convnext.images import load_image
-from keras_convnext.preprocessing import IMAGENET_MEAN
-from keras_convnext.preprocessing import IMAGENET_STD
-from keras_convnext.tf_images import tf_load_image
+from keras_convnext.data.augmentation import RandAugment
+from keras_convnext.data.augmentation import boxes
+from keras_convnext.data.augmentation import operations
+from keras_convnext.data.augmentation import pil_operations
+from keras_convnext.data.augmentation import seeds
+from keras_convnext.data.augmentation import tf_operations
+from keras_convnext.data.augmentation.image_layers import RandomErasing
+from keras_convnext.data.augmentation.image_layers import RandomFlip
+from keras_convnext.data.augmentation.image_layers import RandomResizedCrop
+from keras_convnext.images.preprocessing import IMAGENET_MEAN
+from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.tf_transform import tf_load_image
+from keras_convnext.images.transform import load_image
 
 pytestmark = pytest.mark.once
 
@@ -814,11 +814,11 @@ import sys
 sys.modules["tensorflow"] = None
 import keras
 import numpy as np
-from keras_convnext.augmentation import RandAugment
-from keras_convnext.augmentation.image_layers import RandomErasing
-from keras_convnext.augmentation.image_layers import RandomFlip
-from keras_convnext.augmentation.image_layers import RandomResizedCrop
-from keras_convnext.augmentation.mixing import MixupCutmix
+from keras_convnext.data.augmentation import RandAugment
+from keras_convnext.data.augmentation.image_layers import RandomErasing
+from keras_convnext.data.augmentation.image_layers import RandomFlip
+from keras_convnext.data.augmentation.image_layers import RandomResizedCrop
+from keras_convnext.data.augmentation.mixing import MixupCutmix
 
 chain = [
     RandomResizedCrop(16, seed=0),

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from keras_convnext import backend_choice
+from keras_convnext._util import backend_choice
 
 pytestmark = pytest.mark.once
 

@@ -15,9 +15,9 @@ from families import SMALL
 import keras_convnext
 from keras_convnext import ConvNeXt
 from keras_convnext import Variant
-from keras_convnext.construction import _at_size
-from keras_convnext.construction import build
-from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.models.construction import _at_size
+from keras_convnext.models.construction import build
 
 
 def small(**options):

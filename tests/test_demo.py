@@ -8,12 +8,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from keras_convnext.cli import app
+from keras_convnext.cli.digits_demo import build_model
+from keras_convnext.cli.digits_demo import make_repeatable
+from keras_convnext.cli.digits_demo import run_demo
+from keras_convnext.cli.digits_demo import train_digits
 from keras_convnext.data import load_digits
-from keras_convnext.demo import build_model
-from keras_convnext.demo import make_repeatable
-from keras_convnext.demo import run_demo
-from keras_convnext.demo import train_digits
-from keras_convnext.recipes import averaged_weights
+from keras_convnext.training.recipes import averaged_weights
 
 pytestmark = LONG_WHERE_COMPILED
 

@@ -24,13 +24,13 @@ import keras_convnext
 from keras_convnext import distribution
 from keras_convnext.cli import app
 from keras_convnext.data import EvalLoader
-from keras_convnext.distribution import cluster as cluster_
-from keras_convnext.distribution import planning
-from keras_convnext.distribution import shared_draws
-from keras_convnext.distribution import validation
-from keras_convnext.recipes import small_data
 from keras_convnext.training import Checkpoints
 from keras_convnext.training import sharing
+from keras_convnext.training.distribution import cluster as cluster_
+from keras_convnext.training.distribution import planning
+from keras_convnext.training.distribution import shared_draws
+from keras_convnext.training.distribution import validation
+from keras_convnext.training.recipes import small_data
 
 BACKEND = keras.backend.backend()
 ONLY = {
@@ -527,7 +527,7 @@ def one_process():
 
 @ONLY["torch"]
 def test_gradients_arrive_in_buckets(one_process, monkeypatch):
-    from keras_convnext.distribution import gradients
+    from keras_convnext.training.distribution import gradients
 
     monkeypatch.setattr(gradients, "BUCKET_BYTES", 1000)
     model = small_model(dtype="float32")
@@ -555,7 +555,7 @@ def test_gradients_are_averaged_once(one_process, monkeypatch):
     from torch import distributed
     from torch.nn import parallel
 
-    from keras_convnext.distribution.in_torch import TorchCluster
+    from keras_convnext.training.distribution.in_torch import TorchCluster
 
     def refused(*_, **__):
         raise AssertionError("Keras averages too")
@@ -585,7 +585,7 @@ def test_gradients_are_averaged_once(one_process, monkeypatch):
 
 @ONLY["torch"]
 def test_weights_without_gradients_are_named(one_process):
-    from keras_convnext.distribution.gradients import AveragedGradients
+    from keras_convnext.training.distribution.gradients import AveragedGradients
 
     used, unused = keras.layers.Dense(1), keras.layers.Dense(1, name="unused")
     for layer in (used, unused):
@@ -678,7 +678,9 @@ def test_batches_that_cannot_be_shared_are_refused():
     ],
 )
 def test_what_tensorflow_cannot_do_is_refused(steps, loader, message):
-    from keras_convnext.distribution.in_tensorflow import TensorFlowCluster
+    from keras_convnext.training.distribution.in_tensorflow import (
+        TensorFlowCluster,
+    )
 
     recipe = small_data.replace(gradient_accumulation_steps=steps)
     with pytest.raises(ValueError, match=message):
@@ -687,7 +689,9 @@ def test_what_tensorflow_cannot_do_is_refused(steps, loader, message):
 
 @ONLY["tensorflow"]
 def test_float16_on_several_tensorflow_devices_is_refused():
-    from keras_convnext.distribution.in_tensorflow import TensorFlowCluster
+    from keras_convnext.training.distribution.in_tensorflow import (
+        TensorFlowCluster,
+    )
 
     model = small_model(dtype="mixed_float16")
     with pytest.raises(ValueError, match="Take mixed_bfloat16"):
@@ -704,7 +708,7 @@ def test_a_broken_tf_config_is_named(monkeypatch, text):
 
 @ONLY["torch"]
 def test_commands_of_torchrun():
-    from keras_convnext.distribution import in_torch
+    from keras_convnext.training.distribution import in_torch
 
     assert in_torch.command(4, ["localhost:29400"], 0)[2:] == [
         "--nproc-per-node=4",

@@ -133,12 +133,22 @@ def test_commands_and_options_exist(page, line):
 
 
 def modules():
-    found = pkgutil.walk_packages(keras_convnext.__path__, "keras_convnext.")
-    return [x.name for x in found if not x.name.endswith("__main__")]
+    return [x.name for x in walked() if not x.name.endswith("__main__")]
+
+
+def packages():
+    return [x.name for x in walked() if x.ispkg]
+
+
+def walked():
+    return pkgutil.walk_packages(keras_convnext.__path__, "keras_convnext.")
 
 
 # Their examples print what the architectures' widths make of it.
-SHOW_SIZES = ("keras_convnext.profiling", "keras_convnext.pyramid")
+SHOW_SIZES = (
+    "keras_convnext.models.profiling",
+    "keras_convnext.models.pyramid",
+)
 
 
 @pytest.mark.skipif(not ON_TORCH, reason="what they show has tests")
@@ -155,10 +165,10 @@ def test_docstring_examples_hold(name, tmp_path, monkeypatch):
     for example in doctest.DocTestFinder().find(module, extraglobs=known):
         # All constructors have the same text, and some models are large.
         is_constructor = ".ConvNeXt" in example.name and example.name not in (
-            "keras_convnext.applications.ConvNeXt",
-            "keras_convnext.applications.ConvNeXtTiny",
+            "keras_convnext.models.applications.ConvNeXt",
+            "keras_convnext.models.applications.ConvNeXtTiny",
         )
-        if not is_constructor or name != "keras_convnext.applications":
+        if not is_constructor or name != "keras_convnext.models.applications":
             runner.run(example, out=output.write)
     assert not runner.failures, output.getvalue()
 
@@ -179,18 +189,9 @@ def test_every_public_name_is_in_the_reference():
 
 
 def public_modules():
-    packages = [
-        importlib.import_module(f"keras_convnext.{x.name}")
-        for x in pkgutil.iter_modules(keras_convnext.__path__)
-        if x.ispkg
-    ]
-    found = (keras_convnext, keras_convnext.layers, *packages)
-    # The benchmark is a command.
-    return [
-        module
-        for module in found
-        if hasattr(module, "__all__") and module is not keras_convnext.benchmark
-    ]
+    """The package, and whatever in it says by `__all__` what is public."""
+    modules = [keras_convnext, *map(importlib.import_module, packages())]
+    return [module for module in modules if hasattr(module, "__all__")]
 
 
 def public_functions():

@@ -25,6 +25,7 @@ from PIL import Image
 from sklearn import metrics
 
 import keras_convnext
+from keras_convnext.artifacts import open_artefact
 from keras_convnext.data import Arrays
 from keras_convnext.data import ImageFolder
 from keras_convnext.data import Source
@@ -33,9 +34,8 @@ from keras_convnext.evaluation import corruptions
 from keras_convnext.evaluation import evaluate
 from keras_convnext.evaluation import rules
 from keras_convnext.evaluation.classifier import Classifier
-from keras_convnext.exporters import open_artefact
-from keras_convnext.images import load_image_for
-from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.images.transform import load_image_for
 
 pytestmark = pytest.mark.once
 

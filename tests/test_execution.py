@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 import keras_convnext
-from keras_convnext.execution import execution_of
+from keras_convnext.models.execution import execution_of
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="others run graphs"
@@ -72,7 +72,7 @@ def test_what_is_needed_later_is_not_written_to():
     import torch
 
     image = keras.Input((4, 4, 3))
-    dense = keras_convnext.precision.Dense(3, kernel_initializer="identity")
+    dense = keras_convnext.layers.plain.Dense(3, kernel_initializer="identity")
     scaled = keras_convnext.layers.LayerScale(2.0)(dense(image))
     shared = layers.Add()([dense.output, scaled])
     copied = layers.Identity()(image)

@@ -29,10 +29,10 @@ from typer.testing import CliRunner
 
 import keras_convnext
 from keras_convnext import VARIANTS
+from keras_convnext.artifacts import open_artefact
 from keras_convnext.cli import app
-from keras_convnext.construction import build
 from keras_convnext.data import load_digits
-from keras_convnext.exporters import open_artefact
+from keras_convnext.models.construction import build
 from keras_convnext.weights import layouts
 from keras_convnext.weights import loading
 
@@ -381,7 +381,7 @@ def test_exporting_leaves_the_model_alone(tmp_path):
 def test_weights_beyond_two_gigabytes_lie_beside_the_file(
     monkeypatch, tmp_path
 ):
-    from keras_convnext.exporters import onnx
+    from keras_convnext.artifacts import onnx
 
     monkeypatch.setattr(onnx, "EXTERNAL_DATA_BYTES", 1000)
     model, peer = pair("v1")
@@ -415,7 +415,7 @@ def test_further_formats(ending, tmp_path):
 
 @pytest.mark.long
 def test_int8_reads_digits_of_the_demo(record_property, tmp_path):
-    from keras_convnext.demo import run_demo
+    from keras_convnext.cli.digits_demo import run_demo
 
     demo = run_demo(tmp_path, epochs=25)
     model = keras.saving.load_model(demo["model"])

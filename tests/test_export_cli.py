@@ -20,15 +20,15 @@ from test_predict import run  # noqa: F401  (a fixture)
 from typer.testing import CliRunner
 
 import keras_convnext
-from keras_convnext import exporters
+from keras_convnext import artifacts as exporters
+from keras_convnext.artifacts import calibration
+from keras_convnext.artifacts import handover
+from keras_convnext.artifacts import open_artefact
+from keras_convnext.artifacts import options
+from keras_convnext.artifacts import requirements
+from keras_convnext.artifacts import verification
 from keras_convnext.cli import app
-from keras_convnext.exporters import calibration
-from keras_convnext.exporters import handover
-from keras_convnext.exporters import open_artefact
-from keras_convnext.exporters import options
-from keras_convnext.exporters import requirements
-from keras_convnext.exporters import verification
-from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.images.preprocessing import Preprocessing
 
 pytestmark = LONG_WHERE_COMPILED
 
@@ -374,14 +374,14 @@ def test_missing_packages_name_their_extra(
 def test_artefacts_that_differ_are_kept_and_reported(
     model, monkeypatch, tmp_path
 ):
-    from keras_convnext import precision
-    from keras_convnext.exporters import onnx_graph
+    from keras_convnext.artifacts import onnx_graph
+    from keras_convnext.layers import activations
 
     export(model, tmp_path / "m.onnx")
     good = (tmp_path / "m.onnx").read_bytes()
     monkeypatch.setitem(
         onnx_graph.ACTIVATIONS,
-        precision.gelu,
+        activations.gelu,
         lambda g, x: g.add("Gelu", x, approximate="tanh"),
     )
     with pytest.raises(ValueError, match="differ by up to .* kept in") as error:
@@ -394,12 +394,12 @@ def test_artefacts_that_differ_are_kept_and_reported(
 
 
 def test_nan_is_a_difference(model, monkeypatch, tmp_path):
-    from keras_convnext import precision
-    from keras_convnext.exporters import onnx_graph
+    from keras_convnext.artifacts import onnx_graph
+    from keras_convnext.layers import activations
 
     monkeypatch.setitem(
         onnx_graph.ACTIVATIONS,
-        precision.gelu,
+        activations.gelu,
         lambda g, x: g.add("Log", g.add("Neg", g.add("Mul", x, x))),
     )
     with pytest.raises(ValueError, match="differ by up to"):

@@ -21,7 +21,7 @@ from test_weights import official_state
 
 import keras_convnext
 from keras_convnext import VARIANTS
-from keras_convnext import writing
+from keras_convnext._util import writing
 from keras_convnext.weights import hub
 from keras_convnext.weights import registry
 

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from sklearn import datasets
 
-from keras_convnext.image_geometry import transform_arguments
-from keras_convnext.images import load_image
-from keras_convnext.images import load_image_for
-from keras_convnext.preprocessing import Preprocessing
-from keras_convnext.tf_images import tf_load_image
+from keras_convnext.images.geometry import transform_arguments
+from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.images.tf_transform import tf_load_image
+from keras_convnext.images.transform import load_image
+from keras_convnext.images.transform import load_image_for
 
 pytestmark = pytest.mark.once
 

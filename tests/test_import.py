@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 import keras_convnext
-from keras_convnext import subprocesses
+from keras_convnext._util import subprocesses
 
 SCRIPT = """
 import json, sys
@@ -17,7 +17,7 @@ import keras
 before = set(sys.modules)
 import keras_convnext
 added = {name.split(".")[0] for name in set(sys.modules) - before}
-read = keras_convnext.labels.label_set.cache_info().currsize
+read = keras_convnext.facts.labels.label_set.cache_info().currsize
 print(json.dumps([keras.backend.backend(), read, sorted(added)]))
 """
 # All else that it takes Keras has taken already.

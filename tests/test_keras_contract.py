@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import keras_convnext
-from keras_convnext.recipes import AdamW
+from keras_convnext.training.recipes import AdamW
 
 ROOT = Path(__file__).parent.parent
 BACKEND = keras.backend.backend()

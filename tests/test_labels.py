@@ -11,10 +11,10 @@ import numpy as np
 import peers
 import pytest
 
-from keras_convnext import labels
-from keras_convnext.labels import decode_predictions
-from keras_convnext.labels import imagenet22k_to_1k_indices
-from keras_convnext.labels import label_set
+from keras_convnext.facts import labels
+from keras_convnext.facts.labels import decode_predictions
+from keras_convnext.facts.labels import imagenet22k_to_1k_indices
+from keras_convnext.facts.labels import label_set
 
 pytestmark = pytest.mark.once
 

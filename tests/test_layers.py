@@ -8,14 +8,14 @@ import pytest
 from conftest import random_images
 from keras import ops
 
-from keras_convnext import depthwise
-from keras_convnext import torch_functions
 from keras_convnext.layers import DepthwiseConv2D
 from keras_convnext.layers import GlobalResponseNormalization
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import LayerScale
 from keras_convnext.layers import Normal
 from keras_convnext.layers import SimpleNormalization
+from keras_convnext.layers import depthwise
+from keras_convnext.layers import torch_functions
 
 BACKEND = keras.backend.backend()
 ONLY_TORCH = pytest.mark.skipif(
@@ -287,7 +287,7 @@ def test_the_slope_of_gelu_is_that_of_torch():
     import jax
     import torch
 
-    from keras_convnext import jax_functions
+    from keras_convnext.layers import jax_functions
 
     x = np.linspace(-4, 4, 101, dtype="float32")
     there = torch.from_numpy(x).requires_grad_()

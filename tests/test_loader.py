@@ -17,7 +17,6 @@ from pipelines import within
 
 from keras_convnext import Preprocessing
 from keras_convnext import recipes
-from keras_convnext.augmentation import RandomResizedCrop
 from keras_convnext.data import Arrays
 from keras_convnext.data import EvalLoader
 from keras_convnext.data import ImageFolder
@@ -25,6 +24,7 @@ from keras_convnext.data import Source
 from keras_convnext.data import Subset
 from keras_convnext.data import TrainLoader
 from keras_convnext.data import order_of
+from keras_convnext.data.augmentation import RandomResizedCrop
 from keras_convnext.data.reading import Photograph
 from keras_convnext.data.reading import TfPhotograph
 

@@ -13,12 +13,12 @@ from pipelines import photographs
 from pipelines import within
 from scipy import stats
 
-from keras_convnext.augmentation import boxes
-from keras_convnext.augmentation.mixing import CutMix
-from keras_convnext.augmentation.mixing import MixUp
-from keras_convnext.augmentation.mixing import MixupCutmix
-from keras_convnext.augmentation.soft_labels import soft_labels
-from keras_convnext.augmentation.soft_labels import tf_soft_labels
+from keras_convnext.data.augmentation import boxes
+from keras_convnext.data.augmentation.mixing import CutMix
+from keras_convnext.data.augmentation.mixing import MixUp
+from keras_convnext.data.augmentation.mixing import MixupCutmix
+from keras_convnext.data.augmentation.soft_labels import soft_labels
+from keras_convnext.data.augmentation.soft_labels import tf_soft_labels
 
 pytestmark = pytest.mark.once
 

@@ -14,7 +14,7 @@ from peers import timm_peer
 from safetensors.torch import save_file
 
 from keras_convnext import VARIANTS
-from keras_convnext.construction import build
+from keras_convnext.models.construction import build
 
 CASES = [
     *[("timm", name) for name in FAMILIES if "isotropic" not in name],

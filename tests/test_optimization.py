@@ -14,8 +14,8 @@ from keras_convnext import optimize_for_inference
 from keras_convnext import rematerialized
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import LayerScale
-from keras_convnext.model import all_layers
-from keras_convnext.rematerialization import Rematerialized
+from keras_convnext.models.inspection import all_layers
+from keras_convnext.models.rematerialization import Rematerialized
 
 pytestmark = LONG_WHERE_COMPILED
 

@@ -108,7 +108,7 @@ def test_the_wheel_works_where_nothing_else_of_it_is(installed, tmp_path):
 USERS_CODE = """
 import keras_convnext
 from keras_convnext.data import open_splits
-from keras_convnext.recipes import small_data
+from keras_convnext.training.recipes import small_data
 
 model = keras_convnext.ConvNeXtTiny(weights=None, drop_path_rate=0.1)
 keras_convnext.ConvNeXtTiny(weights=None, drop_path_rate="x")  # wrong

@@ -20,8 +20,8 @@ from peers import peer_logits
 
 import keras_convnext
 from keras_convnext import ConvNeXt
-from keras_convnext.construction import build
-from keras_convnext.model import ModelInfo
+from keras_convnext.facts.info import ModelInfo
+from keras_convnext.models.construction import build
 
 NAMES = ("ant", "bee", "cat", "dog", "emu")
 # Each backend hands its models to the next one.

@@ -11,7 +11,7 @@ import keras_convnext
 from keras_convnext import VARIANTS
 from keras_convnext import create_model
 from keras_convnext import profile
-from keras_convnext.profiling import without_numbers
+from keras_convnext.models.profiling import without_numbers
 
 pytestmark = LONG_WHERE_COMPILED
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import predict
 
 import keras_convnext
-from keras_convnext.images import load_image
+from keras_convnext.images.transform import load_image
 
 IMAGE = "http://images.cocodataset.org/val2017/000000039769.jpg"
 EXPECTED = [

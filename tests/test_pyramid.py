@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 
 from keras_convnext import ConvNeXt
 from keras_convnext import feature_pyramid
-from keras_convnext.construction import build
-from keras_convnext.preprocessing import IMAGENET_MEAN
-from keras_convnext.preprocessing import IMAGENET_STD
-from keras_convnext.recipes import layer_decay_scales
+from keras_convnext.images.preprocessing import IMAGENET_MEAN
+from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.models.construction import build
+from keras_convnext.training.recipes import layer_decay_scales
 
 pytestmark = LONG_WHERE_COMPILED
 

@@ -10,7 +10,7 @@ from conftest import random_images
 import keras_convnext
 from keras_convnext import recipes
 from keras_convnext import rematerialized
-from keras_convnext.rematerialization import Rematerialized
+from keras_convnext.models.rematerialization import Rematerialized
 
 pytestmark = LONG_WHERE_COMPILED
 

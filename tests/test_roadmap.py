@@ -16,7 +16,7 @@ from keras_convnext import profile
 from keras_convnext import roadmap
 from keras_convnext.cli import app
 from keras_convnext.data import Arrays
-from keras_convnext.profiling import without_numbers
+from keras_convnext.models.profiling import without_numbers
 
 pytestmark = LONG_WHERE_COMPILED
 
@@ -210,7 +210,7 @@ def test_bad_studies_are_refused_at_once(tmp_path):
 def no_training(monkeypatch):
     """What the study builds and trains costs nothing, and reaches 50 %."""
     result = {"metrics": {"val_accuracy": 0.5}}
-    study = sys.modules["keras_convnext.roadmap.study"]
+    study = sys.modules["keras_convnext.tasks.roadmap.study"]
     monkeypatch.setattr(study.training, "train", lambda *_, **__: result)
     monkeypatch.setattr(keras_convnext.data, "open_splits", both_parts)
 

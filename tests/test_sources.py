@@ -23,7 +23,7 @@ from keras_convnext.data import write_records
 from keras_convnext.data.reading import Photograph
 from keras_convnext.data.splits import open_data
 from keras_convnext.data.splits import split
-from keras_convnext.images import SUFFIXES
+from keras_convnext.images.transform import SUFFIXES
 
 pytestmark = pytest.mark.once
 

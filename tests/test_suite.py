@@ -54,7 +54,7 @@ def test_the_nearest_mark_counts(of_case, of_file, expected):
 @pytest.mark.parametrize(
     "changed, first",
     [
-        ("keras_convnext/depthwise.py", "tests/test_layers.py"),
+        ("keras_convnext/layers/depthwise.py", "tests/test_layers.py"),
         ("keras_convnext/weights/hub.py", "tests/test_hub.py"),
         ("keras_convnext/visualize/grad_cam.py", "tests/test_visualize.py"),
         ("keras_convnext/evaluation/rules.py", "tests/test_evaluation.py"),

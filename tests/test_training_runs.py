@@ -33,10 +33,10 @@ import keras_convnext
 from keras_convnext import training
 from keras_convnext.cli import app
 from keras_convnext.data import Arrays
-from keras_convnext.distribution import Cluster
 from keras_convnext.training import callbacks
 from keras_convnext.training import checkpoints as checkpoints_
 from keras_convnext.training import state
+from keras_convnext.training.distribution import Cluster
 
 pytestmark = LONG_WHERE_COMPILED
 

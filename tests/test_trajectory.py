@@ -22,9 +22,9 @@ from torch.nn import functional as F
 
 from keras_convnext import ConvNeXt
 from keras_convnext import Variant
-from keras_convnext.preprocessing import IMAGENET_MEAN
-from keras_convnext.preprocessing import IMAGENET_STD
-from keras_convnext.recipes import Recipe
+from keras_convnext.images.preprocessing import IMAGENET_MEAN
+from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.training.recipes import Recipe
 from keras_convnext.weights import layouts
 
 STEPS, EPOCHS, BATCH, CLASSES, EMA_DECAY = 30, 3, 4, 5, 0.9

@@ -26,13 +26,13 @@ from keras_convnext import ConvNeXt
 from keras_convnext import Variant
 from keras_convnext import create_model
 from keras_convnext import segmentation
-from keras_convnext.construction import build
-from keras_convnext.preprocessing import IMAGENET_MEAN
-from keras_convnext.preprocessing import IMAGENET_STD
-from keras_convnext.profiling import without_numbers
-from keras_convnext.segmentation import UperNet
-from keras_convnext.segmentation import inference
-from keras_convnext.segmentation import resampling
+from keras_convnext.images.preprocessing import IMAGENET_MEAN
+from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.models.construction import build
+from keras_convnext.models.profiling import without_numbers
+from keras_convnext.tasks.segmentation import UperNet
+from keras_convnext.tasks.segmentation import inference
+from keras_convnext.tasks.segmentation import resampling
 from keras_convnext.weights import hub
 from keras_convnext.weights import layouts
 

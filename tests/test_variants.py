@@ -12,7 +12,7 @@ from peers import import_timm
 
 import keras_convnext
 from keras_convnext import VARIANTS
-from keras_convnext.construction import build
+from keras_convnext.models.construction import build
 from keras_convnext.weights import layouts
 from keras_convnext.weights import registry
 

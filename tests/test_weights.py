@@ -26,8 +26,8 @@ from torch import nn
 import keras_convnext
 from keras_convnext import VARIANTS
 from keras_convnext import Variant
-from keras_convnext.construction import build
-from keras_convnext.weights.conversion import convert_weights
+from keras_convnext.models.construction import build
+from keras_convnext.models.conversion import convert_weights
 
 pytestmark = LONG_WHERE_COMPILED
 

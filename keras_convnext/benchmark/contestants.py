@@ -4,9 +4,9 @@ import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from keras_convnext.arguments import did_you_mean
-from keras_convnext.optional import is_installed
-from keras_convnext.variants import VARIANTS
+from keras_convnext._util.checks import did_you_mean
+from keras_convnext._util.optional import is_installed
+from keras_convnext.facts.variants import VARIANTS
 
 # The first that is installed serves where any will do.
 BACKENDS = ("torch", "tensorflow", "jax")

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 import keras_convnext
-from keras_convnext.profiling import without_numbers
+from keras_convnext.models.profiling import without_numbers
 
 # Side of the matrices whose product is the ceiling, and how often.
 SIDE = {"cpu": 2048, "gpu": 8192}

@@ -9,7 +9,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from keras_convnext import subprocesses
+from keras_convnext._util import subprocesses
 
 SCRIPT = Path(__file__).with_name("worker.py")
 # For one answer: the first one takes building, compiling and warming up.

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_convnext.arguments import one_of
+from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.checks import one_of
 from keras_convnext.benchmark import machine
 from keras_convnext.benchmark import report
 from keras_convnext.benchmark.contestants import MODES
@@ -20,9 +21,8 @@ from keras_convnext.benchmark.tasks import TASKS
 from keras_convnext.benchmark.tasks import Task
 from keras_convnext.benchmark.turn import Turn
 from keras_convnext.benchmark.turn import groups
-from keras_convnext.builder import total_stride
-from keras_convnext.typing import PathLike
-from keras_convnext.variants import VARIANTS
+from keras_convnext.facts.variants import VARIANTS
+from keras_convnext.models.builder import total_stride
 
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from keras_convnext import visualize
-from keras_convnext.writing import written_aside
+from keras_convnext._util.writing import written_aside
 
 FILES = ("results.json", "results.md", "results.png")
 OURS, OTHERS = "tab:blue", "lightgrey"

@@ -86,8 +86,8 @@ def benchmark(
     Example: keras-convnext benchmark --dtype mixed_bfloat16 --batch-size 64
     --training-batch-size 64 --training-image-size 224 --output gpu
     """
-    from keras_convnext import arguments
     from keras_convnext import benchmark as benchmark_
+    from keras_convnext._util import checks
     from keras_convnext.benchmark import report
     from keras_convnext.benchmark.contestants import MODES
 
@@ -96,7 +96,7 @@ def benchmark(
         _print_list(chosen, as_json)
         return
     for mode in modes or ():
-        arguments.one_of("mode", mode, MODES)
+        checks.one_of("mode", mode, MODES)
     tasks = []
     if "inference" in (modes or MODES):
         tasks += [

@@ -28,7 +28,7 @@ def demo(
 
     Example: KERAS_BACKEND=jax keras-convnext demo --output /tmp/digits
     """
-    from keras_convnext.demo import run_demo
+    from keras_convnext.cli.digits_demo import run_demo
 
     result = run_demo(output, epochs=epochs, seed=seed)
     typer.echo(

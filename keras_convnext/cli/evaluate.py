@@ -149,7 +149,7 @@ def _built_for(size):
 
 
 def _write(path, text):
-    from keras_convnext.writing import written_aside
+    from keras_convnext._util.writing import written_aside
 
     with written_aside(path) as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")

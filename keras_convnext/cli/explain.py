@@ -9,6 +9,7 @@ import typer
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import Weights
 from keras_convnext.cli.loading import load_model
+from keras_convnext.models import inspection
 
 
 def explain(
@@ -56,8 +57,6 @@ def explain(
 
     import keras_convnext
     from keras_convnext import visualize
-    from keras_convnext.exporters import graph
-    from keras_convnext.exporters import metadata
 
     visualize.new_figure()  # raises before the model is built
     check_output(output, force)
@@ -67,7 +66,7 @@ def explain(
             "Expected a ConvNeXt of this package. Received: "
             f"{model!r}, a {type(network).__name__}"
         )
-    if not metadata.normalises(network):
+    if not inspection.normalises(network):
         raise ValueError(
             "Expected a model that takes pixels of 0–255. Received: "
             f"{model!r}, built with `include_preprocessing=False`. Normalise "
@@ -76,7 +75,7 @@ def explain(
     pixels = keras_convnext.load_image_for(
         network.preprocessing, image, apply_exif
     )
-    if graph.data_format(network) == "channels_first":
+    if inspection.data_format(network) == "channels_first":
         pixels = pixels.transpose(2, 0, 1)
     scores = network.predict(pixels[None], verbose=0)[0]
     names = network.class_names or [str(i) for i in range(len(scores))]

@@ -79,7 +79,7 @@ def export(
     --quantization int8 --representative-data photos
     """
     import keras_convnext
-    from keras_convnext.exporters import options
+    from keras_convnext.artifacts import options
 
     # Before the weights are fetched.
     format = options.format_of(output, format)

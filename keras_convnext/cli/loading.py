@@ -44,7 +44,7 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
         ValueError: if it is no ConvNeXt of this package with a classifier.
     """
     import keras_convnext
-    from keras_convnext.exporters import runtimes
+    from keras_convnext.artifacts import runtimes
 
     kind = "RGB images" if is_rgb else "images"
     if is_exported(name):
@@ -85,7 +85,7 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
 def is_exported(name):
     """Whether this is what `export` wrote: neither a name nor `.keras`."""
     import keras_convnext
-    from keras_convnext.exporters import runtimes
+    from keras_convnext.artifacts import runtimes
 
     path = Path(name)
     is_artefact = path.is_dir() or path.suffix in set(runtimes.RUNTIMES) - {""}

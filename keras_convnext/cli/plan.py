@@ -46,7 +46,7 @@ def plan(
     Example: keras-convnext plan --model convnext_xlarge --devices 64 --memory
     80GB --classes 21841 --rate 300 --bandwidth 50GB
     """
-    from keras_convnext import distribution
+    from keras_convnext.training import distribution
 
     found = distribution.plan(
         model,

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext._util.progress import progress
 from keras_convnext.cli.loading import Weights
 from keras_convnext.cli.loading import open_classifier
-from keras_convnext.progress import progress
 
 
 def predict(
@@ -81,8 +81,8 @@ def _find_images(arguments):
     A pattern stands for files and folders as if the shell had filled it in.
     A missing file remains: reading it will say so.
     """
-    from keras_convnext.images import SUFFIXES
-    from keras_convnext.images import images_below
+    from keras_convnext.images.transform import SUFFIXES
+    from keras_convnext.images.transform import images_below
 
     paths = []
     for argument in arguments:
@@ -107,7 +107,7 @@ def _predictions(artefact, paths, top, batch_size, apply_exif):
     """Yields one dict per path, in order: with `predictions` or an `error`."""
     import numpy as np
 
-    from keras_convnext.labels import decode_predictions
+    from keras_convnext.facts.labels import decode_predictions
 
     # One width for all batches: another would be compiled anew.
     width = min(batch_size, len(paths))
@@ -138,7 +138,7 @@ def _predictions(artefact, paths, top, batch_size, apply_exif):
 
 def _read(paths, preprocessing, apply_exif):
     """One dict per path, and the images of those without an `error`."""
-    from keras_convnext.images import load_image_for
+    from keras_convnext.images.transform import load_image_for
 
     results, images = [], []
     for path in paths:

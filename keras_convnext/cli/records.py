@@ -47,10 +47,10 @@ def records(
 
     Example: keras-convnext records imagenet --output records --verify
     """
+    from keras_convnext._util.progress import progress
     from keras_convnext.data import Records
     from keras_convnext.data import splits
     from keras_convnext.data import write_records
-    from keras_convnext.progress import progress
 
     results = []
     for part, open_part in splits.parts_of(data).items():

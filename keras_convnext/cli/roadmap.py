@@ -48,7 +48,7 @@ def roadmap(
     Example: keras-convnext roadmap --train digits --epochs 20 --output study
     """
     from keras_convnext import data
-    from keras_convnext import roadmap as roadmap_
+    from keras_convnext.tasks import roadmap as roadmap_
 
     regime = regime or ("small" if train else "tiny")
     if train is None:

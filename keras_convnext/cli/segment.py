@@ -74,7 +74,7 @@ def segment(
     Example: keras-convnext segment street.jpg --model mine.keras --mode whole
     --scale 0.75 --scale 1 --flip --output classes.png --json
     """
-    from keras_convnext import segmentation
+    from keras_convnext.tasks import segmentation
 
     # Before the weights are fetched.
     check_output(output, force, ".png")
@@ -105,7 +105,7 @@ def segment(
 def _open(model, weights):
     """A segmenter by the name of its backbone, or that of a `.keras` file."""
     import keras_convnext
-    from keras_convnext.segmentation.model import check_segmenter
+    from keras_convnext.tasks.segmentation.model import check_segmenter
 
     if Path(model).suffix == ".keras":
         segmenter = load_model(model, weights)

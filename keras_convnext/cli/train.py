@@ -163,8 +163,8 @@ def train(
     Example: keras-convnext train --data imagenet --output run --devices all
     """
     from keras_convnext import data as data_
-    from keras_convnext import distribution
     from keras_convnext import training
+    from keras_convnext.training import distribution
 
     is_asked = devices or hosts or host_index is not None or model_parallel > 1
     if not dry_run and (is_asked or distribution.is_launched()):
@@ -220,8 +220,8 @@ def _number(devices):
 
 def _model(name, weights, recipe, changes, source, dtype):
     """The recipe with its changes, and the model that it trains."""
-    from keras_convnext import recipes
-    from keras_convnext.recipes.figures import drop_path_rate_of
+    from keras_convnext.training import recipes
+    from keras_convnext.training.recipes.figures import drop_path_rate_of
 
     recipe = recipes.get_recipe(recipe)
     if Path(name).suffix != ".keras":

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_convnext._util.annotations import Array
 from keras_convnext.data.digits import load_digits
-from keras_convnext.typing import Array
 
 # Scans of 8×8 pixels are enlarged three or four times.
 ZOOMS = (3, 4)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_convnext.typing import Array
+from keras_convnext._util.annotations import Array
 
 
 def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:

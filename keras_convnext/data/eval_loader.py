@@ -5,15 +5,15 @@ import math
 import keras
 import numpy as np
 
-from keras_convnext.arguments import check_process
+from keras_convnext._util.annotations import Array
+from keras_convnext._util.annotations import Images
+from keras_convnext._util.checks import check_process
 from keras_convnext.data.reading import Reader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import WORKERS
-from keras_convnext.image_geometry import transform_arguments
-from keras_convnext.images import load_image_for
-from keras_convnext.preprocessing import Preprocessing
-from keras_convnext.typing import Array
-from keras_convnext.typing import Images
+from keras_convnext.images.geometry import transform_arguments
+from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.images.transform import load_image_for
 
 
 class EvalLoader(keras.utils.PyDataset):

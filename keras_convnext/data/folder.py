@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_convnext._util.annotations import PathLike
 from keras_convnext.data.source import Source
-from keras_convnext.images import SUFFIXES
-from keras_convnext.typing import PathLike
+from keras_convnext.images.transform import SUFFIXES
 
 ARRANGEMENT = "Arrange the images as CLASS/IMAGE, one folder for each class"
 

@@ -9,8 +9,8 @@ from PIL import ExifTags
 from PIL import Image
 from PIL import ImageOps
 
-from keras_convnext.arguments import one_of
-from keras_convnext.images import why_unreadable
+from keras_convnext._util.checks import one_of
+from keras_convnext.images.transform import why_unreadable
 
 TRIES = 10
 END_OF_JPEG = b"\xff\xd9"

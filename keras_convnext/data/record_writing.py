@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.writing import only_writer
+from keras_convnext._util.writing import sha256_of
+from keras_convnext._util.writing import written_aside
 from keras_convnext.data import records
 from keras_convnext.data.reading import Photograph
 from keras_convnext.data.reading import Reader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import WORKERS
 from keras_convnext.data.threads import in_order
-from keras_convnext.typing import PathLike
-from keras_convnext.writing import only_writer
-from keras_convnext.writing import sha256_of
-from keras_convnext.writing import written_aside
 
 IMAGES_PER_SHARD = 1024
 

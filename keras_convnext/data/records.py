@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.writing import sha256_of
 from keras_convnext.data.source import Source
-from keras_convnext.typing import PathLike
-from keras_convnext.writing import sha256_of
 
 INDEX = "index.json"
 FORMAT = "keras-convnext records 1"

@@ -9,8 +9,8 @@ from typing import Self
 
 import numpy as np
 
-from keras_convnext.typing import Array
-from keras_convnext.typing import ArrayLike
+from keras_convnext._util.annotations import Array
+from keras_convnext._util.annotations import ArrayLike
 
 
 class Source:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_convnext._util.annotations import PathLike
 from keras_convnext.data import tfds
 from keras_convnext.data.digits import load_digits
 from keras_convnext.data.folder import ImageFolder
@@ -17,7 +18,6 @@ from keras_convnext.data.source import Arrays
 from keras_convnext.data.source import Source
 from keras_convnext.data.source import Subset
 from keras_convnext.data.source import same_classes
-from keras_convnext.typing import PathLike
 
 # What the parts are called, as folders and as splits of TFDS.
 NAMES = {

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from keras_convnext._util.annotations import PathLike
 from keras_convnext.data.records import FOOTER
 from keras_convnext.data.records import HEADER
 from keras_convnext.data.source import Source
-from keras_convnext.typing import PathLike
 
 
 class Tfds(Source):

@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import keras
 import numpy as np
 
-from keras_convnext.arguments import check_process
-from keras_convnext.arguments import one_of
-from keras_convnext.arguments import positive_int
+from keras_convnext._util.annotations import Tensor
+from keras_convnext._util.checks import check_process
+from keras_convnext._util.checks import one_of
+from keras_convnext._util.checks import positive_int
+from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.data.reading import Photograph
 from keras_convnext.data.reading import Reader
 from keras_convnext.data.reading import TfPhotograph
@@ -19,8 +21,6 @@ from keras_convnext.data.source import Source
 from keras_convnext.data.source import order_of
 from keras_convnext.data.threads import WORKERS
 from keras_convnext.data.threads import in_order
-from keras_convnext.recipes.pipeline import TrainPipeline
-from keras_convnext.typing import Tensor
 
 # Samples that a thread makes at a time.
 CHUNK = 8

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from keras_convnext.labels import label_set
+from keras_convnext.facts.labels import label_set
 
 IMAGENET_CLASSES = 1000
 

@@ -5,10 +5,10 @@ from dataclasses import asdict
 import keras
 import numpy as np
 
-from keras_convnext import image_geometry
-from keras_convnext.exporters import metadata as metadata_
-from keras_convnext.exporters.runtimes import Artefact
-from keras_convnext.exporters.runtimes import KerasArtefact
+from keras_convnext.artifacts import metadata as metadata_
+from keras_convnext.artifacts.runtimes import Artefact
+from keras_convnext.artifacts.runtimes import KerasArtefact
+from keras_convnext.images import geometry
 
 
 class Classifier:
@@ -34,7 +34,7 @@ class Classifier:
             model = KerasArtefact(model.name, model)
         if not isinstance(model, Artefact):
             raise ValueError(
-                "Expected a Keras model, or what `exporters.open_artefact` "
+                "Expected a Keras model, or what `artifacts.open_artefact` "
                 f"opens. Received: {model!r}"
             )
         self.artefact, self.metadata = model, model.metadata
@@ -89,9 +89,7 @@ class Classifier:
                 f"Received: {name!r}. Pass `preprocessing=`"
             )
         if len(self.preprocessing.mean) == 3:
-            image_geometry.checked(
-                **image_geometry.transform_arguments(self.preprocessing)
-            )
+            geometry.checked(**geometry.transform_arguments(self.preprocessing))
         wanted = self.preprocessing.image_size
         if any(own not in (None, side) for own, side in zip(size, wanted)):
             raise ValueError(

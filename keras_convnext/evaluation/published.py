@@ -1,6 +1,6 @@
 """What others published for the same weights on the same images."""
 
-from keras_convnext.labels import label_set
+from keras_convnext.facts.labels import label_set
 from keras_convnext.weights import registry
 
 # mCE, and top-1 in percent: Liu et al., "A ConvNet for the 2020s",

@@ -12,7 +12,7 @@ from keras_convnext.data.splits import open_data
 from keras_convnext.evaluation import classes
 from keras_convnext.evaluation import corruptions
 from keras_convnext.evaluation import real
-from keras_convnext.labels import label_set
+from keras_convnext.facts.labels import label_set
 
 
 @dataclass(frozen=True)

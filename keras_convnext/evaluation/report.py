@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_convnext.evaluation.rules import RULES
-from keras_convnext.preprocessing import Preprocessing
+from keras_convnext.images.preprocessing import Preprocessing
 
 SHOWN = 10
 LABELS = {

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from dataclasses import replace
 
-from keras_convnext.arguments import one_of
+from keras_convnext._util.checks import one_of
 
 
 @dataclass(frozen=True)

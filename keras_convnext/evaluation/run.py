@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_convnext.arguments import positive_int
+from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.checks import positive_int
+from keras_convnext._util.progress import progress
 from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import in_order
@@ -17,9 +19,7 @@ from keras_convnext.evaluation.questions import ask
 from keras_convnext.evaluation.report import Evaluation
 from keras_convnext.evaluation.tally import Tally
 from keras_convnext.evaluation.tally import cross_entropies
-from keras_convnext.preprocessing import Preprocessing
-from keras_convnext.progress import progress
-from keras_convnext.typing import PathLike
+from keras_convnext.images.preprocessing import Preprocessing
 
 
 def evaluate(
@@ -44,7 +44,7 @@ def evaluate(
 
     Args:
         model: a model of this package, or an `Artefact`: whatever
-            `exporters.open_artefact` opens.
+            `artifacts.open_artefact` opens.
         source: a `Source`, or what `keras_convnext.data.open_splits` opens:
             the validation images where there are some, else all. For
             `rule="c"` the folder of ImageNet-C.

@@ -7,8 +7,8 @@ import time
 import keras
 from keras import ops
 
-from keras_convnext.optional import is_installed
-from keras_convnext.recipes.averaging import averaged_weights
+from keras_convnext._util.optional import is_installed
+from keras_convnext.training.recipes.averaging import averaged_weights
 from keras_convnext.training.run import Interrupted
 from keras_convnext.training.run import NotFinite
 from keras_convnext.visualize import learning_curves

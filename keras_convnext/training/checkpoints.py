@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save_file
 
-from keras_convnext.typing import Array
-from keras_convnext.typing import PathLike
-from keras_convnext.writing import sha256_of
-from keras_convnext.writing import written_aside
+from keras_convnext._util.annotations import Array
+from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.writing import sha256_of
+from keras_convnext._util.writing import written_aside
 
 
 class CheckpointError(OSError):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_convnext.recipes.recipe import Recipe
+from keras_convnext.training.recipes.recipe import Recipe
 
 BARS = " ▁▂▃▄▅▆▇█"
 WIDTH = 64

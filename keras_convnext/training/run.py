@@ -13,16 +13,16 @@ from pathlib import Path
 
 import keras
 
-from keras_convnext.arguments import one_of
-from keras_convnext.model import ConvNeXtModel
+from keras_convnext._util.checks import one_of
+from keras_convnext._util.version import __version__
+from keras_convnext._util.writing import only_writer
+from keras_convnext._util.writing import written_aside
+from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.training import state
 from keras_convnext.training.checkpoints import Checkpoints
 from keras_convnext.training.settings import differences
 from keras_convnext.training.sharing import check_same
 from keras_convnext.training.sharing import from_writer
-from keras_convnext.version import __version__
-from keras_convnext.writing import only_writer
-from keras_convnext.writing import written_aside
 
 RESUME = ("auto", "never")
 PACKAGES = ("jax", "numpy", "pillow", "tensorflow", "tensorflow-cpu", "torch")

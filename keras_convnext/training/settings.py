@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import asdict
 
-from keras_convnext.model import all_layers
+from keras_convnext.models.inspection import all_layers
 
 
 def settings_of(

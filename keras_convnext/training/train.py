@@ -4,23 +4,23 @@ from typing import Any
 
 import keras
 
-from keras_convnext import distribution
+from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.optional import is_installed
+from keras_convnext._util.optional import tell_left_out
 from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.source import same_classes
-from keras_convnext.distribution.validation import WholeMetrics
-from keras_convnext.exporters.metadata import normalises
-from keras_convnext.model import ConvNeXtModel
-from keras_convnext.model import info_of
-from keras_convnext.optional import is_installed
-from keras_convnext.optional import tell_left_out
-from keras_convnext.recipes.recipe import Recipe
-from keras_convnext.rematerialization import rematerialized
+from keras_convnext.models.inspection import info_of
+from keras_convnext.models.inspection import normalises
+from keras_convnext.models.model import ConvNeXtModel
+from keras_convnext.models.rematerialization import rematerialized
 from keras_convnext.training import callbacks
+from keras_convnext.training import distribution
+from keras_convnext.training.distribution.validation import WholeMetrics
+from keras_convnext.training.recipes.recipe import Recipe
 from keras_convnext.training.run import Follower
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
-from keras_convnext.typing import PathLike
 
 DRAWN_BY = {"matplotlib": "curves.png", "tensorboard": "TensorBoard logs"}
 

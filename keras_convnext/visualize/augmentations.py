@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_convnext.recipes.pipeline import TrainPipeline
-from keras_convnext.typing import Figure
-from keras_convnext.typing import Images
+from keras_convnext._util.annotations import Figure
+from keras_convnext._util.annotations import Images
+from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.visualize.figures import grid
 from keras_convnext.visualize.figures import show
 

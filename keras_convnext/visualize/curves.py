@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
-from keras_convnext.typing import Figure
+from keras_convnext._util.annotations import Figure
 from keras_convnext.visualize.figures import new_figure
 
 CURVES = {

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_convnext.exporters import graph
-from keras_convnext.typing import ArrayLike
-from keras_convnext.typing import Figure
+from keras_convnext._util.annotations import ArrayLike
+from keras_convnext._util.annotations import Figure
+from keras_convnext.models import inspection
 from keras_convnext.visualize.figures import grid
 from keras_convnext.visualize.figures import show
 from keras_convnext.visualize.grad_cam import grad_cam
@@ -55,7 +55,7 @@ def explanation(
     names = names or getattr(model, "class_names", None)
     figure, axes = grid(1 + len(chosen), figure, columns=4, size=3)
     pixels = np.clip(np.round(image), 0, 255).astype("uint8")
-    if graph.data_format(model) == "channels_first":
+    if inspection.data_format(model) == "channels_first":
         pixels = pixels.transpose(1, 2, 0)
     show(axes[0], pixels, "image")
     images = np.repeat(image[None], len(chosen), 0)

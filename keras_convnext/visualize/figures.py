@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from keras_convnext.typing import Figure
-from keras_convnext.typing import PathLike
-from keras_convnext.writing import written_aside
+from keras_convnext._util.annotations import Figure
+from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.writing import written_aside
 
 
 def new_figure(**options: Any) -> Figure:

@@ -8,10 +8,10 @@ from keras import layers
 from keras import ops
 from PIL import Image
 
-from keras_convnext.arguments import from_layout
-from keras_convnext.exporters import graph
-from keras_convnext.typing import Array
-from keras_convnext.typing import ArrayLike
+from keras_convnext._util.annotations import Array
+from keras_convnext._util.annotations import ArrayLike
+from keras_convnext._util.image_layout import from_layout
+from keras_convnext.models import inspection
 from keras_convnext.visualize.maps import check_maps
 
 
@@ -78,7 +78,7 @@ def grad_cam(
     highest = heat.max((1, 2), keepdims=True)
     heat = np.divide(heat, highest, out=heat, where=highest > 0)
     shape = images.shape[1:]
-    height, width, _ = from_layout(shape, graph.data_format(model))
+    height, width, _ = from_layout(shape, inspection.data_format(model))
     maps = [
         Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR)
         for one in heat

@@ -5,10 +5,10 @@ import numpy as np
 from keras import layers
 from keras import ops
 
-from keras_convnext.exporters import graph
-from keras_convnext.model import ModelCard
-from keras_convnext.typing import ArrayLike
-from keras_convnext.typing import Figure
+from keras_convnext._util.annotations import ArrayLike
+from keras_convnext._util.annotations import Figure
+from keras_convnext.models import inspection
+from keras_convnext.models.model import ModelCard
 from keras_convnext.visualize.figures import grid
 from keras_convnext.visualize.figures import show
 
@@ -27,7 +27,7 @@ def check_maps(model: keras.Model, layer: keras.layers.Layer) -> None:
 def _is_channels_first(model, layer):
     """Whether a layer's maps are; inside ours all are channels last."""
     at_door = isinstance(layer, (layers.InputLayer, ModelCard))
-    if graph.data_format(model) == "channels_first" and at_door:
+    if inspection.data_format(model) == "channels_first" and at_door:
         return True
     return layer.name.endswith("to_channels_first") or any(
         getattr(x, "data_format", None) == "channels_first"

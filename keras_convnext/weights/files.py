@@ -23,7 +23,7 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
-from keras_convnext.model import ModelInfo
+from keras_convnext.facts.info import ModelInfo
 from keras_convnext.weights import registry
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from keras_convnext.version import __version__
+from keras_convnext._util.version import __version__
+from keras_convnext._util.writing import sha256_of
+from keras_convnext._util.writing import written_aside
 from keras_convnext.weights import files
 from keras_convnext.weights import layouts
-from keras_convnext.writing import sha256_of
-from keras_convnext.writing import written_aside
 
 # In the order in which a repository's files are tried.
 HUB_FILES = (

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from keras_convnext.model import ModelInfo
+from keras_convnext.facts.info import ModelInfo
 from keras_convnext.weights import files
 from keras_convnext.weights import hub
 from keras_convnext.weights import layouts

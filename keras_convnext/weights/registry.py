@@ -10,12 +10,12 @@ import functools
 from dataclasses import dataclass
 from importlib import resources
 
-from keras_convnext.arguments import did_you_mean
-from keras_convnext.preprocessing import IMAGENET_MEAN
-from keras_convnext.preprocessing import IMAGENET_STD
-from keras_convnext.preprocessing import Preprocessing
-from keras_convnext.variants import APACHE
-from keras_convnext.variants import MIT
+from keras_convnext._util.checks import did_you_mean
+from keras_convnext.facts.variants import APACHE
+from keras_convnext.facts.variants import MIT
+from keras_convnext.images.preprocessing import IMAGENET_MEAN
+from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.preprocessing import Preprocessing
 
 NORMALIZATIONS = {
     "imagenet": (IMAGENET_MEAN, IMAGENET_STD),

@@ -1,0 +1,61 @@
+"""Checks of arguments: what was expected, what was received, what to do."""
+
+import difflib
+import math
+import numbers
+
+
+def one_of(name, value, allowed):
+    if value not in allowed:
+        raise ValueError(
+            f"`{name}` must be one of {list(allowed)}. Received: "
+            f"{name}={value!r}{did_you_mean(value, allowed)}"
+        )
+
+
+def did_you_mean(value, allowed):
+    """The nearest of the allowed names, as a question; may be empty."""
+    matches = difflib.get_close_matches(
+        str(value), [name for name in allowed if isinstance(name, str)], n=4
+    )
+    return f". Did you mean {' or '.join(matches)}?" if matches else ""
+
+
+def rate(name, value):
+    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
+        raise ValueError(
+            f"`{name}` must be a number of at least 0 and below 1. "
+            f"Received: {name}={value!r}"
+        )
+
+
+def positive_number(name, value):
+    if not is_finite(value) or value <= 0:
+        raise ValueError(
+            f"`{name}` must be a positive number. Received: {name}={value!r}"
+        )
+
+
+def positive_int(name, value):
+    if not is_positive_int(value):
+        raise ValueError(
+            f"`{name}` must be a positive int. Received: {name}={value!r}"
+        )
+
+
+def is_positive_int(value):
+    integral = isinstance(value, numbers.Integral)
+    return integral and not isinstance(value, bool) and value > 0
+
+
+def is_finite(value):
+    return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def check_process(index, count):
+    """Raises `ValueError` for a process that is none of so many."""
+    if not 0 <= index < count:
+        raise ValueError(
+            "`process_index` counts from 0 and must be below `process_count`. "
+            f"Received: process_index={index}, process_count={count}"
+        )

@@ -1,0 +1,172 @@
+"""The model as every exporter sees it: one image in, float32, named outputs."""
+
+import keras
+
+from keras_convnext._util.image_layout import to_layout
+from keras_convnext.models import inspection
+from keras_convnext.models.inspection import all_layers
+from keras_convnext.models.rematerialization import Rematerialized
+
+CLASSIFIER = "head_classifier"
+HEAD_ACTIVATION = "head_activation"
+
+
+class Step(keras.layers.Layer):
+    """Stands for a layer in a rebuilt graph, and shares its weights.
+
+    Calling the layer itself would add nodes to the user's model.
+    """
+
+    def __init__(self, layer, call=None):
+        super().__init__(dtype=layer.dtype_policy, autocast=False)
+        self.layer = layer
+        self.rewritten = call or (lambda layer, x: layer(x))
+        self.built = True
+
+    def call(self, inputs, **kwargs):
+        return self.rewritten(self.layer, inputs)
+
+    def compute_output_spec(self, inputs, **kwargs):
+        return self.layer.compute_output_spec(inputs)
+
+
+def step(layer, call=None):
+    """A `Step`; bare operations have neither weights nor nodes to spare."""
+    is_layer = isinstance(layer, keras.layers.Layer)
+    return Step(layer, call) if is_layer else layer
+
+
+def check(model):
+    """Raises `ValueError` for models whose graph cannot be known."""
+    is_functional = isinstance(model, keras.Model) and getattr(
+        model, "inputs", None
+    )
+    if not is_functional:
+        raise ValueError(
+            "Expected a Functional `keras.Model`, whose layers can be read, "
+            "such as every constructor of this package returns. Received: "
+            f"{type(model).__name__}. Build a subclassed model's layers on a "
+            "`keras.Input`, and export `keras.Model(input, output)`"
+        )
+    if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
+        shapes = [tuple(x.shape) for x in model.inputs]
+        raise ValueError(
+            "Expected a model of one input, a batch of images. Received: "
+            f"{model.name!r} with inputs of shape {shapes}. Export "
+            "`keras.Model` from one image to what you need"
+        )
+    quantised = [x.name for x in all_layers(model) if _is_quantised(x)]
+    if quantised:
+        raise ValueError(
+            "Expected a model of floats: a quantised one would lose its "
+            "digits twice. Received: "
+            f"{model.name!r} with quantised layers such as {quantised[0]!r}. "
+            "Export the model from before `quantize`, with `quantization=`"
+        )
+
+
+def as_float32(model):
+    """The model, or a copy whose layers compute in float32."""
+    if all(_is_float32(layer) for layer in all_layers(model)):
+        return model
+
+    def in_float32(layer):
+        if isinstance(layer, Rematerialized):
+            inner = [in_float32(x) for x in layer.layers]
+            return Rematerialized(inner, name=layer.name, dtype="float32")
+        config = layer.get_config()
+        if not isinstance(layer, keras.Model):
+            config["dtype"] = "float32"
+        return layer.__class__.from_config(config)
+
+    plain = functional(model)
+    copy = keras.models.clone_model(
+        plain,
+        input_tensors=image(model, inspection.image_shape(model)[:2]),
+        clone_function=in_float32,
+        recursive=True,
+    )
+    copy.set_weights([_as_float32(x) for x in plain.get_weights()])
+    return copy
+
+
+def named_outputs(model, features=False):
+    """The model's outputs by name; a softmax also has its `logits`."""
+    if len(model.outputs) > 1:
+        outputs = dict(zip(model.output_names, model.outputs))
+    else:
+        (output,) = model.outputs
+        last = model.layers[-1]
+        if _is_head_activation(last):
+            outputs = {"scores": output, "logits": last.input}
+        elif isinstance(last, keras.layers.Dense):
+            linear = last.activation is keras.activations.linear
+            outputs = {"logits" if linear else "scores": output}
+        else:
+            outputs = {"features": output}
+    if features and "features" not in outputs:
+        outputs["features"] = _classifier(model).input
+    return outputs
+
+
+def named(model, features=False):
+    """The model with a dict of outputs."""
+    return keras.Model(model.inputs[0], named_outputs(model, features))
+
+
+def image(model, size):
+    """A new float32 input of a model, of the given height and width."""
+    channels = inspection.image_shape(model)[2]
+    shape = to_layout(*size, channels, inspection.data_format(model))
+    return keras.Input(shape, name="image", dtype="float32")
+
+
+def rebuild(model, image, clone_function, call_function=None):
+    """The graph on another input; see `keras.models.clone_model`."""
+    return keras.models.clone_model(
+        model,
+        input_tensors=image,
+        clone_function=clone_function,
+        call_function=call_function,
+    )
+
+
+def functional(model):
+    """Of one input and plain outputs, also what was a `Sequential`."""
+    outputs = model.outputs
+    return keras.Model(
+        model.inputs[0], outputs[0] if len(outputs) == 1 else outputs
+    )
+
+
+def _is_head_activation(layer):
+    if not isinstance(layer, keras.layers.Activation):
+        return False
+    name = getattr(layer.activation, "__name__", "")
+    ours = layer.name.endswith(HEAD_ACTIVATION)
+    return ours or name in ("softmax", "sigmoid")
+
+
+def _classifier(model):
+    for layer in model.layers:
+        if layer.name.endswith(CLASSIFIER):
+            return layer
+    raise ValueError(
+        "`features=True` takes a model with its classifier; this one's output "
+        f"is all there is. Received: {model.name!r}"
+    )
+
+
+def _is_float32(layer):
+    return layer.compute_dtype == layer.variable_dtype == "float32" or (
+        not layer.weights and layer.compute_dtype == "float32"
+    )
+
+
+def _is_quantised(layer):
+    return getattr(layer.dtype_policy, "quantization_mode", None) is not None
+
+
+def _as_float32(values):
+    is_integer = values.dtype.kind in "iu"
+    return values if is_integer else values.astype("float32")

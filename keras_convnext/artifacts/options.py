@@ -1,0 +1,188 @@
+"""What may be asked of an export: one record, checked before work starts."""
+
+import numbers
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_convnext._util.checks import did_you_mean
+from keras_convnext._util.checks import one_of
+from keras_convnext.artifacts import graph
+from keras_convnext.artifacts import metadata
+from keras_convnext.models import inspection
+from keras_convnext.models.builder import total_stride
+from keras_convnext.models.inspection import info_of
+
+FORMATS = {
+    "saved_model": "",
+    "tflite": ".tflite",
+    "onnx": ".onnx",
+    "openvino": ".xml",
+    "torch": ".pt2",
+}
+# What may be written beside a file: weights, in ONNX those of large models.
+BESIDE = {"onnx": "{name}.data", "openvino": "{stem}.bin"}
+QUANTIZATIONS = {
+    "tflite": ("float16", "dynamic", "int8"),
+    "onnx": ("int8",),
+}
+INPUT_DTYPES = ("float32", "uint8")
+TFLITE_LIMIT = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of `export`, complete and checked.
+
+    Attributes:
+        format: a key of `FORMATS`.
+        size: `(height, width)`, each an int or `None` for any.
+        data_format: layout of the artefact's input.
+        input_dtype: `"float32"` or `"uint8"`.
+        quantization: `None` or one of `QUANTIZATIONS`.
+        features: whether the classifier's input is an output too.
+    """
+
+    format: str
+    size: tuple
+    data_format: str = "channels_last"
+    input_dtype: str = "float32"
+    quantization: str | None = None
+    features: bool = False
+
+
+def format_of(path, format):
+    """The format, from the path's ending if it is not given."""
+    if format is None:
+        suffix = Path(path).suffix
+        for name, known in FORMATS.items():
+            if suffix and suffix == known:
+                return name
+        raise ValueError(
+            "Without `format`, the path must end in one of "
+            f"{[x for x in FORMATS.values() if x]}. Received: {str(path)!r}. "
+            f"Pass `format=` as one of {list(FORMATS)}"
+        )
+    one_of("format", format, FORMATS)
+    if not str(path).endswith(FORMATS[format]):
+        raise ValueError(
+            f"A path in the format {format!r} must end in "
+            f"{FORMATS[format]!r}. Received: {str(path)!r}"
+        )
+    return format
+
+
+def options(
+    model, format, image_size, data_format, input_dtype, quantization, features
+):
+    """The `Options`, or a `ValueError` that says what was expected."""
+    graph.check(model)
+    one_of("input_dtype", input_dtype, INPUT_DTYPES)
+    one_of(
+        "data_format", data_format, (None, "channels_last", "channels_first")
+    )
+    allowed = (None, *QUANTIZATIONS.get(format, ()))
+    if quantization not in allowed:
+        raise ValueError(
+            f"`quantization` of {format!r} must be one of {list(allowed)}. "
+            f"Received: quantization={quantization!r}"
+            f"{did_you_mean(quantization, allowed)}"
+        )
+    if format == "tflite":
+        _check_tflite_size(model)
+    size = _size(model, image_size)
+    if None in size and (quantization == "int8"):
+        raise ValueError(
+            "int8 is calibrated at one size of images. Received: a model of "
+            "any size. Pass `image_size=`, the height and width to export for"
+        )
+    if input_dtype == "uint8" and not metadata.normalises(model):
+        raise ValueError(
+            "uint8 pixels are for models that normalise them. Received: "
+            f"{model.name!r}, built with `include_preprocessing=False`, and "
+            "input_dtype='uint8'. Pass 'float32'"
+        )
+    graph.named_outputs(model, features)
+    return Options(
+        format=format,
+        size=size,
+        data_format=data_format or inspection.data_format(model),
+        input_dtype=input_dtype,
+        quantization=quantization,
+        features=features,
+    )
+
+
+def check_target(path, format, overwrite):
+    """All that is written can be; what stands there may be replaced."""
+    path = Path(path)
+    written = [path]
+    if format in BESIDE:
+        name = BESIDE[format].format(name=path.name, stem=path.stem)
+        written.append(path.with_name(name))
+    for one in written:
+        _check_replaceable(one, format, overwrite)
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ValueError(
+            f"The folder to write to must exist. Received: {str(path)!r}"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"The folder must be writable. Received: {str(path)!r}. Choose "
+            "another, or change its permissions"
+        )
+
+
+def _check_replaceable(path, format, overwrite):
+    if not path.exists():
+        return
+    if not overwrite:
+        raise ValueError(
+            "The path exists: pass `overwrite=True` (`--force`) to replace "
+            f"it. Received: {str(path)!r}"
+        )
+    # Never a folder of something else.
+    replaceable = path.is_file()
+    if format == "saved_model":
+        replaceable = (path / "saved_model.pb").exists()
+    if not replaceable:
+        raise ValueError(
+            f"What stands at the path must be of the format {format!r} to be "
+            f"replaced. Received: {str(path)!r}. Remove it yourself, or choose "
+            "another path"
+        )
+
+
+def _size(model, image_size):
+    height, width, _ = inspection.image_shape(model)
+    if image_size is None:
+        return height, width
+    if image_size == "dynamic":
+        return None, None
+    pair = image_size
+    if isinstance(image_size, numbers.Integral):
+        pair = (image_size, image_size)
+    card = info_of(model)
+    least = total_stride(card.variant) if card else 1
+    is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
+    if not is_pair or not all(
+        isinstance(x, numbers.Integral) and x >= least for x in pair
+    ):
+        raise ValueError(
+            "`image_size` must be None (as the model), 'dynamic', or an int "
+            f"or two, (height, width), of at least {least} pixels. Received: "
+            f"image_size={image_size!r}"
+        )
+    return tuple(int(x) for x in pair)
+
+
+def _check_tflite_size(model):
+    # The converter holds float32 on its way to anything smaller.
+    size = model.count_params() * 4
+    if size > TFLITE_LIMIT:
+        raise ValueError(
+            "The TFLite converter and its files hold at most 2 GB. Received: "
+            f"{model.name!r} with {size / 1e9:.1f} GB of float32 weights. "
+            "Choose a smaller model, or export to 'onnx' or 'saved_model'"
+        )

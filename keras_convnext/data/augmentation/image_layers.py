@@ -1,0 +1,354 @@
+"""The augmentation of single images in the papers' recipes, as layers."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+
+from keras_convnext._util.annotations import Array
+from keras_convnext._util.annotations import Images
+from keras_convnext._util.annotations import Tensor
+from keras_convnext._util.serialization import register
+from keras_convnext.data.augmentation import boxes
+from keras_convnext.data.augmentation.data_layer import ImageLayer
+from keras_convnext.data.augmentation.data_layer import channel_numbers
+from keras_convnext.data.augmentation.data_layer import grey_levels
+from keras_convnext.data.augmentation.data_layer import probability_of
+from keras_convnext.data.augmentation.data_layer import tf_grey_levels
+from keras_convnext.data.augmentation.pil_operations import to_pil
+from keras_convnext.images.geometry import checked
+from keras_convnext.images.preprocessing import IMAGENET_MEAN
+from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.tf_transform import tf_load_image
+from keras_convnext.images.transform import RESAMPLING
+from keras_convnext.images.transform import load_image
+
+if TYPE_CHECKING:  # which imports this module, by way of the recipes
+    from keras_convnext.data.reading import Photograph
+
+# Sizes in which JPEGs can be decoded at once, as parts of their own.
+JPEG_SCALES = (2, 4, 8)
+OVERSAMPLING = 2
+
+
+@register
+class RandomResizedCrop(ImageLayer):
+    """Crops a random box of each image and resizes it.
+
+    Args:
+        size: side of the result, or `(height, width)`.
+        scale: the least and greatest part of the area that is kept.
+        ratio: the least and greatest width by height; their logarithm is
+            drawn uniformly. After ten boxes that do not fit, the crop is the
+            largest in the centre.
+        interpolation: `"bicubic"` or `"bilinear"`, antialiased.
+        seed, **kwargs: see `DataLayer`.
+
+    Call arguments:
+        inputs, training, seed: see `DataLayer`. Images have one or three
+            channels; floats are rounded and clipped to 0–255 first. In a
+            batch of one size, all images come in it.
+
+    Returns:
+        The same, with `uint8` images of the size. `training=False` is the
+        official evaluation transform: `load_image` and `tf_load_image`.
+
+    Raises:
+        ValueError: for arguments out of range and other images.
+
+    Source: V1 paper, table 5; equal to torchvision's `RandomResizedCrop` on
+    PIL images for NumPy arrays, and nearly so in TensorFlow.
+
+    Examples:
+        >>> layer = keras_convnext.recipes.RandomResizedCrop(224, seed=0)
+        >>> layer(np.zeros((480, 640, 3), "uint8")).shape
+        (224, 224, 3)
+    """
+
+    channels = (1, 3)
+    output_dtype = "uint8"
+
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        scale: Sequence[float] = (0.08, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        interpolation: str = "bicubic",
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(seed=seed, **kwargs)
+        self.size, *_ = checked(size, None, None, interpolation, IMAGENET_MEAN)
+        self.scale = _range("scale", scale, 1)
+        self.ratio = _range("ratio", ratio, float("inf"))
+        self.interpolation = interpolation
+
+    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
+        import tensorflow as tf
+
+        height, width = tf.unstack(tf.shape(image)[:2])
+        top, left, height, width = tf.unstack(
+            boxes.tf_crop_box(seed, height, width, self.scale, self.ratio)
+        )
+        image = image[top : top + height, left : left + width]
+        image = tf.cast(tf_grey_levels(image), tf.float32)
+        image = tf.image.resize(
+            image, self.size, self.interpolation, antialias=True
+        )
+        return tf_grey_levels(image)
+
+    def image_numpy(
+        self, image: Array, generator: np.random.Generator
+    ) -> Array:
+        top, left, height, width = self._box(generator, *image.shape[:2])
+        cropped = to_pil(grey_levels(image)).crop(
+            (left, top, left + width, top + height)
+        )
+        resized = cropped.resize(
+            self.size[::-1], RESAMPLING[self.interpolation]
+        )
+        return np.asarray(resized).reshape(*self.size, -1)
+
+    def crop_file(self, file: "Photograph", seed: Sequence[int]) -> Images:
+        """What a call with this seed makes of a file, decoding but the crop.
+
+        A JPEG that is large against the crop is decoded smaller, yet at least
+        `OVERSAMPLING` times as large as the result. Pixels then differ by
+        about one grey level in the mean from those of the whole image.
+
+        Args:
+            file: a `keras_convnext.data.reading.Photograph`.
+            seed: pair of ints.
+
+        Returns:
+            `uint8` array `(height, width, 3)`.
+        """
+        generator = np.random.default_rng([*self.words_of(seed), 0])
+        top, left, height, width = self._box(generator, file.height, file.width)
+        scale = 1
+        if file.is_jpeg:
+            surplus = min(height / self.size[0], width / self.size[1])
+            scales = [x for x in JPEG_SCALES if x * OVERSAMPLING <= surplus]
+            scale = max(scales, default=1)
+        edges = [x / scale for x in (left, top, left + width, top + height)]
+        outer = *map(math.floor, edges[:2]), *map(math.ceil, edges[2:])
+        inner = [edge - outer[i % 2] for i, edge in enumerate(edges)]
+        resized = file.region(outer, scale).resize(
+            self.size[::-1], RESAMPLING[self.interpolation], inner
+        )
+        return np.asarray(resized.convert("RGB"))
+
+    def _box(self, generator, height, width):
+        """Top, left, height and width of the crop, pixels."""
+        draws = generator.random((boxes.TRIES, 4))
+        box = boxes.crop_box(np, draws, height, width, self.scale, self.ratio)
+        return [int(value) for value in box]
+
+    def evaluate_tf(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        def evaluate(image, _):
+            pixels = tf_grey_levels(image)
+            pixels = tf_load_image(
+                pixels, self.size, interpolation=self.interpolation
+            )
+            return pixels[..., : image.shape[-1]]
+
+        return self.map_tf(evaluate, inputs)
+
+    def evaluate_numpy(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        def evaluate(image, _):
+            pixels = np.broadcast_to(grey_levels(image), (*image.shape[:2], 3))
+            pixels = load_image(
+                np.ascontiguousarray(pixels),
+                self.size,
+                interpolation=self.interpolation,
+            )
+            return pixels[..., : image.shape[-1]]
+
+        return self.map_numpy(evaluate, inputs)
+
+    def get_config(self):
+        own = {
+            "size": self.size,
+            "scale": self.scale,
+            "ratio": self.ratio,
+            "interpolation": self.interpolation,
+        }
+        return {**super().get_config(), **own}
+
+
+@register
+class RandomFlip(ImageLayer):
+    """Mirrors some images, left to right.
+
+    Args:
+        probability: float of 0–1, the part of images that are mirrored.
+        seed, **kwargs: see `DataLayer`.
+
+    Call arguments:
+        inputs, training, seed: see `DataLayer`.
+
+    Returns:
+        The same, with images of the same shape and dtype. `training=False`
+        is the identity.
+
+    Source: the official code.
+
+    Examples:
+        >>> layer = keras_convnext.recipes.RandomFlip(probability=1.0)
+        >>> layer(np.array([[[1], [2]]], "uint8")).tolist()
+        [[[2], [1]]]
+    """
+
+    def __init__(
+        self, probability: float = 0.5, seed: int | None = None, **kwargs: Any
+    ):
+        super().__init__(seed=seed, **kwargs)
+        self.probability = probability_of("probability", probability)
+
+    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
+        import tensorflow as tf
+
+        is_flipped = tf.random.stateless_uniform((), seed) < self.probability
+        return tf.where(is_flipped, tf.reverse(image, [1]), image)
+
+    def image_numpy(
+        self, image: Array, generator: np.random.Generator
+    ) -> Array:
+        if generator.random() >= self.probability:
+            return image
+        # Four times as fast as a copy of all channels at once.
+        channels = range(image.shape[-1])
+        return np.stack([image[:, ::-1, c] for c in channels], axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "probability": self.probability}
+
+
+@register
+class RandomErasing(ImageLayer):
+    """Fills a random rectangle of some images with noise.
+
+    The official code erases what is normalised already, with normal noise.
+    This layer stands before a model that normalises, and erases with what
+    becomes the same noise there: `255 * (mean + std * noise)`.
+
+    Args:
+        probability: float of 0–1, the part of images that are erased.
+        mean, std: numbers, one for each channel or one for all, by which the
+            model normalises pixels of 0–1.
+        seed, **kwargs: see `DataLayer`.
+
+    Call arguments:
+        inputs, training, seed: see `DataLayer`. Images have as many channels
+            as `mean` has numbers.
+
+    Returns:
+        The same, with `float32` images of the same shape, whose erased
+        pixels may leave 0–255. `training=False` is the identity.
+
+    Raises:
+        ValueError: for probabilities outside 0–1, and for statistics that do
+            not fit each other or the images.
+
+    Source: V1 paper, table 5 (0.25); area of 0.02–1/3, aspect of 0.3–1/0.3
+    and at most ten tries as in the official code.
+
+    Examples:
+        >>> layer = keras_convnext.recipes.RandomErasing(1.0, seed=0)
+        >>> bool((layer(np.zeros((9, 9, 3), "uint8")) != 0).any())
+        True
+    """
+
+    output_dtype = "float32"
+
+    def __init__(
+        self,
+        probability: float = 0.25,
+        mean: float | Sequence[float] = IMAGENET_MEAN,
+        std: float | Sequence[float] = IMAGENET_STD,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(seed=seed, **kwargs)
+        self.probability = probability_of("probability", probability)
+        self.mean = channel_numbers("mean", mean)
+        self.std = channel_numbers("std", std, (len(self.mean),))
+        self.channels = None if len(self.mean) == 1 else (len(self.mean),)
+
+    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
+        import tensorflow as tf
+
+        image = tf.cast(image, tf.float32)
+        seeds = tf.unstack(tf.random.split(seed, 3))
+        draws = tf.random.stateless_uniform(
+            (boxes.TRIES, 4), seeds[0], dtype=tf.float64
+        )
+        height, width, channels = tf.unstack(tf.shape(image))
+        sides = (tf.cast(side, tf.float64) for side in (height, width))
+        found, box = boxes.erased_box(tf, draws, *sides)
+        top, left, box_height, box_width = (tf.cast(x, tf.int32) for x in box)
+
+        def erased():
+            shape = (box_height, box_width, channels)
+            noise = tf.random.stateless_normal(shape, seeds[1])
+            around = [
+                [top, height - top - box_height],
+                [left, width - left - box_width],
+                [0, 0],
+            ]
+            patch = tf.pad(self._pixels(noise), around)
+            inside = tf.pad(tf.ones(shape, tf.bool), around)
+            return tf.where(inside, patch, image)
+
+        draw = tf.random.stateless_uniform((), seeds[2])
+        is_erased = found & (draw < self.probability)
+        result = tf.cond(is_erased, erased, lambda: image)
+        return tf.ensure_shape(result, image.shape)
+
+    def image_numpy(
+        self, image: Array, generator: np.random.Generator
+    ) -> Array:
+        image = image.astype("float32")
+        self._erase(image, generator)
+        return image
+
+    def erase_in_place(self, image: Array, seed: Sequence[int]) -> None:
+        """What a call with this seed does, to a float32 array of one's own."""
+        self._erase(image, np.random.default_rng([*self.words_of(seed), 0]))
+
+    def _erase(self, image, generator):
+        if generator.random() >= self.probability:
+            return
+        draws = generator.random((boxes.TRIES, 4))
+        found, box = boxes.erased_box(np, draws, *image.shape[:2])
+        if found:
+            top, left, height, width = (int(value) for value in box)
+            shape = (height, width, image.shape[-1])
+            noise = generator.standard_normal(shape, dtype="float32")
+            area = slice(top, top + height), slice(left, left + width)
+            image[area] = self._pixels(noise)
+
+    def _pixels(self, noise):
+        mean, std = (np.array(x, "float32") for x in (self.mean, self.std))
+        return 255 * (mean + std * noise)
+
+    def get_config(self):
+        own = {
+            "probability": self.probability,
+            "mean": self.mean,
+            "std": self.std,
+        }
+        return {**super().get_config(), **own}
+
+
+def _range(name, values, maximum):
+    low, high = values = tuple(float(value) for value in values)
+    if not 0 < low <= high <= maximum:
+        raise ValueError(
+            f"`{name}` must be two numbers, (least, greatest), above 0"
+            f"{' and at most 1' if maximum == 1 else ''}. Received: "
+            f"{name}={values}"
+        )
+    return values

@@ -1,0 +1,153 @@
+"""RandAugment as the papers used it: timm's, with increasing operations."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_convnext._util.annotations import Array
+from keras_convnext._util.annotations import Tensor
+from keras_convnext._util.serialization import register
+from keras_convnext.data.augmentation.data_layer import ImageLayer
+from keras_convnext.data.augmentation.data_layer import channel_numbers
+from keras_convnext.data.augmentation.data_layer import grey_levels
+from keras_convnext.data.augmentation.data_layer import tf_grey_levels
+from keras_convnext.data.augmentation.operations import MAXIMUM
+from keras_convnext.data.augmentation.operations import OPERATIONS
+from keras_convnext.data.augmentation.operations import fill_colour
+from keras_convnext.data.augmentation.operations import parse
+from keras_convnext.data.augmentation.pil_operations import distorted
+from keras_convnext.data.augmentation.pil_operations import to_pil
+from keras_convnext.images.preprocessing import IMAGENET_MEAN
+
+NAMES = tuple(OPERATIONS)
+
+
+@register
+class RandAugment(ImageLayer):
+    """Some of fifteen distortions, drawn anew for every image.
+
+    Args:
+        config: timm's string. `m` is the magnitude of 0–10, `mstd` its
+            standard deviation (0), `n` how many operations are drawn (2), `p`
+            the probability with which each is applied (0.5); `inc1` is
+            required.
+        mean: one or three numbers of 0–1, the colour of what comes from
+            outside the image; grey images get the grey of a colour.
+        seed, **kwargs: see `DataLayer`.
+
+    Call arguments:
+        inputs, training, seed: see `DataLayer`. Images have one or three
+            channels; floats are rounded and clipped to 0–255 first.
+
+    Returns:
+        The same, with images of the same shape and dtype. `training=False`
+        is the identity.
+
+    Raises:
+        ValueError: for other strings, means and numbers of channels.
+
+    Source: V1 paper, table 5 (`rand-m9-mstd0.5-inc1`); equal to timm's
+    operations on PIL images, pixel for pixel.
+
+    Examples:
+        >>> layer = keras_convnext.recipes.RandAugment(seed=0)
+        >>> layer(np.zeros((224, 224, 3), "uint8")).shape
+        (224, 224, 3)
+    """
+
+    channels = (1, 3)
+
+    def __init__(
+        self,
+        config: str = "rand-m9-mstd0.5-inc1",
+        mean: float | Sequence[float] = IMAGENET_MEAN,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(seed=seed, **kwargs)
+        self.config = config
+        self.mean = channel_numbers("mean", mean, self.channels)
+        self._parsed = parse(config)
+
+    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
+        import tensorflow as tf
+
+        pixels = tf_grey_levels(image)
+        chosen, applied, magnitudes, signs = self.draw_tf(seed)
+        # One more branch, for operations that are drawn and not applied.
+        chosen = tf.where(applied, chosen, len(NAMES))
+
+        def apply(k, pixels):
+            return k + 1, self._switch(
+                pixels, chosen[k], magnitudes[k], signs[k]
+            )
+
+        # A loop: each switch of its own would start a dataset 0.3 s later.
+        count = self._parsed.count
+        _, pixels = tf.while_loop(lambda k, _: k < count, apply, (0, pixels))
+        return tf.cast(pixels, image.dtype)
+
+    def _switch(self, image, chosen, magnitude, sign):
+        import tensorflow as tf
+
+        from keras_convnext.data.augmentation.tf_operations import (
+            apply_operation,
+        )
+
+        fill = fill_colour(self.mean, image.shape[-1])
+        branches = [
+            lambda name=name: apply_operation(
+                image, name, magnitude, sign, fill
+            )
+            for name in NAMES
+        ]
+        return tf.switch_case(chosen, [*branches, lambda: image])
+
+    def image_numpy(
+        self, image: Array, generator: np.random.Generator
+    ) -> Array:
+        picture = to_pil(grey_levels(image))
+        fill = fill_colour(self.mean, image.shape[-1])
+        for k, is_applied, magnitude, sign in zip(*self.draw_numpy(generator)):
+            if is_applied:
+                picture = distorted(picture, NAMES[k], magnitude, sign, fill)
+        return np.asarray(picture).reshape(image.shape).astype(image.dtype)
+
+    def draw_tf(self, seed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Numbers of operations, whether applied, magnitudes and signs."""
+        import tensorflow as tf
+
+        config, shape = self._parsed, (self._parsed.count,)
+        seeds = tf.unstack(tf.random.split(seed, 3))
+        chosen = tf.random.stateless_uniform(
+            shape, seeds[0], 0, len(NAMES), tf.int32
+        )
+        deviations = tf.random.stateless_normal(
+            shape, seeds[1], 0.0, config.deviation, tf.float64
+        )
+        draws = tf.random.stateless_uniform((2, *shape), seeds[2])
+        return (
+            chosen,
+            draws[0] < config.probability,
+            tf.clip_by_value(config.magnitude + deviations, 0, MAXIMUM),
+            tf.where(draws[1] < 0.5, -1.0, 1.0),
+        )
+
+    def draw_numpy(
+        self, generator: np.random.Generator
+    ) -> tuple[Array, Array, Array, Array]:
+        config, count = self._parsed, self._parsed.count
+        chosen = generator.integers(len(NAMES), size=count)
+        deviations = generator.normal(0, config.deviation, count)
+        draws = generator.random((2, count))
+        return (
+            chosen,
+            draws[0] < config.probability,
+            np.clip(config.magnitude + deviations, 0, MAXIMUM),
+            np.where(draws[1] < 0.5, -1.0, 1.0),
+        )
+
+    def get_config(self):
+        own = {"config": self.config, "mean": self.mean}
+        return {**super().get_config(), **own}

@@ -1,0 +1,63 @@
+"""What a model knows of itself."""
+
+from dataclasses import dataclass
+from dataclasses import fields
+
+from keras_convnext.facts.variants import Variant
+from keras_convnext.images.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model carries beside its layers; saved in its config.
+
+    Attributes:
+        variant: the `Variant` it was built from.
+        weights: tag or file name of the loaded weights, or `None`.
+        preprocessing: the `Preprocessing` that its input expects.
+        class_names: one name per class, or `None`.
+        label_set: `"imagenet1k"`, `"imagenet12k"` or `"imagenet22k"` where the
+            classes are those, `"clip"` for a projection, or `None`.
+        licence: licence of the loaded weights, or `None`.
+        pyramid_level_inputs: name of the layer that ends each stage, by level
+            (`"P2"` is stride 4), as keras-cv looks it up.
+    """
+
+    variant: Variant | None = None
+    weights: str | None = None
+    preprocessing: Preprocessing | None = None
+    class_names: tuple | None = None
+    label_set: str | None = None
+    licence: str | None = None
+    pyramid_level_inputs: dict | None = None
+
+    @classmethod
+    def from_config(cls, config):
+        """The record behind `asdict`, also after a round trip as JSON."""
+        values = dict(config)
+        for name, record in (
+            ("variant", Variant),
+            ("preprocessing", Preprocessing),
+        ):
+            if values.get(name) is not None:
+                values[name] = as_record(record, values[name])
+        return as_record(cls, values)
+
+
+def as_record(record, values):
+    """The dataclass `record` of what JSON made of its fields.
+
+    Unknown fields are dropped: a newer release may have saved them.
+    """
+    known = {field.name for field in fields(record)}
+    return record(
+        **{
+            key: _as_tuple(value)
+            for key, value in values.items()
+            if key in known
+        }
+    )
+
+
+def _as_tuple(value):
+    return tuple(value) if isinstance(value, list) else value

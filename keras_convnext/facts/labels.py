@@ -1,0 +1,143 @@
+"""Names of the ImageNet classes, offline, and predictions put into words.
+
+The label sets come from timm's tables and WordNet; `conversion/make_labels.py`
+writes them, `label_sets/WORDNET_LICENSE.txt` holds WordNet's licence.
+"""
+
+import bz2
+import functools
+import json
+import numbers
+from collections.abc import Sequence
+from importlib import resources
+
+import keras
+import numpy as np
+
+from keras_convnext._util.annotations import ArrayLike
+from keras_convnext._util.checks import one_of
+
+LABEL_SETS = {
+    1000: "imagenet1k",
+    11821: "imagenet12k",
+    21841: "imagenet22k",
+}
+
+
+@functools.cache
+def label_set(classes):
+    """WordNet id and name of every class of an ImageNet label set.
+
+    Args:
+        classes: 1000 (ImageNet-1k), 11821 (ImageNet-12k) or 21841
+            (ImageNet-22k).
+
+    Returns:
+        A tuple of `(wnid, name)` in the order of the classes: sorted by id.
+        Names are not unique, ids are.
+
+    Raises:
+        ValueError: for any other number of classes.
+
+    Source: timm's synset files, and the first of each synset's lemmas in
+    WordNet 3.0 with underscores, as in `keras.applications`.
+
+    Examples:
+        >>> keras_convnext.facts.labels.label_set(1000)[2]
+        ('n01484850', 'great_white_shark')
+    """
+    one_of("classes", classes, LABEL_SETS)
+    package = resources.files(__package__)
+    file = package / "label_sets" / f"{LABEL_SETS[classes]}.json.bz2"
+    rows = json.loads(bz2.decompress(file.read_bytes()))
+    return tuple((wnid, name) for wnid, name in rows)
+
+
+@functools.cache
+def imagenet22k_to_1k_indices():
+    """Where each class of ImageNet-1k is among those of ImageNet-22k.
+
+    Returns:
+        A tuple of 1000 ints, 0–21840, or -1 for the one class that
+        ImageNet-22k lacks: 850, the teddy (n04399382).
+
+    Source: equal WordNet ids.
+
+    Examples:
+        >>> keras_convnext.facts.labels.imagenet22k_to_1k_indices()[:3]
+        (359, 368, 460)
+    """
+    positions = {wnid: i for i, (wnid, _) in enumerate(label_set(21841))}
+    return tuple(positions.get(wnid, -1) for wnid, _ in label_set(1000))
+
+
+def decode_predictions(
+    preds: ArrayLike,
+    top: int = 5,
+    class_names: Sequence | None = None,
+) -> list[list[tuple[str, str, float]]]:
+    """The best classes of every sample, as `keras.applications` has them.
+
+    Args:
+        preds: array or tensor `(samples, classes)` of scores of any range:
+            probabilities or logits.
+        top: how many classes to return, from 1 to `classes`.
+        class_names: one name for each class. Without them the label set is
+            the one that has as many classes.
+
+    Returns:
+        For each sample a list of `(wnid, name, score)` by falling score, which
+        is a Python float. With `class_names` the first entry is the index of
+        the class as a string, as names may repeat.
+
+    Raises:
+        ValueError: if `preds` is not 2-D, `class_names` does not fit it, no
+            label set does, or `top` is out of range.
+
+    Source: `keras.applications.convnext.decode_predictions`.
+
+    Examples:
+        >>> keras_convnext.decode_predictions(np.eye(1000)[[207]], top=1)
+        [[('n02099601', 'golden_retriever', 1.0)]]
+    """
+    if keras.ops.is_tensor(preds):
+        preds = keras.ops.convert_to_numpy(preds)
+    preds = np.asarray(preds)
+    if preds.ndim != 2:
+        raise ValueError(
+            "Expected a batch of predictions of shape (samples, classes). "
+            f"Received: preds of shape {preds.shape}. For a single sample "
+            "pass `preds[None]`"
+        )
+    preds = preds.astype("float64")
+    labels = _labels(preds.shape[1], class_names)
+    is_int = isinstance(top, numbers.Integral) and not isinstance(top, bool)
+    if not is_int or not 1 <= top <= len(labels):
+        raise ValueError(
+            f"`top` must be an int from 1 to {len(labels)}, the number of "
+            f"classes. Received: top={top!r}"
+        )
+    # Stable: the first of equal scores comes first, and NaN last.
+    orders = np.argsort(-preds, axis=1, kind="stable")[:, :top]
+    return [
+        [(*labels[i], float(scores[i])) for i in order]
+        for scores, order in zip(preds, orders)
+    ]
+
+
+def _labels(classes, class_names):
+    if class_names is None:
+        if classes in LABEL_SETS:
+            return label_set(classes)
+        raise ValueError(
+            f"Without `class_names`, predictions of {list(LABEL_SETS)} "
+            f"classes are expected. Received: {classes} classes. Pass "
+            "`class_names` with one name for each"
+        )
+    names = list(class_names)
+    if len(names) != classes:
+        raise ValueError(
+            "`class_names` must have one name for each class. Received: "
+            f"{len(names)} names for {classes} classes"
+        )
+    return [(str(index), str(name)) for index, name in enumerate(names)]

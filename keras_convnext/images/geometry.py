@@ -1,0 +1,100 @@
+"""How large an image becomes before the crop, whatever resizes it."""
+
+import math
+import numbers
+
+from keras_convnext._util.checks import one_of
+from keras_convnext.images.preprocessing import official_crop
+
+MODES = ("center", "squash", "border")
+INTERPOLATIONS = ("bicubic", "bilinear")
+
+
+def transform_arguments(preprocessing):
+    """Arguments of `load_image` and `tf_load_image` for a `Preprocessing`.
+
+    Examples:
+        >>> arguments = keras_convnext.images.geometry.transform_arguments(
+        ...     model.preprocessing
+        ... )  # doctest: +SKIP
+        >>> images = files.map(
+        ...     lambda file: keras_convnext.tf_load_image(file, **arguments)
+        ... )  # doctest: +SKIP
+    """
+    if len(preprocessing.mean) != 3:
+        raise ValueError(
+            "Images are loaded in RGB: expected the preprocessing of a model "
+            "of three channels. Received: "
+            f"mean={preprocessing.mean}. Load the images yourself"
+        )
+    return {
+        "size": preprocessing.image_size,
+        "crop_pct": preprocessing.crop_pct,
+        "mode": preprocessing.crop_mode,
+        "interpolation": preprocessing.interpolation,
+        "mean": preprocessing.mean,
+    }
+
+
+def checked(size, crop_pct, mode, interpolation, mean):
+    """The arguments, with the official rule for those that are `None`.
+
+    Returns:
+        `(size, crop_pct, mode, fill)`: the size as a pair, and the colour of
+        the padding.
+    """
+    size = _pair(size)
+    if crop_pct is None and mode is None:
+        crop_pct, mode = official_crop(size)
+    mode = mode or "center"
+    if crop_pct is None:
+        crop_pct = 1.0 if mode == "squash" else 0.875
+    one_of("mode", mode, MODES)
+    one_of("interpolation", interpolation, INTERPOLATIONS)
+    if not isinstance(crop_pct, numbers.Real) or not 0 < crop_pct <= 1:
+        raise ValueError(
+            "`crop_pct` must be a number above 0 and at most 1. Received: "
+            f"crop_pct={crop_pct!r}"
+        )
+    if mode != "border":  # the others never pad
+        return size, crop_pct, mode, (0, 0, 0)
+    if len(mean) != 3 or not all(0 <= value <= 1 for value in mean):
+        raise ValueError(
+            "`mean` must hold three numbers of 0–1, the colour of the border. "
+            f"Received: mean={mean!r}"
+        )
+    return size, crop_pct, mode, tuple(round(255 * value) for value in mean)
+
+
+def _pair(size):
+    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    if len(pair) != 2 or not all(
+        isinstance(side, numbers.Integral) and side > 0 for side in pair
+    ):
+        raise ValueError(
+            "`size` must be a positive int or two of them, (height, width). "
+            f"Received: size={size!r}"
+        )
+    return pair
+
+
+def resized_shape(ops, height, width, size, crop_pct, mode):
+    """Height and width before the crop; `ops` is numpy or tensorflow.
+
+    In float64 both round as Python does: halves to even.
+    """
+    goal_height, goal_width = (math.floor(side / crop_pct) for side in size)
+    if mode == "squash":
+        return goal_height, goal_width
+    if mode == "center" and goal_height == goal_width:
+        short = ops.minimum(height, width)
+        return (
+            ops.floor(goal_height * height / short),
+            ops.floor(goal_width * width / short),
+        )
+    nearest = ops.minimum if mode == "center" else ops.maximum
+    ratio = nearest(height / goal_height, width / goal_width)
+    # One pixel is left of the thinnest image.
+    return tuple(
+        ops.maximum(ops.round(side / ratio), 1.0) for side in (height, width)
+    )

@@ -1,0 +1,59 @@
+"""The normalization of pixels, inside of the model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy
+from keras import ops
+
+from keras_convnext._util.serialization import register
+
+
+@register
+class ImageNormalization(keras.layers.Layer):
+    """Normalises pixels of 0–255 by one mean and deviation per channel.
+
+    A scale and an offset on the last axis, whatever Keras' global image data
+    format is (`keras.layers.Rescaling` follows that one, and
+    `keras.layers.Normalization` turns into extra inputs in ONNX files).
+
+    Args:
+        mean, std: one number per channel, for pixels scaled to 0–1.
+        **kwargs: `name`, `dtype` and so on.
+
+    Call arguments:
+        inputs: tensor `(..., channels)` of any dtype with values of 0–255.
+
+    Returns:
+        `(inputs / 255 - mean) / std` in the layer's dtype.
+
+    Examples:
+        >>> layer = keras_convnext.layers.ImageNormalization([0.5], [0.25])
+        >>> float(layer(keras.ops.full((1, 1, 1, 1), 255.0))[0, 0, 0, 0])
+        2.0
+    """
+
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], **kwargs: Any
+    ):
+        # Without autocasting, mixed precision would round the pixels.
+        super().__init__(autocast=False, **kwargs)
+        self.mean = [float(value) for value in mean]
+        self.std = [float(value) for value in std]
+        self._scale = 1 / (255 * numpy.array(self.std))
+        self._offset = -numpy.array(self.mean) / numpy.array(self.std)
+
+    def call(self, inputs):
+        dtype = self.compute_dtype
+        scale, offset = (
+            ops.convert_to_tensor(values.astype(dtype))
+            for values in (self._scale, self._offset)
+        )
+        return ops.cast(inputs, dtype) * scale + offset
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "mean": self.mean, "std": self.std}

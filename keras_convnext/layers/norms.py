@@ -1,0 +1,96 @@
+"""Normalization over the channels, in the three forms that ConvNeXts have.
+
+Like the layers of `plain.py` they keep float64.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_convnext._util.serialization import register
+from keras_convnext.layers import jax_functions
+from keras_convnext.layers.arithmetic import at_least_float32
+from keras_convnext.layers.arithmetic import mean
+
+
+@register
+class LayerNormalization(keras.layers.LayerNormalization):
+    """`keras.layers.LayerNormalization` that keeps float64."""
+
+    def call(self, inputs):
+        if (
+            self.dtype_policy.name == "float32"
+            and jax_functions.is_jax_on_cpu()
+        ):
+            return jax_functions.layer_normalization(
+                inputs,
+                ops.convert_to_tensor(self.gamma),
+                ops.convert_to_tensor(self.beta),
+                self.epsilon,
+            )
+        if self.compute_dtype != "float64":
+            return super().call(inputs)
+        centred = inputs - mean(inputs, -1)
+        variance = mean(ops.square(centred), -1)
+        scaled = centred * ops.rsqrt(variance + self.epsilon) * self.gamma
+        return scaled + self.beta
+
+
+@register
+class RMSNormalization(keras.layers.RMSNormalization):
+    """`keras.layers.RMSNormalization` that keeps float64."""
+
+    def call(self, inputs):
+        if self.compute_dtype != "float64":
+            return super().call(inputs)
+        energy = mean(ops.square(inputs), -1)
+        return inputs * ops.rsqrt(energy + self.epsilon) * self.scale
+
+
+@register
+class SimpleNormalization(keras.layers.Layer):
+    """Divides by the unbiased standard deviation over the channels.
+
+    timm's `SimpleNorm`: `x * rsqrt(var(x) + epsilon) * gamma`, without
+    subtracting the mean, the variance divided by `channels - 1`.
+
+    Args:
+        epsilon: float, added to the variance.
+        **kwargs: `name`, `dtype` and so on.
+
+    Call arguments:
+        inputs: float tensor `(..., channels)`.
+
+    Returns:
+        A tensor of the same shape and dtype.
+
+    Examples:
+        >>> layer = keras_convnext.layers.SimpleNormalization()
+        >>> keras.ops.shape(layer(keras.ops.ones((1, 8, 8, 4))))
+        (1, 8, 8, 4)
+    """
+
+    def __init__(self, epsilon: float = 1e-6, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape):
+        self.channels = input_shape[-1]
+        self.gamma = self.add_weight(
+            name="gamma", shape=(self.channels,), initializer="ones"
+        )
+
+    def call(self, inputs):
+        x = ops.cast(inputs, at_least_float32(self.compute_dtype))
+        deviations = x - mean(x, -1)
+        squares = ops.sum(ops.square(deviations), axis=-1, keepdims=True)
+        variance = squares / (self.channels - 1)
+        outputs = x * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(outputs, self.compute_dtype) * self.gamma
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}

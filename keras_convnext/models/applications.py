@@ -1,0 +1,213 @@
+"""The public constructors: thin over the table of variants."""
+
+import fnmatch
+import inspect
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+from typing import Concatenate
+from typing import ParamSpec
+
+from keras_convnext._util import checks
+from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.annotations import Tensor
+from keras_convnext.facts.variants import VARIANTS
+from keras_convnext.facts.variants import Variant
+from keras_convnext.models.construction import as_tuple
+from keras_convnext.models.construction import build
+from keras_convnext.models.construction import kernel_sizes
+from keras_convnext.models.model import ConvNeXtModel
+
+P = ParamSpec("P")
+
+# All constructors say of themselves what `build` does of itself.
+ARGUMENTS = inspect.cleandoc(build.__doc__ or "").partition("\n\n")[2]
+ARGUMENTS = ARGUMENTS.replace("    variant: a `Variant`.\n", "")
+
+
+def create_model(name: str, *args: Any, **kwargs: Any) -> ConvNeXtModel:
+    """Builds a ConvNeXt by name, such as `"convnext_tiny_hnf"`.
+
+    Args:
+        name: one of `list_models()`.
+        *args, **kwargs: as for the constructors, see `ConvNeXtTiny`.
+
+    Returns:
+        A `ConvNeXtModel`, a Functional `keras.Model`.
+
+    Raises:
+        ValueError: for an unknown name, with the nearest matches.
+
+    Examples:
+        >>> model = keras_convnext.create_model("test_convnext", weights=None)
+        >>> model.output_shape
+        (None, 1000)
+    """
+    checks.one_of("name", name, VARIANTS)
+    return build(VARIANTS[name], *args, **kwargs)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of all variants that match a shell-style pattern.
+
+    Examples:
+        >>> keras_convnext.list_models("convnextv2_*o")
+        ['convnextv2_atto', 'convnextv2_femto', 'convnextv2_pico', 'convnextv2_nano']
+    """  # noqa: E501
+    return fnmatch.filter(VARIANTS, pattern)
+
+
+def ConvNeXt(
+    depths: Sequence[int],
+    dims: Sequence[int],
+    include_top: bool = True,
+    include_preprocessing: bool = True,
+    weights: PathLike | None = None,
+    input_tensor: Tensor | None = None,
+    input_shape: Sequence[int | None] | None = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: str | Callable | None = "softmax",
+    name: str = "convnext",
+    *,
+    stem: str = "patch",
+    patch_size: int = 4,
+    stem_norm: bool = True,
+    norm: str = "layer_norm",
+    epsilon: float = 1e-6,
+    activation: str = "gelu",
+    grn: bool = False,
+    kernel_size: int | Sequence[int] = 7,
+    layer_scale_init_value: float = 1e-6,
+    head: str = "pool_norm",
+    head_hidden_size: int | None = None,
+    image_size: int = 224,
+    **kwargs: Any,
+) -> ConvNeXtModel:
+    """Builds a ConvNeXt of your own depths and widths, with any stages.
+
+    Args:
+        depths: number of blocks for each stage.
+        dims: width of each stage.
+        include_top, …, name: as for `ConvNeXtTiny`.
+        stem, patch_size, stem_norm, norm, epsilon, activation, grn, head,
+            head_hidden_size, image_size: see `keras_convnext.Variant`.
+        kernel_size: depthwise kernel size, one odd int or one for each stage.
+        layer_scale_init_value: initial layer scale, 0 for none.
+        **kwargs: the other arguments of `ConvNeXtTiny`.
+
+    Returns:
+        A `ConvNeXtModel`, a Functional `keras.Model`.
+
+    Raises:
+        ValueError: for any argument that cannot be honoured.
+
+    Examples:
+        >>> model = keras_convnext.ConvNeXt(
+        ...     (2, 2),
+        ...     (32, 64),
+        ...     patch_size=2,
+        ...     input_shape=(32, 32, 3),
+        ...     classes=10,
+        ... )
+        >>> model.output_shape
+        (None, 10)
+    """
+    stages = as_tuple(depths)
+    variant = Variant(
+        name=name,
+        depths=stages,
+        dims=as_tuple(dims),
+        kernel_sizes=kernel_sizes(kernel_size, len(stages)),
+        stem=stem,
+        patch_size=patch_size,
+        stem_norm=stem_norm,
+        norm=norm,
+        epsilon=epsilon,
+        activation=activation,
+        grn=grn,
+        layer_scale_init_value=layer_scale_init_value,
+        head=head,
+        head_hidden_size=head_hidden_size,
+        image_size=image_size,
+    )
+    return build(
+        variant,
+        include_top,
+        include_preprocessing,
+        weights,
+        input_tensor,
+        input_shape,
+        pooling,
+        classes,
+        classifier_activation,
+        name,
+        **kwargs,
+    )
+
+
+def _constructor(
+    build: Callable[Concatenate[Variant, P], ConvNeXtModel],
+    function_name: str,
+    variant_name: str,
+) -> Callable[P, ConvNeXtModel]:
+    """A public function such as `ConvNeXtTiny` for one row of the table.
+
+    Given `build`, type checkers find its arguments in what is returned.
+    """
+    variant = VARIANTS[variant_name]
+
+    def constructor(*args: P.args, **kwargs: P.kwargs) -> ConvNeXtModel:
+        return build(variant, *args, **kwargs)
+
+    signature = inspect.signature(build)
+    parameters = list(signature.parameters.values())[1:]
+    # Known to `inspect`, not to type checkers.
+    constructor.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[
+            parameter.replace(default=variant_name)
+            if parameter.name == "name"
+            else parameter
+            for parameter in parameters
+        ]
+    )
+    constructor.__name__ = constructor.__qualname__ = function_name
+    constructor.__doc__ = (
+        f"Builds `{variant_name}`: depths {variant.depths}, dims "
+        f"{variant.dims}, {variant.image_size} px.\n\n{ARGUMENTS}\n\n"
+        "Examples:\n"
+        f"    >>> model = keras_convnext.{function_name}(weights=None)\n"
+        "    >>> model.output_shape\n"
+        "    (None, 1000)\n"
+    )
+    return constructor
+
+
+ConvNeXtAtto = _constructor(build, "ConvNeXtAtto", "convnext_atto")
+ConvNeXtFemto = _constructor(build, "ConvNeXtFemto", "convnext_femto")
+ConvNeXtPico = _constructor(build, "ConvNeXtPico", "convnext_pico")
+ConvNeXtNano = _constructor(build, "ConvNeXtNano", "convnext_nano")
+ConvNeXtTiny = _constructor(build, "ConvNeXtTiny", "convnext_tiny")
+ConvNeXtSmall = _constructor(build, "ConvNeXtSmall", "convnext_small")
+ConvNeXtBase = _constructor(build, "ConvNeXtBase", "convnext_base")
+ConvNeXtLarge = _constructor(build, "ConvNeXtLarge", "convnext_large")
+ConvNeXtXLarge = _constructor(build, "ConvNeXtXLarge", "convnext_xlarge")
+ConvNeXtXXLarge = _constructor(build, "ConvNeXtXXLarge", "convnext_xxlarge")
+ConvNeXtV2Atto = _constructor(build, "ConvNeXtV2Atto", "convnextv2_atto")
+ConvNeXtV2Femto = _constructor(build, "ConvNeXtV2Femto", "convnextv2_femto")
+ConvNeXtV2Pico = _constructor(build, "ConvNeXtV2Pico", "convnextv2_pico")
+ConvNeXtV2Nano = _constructor(build, "ConvNeXtV2Nano", "convnextv2_nano")
+ConvNeXtV2Tiny = _constructor(build, "ConvNeXtV2Tiny", "convnextv2_tiny")
+ConvNeXtV2Small = _constructor(build, "ConvNeXtV2Small", "convnextv2_small")
+ConvNeXtV2Base = _constructor(build, "ConvNeXtV2Base", "convnextv2_base")
+ConvNeXtV2Large = _constructor(build, "ConvNeXtV2Large", "convnextv2_large")
+ConvNeXtV2Huge = _constructor(build, "ConvNeXtV2Huge", "convnextv2_huge")
+ConvNeXtIsotropicSmall = _constructor(
+    build, "ConvNeXtIsotropicSmall", "convnext_isotropic_small"
+)
+ConvNeXtIsotropicBase = _constructor(
+    build, "ConvNeXtIsotropicBase", "convnext_isotropic_base"
+)
+ConvNeXtIsotropicLarge = _constructor(
+    build, "ConvNeXtIsotropicLarge", "convnext_isotropic_large"
+)

@@ -1,0 +1,295 @@
+"""From a `Variant` and options to a Functional model: the topology."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_convnext.layers import DepthwiseConv2D
+from keras_convnext.layers import GlobalResponseNormalization
+from keras_convnext.layers import ImageNormalization
+from keras_convnext.layers import LayerScale
+from keras_convnext.layers import Normal
+from keras_convnext.layers import SimpleNormalization
+from keras_convnext.layers import gelu_tanh
+from keras_convnext.layers.activations import gelu
+from keras_convnext.layers.norms import LayerNormalization
+from keras_convnext.layers.norms import RMSNormalization
+from keras_convnext.layers.plain import Add
+from keras_convnext.layers.plain import Conv2D
+from keras_convnext.layers.plain import Dense
+from keras_convnext.layers.plain import GlobalAveragePooling2D
+
+MLP_RATIO = 4
+
+NORMS = {
+    "layer_norm": LayerNormalization,
+    "rms_norm": RMSNormalization,
+    "simple_norm": SimpleNormalization,
+}
+STEMS = ("patch", "overlap", "overlap_tiered", "overlap_act")
+HEADS = ("pool_norm", "norm_pool")
+POOLINGS = {
+    "avg": GlobalAveragePooling2D,
+    "max": layers.GlobalMaxPooling2D,
+}
+
+
+class Builder:
+    """Creates the layers of one model; every layer's name starts at `prefix`.
+
+    Everything runs in channels_last: Keras' `LayerNormalization(axis=1)` is
+    wrong on the torch backend (Keras 3.15), and transposing once at the door
+    costs less than twice in every block.
+    """
+
+    def __init__(
+        self,
+        variant,
+        dtype,
+        head_dtype,
+        output_stride,
+        prefix="",
+        drop_path_rate=0.0,
+    ):
+        self.variant = variant
+        self.dtype = dtype
+        self.head_dtype = head_dtype
+        self.prefix = prefix
+        # Linear from 0 at the first block to the full rate at the last.
+        rates = np.linspace(0.0, drop_path_rate, sum(variant.depths))
+        self.drop_path_rates = rates.tolist()
+        self.dilations = dilations(variant, output_stride)
+
+    def named(self, layer_class, name, *args, dtype=None, **kwargs):
+        return layer_class(
+            *args,
+            name=self.prefix + name,
+            dtype=dtype or self.dtype,
+            **kwargs,
+        )
+
+    def norm(self, name, dtype=None):
+        return self.named(
+            NORMS[self.variant.norm],
+            name,
+            epsilon=self.variant.epsilon,
+            dtype=dtype,
+        )
+
+    def activation(self, name, activation=None, dtype=None):
+        activation = activation or self.variant.activation
+        own = {"gelu": gelu, "gelu_tanh": gelu_tanh}
+        activation = own.get(activation, activation)
+        return self.named(layers.Activation, name, activation, dtype=dtype)
+
+    def conv(self, name, filters, kernel_size, strides, **kwargs):
+        return self.named(
+            Conv2D,
+            name,
+            filters,
+            kernel_size,
+            strides=strides,
+            data_format="channels_last",
+            kernel_initializer=initializer(),
+            **kwargs,
+        )
+
+    def dense(self, name, units, dtype=None, scale=1.0):
+        return self.named(
+            Dense,
+            name,
+            units,
+            dtype=dtype,
+            kernel_initializer=initializer(scale),
+        )
+
+    def preprocessing(self, x, mean, std, dtype):
+        return self.named(
+            ImageNormalization, "normalization", mean, std, dtype=dtype
+        )(x)
+
+    def stem(self, x):
+        variant = self.variant
+        width = variant.dims[0]
+        if variant.stem == "patch":
+            size = variant.patch_size
+            x = self.conv("stem_conv", width, size, size)(x)
+        else:
+            first = width
+            if variant.stem == "overlap_tiered":
+                first = divisible_by_8(width // 2)
+            x = self.overlapping_conv("stem_conv_0", x, first)
+            if variant.stem == "overlap_act":
+                x = self.activation("stem_activation")(x)
+            x = self.overlapping_conv("stem_conv_1", x, width)
+        if variant.stem_norm:
+            x = self.norm("stem_norm")(x)
+        return x
+
+    def overlapping_conv(self, name, x, filters):
+        # `padding="same"` would pad even sizes on one side only.
+        x = self.named(
+            layers.ZeroPadding2D,
+            f"{name}_pad",
+            padding=1,
+            data_format="channels_last",
+        )(x)
+        return self.conv(name, filters, 3, 2)(x)
+
+    def downsample(self, x, stage):
+        name = f"stage_{stage}_downsample"
+        x = self.norm(f"{name}_norm")(x)
+        form = {"strides": 2}
+        if self.dilations[stage] > 1:
+            # Spread by the strides lost before this one, not by its own.
+            form = {
+                "strides": 1,
+                "padding": "same",
+                "dilation_rate": self.dilations[stage] // 2,
+            }
+        width = self.variant.dims[stage]
+        return self.conv(f"{name}_conv", width, 2, **form)(x)
+
+    def block(self, x, stage, block):
+        variant = self.variant
+        dim = variant.dims[stage]
+        name = f"stage_{stage}_block_{block}"
+        shortcut = x
+        x = self.named(
+            DepthwiseConv2D,
+            f"{name}_depthwise",
+            variant.kernel_sizes[stage],
+            dilation_rate=self.dilations[stage],
+            depthwise_initializer=initializer(),
+        )(x)
+        x = self.norm(f"{name}_norm")(x)
+        x = self.dense(f"{name}_expand", MLP_RATIO * dim)(x)
+        x = self.activation(f"{name}_activation")(x)
+        if variant.grn:
+            x = self.named(GlobalResponseNormalization, f"{name}_grn")(x)
+        x = self.dense(f"{name}_project", dim)(x)
+        if variant.layer_scale_init_value:
+            x = self.named(
+                LayerScale,
+                f"{name}_layer_scale",
+                variant.layer_scale_init_value,
+            )(x)
+        rate = self.drop_path_rates[sum(variant.depths[:stage]) + block]
+        if rate:
+            # One draw per sample for the whole branch: stochastic depth.
+            x = self.named(
+                layers.Dropout,
+                f"{name}_drop_path",
+                rate,
+                noise_shape=(None, 1, 1, 1),
+            )(x)
+        return self.named(Add, f"{name}_add")([shortcut, x])
+
+    def stages(self, x):
+        for stage, depth in enumerate(self.variant.depths):
+            if stage:
+                x = self.downsample(x, stage)
+            for block in range(depth):
+                x = self.block(x, stage, block)
+        return x
+
+    def features(self, x, pooling):
+        """Pooling and normalisation, and the hidden layer where there is one.
+
+        A pooled vector is computed in the head's precision: a sum over many
+        positions overflows in float16.
+        """
+        dtype = self.head_dtype if pooling else self.dtype
+        norm = self.norm("head_norm", dtype=dtype)
+        if pooling is None:
+            x = norm(x)
+        else:
+            pool = self.named(
+                POOLINGS[pooling],
+                "head_pool",
+                data_format="channels_last",
+                dtype=dtype,
+            )
+            pool_first = self.variant.head == "pool_norm"
+            x = norm(pool(x)) if pool_first else pool(norm(x))
+        if self.variant.head_hidden_size:
+            x = self.dense(
+                "head_hidden", self.variant.head_hidden_size, dtype=dtype
+            )(x)
+            x = self.activation("head_hidden_activation", "gelu", dtype)(x)
+        return x
+
+    def classifier(self, x, classes, activation, dropout_rate, head_init_scale):
+        if dropout_rate:
+            x = self.named(
+                layers.Dropout,
+                "head_dropout",
+                dropout_rate,
+                dtype=self.head_dtype,
+            )(x)
+        x = self.dense(
+            "head_classifier",
+            classes,
+            dtype=self.head_dtype,
+            scale=head_init_scale,
+        )(x)
+        # A layer of its own, so that the logits have a name.
+        if activation is not keras.activations.linear:
+            x = self.named(
+                layers.Activation,
+                "head_activation",
+                activation,
+                dtype=self.head_dtype,
+            )(x)
+        return x
+
+
+def initializer(scale=1.0):
+    """Normal with standard deviation 0.02 (times `scale`).
+
+    The paper's truncated normal cuts at ±2, a hundred deviations away. A new
+    object each time: one initializer gives every layer the same numbers.
+    """
+    return Normal(stddev=0.02 * scale)
+
+
+def divisible_by_8(width):
+    """`width` rounded to a multiple of 8, at most 10 % below (as in timm)."""
+    rounded = max(8, (width + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * width else rounded
+
+
+def stage_strides(variant):
+    """How many input pixels one step of each stage's feature map spans."""
+    stem = variant.patch_size if variant.stem == "patch" else 4
+    return [stem * 2**stage for stage in range(len(variant.depths))]
+
+
+def total_stride(variant):
+    """How many input pixels one step of the last feature map spans."""
+    return stage_strides(variant)[-1]
+
+
+def dilations(variant, output_stride):
+    """Spacing of each stage's depthwise kernels under an output stride.
+
+    Behind each downsampling that loses its stride it doubles
+    (`ConvNeXt.__init__` in timm/models/convnext.py).
+    """
+    strides = stage_strides(variant)
+    return [max(1, stride // output_stride) for stride in strides]
+
+
+def pyramid_levels(variant, prefix=""):
+    """Name of each stage's last layer by level: P2 is stride 4.
+
+    Strides that are no power of two have no level.
+    """
+    first = stage_strides(variant)[0]
+    if first & (first - 1):
+        return {}
+    level = first.bit_length() - 1
+    return {
+        f"P{level + stage}": f"{prefix}stage_{stage}_block_{depth - 1}_add"
+        for stage, depth in enumerate(variant.depths)
+    }

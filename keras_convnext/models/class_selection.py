@@ -1,0 +1,64 @@
+"""From a classifier of ImageNet-22k to one of ImageNet-1k."""
+
+import copy
+
+import numpy as np
+
+from keras_convnext.facts import labels
+from keras_convnext.models.model import ConvNeXtModel
+from keras_convnext.weights.layouts import CLASSIFIER
+
+CLASSES_22K = 21841
+# One 1k class, n04399382, is not in 22k: its logit never wins.
+NEVER = -1e4
+
+
+def imagenet1k_from_22k(model: ConvNeXtModel) -> ConvNeXtModel:
+    """Cuts a classifier of 21 841 classes down to the 1000 of ImageNet-1k.
+
+    The classes are matched by their WordNet ids; 999 of the 1000 exist. The
+    missing one, index 850, gets a logit of -10 000.
+
+    Args:
+        model: a `ConvNeXtModel` with 21 841 outputs.
+
+    Returns:
+        A new `ConvNeXtModel` with 1000 outputs and the same weights.
+
+    Raises:
+        ValueError: for other models.
+
+    Examples:
+        >>> model = keras_convnext.ConvNeXtTiny(weights="imagenet22k")
+        ... # doctest: +SKIP
+        >>> keras_convnext.imagenet1k_from_22k(model).output_shape
+        ... # doctest: +SKIP
+        (None, 1000)
+    """
+    if model.output_shape != (None, CLASSES_22K):
+        raise ValueError(
+            f"The model must have the {CLASSES_22K} outputs of ImageNet-22k, "
+            "as with `weights='imagenet22k'`. Received: output shape "
+            f"{model.output_shape}"
+        )
+    config = copy.deepcopy(model.get_config())
+    for layer in config["layers"]:
+        if layer["name"].endswith(CLASSIFIER):
+            layer["config"]["units"] = 1000
+            layer.pop("build_config", None)
+        if layer["class_name"] == "ModelCard":
+            layer["config"]["info"]["label_set"] = "imagenet1k"
+            layer["config"]["info"]["class_names"] = None
+    smaller = ConvNeXtModel.from_config(config)
+    indices = np.array(labels.imagenet22k_to_1k_indices())
+    for layer in smaller.layers:
+        weights = model.get_layer(layer.name).get_weights()
+        if layer.name.endswith(CLASSIFIER):
+            kernel, bias = weights
+            missing = indices < 0
+            weights = [
+                np.where(missing, 0, kernel[:, indices]),
+                np.where(missing, NEVER, bias[indices]),
+            ]
+        layer.set_weights(weights)
+    return smaller

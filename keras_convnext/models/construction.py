@@ -1,0 +1,372 @@
+"""From a variant and the public arguments to a model with weights.
+
+The one place where checks, topology and weights meet.
+"""
+
+import contextlib
+import numbers
+import weakref
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
+
+import keras
+from keras import layers
+
+from keras_convnext._util import checks
+from keras_convnext._util import image_layout
+from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.annotations import Tensor
+from keras_convnext.facts.info import ModelInfo
+from keras_convnext.facts.variants import Variant
+from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.images.preprocessing import official_crop
+from keras_convnext.layers.initializers import skip_random_numbers
+from keras_convnext.models import arguments
+from keras_convnext.models import builder
+from keras_convnext.models.model import ConvNeXtModel
+from keras_convnext.models.model import ModelCard
+from keras_convnext.weights import loading
+
+
+def build(
+    variant: Variant,
+    include_top: bool = True,
+    include_preprocessing: bool = True,
+    weights: PathLike | None = "imagenet",
+    input_tensor: Tensor | None = None,
+    input_shape: Sequence[int | None] | None = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: str | Callable | None = "softmax",
+    name: str | None = None,
+    *,
+    dtype: str | keras.DTypePolicy | None = None,
+    data_format: str | None = None,
+    layer_prefix: str = "",
+    drop_path_rate: float = 0.0,
+    dropout_rate: float = 0.0,
+    layer_scale_init_value: float | None = None,
+    head_init_scale: float = 1.0,
+    kernel_size: int | Sequence[int] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    output_stride: int | None = None,
+) -> ConvNeXtModel:
+    """Builds the model of a `Variant`; the constructors' one implementation.
+
+    Takes images in RGB with values of 0–255 (`uint8` or float) and normalises
+    them itself, unless `include_preprocessing=False`. The first nine
+    arguments are those of `keras.applications.ConvNeXtTiny`.
+
+    Args:
+        variant: a `Variant`.
+        include_top: whether the model ends in a classifier. Without one it
+            returns the last feature map, normalised, or with `pooling` a
+            vector.
+        include_preprocessing: whether the model normalises its input. If not,
+            images are expected normalised by `mean` and `std`.
+        weights: `None` for random weights; an alias (`"imagenet"`,
+            `"imagenet22k"`, `"imagenet22k_ft_imagenet"`, `…_384`) or tag of
+            `keras_convnext.list_weights()`; `"hf://org/repository[@revision]"`;
+            a URL; or a file of this package, the official repositories,
+            timm, transformers, torchvision or keras.applications.
+        input_tensor: a Keras tensor to build upon, possibly the output of
+            another layer, in place of a new input.
+        input_shape: shape of one image; height and width may be `None` for
+            any size. Defaults to the variant's own size with three channels,
+            and without top to any size. Published weights bring their own
+            size.
+        pooling: `None`, `"avg"` or `"max"`; only without top.
+        classes: number of classes; `None` for as many as the weights have,
+            1000 without weights.
+        classifier_activation: activation of the classifier, or `None` for
+            logits.
+        name: name of the model. Layers are named independently of it.
+        dtype: a dtype policy or its name, such as `"mixed_bfloat16"`;
+            defaults to `keras.config.dtype_policy()`. Probabilities and
+            logits of mixed policies are float32.
+        data_format: `"channels_last"` or `"channels_first"`, the layout of
+            the input and of returned feature maps; defaults to
+            `keras.config.image_data_format()`.
+        layer_prefix: put before every layer's name, for two towers in one
+            model.
+        drop_path_rate: stochastic depth of the last block, at least 0 and
+            below 1; earlier blocks have linearly less, the first none.
+        dropout_rate: dropout before the classifier.
+        layer_scale_init_value: initial layer scale, 0 for none; `None` for
+            the variant's own.
+        head_init_scale: factor on the classifier's initial weights.
+        kernel_size: depthwise kernel size, one odd int or one for each stage;
+            `None` for the variant's own.
+        mean, std: normalisation, a number for each channel, for pixels scaled
+            to 0–1; needed for inputs that do not have three channels.
+            Default to ImageNet's.
+        output_stride: pixels that one step of the last feature map spans:
+            8, 16 or (`None`) 32, on other stems a quarter, half or all of
+            the total stride. Stages above it keep the resolution and dilate
+            their kernels, as timm's `output_stride` does; the weights are
+            the same.
+
+    Returns:
+        A `ConvNeXtModel`, a Functional `keras.Model`.
+
+    Raises:
+        ValueError: for any argument that cannot be honoured.
+    """
+    variant = _customised(variant, kernel_size, layer_scale_init_value)
+    arguments.check_variant(variant)
+    checks.one_of("pooling", pooling, (None, *builder.POOLINGS))
+    checks.rate("drop_path_rate", drop_path_rate)
+    checks.rate("dropout_rate", dropout_rate)
+    checks.positive_number("head_init_scale", head_init_scale)
+    strides = builder.stage_strides(variant)
+    if output_stride is None:
+        output_stride = strides[-1]
+    # The last two downsamplings can be dilated, as in timm.
+    checks.one_of("output_stride", output_stride, strides[:-4:-1])
+    classifier_activation = arguments.activation(
+        "classifier_activation", classifier_activation
+    )
+    data_format = image_layout.data_format(data_format)
+    policy, head_policy = arguments.dtype_policy(dtype)
+    source = loading.find(variant, weights)
+    known = source.info if source else ModelInfo()
+    classes = _classes(classes, source, include_top)
+    if source and source.is_projection and classes == source.classes:
+        classifier_activation = keras.activations.linear
+
+    # Pixels in at least float32, whatever the policy.
+    is_float64 = policy.compute_dtype == "float64"
+    image_dtype = "float64" if is_float64 else "float32"
+    saved = known.preprocessing
+    default_size = (variant.image_size,) * 2
+    if saved is not None:
+        default_size = tuple(saved.image_size)
+    image = _image(
+        input_tensor,
+        input_shape,
+        data_format,
+        output_stride,
+        default_size if include_top else (None, None),
+        f"{layer_prefix}image",
+        image_dtype,
+    )
+    if input_tensor is not None:
+        _check_towers(input_tensor, layer_prefix)
+    height, width, channels = image_layout.from_layout(
+        image.shape[1:], data_format
+    )
+    if mean is None and std is None and saved is not None:
+        fits = len(saved.mean) == channels
+        mean, std = (saved.mean, saved.std) if fits else (None, None)
+    mean, std = arguments.mean_and_std(
+        mean, std, channels, include_preprocessing
+    )
+    size = (height, width) if height and width else default_size
+    keeps_classes = source and include_top and classes == source.classes
+    info = replace(
+        known,
+        variant=variant,
+        preprocessing=replace(
+            _at_size(saved or Preprocessing(size, *official_crop(size)), size),
+            mean=mean,
+            std=std,
+        ),
+        class_names=known.class_names if keeps_classes else None,
+        label_set=known.label_set if keeps_classes else None,
+        pyramid_level_inputs=builder.pyramid_levels(variant, layer_prefix),
+    )
+
+    skipping = skip_random_numbers() if source else contextlib.nullcontext()
+    with skipping:
+        outputs = _outputs(
+            builder.Builder(
+                variant,
+                policy,
+                head_policy,
+                output_stride,
+                layer_prefix,
+                drop_path_rate,
+            ),
+            image,
+            info,
+            include_top=include_top,
+            include_preprocessing=include_preprocessing,
+            pooling=pooling,
+            classes=classes,
+            classifier_activation=classifier_activation,
+            dropout_rate=dropout_rate,
+            head_init_scale=head_init_scale,
+            channels_first=data_format == "channels_first",
+            image_dtype=image_dtype,
+        )
+    model = ConvNeXtModel(_source(image), outputs, name=name or variant.name)
+    if source:
+        tensors, optional = loading.fit(source, channels, classes, include_top)
+        loading.assign(
+            model,
+            tensors,
+            source.name,
+            layer_prefix,
+            optional,
+            source.release,
+        )
+    if input_tensor is not None:
+        _remember_tower(input_tensor, layer_prefix)
+    return model
+
+
+def _outputs(
+    build,
+    image,
+    info,
+    *,
+    include_top,
+    include_preprocessing,
+    pooling,
+    classes,
+    classifier_activation,
+    dropout_rate,
+    head_init_scale,
+    channels_first,
+    image_dtype,
+):
+    """The whole graph, from the image to what the model returns."""
+    x = build.named(ModelCard, "card", info, dtype=image_dtype)(image)
+    if channels_first:
+        x = build.named(layers.Permute, "to_channels_last", (2, 3, 1))(x)
+    if include_preprocessing:
+        preprocessing = info.preprocessing
+        x = build.preprocessing(
+            x, preprocessing.mean, preprocessing.std, image_dtype
+        )
+    x = build.stages(build.stem(x))
+    x = build.features(x, "avg" if include_top else pooling)
+    if include_top:
+        return build.classifier(
+            x, classes, classifier_activation, dropout_rate, head_init_scale
+        )
+    if pooling is None and channels_first:
+        x = build.named(layers.Permute, "to_channels_first", (3, 1, 2))(x)
+    return x
+
+
+def _customised(variant, kernel_size, layer_scale_init_value):
+    if kernel_size is not None:
+        sizes = kernel_sizes(kernel_size, len(variant.depths))
+        variant = replace(variant, kernel_sizes=sizes)
+    if layer_scale_init_value is not None:
+        variant = replace(
+            variant, layer_scale_init_value=layer_scale_init_value
+        )
+    return variant
+
+
+def kernel_sizes(kernel_size, stages):
+    """One kernel size for each stage."""
+    sizes = as_tuple(kernel_size)
+    return (
+        sizes * stages if isinstance(kernel_size, numbers.Integral) else sizes
+    )
+
+
+def as_tuple(values):
+    """A tuple of Python's own ints, which JSON can hold."""
+    values = values if hasattr(values, "__iter__") else (values,)
+    return tuple(
+        int(value) if isinstance(value, numbers.Integral) else value
+        for value in values
+    )
+
+
+def _classes(classes, source, include_top):
+    """The number of classes: the given one, the weights' own, or 1000."""
+    if classes is not None:
+        arguments.number_of_classes(classes)
+        return int(classes)  # Keras takes no other integers
+    if source is None:
+        return 1000
+    if source.classes is None and include_top:
+        raise ValueError(
+            f"The weights {source.name!r} have no classifier. Pass the number "
+            "of `classes` to put a new one on top, or `include_top=False` for "
+            "features. Received: classes=None, include_top=True"
+        )
+    return source.classes
+
+
+def _image(
+    input_tensor,
+    input_shape,
+    data_format,
+    stride,
+    default_size,
+    name,
+    dtype,
+):
+    """The tensor to build upon: a new input or a checked `input_tensor`."""
+    if input_tensor is not None:
+        if not keras.utils.is_keras_tensor(input_tensor):
+            raise ValueError(
+                "`input_tensor` must be a Keras tensor, such as "
+                "`keras.Input(...)` or the output of a layer. Received: "
+                f"input_tensor of type {type(input_tensor)}"
+            )
+        shape = tuple(input_tensor.shape[1:])
+        if input_shape is not None and tuple(input_shape) != shape:
+            raise ValueError(
+                "`input_shape` must be None or the shape of `input_tensor`. "
+                f"Received: input_shape={input_shape} and input_tensor of "
+                f"shape {input_tensor.shape}"
+            )
+        input_shape = shape
+    shape = arguments.input_shape(
+        input_shape,
+        data_format,
+        default_size,
+        stride,
+    )
+    if input_tensor is not None:
+        return input_tensor
+    return keras.Input(shape, name=name, dtype=dtype)
+
+
+def _source(image):
+    inputs = keras.utils.get_source_inputs(image)
+    return inputs[0] if len(inputs) == 1 else inputs
+
+
+# The prefixes of the towers that were built on each `input_tensor`'s inputs.
+_TOWERS: weakref.WeakKeyDictionary[Tensor, set[str]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _check_towers(input_tensor, prefix):
+    """Names must differ within one model, and inputs make the model."""
+    for source in keras.utils.get_source_inputs(input_tensor):
+        if prefix in _TOWERS.get(source, ()):
+            raise ValueError(
+                "Another ConvNeXt was built on the same input. Layers are "
+                "named independently of the model's name, so two of them in "
+                "one model need different prefixes: pass "
+                "`layer_prefix='second_'` to one, or give it an input of its "
+                f"own. Received: layer_prefix={prefix!r} again for "
+                f"{source.name!r}"
+            )
+
+
+def _at_size(preprocessing, size):
+    """For images of another size; an official crop is that size's."""
+    found = replace(preprocessing, image_size=size)
+    crop = preprocessing.crop_pct, preprocessing.crop_mode
+    if crop == official_crop(preprocessing.image_size):
+        pct, mode = official_crop(size)
+        found = replace(found, crop_pct=pct, crop_mode=mode)
+    return found
+
+
+def _remember_tower(input_tensor, prefix):
+    for source in keras.utils.get_source_inputs(input_tensor):
+        _TOWERS.setdefault(source, set()).add(prefix)

@@ -1,0 +1,206 @@
+"""Weight files from one layout to another, bit for bit."""
+
+from pathlib import Path
+
+from keras_convnext._util import checks
+from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.writing import written_aside
+from keras_convnext.facts.variants import VARIANTS
+from keras_convnext.weights import files
+from keras_convnext.weights import layouts
+
+TARGETS = ("keras", "official", "timm", "transformers", "torchvision")
+EXTENSIONS = {
+    "keras": (".keras", ".weights.h5", ".safetensors"),
+    "others": (".safetensors", ".pth", ".pt", ".bin"),
+}
+# What a converted model knows from the one that it was.
+HANDED_ON = (
+    "weights",
+    "preprocessing",
+    "class_names",
+    "label_set",
+    "licence",
+)
+# Absent from files without a classifier.
+OPTIONAL = ("head_norm", "head_hidden", layouts.CLASSIFIER)
+
+
+def convert_weights(
+    source: PathLike,
+    target: PathLike,
+    to: str = "keras",
+    model: str | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Writes the weights of one file in another package's layout.
+
+    Args:
+        source: path of a weight file in any layout that `weights=` takes.
+        target: path to write; its extension says the container: `.keras`,
+            `.weights.h5`, `.safetensors`, `.pth`, `.pt` or `.bin`.
+        to: `"keras"`, `"official"`, `"timm"`, `"transformers"` or
+            `"torchvision"`.
+        model: name of the variant; `None` to recognise it.
+        overwrite: whether `target` may exist.
+
+    Returns:
+        The name of the variant.
+
+    Raises:
+        ValueError: for files that do not fit, or that exist.
+        ImportError: for PyTorch containers without torch.
+
+    Examples:
+        >>> keras_convnext.convert_weights(
+        ...     "fine_tuned.keras", "fine_tuned.safetensors", to="timm"
+        ... )  # doctest: +SKIP
+    """
+    target = Path(target)
+    _check_target(target, to, overwrite)
+    file = files.read(source)
+    layout, prefix = layouts.recognise(file.tensors)
+    variant = file.info.variant
+    if model is not None:
+        checks.one_of("model", model, VARIANTS)
+        variant = VARIANTS[model]
+    elif variant is None:
+        variant = recognise_variant(file.tensors, layout, prefix)
+    tensors = layouts.from_layout(file.tensors, layout, variant, prefix)
+    check_complete(tensors, variant, source)
+    with written_aside(target) as unfinished:
+        _write(unfinished, tensors, to, variant, file)
+    return variant.name
+
+
+def recognise_variant(tensors, layout, prefix=""):
+    """The variant that has exactly these names, widths and kernel sizes.
+
+    Raises:
+        ValueError: if there is none, asking for a name.
+    """
+    for variant in VARIANTS.values():
+        known, unknown = layouts.match(tensors, layout, variant, prefix)
+        places = {pair.here: (name, pair) for name, pair in known.items()}
+        if unknown or _problems(places, variant):
+            continue
+        kernels = []
+        for stage in range(len(variant.depths)):
+            name, pair = places[f"stage_{stage}_block_0_depthwise/kernel"]
+            kernels.append(pair.way_in(tensors[name]).shape[:3:2])
+        if kernels == list(zip(variant.kernel_sizes, variant.dims)):
+            return variant
+    raise ValueError(
+        "The file holds no variant of `keras_convnext.list_models()`. Give "
+        "its `model` name, or save a custom model as `.keras`, which knows "
+        f"what it is. Received: layout {layout!r} with {len(tensors)} tensors"
+    )
+
+
+def check_complete(tensors, variant, source):
+    """Every tensor of the variant is there, and no other."""
+    problems = _problems(tensors, variant)
+    if problems:
+        raise ValueError(
+            f"The file does not hold {variant.name!r}. Received: "
+            f"{source} with {'; '.join(problems[:6])}"
+        )
+
+
+def _problems(names, variant):
+    expected = [pair.here for pair in layouts.pairs("keras", variant)]
+    missing = [
+        f"missing {name}"
+        for name in expected
+        if name not in names and name.split("/")[0] not in OPTIONAL
+    ]
+    unexpected = [f"unexpected {name}" for name in set(names) - set(expected)]
+    return missing + sorted(unexpected)
+
+
+def _check_target(target, to, overwrite):
+    if to not in TARGETS:
+        raise ValueError(
+            f"`to` must be one of {list(TARGETS)}. Received: to={to!r}"
+        )
+    allowed = EXTENSIONS["keras" if to == "keras" else "others"]
+    if not target.name.endswith(allowed):
+        raise ValueError(
+            f"The target must end in one of {list(allowed)} for {to!r}. "
+            f"Received: {target}"
+        )
+    if target.exists() and not overwrite:
+        raise ValueError(
+            "The target exists: pass `overwrite=True` (`--force`) to replace "
+            f"it. Received: {target}"
+        )
+    if not target.parent.is_dir():
+        raise ValueError(f"The target's folder must exist. Received: {target}")
+
+
+def _write(path, tensors, to, variant, file):
+    if to == "keras":
+        if path.name.endswith(".safetensors"):
+            files.write_safetensors(path, tensors)
+        else:
+            _write_keras(path, tensors, variant, file)
+        return
+    if to == "official" and len(variant.depths) == 1:
+        to = "official_isotropic"
+    converted = layouts.to_layout(tensors, to, variant)
+    if path.suffix == ".safetensors":
+        files.write_safetensors(path, converted)
+    else:
+        _write_torch(path, converted, wrapped=to.startswith("official"))
+
+
+def _write_torch(path, tensors, wrapped):
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            "Writing PyTorch files takes torch: install it, or choose a "
+            f"target that ends in `.safetensors`. Received: {path}"
+        ) from error
+
+    def as_tensor(array):
+        # Copied: torch warns of arrays that it may not write to.
+        if array.dtype == "bfloat16":  # which torch does not take from NumPy
+            bits = torch.from_numpy(array.copy().view("uint16"))
+            return bits.view(torch.bfloat16)
+        return torch.from_numpy(array.copy())
+
+    state = {name: as_tensor(x) for name, x in tensors.items()}
+    torch.save({"model": state} if wrapped else state, path)
+
+
+def _write_keras(path, tensors, variant, file):
+    from keras_convnext.models.construction import build
+    from keras_convnext.weights import loading
+
+    bias = tensors.get(f"{layouts.CLASSIFIER}/bias")
+    channels = tensors[
+        next(name for name in loading.STEM_KERNELS if name in tensors)
+    ].shape[2]
+    model = build(
+        variant,
+        weights=None,
+        include_top=bias is not None,
+        classes=None if bias is None else len(bias),
+        input_shape=(None, None, channels),
+        classifier_activation=None,
+        include_preprocessing=file.normalises
+        and (channels == 3 or file.info.preprocessing is not None),
+        **_normalisation(file.info),
+    )
+    loading.assign(model, tensors, str(path), optional=OPTIONAL)
+    told = {name: getattr(file.info, name) for name in HANDED_ON}
+    model.update_info(**{name: x for name, x in told.items() if x is not None})
+    save = model.save if path.suffix == ".keras" else model.save_weights
+    save(path)
+
+
+def _normalisation(info):
+    if info.preprocessing is None or not info.preprocessing.mean:
+        return {}
+    return {"mean": info.preprocessing.mean, "std": info.preprocessing.std}

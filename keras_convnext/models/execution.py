@@ -1,0 +1,203 @@
+"""Runs a model's layers on PyTorch with less work around them.
+
+TensorFlow and JAX trace a model once and run the graph. On PyTorch Keras runs
+every layer anew in each call: a tenth of a millisecond of Python around each,
+a third of a Tiny's time for one image, and all their outputs kept until the
+last is done.
+"""
+
+import inspect
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+from keras_convnext.layers import DepthwiseConv2D
+from keras_convnext.layers import GlobalResponseNormalization
+from keras_convnext.layers import ImageNormalization
+from keras_convnext.layers import LayerScale
+from keras_convnext.layers import SimpleNormalization
+from keras_convnext.layers import torch_functions
+from keras_convnext.layers.activations import gelu
+from keras_convnext.layers.norms import LayerNormalization
+from keras_convnext.layers.norms import RMSNormalization
+from keras_convnext.layers.plain import Add
+from keras_convnext.layers.plain import Conv2D
+from keras_convnext.layers.plain import Dense
+from keras_convnext.layers.plain import GlobalAveragePooling2D
+
+
+def _call(layer, inputs):
+    return layer.call(inputs)
+
+
+def _convolution(layer, inputs):
+    if (layer.padding, layer.data_format) != ("valid", "channels_last"):
+        return layer.call(inputs)
+    outputs = torch_functions.convolution(
+        inputs,
+        layer.kernel,
+        layer.bias,
+        stride=layer.strides,
+        dilation=layer.dilation_rate,
+        groups=layer.groups,
+    )
+    return layer.activation(outputs)
+
+
+def _activation(layer, inputs):
+    from torch.nn import functional
+
+    if layer.activation is gelu:
+        return functional.gelu(inputs)
+    return layer.call(inputs)
+
+
+def _addition(layer, inputs):
+    if len({tensor.shape for tensor in inputs}) > 1:
+        return layer.call(inputs)
+    return sum(inputs[1:], start=inputs[0])
+
+
+def _normalization(layer, inputs):
+    from torch.nn import functional
+
+    return functional.layer_norm(
+        inputs,
+        inputs.shape[-1:],
+        layer.gamma.value,
+        layer.beta.value,
+        layer.epsilon,
+    )
+
+
+# Layers that `call` is all of: no masks, no state, no training mode.
+PLAIN_LAYERS = {
+    Add: _addition,
+    Conv2D: _convolution,
+    Dense: _call,
+    DepthwiseConv2D: _call,
+    GlobalAveragePooling2D: _call,
+    GlobalResponseNormalization: _call,
+    ImageNormalization: _call,
+    LayerNormalization: _normalization,
+    LayerScale: lambda layer, inputs: inputs * layer.gamma.value,
+    RMSNormalization: _call,
+    SimpleNormalization: _call,
+    layers.Activation: _activation,
+    layers.Add: _addition,
+    layers.Conv2D: _convolution,
+    layers.GlobalMaxPooling2D: _call,
+    layers.ZeroPadding2D: _call,
+}
+
+
+def _response_normalization_into(layer, inputs):
+    scale = layer.scale(inputs)
+    return torch_functions.multiply_add(inputs, scale, layer.beta, out=inputs)
+
+
+# The same, into the memory of inputs that nothing else needs.
+OVERWRITING_LAYERS = {
+    GlobalResponseNormalization: _response_normalization_into,
+    LayerScale: lambda layer, inputs: inputs.mul_(layer.gamma.value),
+}
+# Without mixed precision there is nothing to cast on the way.
+PLAIN_DTYPES = {"float32", "float64"}
+
+
+@dataclass
+class Step:
+    """A layer, the names of its inputs and output, what it is the last to
+    need, and whether it may write into its input."""
+
+    layer: keras.layers.Layer
+    inputs: list
+    output: int
+    forgotten: list
+    may_overwrite: bool
+
+    def __post_init__(self):
+        parameters = inspect.signature(self.layer.call).parameters
+        self.takes_training = "training" in parameters
+        # The attribute has no public name; without it nothing is computed
+        # again, and the scope would have no effect.
+        is_remat = getattr(self.layer, "_remat_mode", None) is not None
+        self.plain = None if is_remat else PLAIN_LAYERS.get(type(self.layer))
+        self.overwriting = self.plain
+        if self.plain and self.may_overwrite:
+            kind = type(self.layer)
+            self.overwriting = OVERWRITING_LAYERS.get(kind, self.plain)
+
+    def __call__(self, inputs, training, is_plain, has_gradients):
+        if is_plain and self.plain and not self.layer.activity_regularizer:
+            run = self.plain if has_gradients else self.overwriting
+            return run(self.layer, inputs)
+        if self.takes_training:
+            return self.layer(inputs, training=training)
+        return self.layer(inputs)
+
+
+def execution_of(model):
+    """The `Execution` of a model; `None` if it has no use for one."""
+    if keras.backend.backend() != "torch":
+        return None
+    steps = [(x, _ids(x.input), id(x.output)) for x in model.layers]
+    inputs, outputs = _ids(model.inputs), _ids(model.outputs)
+    # A list of one output would have to be returned as one.
+    if len(inputs) != 1 or not isinstance(model.output, keras.KerasTensor):
+        return None
+    # Of a layer that is called twice Keras tells the first call's alone.
+    made = {key for _, _, key in steps}
+    needed = {*outputs, *(key for _, keys, _ in steps for key in keys)}
+    return Execution(steps, *inputs, *outputs) if needed <= made else None
+
+
+class Execution:
+    """The order in which to run a Functional model's layers, and forget them.
+
+    Args:
+        steps: triples of a layer, the ids of its inputs and of its output.
+        input_id, output_id: those of the model.
+    """
+
+    def __init__(self, steps, input_id, output_id):
+        self._input, self._output = input_id, output_id
+        last = {key: i for i, (_, keys, _) in enumerate(steps) for key in keys}
+        last[self._output] = len(steps)
+        fresh = {key for layer, _, key in steps if _allocates(layer)}
+        self._steps = []
+        for i, (layer, keys, key) in enumerate(steps):
+            if not isinstance(layer, layers.InputLayer):
+                forgotten = [x for x in set(keys) if last[x] == i]
+                may_overwrite = fresh.issuperset(forgotten) and bool(forgotten)
+                step = Step(layer, keys, key, forgotten, may_overwrite)
+                self._steps.append(step)
+
+    def __call__(self, inputs, training):
+        """Outputs for a tensor, as of the model's own `call`."""
+        import torch
+
+        has_gradients = torch.is_grad_enabled()
+        values = {self._input: inputs}
+        policies = {step.layer.dtype_policy.name for step in self._steps}
+        is_plain = len(policies) == 1 and policies <= PLAIN_DTYPES
+        for step in self._steps:
+            needed = [values[key] for key in step.inputs]
+            needed = needed[0] if len(needed) == 1 else needed
+            values[step.output] = step(
+                needed, training, is_plain, has_gradients
+            )
+            for key in step.forgotten:
+                del values[key]
+        return values[self._output]
+
+
+def _allocates(layer):
+    """Whether its output is never its input, or a view of it."""
+    return isinstance(layer, Dense) or getattr(layer, "activation", 0) is gelu
+
+
+def _ids(tensors):
+    tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
+    return [id(tensor) for tensor in tensors]

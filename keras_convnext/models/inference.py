@@ -1,0 +1,162 @@
+"""A model for inference only: the same outputs from fewer operations."""
+
+import keras
+import numpy as np
+
+from keras_convnext.layers import ImageNormalization
+from keras_convnext.layers import LayerScale
+from keras_convnext.layers.initializers import skip_random_numbers
+from keras_convnext.models.rematerialization import Rematerialized
+
+PROJECTION = "project"
+SCALE = "layer_scale"
+
+
+def optimize_for_inference(
+    model: keras.Model, fold_normalization: bool = True
+) -> keras.Model:
+    """A copy of a model without what only training needs.
+
+    Layer scale is multiplied into the dense layer before it, dropout and
+    stochastic depth are left out, and the normalisation of the image becomes
+    part of the first convolution, where that pads nothing: a patch stem.
+    Rematerialised blocks become plain ones. The copy takes the same images.
+
+    Args:
+        model: a Functional `keras.Model` with a ConvNeXt of this package, or
+            several, nested or not.
+        fold_normalization: whether the first convolution takes over the
+            normalisation.
+
+    Returns:
+        A model of the same class with weights of its own. It cannot take the
+        weights of the first, or go on training like it.
+
+    Raises:
+        ValueError: for models whose layers are not known.
+
+    Examples:
+        >>> model = keras_convnext.ConvNeXtAtto(weights=None)
+        >>> fast = keras_convnext.optimize_for_inference(model)
+        >>> len(fast.layers) < len(model.layers)
+        True
+    """
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            "Expected a Functional `keras.Model`, such as every constructor "
+            f"of this package returns. Received: {type(model).__name__}"
+        )
+    copies: dict[int, keras.Model] = {}
+
+    def copy_of(model):
+        """The one copy of a model, wherever it is nested."""
+        if id(model) not in copies:
+            copies[id(model)] = _copy(model, fold_normalization, copy_of)
+        return copies[id(model)]
+
+    with skip_random_numbers():
+        return copy_of(model)
+
+
+def _copy(model, fold_normalization, copy_of):
+    """A copy of one model, given what copies those nested in it.
+
+    Names are unique among a model's own layers only.
+    """
+    if isinstance(model, keras.Sequential):
+        (image,), (output,) = model.inputs, model.outputs
+        model = keras.Model(image, output, name=model.name)
+    layers = {layer.name: layer for layer in _unfolded(model.layers)}
+    scaled = _scaled(layers)
+    normalised = _normalised(layers) if fold_normalization else {}
+    dropped = {*scaled.values(), *normalised.values()} | {
+        name
+        for name, layer in layers.items()
+        if isinstance(layer, keras.layers.Dropout)
+    }
+    copies = {}
+
+    def copied(layer):
+        if isinstance(layer, keras.Model):
+            return copy_of(layer)
+        if isinstance(layer, Rematerialized):
+            return Rematerialized([copied(x) for x in layer.layers])
+        config = layer.get_config()
+        if layer.name in normalised:
+            config["use_bias"] = True
+        copy = type(layer).from_config(config)
+        copies[layer.name] = copy
+        return copy
+
+    def called(layer, *args, **kwargs):
+        if layer.name in dropped:
+            return args[0]
+        if isinstance(layer, Rematerialized):
+            (x,) = args
+            for part in layer.layers:
+                x = called(part, x)
+            return x
+        return layer(*args, **kwargs)
+
+    result = keras.models.clone_model(
+        model, clone_function=copied, call_function=called
+    )
+    for name, layer in layers.items():
+        # Others were dropped, and never built, or have been copied whole.
+        copy = copies.get(name)
+        if copy is None or not copy.weights:
+            continue
+        weights = layer.get_weights()
+        if name in scaled:
+            (gamma,) = layers[scaled[name]].get_weights()
+            weights = [weight * gamma for weight in weights]
+        if name in normalised:
+            weights = _with_normalisation(weights, layers[normalised[name]])
+        copy.set_weights(weights)
+    return result
+
+
+def _unfolded(layers):
+    """Layers, in place of rematerialised blocks those inside."""
+    for layer in layers:
+        is_block = isinstance(layer, Rematerialized)
+        yield from layer.layers if is_block else [layer]
+
+
+def _scaled(layers):
+    """Name of the layer scale behind each dense layer that has one."""
+    found = {}
+    for name, layer in layers.items():
+        before = name.removesuffix(SCALE) + PROJECTION
+        if isinstance(layer, LayerScale) and before in layers:
+            found[before] = name
+    return found
+
+
+def _normalised(layers):
+    """Name of the normalisation before each convolution that can fold it.
+
+    Other stems pad with zeros, which are none behind the normalisation; and
+    half precision has too few digits for pixels.
+    """
+    found = {}
+    for name, layer in layers.items():
+        if not name.endswith("stem_conv"):
+            continue
+        before = name.removesuffix("stem_conv") + "normalization"
+        if (
+            isinstance(layers.get(before), ImageNormalization)
+            and layer.padding == "valid"
+            and layer.compute_dtype in ("float32", "float64")
+        ):
+            found[name] = before
+    return found
+
+
+def _with_normalisation(weights, normalization):
+    """Kernel and bias for pixels of 0–255."""
+    kernel, *bias = (np.asarray(weight, "float64") for weight in weights)
+    mean, std = np.array(normalization.mean), np.array(normalization.std)
+    folded = kernel / (255 * std)[:, None]
+    offset = (kernel * (mean / std)[:, None]).sum((0, 1, 2))
+    return [folded, (bias[0] if bias else 0) - offset]

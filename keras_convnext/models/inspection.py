@@ -1,0 +1,39 @@
+"""Facts about any Keras model that holds a ConvNeXt, read off its layers."""
+
+from keras_convnext._util.image_layout import from_layout
+from keras_convnext.layers import ImageNormalization
+from keras_convnext.models.model import ModelCard
+
+CHANNELS_FIRST = "to_channels_last"
+
+
+def all_layers(model):
+    """The layers of a model, in place of nested models those inside."""
+    for layer in model.layers:
+        if hasattr(layer, "layers"):  # rematerialised blocks, too
+            yield from all_layers(layer)
+        else:
+            yield layer
+
+
+def info_of(model):
+    """The `ModelInfo` of the first ConvNeXt in a model, or `None`."""
+    cards = (x.info for x in all_layers(model) if isinstance(x, ModelCard))
+    return next(cards, None)
+
+
+def data_format(model):
+    """`"channels_first"` or `"channels_last"`: of the model's input."""
+    is_first = any(x.name.endswith(CHANNELS_FIRST) for x in all_layers(model))
+    return "channels_first" if is_first else "channels_last"
+
+
+def image_shape(model):
+    """`(height, width, channels)` of the input, height and width perhaps
+    `None`."""
+    return from_layout(model.inputs[0].shape[1:], data_format(model))
+
+
+def normalises(model):
+    """Whether the normalisation of pixels is inside the model."""
+    return any(isinstance(x, ImageNormalization) for x in all_layers(model))

@@ -1,0 +1,159 @@
+"""The model class: a Functional `keras.Model` that knows what it is."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from dataclasses import replace
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_convnext._util.serialization import register
+from keras_convnext.facts import labels
+from keras_convnext.facts.info import ModelInfo
+from keras_convnext.facts.variants import Variant
+from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.models.execution import execution_of
+
+
+@register
+class ModelCard(keras.layers.Layer):
+    """Passes images through unchanged and carries a `ModelInfo`.
+
+    Keras rebuilds a Functional model from its layers alone: only what a
+    layer's config holds survives `clone_model`, nesting and reloading.
+    """
+
+    def __init__(self, info=None, **kwargs):
+        # Without autocasting, mixed precision would round the pixels.
+        super().__init__(autocast=False, **kwargs)
+        if isinstance(info, dict):
+            info = ModelInfo.from_config(info)
+        self.info = info or ModelInfo()
+
+    def call(self, inputs):
+        return inputs
+
+    def compute_output_spec(self, inputs):
+        return keras.KerasTensor(inputs.shape, inputs.dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "info": asdict(self.info)}
+
+
+@register
+class ConvNeXtModel(keras.Model):
+    """A Functional model that knows its variant, weights and preprocessing.
+
+    Every public constructor returns one. It behaves as any Functional model;
+    what it knows survives `save`, `load_model`, `clone_model` and being nested
+    in another saved model.
+
+    Args:
+        inputs, outputs, name: as for `keras.Model`; a `ModelCard` is among
+            the layers between them.
+
+    Examples:
+        >>> model = keras_convnext.ConvNeXtAtto(weights=None)
+        >>> model.variant.depths
+        (2, 2, 6, 2)
+        >>> model.preprocessing.mean
+        (0.485, 0.456, 0.406)
+    """
+
+    # Keras recognises the constructor of a Functional model by exactly these
+    # names; with any other `get_config` would lose the graph.
+    def __init__(
+        self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any
+    ):
+        try:
+            super().__init__(inputs, outputs, name=name, **kwargs)
+        except ValueError as error:
+            if "names should be unique" not in str(error):
+                raise
+            raise ValueError(
+                "Layers are named independently of the model's name, so two "
+                "ConvNeXts in one model need different prefixes: pass "
+                "`layer_prefix='second_'` to one of them. Received: "
+                f"{error}"
+            ) from error
+        self._execution = execution_of(self)
+
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        if self._runs_directly(inputs) and mask is None and not kwargs:
+            inputs = ops.convert_to_tensor(inputs, self.inputs[0].dtype)
+            return self._execution(inputs, training)
+        return super().call(inputs, training=training, mask=mask, **kwargs)
+
+    def _runs_directly(self, inputs):
+        """Whether it is one array or tensor of the right rank, for PyTorch."""
+        return (
+            self._execution is not None
+            and not isinstance(inputs, keras.KerasTensor)
+            and hasattr(inputs, "shape")
+            and len(inputs.shape) == len(self.inputs[0].shape)
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        """The `ModelInfo` of this model."""
+        return self._card.info
+
+    @property
+    def variant(self) -> Variant:
+        """The `Variant` that this model was built from."""
+        # `None` for the steps of the roadmap alone.
+        return self.info.variant  # type: ignore[return-value]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The `Preprocessing` that belongs to the weights."""
+        # Every constructor knows it.
+        return self.info.preprocessing  # type: ignore[return-value]
+
+    @property
+    def licence(self) -> str | None:
+        """Licence of the loaded weights, or `None`."""
+        return self.info.licence
+
+    @property
+    def pyramid_level_inputs(self) -> dict[str, str]:
+        """Name of the layer that ends each stage, by level such as `"P2"`."""
+        return dict(self.info.pyramid_level_inputs or {})
+
+    @property
+    def embedding_dims(self) -> tuple[int, ...]:
+        """Channels of each stage, by the name that keras-cv's SegFormer asks
+        for."""
+        return self.variant.dims
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Class names in the order of the outputs, or `None`; assignable."""
+        if self.info.class_names is not None:
+            return list(self.info.class_names)
+        if self.info.label_set in labels.LABEL_SETS.values():
+            return [name for _, name in labels.label_set(self.output_shape[-1])]
+        return None
+
+    @class_names.setter
+    def class_names(self, values: Iterable[Any] | None) -> None:
+        names = None
+        if values is not None:
+            names = tuple(str(value) for value in values)
+            shape = self.output_shape
+            if len(shape) != 2 or len(names) != shape[-1]:
+                raise ValueError(
+                    "`class_names` must have one name for each output of the "
+                    f"classifier. Received: {len(names)} names for a model "
+                    f"with output shape {shape}"
+                )
+        self.update_info(class_names=names)
+
+    def update_info(self, **changes: Any) -> None:
+        """Sets fields of `info`, which stay with the model."""
+        self._card.info = replace(self.info, **changes)
+
+    @property
+    def _card(self):
+        return next(x for x in self.layers if isinstance(x, ModelCard))

@@ -1,0 +1,311 @@
+"""What a model costs: parameters, multiply-adds and activations."""
+
+import contextlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+from keras_convnext.layers.initializers import skip_random_numbers
+
+STAGE = re.compile(r"(?:^|_)(stem|stage_\d+|head)_")
+
+
+def profile(
+    model: keras.Model, input_shape: Sequence[int] | None = None
+) -> "Profile":
+    """Counts parameters, multiply-adds and activations of a model.
+
+    As the paper counts: the multiply-adds of convolutions and dense layers
+    for one image, and nothing of normalisations, activations and additions.
+    Activations are the elements that these layers give out. A layer that is
+    called twice counts twice, its parameters once.
+
+    Args:
+        model: a Functional or Sequential `keras.Model` with one input, nested
+            ones included.
+        input_shape: shape of one image without the batch; needed where the
+            model's own has sizes of `None`.
+
+    Returns:
+        A `Profile`.
+
+    Raises:
+        ValueError: for other models, sizes that are not known, and layers
+            with weights whose multiply-adds are not known.
+
+    Source: V1 paper, table 1 and appendix; timm and fvcore count alike.
+
+    Examples:
+        >>> model = keras_convnext.ConvNeXtAtto(weights=None)
+        >>> profile = keras_convnext.profile(model)
+        >>> profile.parameters, profile.macs
+        (3695520, 547332480)
+    """
+    shape = input_shape or getattr(model, "input_shape", None)
+    if input_shape is None and isinstance(shape, tuple):
+        shape = shape[1:]
+    if not isinstance(shape, (tuple, list)) or not all(
+        isinstance(side, int) for side in shape
+    ):
+        raise ValueError(
+            "Expected a model with one input of known size. Received: "
+            f"{model.name!r} with inputs of shape {shape}. Pass "
+            "`input_shape=(height, width, channels)`"
+        )
+    image = keras.KerasTensor((1, *shape))
+    rows: list[LayerProfile] = []
+    seen: set[int] = set()
+    _walk(model, [image], rows, seen)
+    return Profile(model.name, tuple(shape), tuple(rows))
+
+
+@contextlib.contextmanager
+def without_numbers():
+    """Models built inside have no useful weights, and on torch no memory.
+
+    Examples:
+        >>> with keras_convnext.models.profiling.without_numbers():
+        ...     model = keras_convnext.ConvNeXtAtto(weights=None)
+        >>> keras_convnext.profile(model).macs
+        547332480
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(skip_random_numbers())
+        if keras.backend.backend() == "torch":
+            stack.enter_context(keras.device("meta"))
+        yield
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """What one call of a layer costs, for one image.
+
+    Attributes:
+        name: of the layer.
+        kind: its class.
+        stage: `"stem"`, `"stage_0"` …, `"head"` or `""`, by its name.
+        output_shape: without the batch.
+        parameters: trainable and other ones; 0 when it is called again.
+        macs: multiply-adds; 0 but for convolutions and dense layers.
+        activations: elements given out; 0 but for these layers.
+    """
+
+    name: str
+    kind: str
+    stage: str
+    output_shape: tuple
+    parameters: int
+    macs: int
+    activations: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a model costs for one image; printable as a table of its stages.
+
+    Attributes:
+        name: of the model.
+        input_shape: of one image.
+        layers: tuple of `LayerProfile`, in order of computation.
+    """
+
+    name: str
+    input_shape: tuple
+    layers: tuple
+
+    @property
+    def parameters(self) -> int:
+        """Number of all parameters."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of convolutions and dense layers."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def activations(self) -> int:
+        """Elements that convolutions and dense layers give out."""
+        return sum(layer.activations for layer in self.layers)
+
+    def stages(self) -> dict[str, "Profile"]:
+        """The same sums as a `Profile` for each stage, by name, in order."""
+        names = dict.fromkeys(layer.stage for layer in self.layers)
+        return {
+            name: Profile(
+                name,
+                self.input_shape,
+                tuple(x for x in self.layers if x.stage == name),
+            )
+            for name in names
+        }
+
+    def as_dict(self):
+        """The sums of all and of each stage, as JSON's types."""
+        own = {
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "activations": self.activations,
+        }
+        stages = {
+            name: {
+                "parameters": stage.parameters,
+                "macs": stage.macs,
+                "activations": stage.activations,
+            }
+            for name, stage in self.stages().items()
+        }
+        return {"input_shape": list(self.input_shape), **own, "stages": stages}
+
+    def __str__(self):
+        rows = {name or "other": x for name, x in self.stages().items()}
+        rows["total"] = self
+        lines = [f"{'':10}{'parameters':>14}{'MACs':>18}{'activations':>14}"]
+        for name, stage in rows.items():
+            if stage.parameters or stage.macs or name == "total":
+                lines.append(
+                    f"{name:10}{stage.parameters:14,}{stage.macs:18,}"
+                    f"{stage.activations:14,}"
+                )
+        return "\n".join(lines)
+
+
+def _walk(model, inputs, rows, seen):
+    """Adds a row for each call of a layer; returns the model's outputs.
+
+    A saved config holds who is called with what, in order, shared layers
+    included.
+    """
+    if isinstance(model, keras.Sequential):
+        tensors = inputs[0]
+        for layer in model.layers:
+            tensors = _call(layer, (tensors,), {}, rows, seen)
+        return [tensors]
+    config = model.get_config()
+    if "output_layers" not in config:
+        raise ValueError(
+            "Expected a Functional or Sequential model, whose layers are "
+            f"known. Received: {model.name!r} of type {type(model).__name__}"
+        )
+    results = {}
+    sources = _histories(config["input_layers"])
+    for history, tensor in zip(sources, inputs):
+        results[history] = tensor
+    for entry in config["layers"]:
+        layer = model.get_layer(entry["name"])
+        for number, node in enumerate(entry["inbound_nodes"]):
+            args, kwargs = (_filled(node[x], results) for x in NODE)
+            outputs = _call(layer, args, kwargs, rows, seen)
+            for place, tensor in enumerate(keras.tree.flatten(outputs)):
+                results[entry["name"], number, place] = tensor
+    found = [results[x] for x in _histories(config["output_layers"])]
+    return found
+
+
+NODE = ("args", "kwargs")
+
+
+def _histories(config):
+    """Layer, node and place of a model's inputs or outputs, one or many."""
+    if isinstance(config, dict):
+        return [x for part in config.values() for x in _histories(part)]
+    if config and isinstance(config[0], str):
+        return [tuple(config)]
+    return [x for part in config for x in _histories(part)]
+
+
+def _filled(value, results):
+    """Arguments of a call, with tensors in place of what stands for them."""
+    if isinstance(value, dict):
+        if value.get("class_name") == "__keras_tensor__":
+            return results[tuple(value["config"]["keras_history"])]
+        return {key: _filled(part, results) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_filled(part, results) for part in value)
+    return value
+
+
+def _call(layer, args, kwargs, rows, seen):
+    if isinstance(layer, keras.Model):
+        inputs = keras.tree.flatten(args)
+        outputs = _walk(layer, inputs, rows, seen)
+        return outputs[0] if len(outputs) == 1 else outputs
+    outputs = layer.compute_output_spec(*args, **kwargs)
+    first = keras.tree.flatten(outputs)[0]
+    is_new = id(layer) not in seen
+    seen.add(id(layer))
+    macs = _macs(layer, keras.tree.flatten(args), first)
+    stage = STAGE.search(layer.name)
+    rows.append(
+        LayerProfile(
+            layer.name,
+            type(layer).__name__,
+            stage[1] if stage else "",
+            tuple(first.shape[1:]),
+            layer.count_params() if is_new else 0,
+            macs,
+            math.prod(first.shape[1:]) if macs else 0,
+        )
+    )
+    return outputs
+
+
+def _macs(layer, inputs, output):
+    for kinds, count in COUNTS.items():
+        if isinstance(layer, kinds):
+            return count(layer, inputs[0].shape, output.shape)
+    if any(len(weight.shape) > 1 for weight in layer.weights):
+        raise ValueError(
+            "Expected layers of images: convolutions, dense layers, and such "
+            "as have no matrix of weights. Received: "
+            f"{layer.name!r} of type {type(layer).__name__}, whose "
+            "multiply-adds are not known. Profile the model without it"
+        )
+    return 0
+
+
+def _positions(layer, shape):
+    """How often a kernel is applied, in a feature map of a shape."""
+    is_first = layer.data_format == "channels_first"
+    return math.prod(shape[2:] if is_first else shape[1:-1])
+
+
+def _convolution(layer, _, output):
+    return _positions(layer, output) * math.prod(layer.kernel.shape)
+
+
+def _transposed(layer, inputs, _):
+    return _positions(layer, inputs) * math.prod(layer.kernel.shape)
+
+
+def _separable(layer, _, output):
+    kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+    weights = sum(math.prod(kernel.shape) for kernel in kernels)
+    return _positions(layer, output) * weights
+
+
+def _dense(layer, inputs, _):
+    return math.prod(inputs[1:-1]) * math.prod(layer.kernel.shape)
+
+
+# The first that a layer is an instance of.
+COUNTS = {
+    (
+        layers.Conv1DTranspose,
+        layers.Conv2DTranspose,
+        layers.Conv3DTranspose,
+    ): _transposed,
+    (layers.SeparableConv1D, layers.SeparableConv2D): _separable,
+    (
+        layers.Conv1D,
+        layers.Conv2D,
+        layers.Conv3D,
+        layers.DepthwiseConv1D,
+        layers.DepthwiseConv2D,
+    ): _convolution,
+    (layers.Dense,): _dense,
+}

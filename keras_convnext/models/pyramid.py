@@ -1,0 +1,107 @@
+"""The feature maps of every stage, for detectors and segmenters."""
+
+from collections.abc import Sequence
+
+import keras
+
+from keras_convnext.layers.norms import LayerNormalization
+from keras_convnext.models import inspection
+from keras_convnext.models.model import ConvNeXtModel
+
+LEVELS = ("P2", "P3", "P4", "P5")
+# `LayerNorm` in object_detection/…/backbones/convnext.py of the official code.
+EPSILON = 1e-6
+
+
+def feature_pyramid(
+    model: ConvNeXtModel,
+    levels: Sequence[str] = LEVELS,
+    norm: bool = False,
+) -> keras.Model:
+    """A model that returns the feature maps of several stages at once.
+
+    Layers and weights are shared with `model`: what trains one trains both.
+    The maps are those of timm's `features_only=True`, without a normalisation
+    behind them. The input is `model`'s: build it with
+    `input_shape=(None, None, 3)`, the default without top, for images of any
+    size. Each stage floors odd sizes, 63 pixels to 15, 7, 3 and 1.
+
+    Args:
+        model: a `ConvNeXtModel`, with or without top.
+        levels: names of the stages in `model.pyramid_level_inputs`. `"P2"`
+            has stride 4, and each level twice that of the one before, up to
+            the model's `output_stride`: with 16, `"P5"` has 16 as well.
+        norm: whether a new layer normalisation over the channels follows each
+            map, as in the official detectors and UperNets. The layers are
+            `norm0`, for the first stage, to `norm3`, with the model's
+            `layer_prefix` before the name. Always a layer norm of epsilon
+            1e-6, whatever normalises inside `model`.
+
+    Returns:
+        A Functional `keras.Model` from the images of `model` to a dict from
+        level to a tensor `(batch, height / stride, width / stride, channels)`,
+        in the model's `data_format` and dtype.
+
+    Raises:
+        ValueError: if `model` is none of this package's, or has not all of
+            the levels. Isotropic models have `"P4"` alone.
+
+    Source: arXiv:2201.03545 §3.2 and the official repository's
+    `object_detection` and `semantic_segmentation`.
+
+    Examples:
+        >>> model = keras_convnext.ConvNeXtAtto(weights=None, include_top=False)
+        >>> pyramid = keras_convnext.feature_pyramid(model, ("P3", "P5"))
+        >>> maps = pyramid(keras.ops.zeros((1, 64, 96, 3)))
+        >>> keras.ops.shape(maps["P3"]), keras.ops.shape(maps["P5"])
+        ((1, 8, 12, 80), (1, 2, 3, 320))
+    """
+    if not isinstance(model, ConvNeXtModel):
+        raise ValueError(
+            "`model` must be a ConvNeXt of this package, as every constructor "
+            "returns it; of one inside another model pass the inner one, "
+            f"`outer.get_layer('convnext_tiny')`. Received: {model!r}"
+        )
+    known = model.pyramid_level_inputs
+    _check_levels(levels, known)
+    is_first = inspection.data_format(model) == "channels_first"
+    outputs = {}
+    for level in levels:
+        layer = model.get_layer(known[level])
+        # The model's `layer_prefix`, from `right_stage_0_block_0_add`.
+        prefix = known[level].rpartition("stage_")[0]
+        x = layer.output
+        if norm:
+            x = LayerNormalization(
+                epsilon=EPSILON,
+                name=f"{prefix}norm{list(known).index(level)}",
+                dtype=layer.dtype_policy,
+            )(x)
+        if is_first:
+            x = keras.layers.Permute(
+                (3, 1, 2),
+                name=f"{prefix}{level}_to_channels_first",
+                dtype=layer.dtype_policy,
+            )(x)
+        outputs[level] = x
+    return keras.Model(model.input, outputs, name=f"{model.name}_pyramid")
+
+
+def _check_levels(levels, known):
+    if not known:
+        raise ValueError(
+            "Levels are named by strides that are powers of two, and this "
+            "model has others. Build it with a `patch_size` of 2, 4, 8 or 16, "
+            "or take the outputs of its layers `stage_0_block_…_add`. "
+            f"Received: levels={levels!r} of a model without levels"
+        )
+    if (
+        not isinstance(levels, tuple | list)
+        or not levels
+        or any(x not in tuple(known) or levels.count(x) > 1 for x in levels)
+    ):
+        raise ValueError(
+            f"`levels` must be a tuple of some of {tuple(known)}, the levels "
+            "that this model has, each once. Received: "
+            f"levels={levels!r}"
+        )

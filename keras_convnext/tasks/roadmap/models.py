@@ -1,0 +1,281 @@
+"""The networks between ResNet and ConvNeXt, as Functional models.
+
+How the paper is read where it does not say:
+
+- ResNet's stride is in the spatial convolution of a stage's first block, as
+  in torchvision; so it stays until downsampling is separate.
+- A projection is on the shortcut where shape or width change: from the
+  inverted bottleneck on not in the first stage.
+- The patchify stem keeps batch norm and activation of the stem before; the
+  activation goes with those of the blocks.
+- One norm remains behind the depthwise convolution, one activation between
+  the two 1×1 convolutions.
+- Layer scale and the norms before the downsampling and the head come with the
+  last step, which is the ConvNeXt of this package.
+
+With this reading the multiply-adds are the paper's within 1 %, but for one
+misprint, see `steps.py`.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import replace
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_convnext._util import checks
+from keras_convnext.facts.info import ModelInfo
+from keras_convnext.facts.variants import VARIANTS
+from keras_convnext.facts.variants import Variant
+from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.images.preprocessing import official_crop
+from keras_convnext.layers import DepthwiseConv2D
+from keras_convnext.layers import ImageNormalization
+from keras_convnext.layers.norms import LayerNormalization
+from keras_convnext.layers.plain import Add
+from keras_convnext.layers.plain import Conv2D
+from keras_convnext.models import arguments
+from keras_convnext.models import construction
+from keras_convnext.models.builder import initializer
+from keras_convnext.models.model import ConvNeXtModel
+from keras_convnext.models.model import ModelCard
+from keras_convnext.tasks.roadmap.steps import REGIMES
+from keras_convnext.tasks.roadmap.steps import STEPS
+from keras_convnext.tasks.roadmap.steps import design_of
+
+EXPANSION = 4
+# The last step of these is an architecture with a name.
+NAMED = {"tiny": "convnext_tiny", "base": "convnext_base"}
+
+
+def build(
+    step: str,
+    regime: str = "tiny",
+    input_shape: Sequence[int] | None = None,
+    classes: int = 1000,
+    classifier_activation: str | Callable | None = "softmax",
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    drop_path_rate: float = 0.0,
+    layer_scale_init_value: float | None = None,
+    name: str | None = None,
+) -> ConvNeXtModel:
+    """Builds the network after a step of the roadmap.
+
+    Args:
+        step: one of `keras_convnext.roadmap.STEPS`.
+        regime: `"tiny"` (ResNet-50 to ConvNeXt-T), `"base"` (ResNet-200 to
+            ConvNeXt-B), or `"small"` (ours, for images of 32 pixels).
+        input_shape: `(height, width, channels)`; defaults to the regime's
+            size and three channels.
+        classes, classifier_activation, mean, std, drop_path_rate, name: as
+            for `ConvNeXtTiny`.
+        layer_scale_init_value: as there; only the last step has it.
+
+    Returns:
+        A `ConvNeXtModel` with random weights, which takes pixels of 0–255.
+
+    Raises:
+        ValueError: for unknown steps and regimes.
+
+    Source: V1 paper, section 2.
+
+    Examples:
+        >>> model = keras_convnext.roadmap.build("resnet", classes=10)
+        >>> model.count_params()
+        23581642
+    """
+    checks.one_of("step", step, STEPS)
+    checks.one_of("regime", regime, REGIMES)
+    arguments.number_of_classes(classes)
+    checks.rate("drop_path_rate", drop_path_rate)
+    design, sizes = design_of(step), REGIMES[regime]
+    if input_shape is None:
+        input_shape = (sizes.image_size, sizes.image_size, 3)
+    name = name or f"{regime}_{step}"
+    if design.separate_downsampling:
+        return _convnext(
+            regime,
+            sizes,
+            design,
+            input_shape=input_shape,
+            classes=classes,
+            classifier_activation=classifier_activation,
+            mean=mean,
+            std=std,
+            drop_path_rate=drop_path_rate,
+            layer_scale_init_value=layer_scale_init_value,
+            data_format="channels_last",
+            name=name,
+        )
+    channels = input_shape[-1]
+    means, stds = arguments.mean_and_std(mean, std, channels, True)
+    preprocessing = Preprocessing(
+        tuple(input_shape[:2]), *official_crop(input_shape[:2])
+    )
+    return _Network(design, sizes, drop_path_rate).build(
+        input_shape,
+        ModelInfo(preprocessing=replace(preprocessing, mean=means, std=stds)),
+        classes,
+        classifier_activation,
+        name,
+    )
+
+
+def _convnext(regime, sizes, design, **options):
+    """The end of the way: what this package's constructors build."""
+    if regime in NAMED:
+        variant = VARIANTS[NAMED[regime]]
+    else:
+        depths = sizes.depths[design.stage_ratio]
+        variant = Variant(regime, depths, _widths(design, sizes))
+    return construction.build(variant, weights=None, **options)
+
+
+def _widths(design, sizes):
+    first = sizes.widths[design.width]
+    stages = len(sizes.depths[design.stage_ratio])
+    return tuple(first * 2**stage for stage in range(stages))
+
+
+class _Network:
+    """Creates the layers of one network, in channels_last."""
+
+    def __init__(self, design, sizes, drop_path_rate):
+        self.design = design
+        self.depths = sizes.depths[design.stage_ratio]
+        self.widths = _widths(design, sizes)
+        rates = np.linspace(0.0, drop_path_rate, sum(self.depths))
+        self.drop_path_rates = iter(rates.tolist())
+
+    def build(self, input_shape, info, classes, activation, model_name):
+        """The whole model."""
+        image = keras.Input(input_shape, name="image", dtype="float32")
+        x = ModelCard(info, name="card", dtype="float32")(image)
+        x = ImageNormalization(
+            info.preprocessing.mean,
+            info.preprocessing.std,
+            name="normalization",
+        )(x)
+        x = self.stem(x)
+        for stage, depth in enumerate(self.depths):
+            for block in range(depth):
+                strides = 2 if stage and not block else 1
+                x = self.block(
+                    x, stage, strides, f"stage_{stage}_block_{block}"
+                )
+        x = layers.GlobalAveragePooling2D(
+            name="head_pool", data_format="channels_last"
+        )(x)
+        x = layers.Dense(
+            classes, name="head_classifier", kernel_initializer=initializer()
+        )(x)
+        if activation is not None:
+            x = layers.Activation(activation, name="head_activation")(x)
+        return ConvNeXtModel(image, x, name=model_name)
+
+    def stem(self, x):
+        is_patch = self.design.stem == "patch"
+        size, strides = (4, 4) if is_patch else (7, 2)
+        x = self.conv(x, "stem_conv", self.widths[0], size, strides)
+        x = self.norm(x, "stem_norm")
+        if not self.design.few_activations:
+            x = self.activation(x, "stem_activation")
+        if is_patch:
+            return x
+        x = _padded(x, "stem_pool_pad", 1)
+        return layers.MaxPooling2D(
+            3, 2, name="stem_pool", data_format="channels_last"
+        )(x)
+
+    def block(self, x, stage, strides, name):
+        design, width = self.design, self.widths[stage]
+        inner, outer = width, EXPANSION * width
+        if design.inverted:
+            inner, outer = outer, inner
+        has_norms = not design.few_norms
+        shortcut = x
+        if strides > 1 or x.shape[-1] != outer:
+            name_ = f"{name}_shortcut"
+            shortcut = self.conv(x, name_, outer, 1, strides, has_norms)
+            if has_norms:
+                shortcut = self.norm(shortcut, f"{name_}_norm")
+        order = ["expand", "spatial", "project"]
+        if design.depthwise_first:
+            order = ["spatial", "expand", "project"]
+        for part in order:
+            name_ = f"{name}_{part}"
+            has_norm = has_norms or part == "spatial"
+            if part == "spatial":
+                x = self.spatial(x, name_, strides)
+            else:
+                channels = inner if part == "expand" else outer
+                x = self.conv(x, name_, channels, 1, 1, has_norm)
+            if has_norm:
+                x = self.norm(x, f"{name_}_norm")
+            if part == "expand" or (
+                part == "spatial" and not design.few_activations
+            ):
+                x = self.activation(x, f"{name_}_activation")
+        rate = next(self.drop_path_rates)
+        if rate:
+            x = layers.Dropout(
+                rate,
+                noise_shape=(None, 1, 1, 1),
+                name=f"{name}_drop_path",
+            )(x)
+        x = Add(name=f"{name}_add")([shortcut, x])
+        if not design.few_activations:
+            x = self.activation(x, f"{name}_activation")
+        return x
+
+    def spatial(self, x, name, strides):
+        size = self.design.kernel_size
+        if not self.design.depthwise:
+            return self.conv(x, name, x.shape[-1], size, strides)
+        options = {
+            "name": name,
+            "use_bias": self.use_bias(has_norm=True),
+            "data_format": "channels_last",
+            "depthwise_initializer": initializer(),
+        }
+        if strides == 1:
+            return DepthwiseConv2D(size, **options)(x)
+        x = _padded(x, f"{name}_pad", size // 2)
+        return layers.DepthwiseConv2D(size, strides, **options)(x)
+
+    def conv(self, x, name, filters, size, strides, has_norm=True):
+        if size % 2 and size > 1:
+            x = _padded(x, f"{name}_pad", size // 2)
+        return Conv2D(
+            filters,
+            size,
+            strides,
+            name=name,
+            use_bias=self.use_bias(has_norm),
+            data_format="channels_last",
+            kernel_initializer=initializer(),
+        )(x)
+
+    def use_bias(self, has_norm):
+        """Batch norm would take a bias away again."""
+        return not has_norm or self.design.norm != "batch_norm"
+
+    def norm(self, x, name):
+        if self.design.norm == "layer_norm":
+            return LayerNormalization(epsilon=1e-6, name=name)(x)
+        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(
+            x
+        )
+
+    def activation(self, x, name):
+        return layers.Activation(self.design.activation, name=name)(x)
+
+
+def _padded(x, name, amount):
+    # `padding="same"` would pad even sizes on one side only.
+    return layers.ZeroPadding2D(amount, name=name, data_format="channels_last")(
+        x
+    )

@@ -1,0 +1,294 @@
+"""Every pixel's class: by whole images or windows, at several scales."""
+
+import numbers
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+
+from keras_convnext._util.annotations import Array
+from keras_convnext._util.annotations import Images
+from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.checks import one_of
+from keras_convnext._util.checks import positive_int
+from keras_convnext._util.progress import progress
+from keras_convnext.data.reading import Photograph
+from keras_convnext.images.transform import why_unreadable
+from keras_convnext.tasks.segmentation.model import DECODE
+from keras_convnext.tasks.segmentation.model import SegmentationModel
+from keras_convnext.tasks.segmentation.model import check_segmenter
+from keras_convnext.tasks.segmentation.resampling import resized
+
+MODES = ("slide", "whole")
+# The ratios of the published multi-scale figures.
+MULTI_SCALE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+# The long side may have so many crops, the short side one.
+LONG_SIDE = 4
+SMALLEST = 32
+# So many probabilities at once, 64 MB.
+STRIP_ELEMENTS = 2**24
+
+
+def segment(
+    model: SegmentationModel,
+    image: PathLike | Images,
+    mode: str = "slide",
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    *,
+    crop: int | None = None,
+    stride: int | None = None,
+    verbose: bool = True,
+) -> Array:
+    """The class of every pixel of one image.
+
+    The image is resized so that its short side has `crop` pixels and its long
+    side at most four times as many, times each of the scales; the
+    probabilities are resized back and averaged.
+
+    The published single-scale figures are those of `mode="slide"`, the
+    multi-scale ones of `mode="whole", scales=MULTI_SCALE, flip=True`.
+
+    Args:
+        model: a `SegmentationModel`, such as `UperNet` returns.
+        image: path of a photograph, which is turned upright, or a `uint8`
+            array `(height, width, 3)` of 0–255.
+        mode: `"slide"`: windows of `crop` pixels, logits averaged where they
+            overlap; `"whole"`: all of the image at once.
+        scales: positive numbers.
+        flip: whether to add the mirrored image at each scale.
+        crop: side of the windows in pixels; `None` for that of the training,
+            512 or 640 for the published weights.
+        stride: pixels from one window to the next; `None` for two thirds of
+            `crop`: 341 or 426.
+        verbose: whether to show progress on stderr, where that is a terminal.
+
+    Returns:
+        `int32` array `(height, width)` of class numbers, in the size of the
+        image.
+
+    Raises:
+        ValueError: for a model that is no segmenter or takes images of
+            another size only, an image that cannot be read or becomes smaller
+            than 32 pixels, and arguments out of range.
+
+    Source: official `semantic_segmentation/configs`, `*_ss.py` and `*_ms.py`,
+    and mmseg's `slide_inference` and `aug_test`.
+
+    Examples:
+        >>> backbone = keras_convnext.ConvNeXtAtto(
+        ...     weights=None, include_top=False
+        ... )
+        >>> model = keras_convnext.segmentation.UperNet(
+        ...     backbone, 5, channels=16
+        ... )
+        >>> image = np.zeros((60, 80, 3), "uint8")
+        >>> keras_convnext.segmentation.segment(model, image, crop=64).shape
+        (60, 80)
+    """
+    options = {"crop": crop, "stride": stride, "verbose": verbose}
+    views = _Views(model, image, mode, scales, flip, **options)
+    if len(views.plan) > 1:
+        return _mean(views).argmax(axis=-1).astype("int32")
+    labels = np.empty(views.size, "int32")
+    for rows, shares in views:
+        labels[rows] = shares.argmax(axis=-1)
+    return labels
+
+
+def class_probabilities(
+    model: SegmentationModel,
+    image: PathLike | Images,
+    mode: str = "slide",
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    *,
+    crop: int | None = None,
+    stride: int | None = None,
+    verbose: bool = True,
+) -> Array:
+    """What `segment` takes the largest of.
+
+    Args:
+        model, …, verbose: as for `segment`.
+
+    Returns:
+        `float32` array `(height, width, classes)`; each pixel sums to 1.
+
+    Raises:
+        ValueError: as `segment`.
+    """
+    options = {"crop": crop, "stride": stride, "verbose": verbose}
+    return _mean(_Views(model, image, mode, scales, flip, **options))
+
+
+def _mean(views):
+    total = None
+    for rows, shares in views:
+        if total is None:
+            total = np.zeros((*views.size, shares.shape[-1]), "float32")
+        total[rows] += shares
+    return np.divide(total, len(views.plan), out=total)
+
+
+class _Views:
+    """Pairs of a slice of rows and their probabilities, view by view.
+
+    A photograph's worth of all classes at once would take gigabytes.
+
+    Args:
+        model, …, verbose: as for `segment`.
+    """
+
+    def __init__(
+        self, model, image, mode, scales, flip, *, crop, stride, verbose
+    ):
+        check_segmenter(model)
+        one_of("mode", mode, MODES)
+        scales = _checked_scales(scales)
+        if crop is None:
+            crop = min(model.info.preprocessing.image_size)
+        positive_int("crop", crop)
+        if stride is None:
+            stride = crop * 2 // 3
+        positive_int("stride", stride)
+        if stride > crop:
+            raise ValueError(
+                "`stride` must be at most `crop`, or pixels between windows "
+                f"are left out. Received: stride={stride}, crop={crop}"
+            )
+        self.model, self.verbose = model, verbose
+        self.pixels = read_pixels(image)
+        self.size = self.pixels.shape[:2]
+        self.plan = []
+        for scale in scales:
+            goal = scaled_size(self.size, crop, scale)
+            window = crop if mode == "slide" else max(goal)
+            boxes = windows(goal, window, stride)
+            _check_fit(model, goal, boxes[0], scale)
+            flips = (False, True) if flip else (False,)
+            self.plan += [(goal, boxes, is_flipped) for is_flipped in flips]
+
+    def __iter__(self):
+        count = sum(len(boxes) for _, boxes, _ in self.plan)
+        with progress("segmenting", count, verbose=self.verbose) as advance:
+            for goal, boxes, is_flipped in self.plan:
+                view = resized(_batch(self.pixels), *goal)
+                view = ops.convert_to_numpy(view)[0]
+                if is_flipped:
+                    view = view[:, ::-1]
+                logits = _logits(self.model, view, boxes, advance)
+                logits = _batch(logits[:, ::-1] if is_flipped else logits)
+                for rows in _strips(*self.size, logits.shape[-1]):
+                    part = resized(logits, *self.size, rows)
+                    shares = ops.softmax(part, axis=-1)
+                    yield rows, ops.convert_to_numpy(shares)[0]
+
+
+def _strips(height, width, classes):
+    step = max(STRIP_ELEMENTS // (width * classes), 1)
+    for start in range(0, height, step):
+        yield slice(start, min(start + step, height))
+
+
+def scaled_size(size, crop, scale):
+    """Height and width under mmcv's rule: as large as both sides allow."""
+    long, short = int(LONG_SIDE * crop * scale), int(crop * scale)
+    factor = min(long / max(size), short / min(size))
+    return tuple(int(side * factor + 0.5) for side in size)
+
+
+def windows(size, crop, stride):
+    """The boxes that cover an image: `(top, left, bottom, right)`.
+
+    All have `crop` pixels on each side, or all that there are. The last ones
+    in each direction are moved back to end with the image.
+    """
+    starts = []
+    for length in size:
+        count = max(length - crop + stride - 1, 0) // stride + 1
+        starts.append(
+            [max(min(i * stride, length - crop), 0) for i in range(count)]
+        )
+    height, width = size
+    return [
+        (top, left, min(top + crop, height), min(left + crop, width))
+        for top in starts[0]
+        for left in starts[1]
+    ]
+
+
+def read_pixels(image: PathLike | Images) -> Images:
+    """A photograph or an array as `uint8` array `(height, width, 3)`."""
+    if isinstance(image, np.ndarray):
+        if (
+            image.dtype != "uint8"
+            or image.shape[2:] != (3,)
+            or 0 in image.shape
+        ):
+            raise ValueError(
+                "Expected a uint8 array of shape (height, width, 3) with "
+                f"values of 0–255. Received: {image.dtype} array of shape "
+                f"{image.shape}"
+            )
+        return image
+    try:
+        content = Path(image).read_bytes()
+        return Photograph(content, is_upright=True).pixels()
+    # Broken files end in anything: SyntaxError, EOFError, struct.error …
+    except Exception as error:
+        raise ValueError(
+            "Expected the path of an image, or a uint8 array. Received: "
+            f"{str(image)!r}, {why_unreadable(error)}"
+        ) from error
+
+
+def _logits(model, view, boxes, advance):
+    """Logits of a whole view, averaged where its windows overlap."""
+    total, counts = 0.0, np.zeros((*view.shape[:2], 1), "float32")
+    for top, left, bottom, right in boxes:
+        window = np.ascontiguousarray(view[top:bottom, left:right])
+        outputs = model.predict_on_batch(window[None])
+        outputs = outputs[DECODE] if isinstance(outputs, dict) else outputs
+        if not np.ndim(total):
+            total = np.zeros((*view.shape[:2], outputs.shape[-1]), "float32")
+        total[top:bottom, left:right] += outputs[0]
+        counts[top:bottom, left:right] += 1
+        advance()
+    return np.divide(total, counts, out=total)
+
+
+def _batch(x):
+    return ops.convert_to_tensor(np.ascontiguousarray(x)[None], "float32")
+
+
+def _checked_scales(scales):
+    scales = tuple(np.atleast_1d(scales).tolist())
+    are_numbers = all(isinstance(x, numbers.Real) and x > 0 for x in scales)
+    if not scales or not are_numbers:
+        raise ValueError(
+            "`scales` must hold positive numbers, such as (0.5, 1.0). "
+            f"Received: scales={scales}"
+        )
+    return scales
+
+
+def _check_fit(model, size, box, scale):
+    """Whether the model takes windows as large as this box."""
+    if min(size) < SMALLEST:
+        raise ValueError(
+            f"The image must have at least {SMALLEST} pixels on each side "
+            "when it is resized; its long side is limited. Choose a larger "
+            f"`crop` or scale, or cut the image. Received: {size[0]}x{size[1]} "
+            f"pixels at scale {scale}"
+        )
+    height, width = box[2] - box[0], box[3] - box[1]
+    taken = model.input_shape[1:3]
+    if any(own not in (None, x) for own, x in zip(taken, (height, width))):
+        raise ValueError(
+            f"The model {model.name!r} takes images of {taken[0]}x{taken[1]} "
+            "pixels alone. Build its backbone with `input_shape=(None, None, "
+            "3)`, the default without top, for any. Received: windows of "
+            f"{height}x{width} pixels at scale {scale}"
+        )

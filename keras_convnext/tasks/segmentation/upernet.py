@@ -1,0 +1,277 @@
+"""UperNet on a ConvNeXt, the paper's model for semantic segmentation."""
+
+import contextlib
+import math
+import numbers
+from collections.abc import Sequence
+from dataclasses import replace
+
+from keras import layers
+
+from keras_convnext._util import checks
+from keras_convnext._util.annotations import PathLike
+from keras_convnext.facts.info import ModelInfo
+from keras_convnext.layers import Normal
+from keras_convnext.layers.initializers import skip_random_numbers
+from keras_convnext.layers.plain import Add
+from keras_convnext.layers.plain import Conv2D
+from keras_convnext.models import arguments
+from keras_convnext.models import inspection
+from keras_convnext.models.model import ConvNeXtModel
+from keras_convnext.models.model import ModelCard
+from keras_convnext.models.pyramid import LEVELS
+from keras_convnext.models.pyramid import feature_pyramid
+from keras_convnext.tasks.segmentation import weights as weights_
+from keras_convnext.tasks.segmentation.model import AUXILIARY
+from keras_convnext.tasks.segmentation.model import CARD
+from keras_convnext.tasks.segmentation.model import DECODE
+from keras_convnext.tasks.segmentation.model import SegmentationModel
+from keras_convnext.tasks.segmentation.resampling import BilinearResize
+from keras_convnext.tasks.segmentation.resampling import GridAveragePooling
+
+CLASSES = 150  # of ADE20K
+CHANNELS = 512
+CROP = 512
+POOL_SIZES = (1, 2, 3, 6)
+# PyTorch's, whose momentum is one minus Keras'.
+BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
+
+
+def UperNet(
+    model: ConvNeXtModel,
+    classes: int | Sequence[str] | None = None,
+    weights: PathLike | None = None,
+    channels: int | None = None,
+    auxiliary: bool = True,
+    dropout_rate: float = 0.1,
+    crop: int | None = None,
+    name: str = "upernet",
+) -> SegmentationModel:
+    """Builds an UperNet on a ConvNeXt: logits for every pixel.
+
+    Pyramid pooling over the last stage, a feature pyramid over all four, and
+    their fusion; a second, small head on the third stage helps to train.
+    Layers and weights are shared with `model`: `weights` are loaded into it,
+    too.
+
+    Args:
+        model: a `ConvNeXtModel` of four stages in `channels_last`, such as
+            `ConvNeXtTiny(include_top=False)`, which takes images of any size
+            from 32 pixels on. Drop path is its own.
+        classes: int, or a list with the name of each; `None` for as many as
+            the weights have, 150 without weights.
+        weights: `None` for random heads; `"ade20k"` or another tag of
+            `segmentation.CHECKPOINTS`; a URL, `"hf://org/repo[@revision]"`,
+            or a file of this package, of the official repository (mmseg) or
+            of transformers' `UperNetForSemanticSegmentation`.
+        channels: width of the decode head, the auxiliary one has half of it;
+            `None` for that of the weights, 512 without weights.
+        auxiliary: whether there is the auxiliary head. Leave it out for
+            inference.
+        dropout_rate: of whole channels, before each classifier.
+        crop: side in pixels of the images that it is trained on, for
+            `segment`; `None` for the input size of `model`, if it has one,
+            that of published weights, or 512.
+        name: name of the model.
+
+    Returns:
+        A `SegmentationModel`, a Functional `keras.Model`. With `auxiliary` it
+        returns a dict of `"decode"` and `"auxiliary"`, else the first alone:
+        logits `(batch, height, width, classes)` in the size of the images,
+        float32 under mixed policies.
+
+    Raises:
+        ValueError: if `model` cannot carry an UperNet, for arguments out of
+            range, and for weights that do not fit: every tensor of a file is
+            used exactly once.
+
+    Source: arXiv:1807.10221, arXiv:2201.03545 §4, and the official
+    repository's `semantic_segmentation/configs`.
+
+    Examples:
+        >>> backbone = keras_convnext.ConvNeXtAtto(
+        ...     weights=None, include_top=False
+        ... )
+        >>> model = keras_convnext.segmentation.UperNet(
+        ...     backbone, classes=5, channels=32, auxiliary=False
+        ... )
+        >>> keras.ops.shape(model(keras.ops.zeros((1, 64, 96, 3))))
+        (1, 64, 96, 5)
+    """
+    pyramid = feature_pyramid(model, LEVELS, norm=True)
+    _check_data_format(model)
+    checks.rate("dropout_rate", dropout_rate)
+    source, own_crop = weights_.find(model.variant, weights)
+    own_classes, own_channels = CLASSES, CHANNELS
+    if source:
+        own_classes, own_channels = weights_.sizes(source)
+    classes, class_names = _classes(classes, own_classes)
+    channels = own_channels if channels is None else channels
+    _check_at_least("channels", channels, 2)
+    crop = (own_crop or CROP) if crop is None else crop
+    _check_at_least("crop", crop, 32)
+
+    # The model's `layer_prefix`, in front of the names of all its layers.
+    first_norm = next(x for x in pyramid.layers if x.name.endswith("norm0"))
+    prefix = first_norm.name.removesuffix("norm0")
+    info = replace(
+        source.info if source else ModelInfo(),
+        variant=model.variant,
+        preprocessing=replace(
+            model.preprocessing,
+            image_size=tuple(
+                x or crop for x in inspection.image_shape(model)[:2]
+            ),
+        ),
+        class_names=class_names,
+        label_set=None,
+        pyramid_level_inputs=model.pyramid_level_inputs,
+    )
+    image, maps = pyramid.input, [pyramid.output[level] for level in LEVELS]
+    skipping = skip_random_numbers() if source else contextlib.nullcontext()
+    with skipping:
+        heads = Heads(prefix, first_norm.dtype_policy, dropout_rate)
+        outputs = heads.logits(
+            DECODE, heads.decode(maps, channels), image, classes, info
+        )
+        if auxiliary:
+            x = heads.convolution(AUXILIARY, maps[2], channels // 2, 3)
+            helping = heads.logits(AUXILIARY, x, image, classes)
+            outputs = {DECODE: outputs, AUXILIARY: helping}
+    segmenter = SegmentationModel(image, outputs, name=name)
+    if source:
+        weights_.load(segmenter, source, prefix)
+    return segmenter
+
+
+class Heads:
+    """Creates the layers of both heads; every name starts at `prefix`."""
+
+    def __init__(self, prefix, dtype, dropout_rate):
+        self.prefix = prefix
+        # As classifiers of images: logits of mixed policies are float32.
+        self.dtype, self.logits_dtype = arguments.dtype_policy(dtype)
+        self.dropout_rate = dropout_rate
+
+    def named(self, layer_class, name, *args, dtype=None, **kwargs):
+        return layer_class(
+            *args, name=self.prefix + name, dtype=dtype or self.dtype, **kwargs
+        )
+
+    def decode(self, maps, channels):
+        """The fused map, in the size of the first of four."""
+        *lower, last = maps
+        pooled = [last]
+        for index, size in enumerate(POOL_SIZES):
+            name = f"decode_psp_{index}"
+            x = self.named(GridAveragePooling, f"{name}_pool", size)(last)
+            x = self.convolution(name, x, channels, 1)
+            pooled.append(self.resize(f"{name}_resize", x, last))
+        x = self.concatenation("decode_psp", pooled)
+        x = self.convolution("decode_bottleneck", x, channels, 3)
+
+        laterals = [
+            self.convolution(f"decode_lateral_{stage}", lower_map, channels, 1)
+            for stage, lower_map in enumerate(lower)
+        ]
+        laterals.append(x)
+        for stage in (2, 1, 0):
+            above = self.resize(
+                f"decode_lateral_{stage}_resize",
+                laterals[stage + 1],
+                laterals[stage],
+            )
+            laterals[stage] = self.named(Add, f"decode_lateral_{stage}_add")(
+                [laterals[stage], above]
+            )
+
+        *laterals, last = laterals
+        outputs = [
+            self.convolution(f"decode_fpn_{stage}", lateral, channels, 3)
+            for stage, lateral in enumerate(laterals)
+        ]
+        outputs.append(last)
+        outputs[1:] = [
+            self.resize(f"decode_fpn_{stage}_resize", x, outputs[0])
+            for stage, x in enumerate(outputs[1:], start=1)
+        ]
+        x = self.concatenation("decode_fpn", outputs)
+        return self.convolution("decode_fusion", x, channels, 3)
+
+    def convolution(self, name, x, filters, kernel_size):
+        """Convolution, batch normalisation and ReLU."""
+        # He's normal initialisation over the outputs, as in mmseg.
+        deviation = math.sqrt(2 / (kernel_size**2 * filters))
+        x = self.named(
+            Conv2D,
+            f"{name}_conv",
+            filters,
+            kernel_size,
+            padding="same",
+            use_bias=False,
+            data_format="channels_last",
+            kernel_initializer=Normal(stddev=deviation),
+        )(x)
+        x = self.named(layers.BatchNormalization, f"{name}_norm", **BATCH_NORM)(
+            x
+        )
+        return self.named(layers.ReLU, f"{name}_relu")(x)
+
+    def logits(self, name, x, image, classes, info=None):
+        """The classifier of a head, in the size of the image."""
+        if self.dropout_rate:
+            x = self.named(
+                layers.SpatialDropout2D,
+                f"{name}_dropout",
+                self.dropout_rate,
+                data_format="channels_last",
+            )(x)
+        dtype = self.logits_dtype
+        x = self.named(
+            Conv2D,
+            f"{name}_classifier",
+            classes,
+            1,
+            data_format="channels_last",
+            kernel_initializer=Normal(stddev=0.01),
+            dtype=dtype,
+        )(x)
+        if info is not None:
+            x = self.named(ModelCard, CARD, info, dtype=dtype)(x)
+        return self.resize(name, x, image, dtype)
+
+    def resize(self, name, x, like, dtype=None):
+        return self.named(BilinearResize, name, dtype=dtype)([x, like])
+
+    def concatenation(self, name, maps):
+        return self.named(layers.Concatenate, f"{name}_concatenation")(maps)
+
+
+def _classes(classes, own):
+    """The number of classes, and their names or `None`."""
+    if isinstance(classes, (list, tuple)):
+        names = tuple(str(name) for name in classes)
+        arguments.number_of_classes(len(names))
+        return len(names), names
+    if classes is None:
+        return own, None
+    arguments.number_of_classes(classes)
+    return int(classes), None
+
+
+def _check_at_least(name, value, smallest):
+    is_int = isinstance(value, numbers.Integral)
+    if not is_int or isinstance(value, bool) or value < smallest:
+        raise ValueError(
+            f"`{name}` must be an int of at least {smallest}, or None for the "
+            f"weights' own (512 without weights). Received: {name}={value!r}"
+        )
+
+
+def _check_data_format(model):
+    if inspection.data_format(model) == "channels_first":
+        raise ValueError(
+            "UperNet takes models in channels_last: build it with "
+            "`data_format='channels_last'`. Received: the model "
+            f"{model.name!r} in channels_first"
+        )

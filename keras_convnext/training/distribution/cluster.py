@@ -1,0 +1,154 @@
+"""The processes and devices that train one model together."""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import keras
+
+from keras_convnext._util.annotations import Array
+from keras_convnext.data.eval_loader import EvalLoader
+from keras_convnext.data.source import Source
+from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.training.recipes.recipe import Recipe
+
+
+class Cluster:
+    """One process with one device; the backends' own derive from it.
+
+    Every process runs the same training from top to bottom; only the first
+    writes. What the processes must do together are the methods here, which
+    all of them call in the same order.
+
+    Attributes:
+        process_index, process_count: ints.
+        device_count: int, how many devices of all processes share a batch.
+        counts_apart: whether the metrics of each process count its own
+            images only.
+        shares: whether metrics are to be made whole, by `whole_metrics`.
+    """
+
+    process_index = 0
+    process_count = 1
+    device_count = 1
+    counts_apart = False
+    shares = False
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.process_index == 0
+
+    def share_of(self, batch_size: int) -> int:
+        """How many images of a batch each device gets.
+
+        Raises:
+            ValueError: if not all get as many.
+        """
+        if batch_size % self.device_count:
+            raise ValueError(
+                "Every device needs as many images of a batch. Received: "
+                f"batches of {batch_size} images (the recipe's `batch_size` "
+                "over its `gradient_accumulation_steps`) on "
+                f"{self.device_count} devices. Change one of them"
+            )
+        return batch_size // self.device_count
+
+    def check(
+        self, model: keras.Model, recipe: Recipe, loader: str | None
+    ) -> None:
+        """Raises `ValueError` for what the engine cannot train by or from."""
+
+    def for_training(self, model: keras.Model) -> keras.Model:
+        """A model of the same weights whose random draws are shared out."""
+        return model
+
+    def training(self, model: keras.Model) -> AbstractContextManager[Any]:
+        """A context in which gradients are those of the whole batch."""
+        return contextlib.nullcontext()
+
+    def eval_loader(
+        self,
+        source: Source,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        on_error: str,
+    ) -> EvalLoader:
+        """Batches for validation: every image once in the whole cluster."""
+        return EvalLoader(source, preprocessing, batch_size, on_error)
+
+    def largest(self, numbers: Iterable[float]) -> list[float]:
+        """The largest of each number over all processes, as a list."""
+        return list(numbers)
+
+    def total(self, numbers: Iterable[float]) -> list[float]:
+        """The sum of each number over all processes, as a list."""
+        return list(numbers)
+
+    def from_writer(self, content: Array) -> Array:
+        """A `uint8` array of the writer; in each process of the same size."""
+        return content
+
+    def whole_metrics(
+        self, model: keras.Model, loader: EvalLoader | None = None
+    ) -> None:
+        """Makes metrics those of all images, when their last batch is over.
+
+        Args:
+            model: whose metrics.
+            loader: what `eval_loader` gave; `None` in training.
+        """
+
+    def metrics_to_writer(self, model: keras.Model) -> None:
+        """Moves to the writer what others counted, in the midst of an epoch."""
+
+
+_current = Cluster()
+
+
+def current() -> Cluster:
+    """The `Cluster` that `setup` made; one process alone without it.
+
+    Examples:
+        >>> keras_convnext.distribution.current().process_count
+        1
+    """
+    return _current
+
+
+def make_current(cluster):
+    """Sets what `current` returns, and returns it."""
+    global _current
+    _current = cluster
+    return cluster
+
+
+def from_environment(name):
+    """A variable's text, which who started this process must have set."""
+    if name not in os.environ:
+        raise ValueError(
+            "Who starts several processes must tell each of them its place. "
+            f"Received: an environment without {name}. Set it, or unset the "
+            "other variables of the launcher to train on this process alone"
+        )
+    return os.environ[name]
+
+
+def number_of_devices(asked, there, kind):
+    """How many of the devices that are there to train on.
+
+    Args:
+        asked: int, or "all" or `None` for all of them.
+        there: int.
+        kind: what they are called in the error.
+    """
+    if asked in (None, "all"):
+        return there
+    if asked > there:
+        raise ValueError(
+            "There must be as many devices as are asked for. Received: "
+            f"devices={asked}, and {there} {kind}"
+        )
+    return asked

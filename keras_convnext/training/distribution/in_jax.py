@@ -1,0 +1,160 @@
+"""JAX: programs of all devices at once, by `keras.distribution`."""
+
+import os
+
+import keras
+import numpy as np
+
+from keras_convnext.training.distribution.cluster import Cluster
+from keras_convnext.training.distribution.cluster import from_environment
+from keras_convnext.training.distribution.cluster import number_of_devices
+from keras_convnext.training.distribution.validation import PaddedLoader
+
+# Until a process that is gone, or that an error has ended, ends the others.
+# `keras.distribution.initialize` leaves JAX' 100 and 300 seconds.
+TIMEOUTS = {"heartbeat_timeout_seconds": 30, "shutdown_timeout_seconds": 30}
+ENVIRONMENT = "KERAS_DISTRIBUTION_"
+# The kernels that hold nearly all weights, split where the hidden channels
+# are: each device expands to some of them and projects these back.
+LAYOUT = {
+    r".*stage_\d+_block_\d+_expand/kernel": (None, "model"),
+    r".*stage_\d+_block_\d+_expand/bias": ("model",),
+    r".*stage_\d+_block_\d+_project/kernel": ("model", None),
+}
+
+
+class JaxCluster(Cluster):
+    """Devices of one or several processes under one `keras.distribution`.
+
+    Args:
+        replicas: int, parts of the batch that are computed apart.
+    """
+
+    shares = True
+
+    def __init__(self, replicas):
+        import jax
+
+        self.process_index = jax.process_index()
+        self.process_count = jax.process_count()
+        self.device_count = replicas
+
+    def eval_loader(self, source, preprocessing, batch_size, on_error):
+        return PaddedLoader(
+            source,
+            preprocessing,
+            self.share_of(batch_size) * self.device_count // self.process_count,
+            on_error,
+            self.process_index,
+            self.process_count,
+        )
+
+    def largest(self, numbers):
+        return self._gathered(numbers).max(axis=0).tolist()
+
+    def total(self, numbers):
+        return self._gathered(numbers).sum(axis=0).tolist()
+
+    def from_writer(self, content):
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.broadcast_one_to_all(content))
+
+    def whole_metrics(self, model, loader=None):
+        if loader is not None:
+            loader.uncount(model, self)
+
+    def _gathered(self, numbers):
+        from jax.experimental import multihost_utils
+
+        numbers = np.array(numbers, "int32")
+        found = multihost_utils.process_allgather(numbers)
+        return found.reshape(self.process_count, -1)
+
+
+def is_launched():
+    """Whether Keras' environment variables name several processes."""
+    return int(os.environ.get(f"{ENVIRONMENT}NUM_PROCESSES", 1)) > 1
+
+
+def check(hosts, model_parallel):
+    """Raises `ValueError` for what the engine cannot do: nothing."""
+
+
+def set_up(devices, hosts, host_index, model_parallel):
+    """Connects the processes, and spreads what Keras computes from now on."""
+    import jax
+
+    if hosts == ["auto"]:  # SLURM, TPU pods, Open MPI: JAX knows them
+        jax.distributed.initialize(**TIMEOUTS)
+    elif len(hosts) > 1:
+        _connect(hosts[0], len(hosts), host_index)
+    elif is_launched():
+        _connect(
+            from_environment(f"{ENVIRONMENT}JOB_ADDRESSES").split(",")[0],
+            int(from_environment(f"{ENVIRONMENT}NUM_PROCESSES")),
+            int(from_environment(f"{ENVIRONMENT}PROCESS_ID")),
+        )
+    names = _names(devices)
+    if len(names) == model_parallel == 1:
+        # A training step that is spread over one is compiled three times.
+        keras.distribution.set_distribution(None)
+        return Cluster()
+    if model_parallel > 1:
+        spread = _sharded(names, model_parallel)
+    else:
+        spread = keras.distribution.DataParallel(
+            devices=names, auto_shard_dataset=False
+        )
+    keras.distribution.set_distribution(spread)
+    return JaxCluster(len(names) // model_parallel)
+
+
+def _connect(address, count, index):
+    import jax
+
+    jax.distributed.initialize(
+        address,
+        count,
+        index,
+        # Inside of SLURM and Open MPI it would take one device of each host.
+        cluster_detection_method="deactivate",
+        **TIMEOUTS,
+    )
+
+
+def _names(devices):
+    """Keras' names of so many devices in each process, process by process."""
+    import jax
+
+    names = []
+    for process in range(jax.process_count()):
+        there = [x for x in jax.devices() if x.process_index == process]
+        there.sort(key=lambda device: device.id)
+        kind = f"{there[0].platform.upper()} devices in process {process}"
+        wanted = number_of_devices(devices, len(there), kind)
+        names += [f"{x.platform}:{x.id}" for x in there[:wanted]]
+    return names
+
+
+def _sharded(names, model_parallel):
+    import jax
+
+    if jax.process_count() > 1 or len(names) % model_parallel:
+        raise ValueError(
+            "`model_parallel` shards weights over devices of one process, "
+            "whose number it must divide. Received: model_parallel="
+            f"{model_parallel}, {len(names)} devices in "
+            f"{jax.process_count()} processes"
+        )
+    mesh = keras.distribution.DeviceMesh(
+        (len(names) // model_parallel, model_parallel),
+        ["batch", "model"],
+        names,
+    )
+    layouts = keras.distribution.LayoutMap(mesh)
+    for pattern, axes in LAYOUT.items():
+        layouts[pattern] = axes
+    return keras.distribution.ModelParallel(
+        layout_map=layouts, batch_dim_name="batch", auto_shard_dataset=False
+    )

@@ -1,0 +1,108 @@
+"""TensorFlow: the devices of one host, by `tf.distribute.MirroredStrategy`."""
+
+import json
+import os
+
+from keras_convnext.training.distribution.cluster import Cluster
+from keras_convnext.training.distribution.cluster import number_of_devices
+from keras_convnext.training.distribution.shared_draws import with_shared_draws
+from keras_convnext.training.distribution.validation import PaddedLoader
+from keras_convnext.training.recipes.optimizer import has_float16
+
+
+class TensorFlowCluster(Cluster):
+    """Replicas of a model on the devices of this host.
+
+    Args:
+        devices: int, how many.
+    """
+
+    shares = True
+
+    def __init__(self, devices):
+        self.device_count = devices
+
+    def check(self, model, recipe, loader):
+        if has_float16(model):
+            raise ValueError(
+                "On several devices Keras looks for overflows in the gradients "
+                "of the first only, on TensorFlow. Received: a model that "
+                "computes in float16. Take mixed_bfloat16, or JAX or PyTorch"
+            )
+        if loader == "python":
+            raise ValueError(
+                "On several devices Keras reads ahead in a Python iterator, "
+                "and loses the batches, on TensorFlow. Received: "
+                "loader='python'. Take the loader 'tf'"
+            )
+        if recipe.gradient_accumulation_steps > 1:
+            raise ValueError(
+                "On several devices Keras' optimizers accumulate no gradients "
+                "on TensorFlow. Received: gradient_accumulation_steps="
+                f"{recipe.gradient_accumulation_steps}. Take JAX or PyTorch "
+                "for it, or rematerialise to fit a larger batch"
+            )
+
+    def for_training(self, model):
+        import tensorflow as tf
+
+        def part():
+            context = tf.distribute.get_replica_context()
+            return context.replica_id_in_sync_group
+
+        return with_shared_draws(model, part, self.device_count)
+
+    def eval_loader(self, source, preprocessing, batch_size, on_error):
+        self.share_of(batch_size)
+        return PaddedLoader(source, preprocessing, batch_size, on_error)
+
+    def whole_metrics(self, model, loader=None):
+        if loader is not None:
+            loader.uncount(model, self)
+
+
+def is_launched():
+    """Whether `TF_CONFIG` names several workers, which `check` refuses."""
+    return _workers() > 1
+
+
+def check(hosts, model_parallel):
+    """Raises `ValueError` for what the engine cannot do."""
+    is_alone = len(hosts) == 1 and hosts != ["auto"] and not is_launched()
+    if not is_alone or model_parallel > 1:
+        raise ValueError(
+            "TensorFlow trains on the devices of one host, with all weights "
+            "on each: Keras' optimizers refuse the variables of "
+            "`MultiWorkerMirroredStrategy`. Received: "
+            f"hosts={','.join(hosts)}, model_parallel={model_parallel}, "
+            f"{_workers()} workers in TF_CONFIG. Take JAX or PyTorch for it"
+        )
+
+
+def _workers():
+    text = os.environ.get("TF_CONFIG") or "{}"
+    try:
+        cluster = json.loads(text).get("cluster") or {}
+        return len([*cluster.get("chief", ()), *cluster.get("worker", ())])
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(
+            "The environment variable TF_CONFIG must hold a JSON object, as "
+            f"TensorFlow describes it. Received: {text!r}. Unset it: training "
+            "is on one host"
+        ) from error
+
+
+def set_up(devices, hosts, host_index, model_parallel):
+    """Mirrors all that is built from now on."""
+    import tensorflow as tf
+
+    there = tf.config.list_logical_devices("GPU")
+    there = there or tf.config.list_logical_devices("CPU")
+    kind = f"{there[0].device_type} devices"
+    wanted = number_of_devices(devices, len(there), kind)
+    if wanted == 1:
+        return Cluster()
+    names = [device.name for device in there[:wanted]]
+    strategy = tf.distribute.MirroredStrategy(names)
+    tf.distribute.experimental_set_strategy(strategy)
+    return TensorFlowCluster(wanted)

@@ -1,0 +1,162 @@
+"""PyTorch: a process for every device, started by `torchrun`."""
+
+import atexit
+import contextlib
+import os
+
+import numpy as np
+from keras import ops
+
+from keras_convnext.data.eval_loader import EvalLoader
+from keras_convnext.training.distribution.cluster import Cluster
+from keras_convnext.training.distribution.cluster import from_environment
+from keras_convnext.training.distribution.cluster import number_of_devices
+from keras_convnext.training.distribution.gradients import AveragedGradients
+from keras_convnext.training.distribution.gradients import (
+    without_keras_averaging,
+)
+from keras_convnext.training.distribution.shared_draws import with_shared_draws
+
+
+class TorchCluster(Cluster):
+    """Processes with a device each; gradients are those of `torch.distributed`.
+
+    Each process computes the metrics of its own images.
+    """
+
+    counts_apart = True
+    shares = True
+
+    def __init__(self):
+        from torch import distributed
+
+        self.process_index = distributed.get_rank()
+        self.process_count = distributed.get_world_size()
+        self.device_count = self.process_count
+
+    def for_training(self, model):
+        return with_shared_draws(
+            model, lambda: self.process_index, self.process_count
+        )
+
+    @contextlib.contextmanager
+    def training(self, model):
+        averaged = AveragedGradients(
+            model.trainable_variables, self.process_count
+        )
+        with without_keras_averaging(model), averaged:
+            yield
+
+    def eval_loader(self, source, preprocessing, batch_size, on_error):
+        if len(source) < self.process_count:
+            raise ValueError(
+                "Every process needs an image to validate on. Received: "
+                f"{len(source)} for {self.process_count} processes. Add "
+                "images, or take fewer processes"
+            )
+        return EvalLoader(
+            source,
+            preprocessing,
+            self.share_of(batch_size),
+            on_error,
+            self.process_index,
+            self.process_count,
+        )
+
+    def largest(self, numbers):
+        return self._reduced(numbers, "int64", "MAX")
+
+    def total(self, numbers):
+        return self._reduced(numbers, "float64", "SUM")
+
+    def from_writer(self, content):
+        import torch
+
+        tensor = torch.from_numpy(np.array(content))
+        torch.distributed.broadcast(tensor, src=0)
+        return tensor.numpy()
+
+    def whole_metrics(self, model, loader=None):
+        variables = model.metrics_variables
+        sums = self.total([float(ops.convert_to_numpy(x)) for x in variables])
+        for variable, value in zip(variables, sums):
+            variable.assign(value)
+
+    def metrics_to_writer(self, model):
+        self.whole_metrics(model)
+        if not self.is_writer:
+            model.reset_metrics()
+
+    def _reduced(self, numbers, dtype, operation):
+        import torch
+
+        tensor = torch.from_numpy(np.array(numbers, dtype))
+        operation = getattr(torch.distributed.ReduceOp, operation)
+        torch.distributed.all_reduce(tensor, operation)
+        return tensor.tolist()
+
+
+def is_launched():
+    """Whether `torchrun` started this process."""
+    return {"RANK", "WORLD_SIZE"} <= os.environ.keys()
+
+
+def command(devices, hosts, host_index):
+    """The beginning of a `torchrun` command for the processes of this host."""
+    import torch
+
+    there = torch.cuda.device_count()
+    if there:
+        devices = number_of_devices(devices, there, "CUDA devices")
+    elif devices == "all":
+        devices = 1
+    options = [f"--nproc-per-node={devices}"]
+    if len(hosts) == 1:
+        options.append("--standalone")
+    else:
+        address, port = hosts[0].rsplit(":", 1)
+        options += [
+            f"--nnodes={len(hosts)}",
+            f"--node-rank={host_index}",
+            f"--master-addr={address}",
+            f"--master-port={port}",
+        ]
+    return ["-m", "torch.distributed.run", *options]
+
+
+def check(hosts, model_parallel):
+    """Raises `ValueError` for what the engine cannot do."""
+    if model_parallel > 1:
+        raise ValueError(
+            "Weights are sharded on the JAX backend only. Received: "
+            f"model_parallel={model_parallel} on torch"
+        )
+
+
+def set_up(devices, hosts, host_index, model_parallel):
+    """Joins the processes that `torchrun` started."""
+    import torch
+
+    if not is_launched():
+        raise ValueError(
+            "On PyTorch every device has a process of its own. Received: a "
+            "process that torchrun did not start. Run `torchrun "
+            f"--nproc-per-node={devices or 'gpu'} SCRIPT`, or `keras-convnext "
+            "train --devices`, which does that"
+        )
+    local = int(from_environment("LOCAL_WORLD_SIZE"))
+    if devices not in (None, "all", local):
+        raise ValueError(
+            "torchrun must start a process for every device. Received: "
+            f"devices={devices}, and {local} processes on this host"
+        )
+    engine = "gloo"
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(from_environment("LOCAL_RANK")))
+        engine = "cpu:gloo,cuda:nccl"
+    if int(os.environ["WORLD_SIZE"]) == 1:
+        return Cluster()
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group(engine)
+        atexit.register(torch.distributed.destroy_process_group)
+    return TorchCluster()

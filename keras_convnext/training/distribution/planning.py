@@ -1,0 +1,317 @@
+"""What a training would take, on paper: memory, batches and time."""
+
+import math
+import re
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
+
+from keras_convnext._util import checks
+from keras_convnext.facts.variants import VARIANTS
+from keras_convnext.models.applications import create_model
+from keras_convnext.models.profiling import profile
+from keras_convnext.models.profiling import without_numbers
+
+UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+# Bytes of a parameter's state. Keras keeps weights, gradients and slots in
+# float32 under mixed precision, too.
+STATE = {"weights": 4, "gradients": 4, "moments": 8}
+# Casts of the weights, which going backward needs as well.
+MIXED = {"weights in half precision": 2}
+AVERAGE = {"average": 4}
+BUCKETS = {"all-reduce buckets": 4}  # see `gradients.AveragedGradients`
+ACCUMULATORS = {"accumulated gradients": 4}
+ACTIVATION_BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
+WIDTH = max(map(len, MIXED)) + 2
+# For workspaces of kernels, fragments and the backend itself: ours.
+FILL = 0.9
+# Fewer images at once leave a device idle: ours.
+FEWEST_IMAGES = 8
+ACCUMULATIONS = (1, 2, 4, 8, 16, 32, 64)
+# A second forward pass beside a forward and a backward one of twice its work.
+REMATERIALIZED_WORK = 4 / 3
+BLOCK = re.compile(r".*(stage_\d+_block_\d+)_(\w+)")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train a model on so many devices; printable.
+
+    Attributes:
+        model: name of the architecture.
+        parameters: int.
+        devices, batch_size: ints; images of all devices per optimizer step.
+        gradient_accumulation_steps: int.
+        device_batch: int, images of a device at a time.
+        rematerialize: whether blocks are computed again going backward.
+        dtype: name of the policy.
+        state: dict from what is kept for each parameter to bytes.
+        activations: bytes of a device's images.
+        memory: bytes that there are on a device.
+        compute_seconds, reduce_seconds: of one optimizer step: for the images
+            of a device, and for the gradients of all; `None` if not known.
+    """
+
+    model: str
+    parameters: int
+    devices: int
+    batch_size: int
+    gradient_accumulation_steps: int
+    device_batch: int
+    rematerialize: bool
+    dtype: str
+    state: dict
+    activations: int
+    memory: int
+    compute_seconds: float | None
+    reduce_seconds: float | None
+
+    @property
+    def needed(self) -> int:
+        """Bytes of state and activations on a device."""
+        return sum(self.state.values()) + self.activations
+
+    @property
+    def step_seconds(self) -> tuple[float, float] | None:
+        """Shortest and longest: all of the all-reduce hidden, and none."""
+        if self.compute_seconds is None or self.reduce_seconds is None:
+            return None
+        times = self.compute_seconds, self.reduce_seconds
+        return max(times), sum(times)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields and sums, as JSON's types."""
+        return {
+            **asdict(self),
+            "needed": self.needed,
+            "step_seconds": self.step_seconds,
+        }
+
+    def __str__(self):
+        rows = {**self.state, "activations": self.activations}
+        lines = [
+            f"{self.model}, {self.parameters:,} parameters, on {self.devices} "
+            f"devices of {_as_text(self.memory)}",
+            "",
+            *(_row(name, size) for name, size in rows.items()),
+            _row("needed on a device", self.needed),
+            "",
+            f"batch of {self.batch_size}: {self.device_batch} images on each "
+            f"device × {self.devices} devices × "
+            f"{self.gradient_accumulation_steps} micro-batches",
+            f"--batch-size {self.batch_size} --gradient-accumulation-steps "
+            f"{self.gradient_accumulation_steps} --dtype {self.dtype}"
+            + (" --rematerialize" if self.rematerialize else ""),
+        ]
+        if self.step_seconds is not None:
+            shortest, longest = self.step_seconds
+            rates = [self.batch_size / x for x in (longest, shortest)]
+            lines.append(
+                f"{shortest:.3g} to {longest:.3g} s for a step, "
+                f"{rates[0]:,.0f} to {rates[1]:,.0f} images/s"
+            )
+        return "\n".join(lines)
+
+
+def plan(
+    model: str,
+    devices: int,
+    memory: float | str,
+    batch_size: int = 4096,
+    image_size: int = 224,
+    classes: int = 1000,
+    dtype: str = "mixed_bfloat16",
+    average: bool = True,
+    rate: float | None = None,
+    bandwidth: float | str | None = None,
+) -> Plan:
+    """How a model fits on devices, and how long a step takes.
+
+    Memory is what data parallelism needs on every device: the state of each
+    parameter, and one output of every layer for each image, which going
+    backward needs; compilers that fuse layers keep less. It may fill nine
+    tenths of a device. Time is that of the images on one device, as measured,
+    and of a ring all-reduce of the gradients, `2 (n - 1) / n · bytes /
+    bandwidth`, for every micro-batch.
+
+    Args:
+        model: an architecture, or the end of its name if only one has it
+            (`"huge"`).
+        devices: int.
+        memory: bytes of a device, int or a str such as `"80GB"`.
+        batch_size: int, images per optimizer step over all devices.
+        image_size: int, pixels.
+        classes: int.
+        dtype: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
+        average: whether a moving average of the weights is kept.
+        rate: images/s at which one such device trains the model, measured
+            in this `dtype` and without rematerialisation.
+        bandwidth: bytes/s between devices, each way, int or such as `"50GB"`.
+
+    Returns:
+        A `Plan`: of those that fit the one with the fewest micro-batches that
+        are no smaller than eight images, without rematerialisation if it can
+        be.
+
+    Raises:
+        ValueError: for unknown models, batches that cannot be divided, and if
+            nothing fits, with what would be needed.
+
+    Examples:
+        >>> plan = keras_convnext.distribution.plan("convnext_atto", 8, "16GB")
+        >>> plan.device_batch, plan.gradient_accumulation_steps
+        (512, 1)
+    """
+    name = full_name(model)
+    there = as_bytes("memory", memory)
+    checks.one_of("dtype", dtype, ACTIVATION_BYTES)
+    if devices < 1 or batch_size % devices:
+        raise ValueError(
+            "The batch must be divisible by the number of devices. Received: "
+            f"batch_size={batch_size}, devices={devices}"
+        )
+    if (rate is None) != (bandwidth is None):
+        raise ValueError(
+            "A step's time follows from `rate` and `bandwidth` together. "
+            f"Received: rate={rate}, bandwidth={bandwidth}"
+        )
+    if rate is not None and not rate > 0:
+        raise ValueError(
+            "`rate` must be a positive number of images/s. Received: "
+            f"rate={rate}"
+        )
+    with without_numbers():
+        found = profile(
+            create_model(
+                name,
+                weights=None,
+                classes=classes,
+                input_shape=(image_size, image_size, 3),
+            )
+        )
+    candidates = [
+        _candidate(
+            found, devices, there, batch_size, steps, again, dtype, average
+        )
+        for again in (False, True)
+        for steps in ACCUMULATIONS
+        if _is_even(batch_size // devices, steps)
+    ]
+    fitting = [x for x in candidates if x.needed <= FILL * there]
+    if not fitting:
+        least = min(candidates, key=lambda plan: plan.needed)
+        raise ValueError(
+            f"A device needs at least {_as_text(least.needed / FILL)} for "
+            f"{name!r} and batches of {batch_size} on {devices} devices. "
+            f"Received: memory={_as_text(there)}. Take more devices, or "
+            "shard the weights on JAX (`--model-parallel`)"
+        )
+    return _with_times(fitting[0], rate, bandwidth)
+
+
+def full_name(model):
+    """The architecture of a name, or of the end of one."""
+    if model in VARIANTS:
+        return model
+    found = [name for name in VARIANTS if name.endswith(f"_{model}")]
+    if len(found) != 1:
+        raise ValueError(
+            "`model` must be the name of an architecture, see "
+            "`keras-convnext models`, or the end of one name only. Received: "
+            f"{model!r}" + (f", which ends {', '.join(found)}" if found else "")
+        )
+    return found[0]
+
+
+def as_bytes(name, size):
+    """A number of bytes, also of text such as `80GB` and `24 GiB`."""
+    number = size
+    if isinstance(size, str):
+        units = "|".join(UNITS)
+        match = re.fullmatch(rf"(\d+\.?\d*) ?({units})(/s)?", size.strip())
+        number = float(match[1]) * UNITS[match[2]] if match else 0
+    if number <= 0:
+        raise ValueError(
+            f"`{name}` must be a number of bytes, or text such as '80GB' with "
+            f"one of {', '.join(UNITS)}. Received: {name}={size!r}"
+        )
+    return int(number)
+
+
+def kept_elements(found):
+    """Elements that going backward needs of one image: each layer's output.
+
+    Args:
+        found: a `Profile`.
+
+    Returns:
+        `(between, inside, largest)`: those between blocks, those inside of
+        all blocks, and of the largest one, which is all that is kept of blocks
+        when they are rematerialised.
+    """
+    between, blocks = 0, {}
+    for layer in found.layers:
+        size = math.prod(layer.output_shape)
+        match = BLOCK.match(layer.name)
+        # Drop path and addition are not computed again.
+        if not match or match[2] in ("drop_path", "add"):
+            between += size
+        else:
+            blocks[match[1]] = blocks.get(match[1], 0) + size
+    return between, sum(blocks.values()), max(blocks.values(), default=0)
+
+
+def _is_even(share, steps):
+    """Whether micro-batches of a device are whole, and none too small."""
+    return share % steps == 0 and (
+        steps == 1 or share // steps >= FEWEST_IMAGES
+    )
+
+
+def _candidate(found, devices, memory, batch, steps, again, dtype, average):
+    kinds = STATE | (AVERAGE if average else {})
+    kinds |= MIXED if dtype.startswith("mixed") else {}
+    kinds |= BUCKETS if devices > 1 else {}
+    kinds |= ACCUMULATORS if steps > 1 else {}
+    images = batch // devices // steps
+    between, inside, largest = kept_elements(found)
+    elements = (between + (largest if again else inside)) * images
+    return Plan(
+        model=found.name,
+        parameters=found.parameters,
+        devices=devices,
+        batch_size=batch,
+        gradient_accumulation_steps=steps,
+        device_batch=images,
+        rematerialize=again,
+        dtype=dtype,
+        state={name: size * found.parameters for name, size in kinds.items()},
+        activations=elements * ACTIVATION_BYTES[dtype],
+        memory=memory,
+        compute_seconds=None,
+        reduce_seconds=None,
+    )
+
+
+def _with_times(plan, rate, bandwidth):
+    if rate is None:
+        return plan
+    work = REMATERIALIZED_WORK if plan.rematerialize else 1.0
+    images = plan.batch_size // plan.devices
+    passed = 2 * (plan.devices - 1) / plan.devices * plan.state["gradients"]
+    passed *= plan.gradient_accumulation_steps
+    return replace(
+        plan,
+        compute_seconds=images / rate * work,
+        reduce_seconds=passed / as_bytes("bandwidth", bandwidth),
+    )
+
+
+def _row(name, size):
+    return f"{name:{WIDTH}}{_as_text(size):>10}"
+
+
+def _as_text(size):
+    return f"{size / 1e9:,.2f} GB"

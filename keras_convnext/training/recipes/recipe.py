@@ -1,0 +1,327 @@
+"""A training recipe: figures, and the way from them to `compile` and `fit`."""
+
+from dataclasses import dataclass
+from dataclasses import fields
+from dataclasses import replace
+from typing import Any
+from typing import Self
+
+import keras
+
+from keras_convnext._util.annotations import BySize
+from keras_convnext._util.annotations import PathLike
+from keras_convnext.data.pipeline import EvalPipeline
+from keras_convnext.data.pipeline import TrainPipeline
+from keras_convnext.facts.variants import VARIANTS
+from keras_convnext.models.applications import create_model
+from keras_convnext.models.model import ConvNeXtModel
+from keras_convnext.training.recipes.figures import Figures
+from keras_convnext.training.recipes.figures import check_drop_path
+from keras_convnext.training.recipes.layer_decay import layer_decay_scales
+from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
+from keras_convnext.training.recipes.objective import TopKAccuracy
+from keras_convnext.training.recipes.optimizer import AdamW
+from keras_convnext.training.recipes.optimizer import with_loss_scaling
+from keras_convnext.training.recipes.schedule import WarmupCosine
+
+
+@dataclass(frozen=True)
+class Recipe(Figures):
+    """How a model is trained: every figure, and nothing else.
+
+    A field that differs between model sizes holds a dict from size
+    (`"tiny"`) to value; `for_model` picks. The defaults are what all rows of
+    the V1 paper's tables have in common.
+
+    Attributes:
+        name: how `get_recipe` finds it.
+        summary: what it trains, from which weights.
+        source: where the figures are from, and what was chosen where sources
+            disagree.
+        epochs: passes over the data.
+        warmup_epochs: those of them in which the learning rate rises; may be
+            a fraction.
+        batch_size: images per optimizer step, over all devices and
+            micro-batches.
+        learning_rate: its maximum, absolute, for this batch size.
+        minimum_learning_rate: where the cosine ends.
+        warmup: kind of warm-up, see `WarmupCosine`.
+        weight_decay: of AdamW, times the learning rate; not of biases and
+            vectors.
+        layer_decay: factor on the learning rate from a group of layers to the
+            one before it; 1 for none.
+        layer_decay_groups: what such a group is, see `layer_decay_scales`.
+        drop_path_rate: stochastic depth of the last block.
+        layer_scale_init_value: what layer scale begins at, in architectures
+            that have it; `None` for their own.
+        head_init_scale: factor on the initial weights of a fresh classifier.
+        mixup_alpha: of the Beta distribution of Mixup's weights; 0 for no
+            Mixup.
+        cutmix_alpha: of the Beta distribution of CutMix' areas; 0 for no
+            CutMix.
+        switch_probability: part of the batches that get CutMix, where there
+            are both.
+        label_smoothing: part of the target that goes to all classes.
+        rand_augment: configuration as timm writes it, see `RandAugment`;
+            `None` for none.
+        random_erasing: probability of erasing a rectangle.
+        horizontal_flip: probability of a mirrored image.
+        crop_scale: least and largest area of a training crop, as parts of the
+            image; `None` for images that come in `image_size` already.
+        crop_ratio: least and largest aspect of a training crop.
+        ema_decay: decay of the moving average of the weights per optimizer
+            step; `None` for no average.
+        image_size: height and width of the training crops, pixels.
+        beta_1: decay of AdamW's mean of gradients.
+        beta_2: decay of AdamW's mean of their squares.
+        epsilon: of AdamW, in its denominator.
+        global_clipnorm: limit of the norm over all gradients together; `None`
+            for none.
+        gradient_accumulation_steps: micro-batches per optimizer step, a
+            divisor of `batch_size`.
+
+    Examples:
+        >>> recipe = keras_convnext.recipes.imagenet1k.replace(epochs=100)
+        >>> recipe.for_model("convnext_small").drop_path_rate
+        0.4
+    """
+
+    epochs: int | BySize
+    warmup_epochs: float | BySize
+    batch_size: int
+    learning_rate: float | BySize
+    minimum_learning_rate: float = 1e-6
+    warmup: str = "linspace"
+    weight_decay: float | BySize = 0.05
+    layer_decay: float | BySize = 1.0
+    layer_decay_groups: str | BySize = "group"
+    drop_path_rate: float | BySize = 0.0
+    layer_scale_init_value: float | BySize | None = None
+    head_init_scale: float = 1.0
+    mixup_alpha: float | BySize = 0.8
+    cutmix_alpha: float | BySize = 1.0
+    switch_probability: float = 0.5
+    label_smoothing: float | BySize = 0.1
+    rand_augment: str | None = "rand-m9-mstd0.5-inc1"
+    random_erasing: float = 0.25
+    horizontal_flip: float = 0.5
+    crop_scale: tuple | None = (0.08, 1.0)
+    crop_ratio: tuple = (3 / 4, 4 / 3)
+    ema_decay: float | BySize | None = None
+    image_size: int = 224
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    global_clipnorm: float | None = None
+    gradient_accumulation_steps: int = 1
+
+    def with_batch_size(self, batch_size: int) -> Self:
+        """The recipe for another batch size, learning rate scaled linearly.
+
+        Examples:
+            >>> recipe = keras_convnext.recipes.imagenet1k.with_batch_size(256)
+            >>> recipe.learning_rate
+            0.00025
+        """
+        factor = batch_size / self.batch_size
+        rate = self.learning_rate
+        if isinstance(rate, dict):
+            rate = {size: value * factor for size, value in rate.items()}
+        else:
+            rate = rate * factor
+        return replace(self, batch_size=batch_size, learning_rate=rate)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether batches are mixed, which makes their labels soft."""
+        return bool(self.mixup_alpha or self.cutmix_alpha)
+
+    def build(
+        self,
+        name: str,
+        classes: int | None = None,
+        weights: PathLike | None = None,
+        **options: Any,
+    ) -> ConvNeXtModel:
+        """Builds a model that this recipe can train: logits, drop path.
+
+        Args:
+            name: an architecture, as for `create_model`.
+            classes: int; the number that the weights have if `None`.
+            weights: as for `create_model`; none by default.
+            options: further arguments of `create_model`.
+
+        Examples:
+            >>> recipe = keras_convnext.recipes.imagenet1k
+            >>> model = recipe.build("convnext_tiny", classes=1000)
+        """
+        recipe = self.for_model(name)
+        channels_first = (
+            options.get("data_format") or keras.config.image_data_format()
+        ) == "channels_first"
+        size = (recipe.image_size, recipe.image_size)
+        variant = VARIANTS.get(name)  # `create_model` refuses others
+        has_scale = variant and variant.layer_scale_init_value
+        return create_model(
+            name,
+            **{
+                "classes": classes,
+                "weights": weights,
+                "classifier_activation": None,
+                "input_shape": (3, *size) if channels_first else (*size, 3),
+                "drop_path_rate": recipe.drop_path_rate,
+                "layer_scale_init_value": (
+                    recipe.layer_scale_init_value if has_scale else None
+                ),
+                "head_init_scale": recipe.head_init_scale,
+                **options,
+            },
+        )
+
+    def train_pipeline(
+        self, classes: int | None = None, seed: int = 0, **options: Any
+    ) -> TrainPipeline:
+        """Augmentation and mixing as a map over data; see `TrainPipeline`."""
+        return TrainPipeline(self, classes, seed, **options)
+
+    def eval_pipeline(self) -> EvalPipeline:
+        """The evaluation transform as a map over data; see `EvalPipeline`."""
+        return EvalPipeline(self)
+
+    def compile(
+        self,
+        model: keras.Model,
+        steps_per_epoch: int,
+        metrics: list[Any] | None = None,
+        **options: Any,
+    ) -> keras.Model:
+        """Compiles a model for this recipe; then train with `model.fit`.
+
+        Args:
+            model: a `keras.Model` that returns logits `(batch, classes)`, best
+                from `build`.
+            steps_per_epoch: int, batches per epoch, as for `fit`; with
+                gradient accumulation these are micro-batches.
+            metrics: list; by default `accuracy`, and `top5_accuracy` for more
+                than ten classes.
+            options: further arguments of `model.compile`.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: if the model has an activation after its logits, or a
+                drop path of another rate than the recipe.
+
+        Labels may be class numbers, one-hot or mixed.
+
+        Examples:
+            >>> recipe = keras_convnext.recipes.small_data
+            >>> model = recipe.build("convnext_atto", classes=2)
+            >>> model = recipe.compile(model, steps_per_epoch=10)
+        """
+        recipe = self.for_model(model)
+        _check_logits(model)
+        check_drop_path(model, recipe)
+        dtype = model.outputs[0].dtype
+        optimizer = recipe.optimizer(model, steps_per_epoch)
+        if metrics is None:
+            metrics = [TopKAccuracy(1, name="accuracy")]
+            if model.outputs[0].shape[-1] > 10:
+                metrics.append(TopKAccuracy(5))
+        model.compile(
+            with_loss_scaling(optimizer, model),
+            SoftTargetCrossEntropy(
+                0.0 if recipe.mixes else recipe.label_smoothing, dtype=dtype
+            ),
+            metrics=metrics,
+            auto_scale_loss=False,
+            **options,
+        )
+        return model
+
+    def optimizer(self, model: keras.Model, steps_per_epoch: int) -> AdamW:
+        """The recipe's `AdamW` for a model, for loops of one's own."""
+        recipe = self.for_model(model)
+        accumulation = recipe.gradient_accumulation_steps
+        return AdamW(
+            recipe.schedule(steps_per_epoch),
+            weight_decay=recipe.weight_decay,
+            beta_1=recipe.beta_1,
+            beta_2=recipe.beta_2,
+            epsilon=recipe.epsilon,
+            learning_rate_scales=layer_decay_scales(
+                model, recipe.layer_decay, recipe.layer_decay_groups
+            ),
+            global_clipnorm=recipe.global_clipnorm,
+            use_ema=recipe.ema_decay is not None,
+            ema_momentum=recipe.ema_decay or 0.0,
+            gradient_accumulation_steps=(
+                accumulation if accumulation > 1 else None
+            ),
+        )
+
+    def schedule(self, steps_per_epoch: int) -> WarmupCosine:
+        """The recipe's `WarmupCosine`, in optimizer steps."""
+        steps = steps_per_epoch / self.gradient_accumulation_steps
+        return WarmupCosine(
+            self.learning_rate,
+            int(self.warmup_epochs * steps),
+            int(self.epochs * steps),
+            self.minimum_learning_rate,
+            self.warmup,
+        )
+
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        """Callbacks for `fit`: validation with the averaged weights.
+
+        Without them validation uses the raw weights; either way both stay,
+        the average in the optimizer (see `averaged_weights`).
+        """
+        if self.ema_decay is None:
+            return []
+        return [keras.callbacks.SwapEMAWeights()]
+
+    def __str__(self):
+        """The recipe as the paper's tables print it."""
+        rows = [(name, _text(getattr(self, name))) for name in _shown(self)]
+        width = max(len(name) for name, _ in rows)
+        lines = [f"{name.replace('_', ' '):<{width}}  {x}" for name, x in rows]
+        return "\n".join([f"{self.name}: {self.summary}", *lines, self.source])
+
+
+def _shown(recipe):
+    hidden = ("name", "summary", "source")
+    return [x.name for x in fields(recipe) if x.name not in hidden]
+
+
+def _text(value):
+    if isinstance(value, dict):
+        groups = {}
+        for size, own in value.items():
+            groups.setdefault(_text(own), []).append(size)
+        return ", ".join(
+            f"{own} ({'/'.join(sizes)})" for own, sizes in groups.items()
+        )
+    if isinstance(value, tuple):
+        return " to ".join(_text(x) for x in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def _check_logits(model):
+    last = model.layers[-1]
+    while isinstance(last, keras.Model):
+        last = last.layers[-1]
+    activation = getattr(last, "activation", None)
+    if isinstance(last, keras.layers.Softmax):
+        activation = keras.activations.softmax
+    if activation in (None, keras.activations.linear):
+        return
+    raise ValueError(
+        "The loss is computed from logits: build the model with "
+        "`classifier_activation=None`, or with `recipe.build`. Received: the "
+        f"model {model.name!r} whose last layer {last.name!r} "
+        f"applies {activation.__name__}"
+    )

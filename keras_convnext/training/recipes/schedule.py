@@ -1,0 +1,104 @@
+"""The learning rate of the official code: warm-up, then half a cosine."""
+
+import math
+import numbers
+
+import keras
+from keras import ops
+
+from keras_convnext._util.checks import one_of
+from keras_convnext._util.serialization import register
+
+# The last divisor of a warm-up over W steps: V1 reaches the peak at step W-1
+# (`linspace` with both ends), V2 at step W, where the cosine begins.
+WARMUPS = {"linspace": -1, "exclusive": 0}
+
+
+@register
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from 0 to the peak, then half a cosine to the minimum.
+
+    Args:
+        peak_learning_rate: positive float.
+        warmup_steps: int, optimizer steps of warm-up; 0 for none.
+        total_steps: int above `warmup_steps`, all optimizer steps of the run.
+            The minimum holds for every step after them.
+        minimum_learning_rate: float of at least 0; what the cosine tends to.
+        warmup: `"linspace"` (V1: the first step has rate 0, step W-1 and step
+            W both have the peak) or `"exclusive"` (V2: step i has i/W of the
+            peak).
+
+    Returns:
+        For a step, a scalar tensor of dtype `keras.config.floatx()`.
+
+    Source: `cosine_scheduler` in the official V1 repository and
+    `adjust_learning_rate` in V2's, element for element.
+
+    Examples:
+        >>> schedule = keras_convnext.recipes.WarmupCosine(4e-3, 100, 1000)
+        >>> float(schedule(0)), round(float(schedule(99)), 6)
+        (0.0, 0.004)
+    """
+
+    def __init__(
+        self,
+        peak_learning_rate: float,
+        warmup_steps: int,
+        total_steps: int,
+        minimum_learning_rate: float = 1e-6,
+        warmup: str = "linspace",
+        name: str = "warmup_cosine",
+    ):
+        super().__init__()
+        one_of("warmup", warmup, WARMUPS)
+        for argument, value in (
+            ("warmup_steps", warmup_steps),
+            ("total_steps", total_steps),
+        ):
+            if not isinstance(value, numbers.Integral) or value < 0:
+                raise ValueError(
+                    f"`{argument}` must be an int of at least 0. Received: "
+                    f"{argument}={value!r}"
+                )
+        if warmup_steps >= total_steps:
+            raise ValueError(
+                "`warmup_steps` must be fewer than `total_steps`: nothing is "
+                "left for the cosine. Train longer or warm up for less. "
+                f"Received: warmup_steps={warmup_steps}, "
+                f"total_steps={total_steps}"
+            )
+        if not 0 <= minimum_learning_rate <= peak_learning_rate:
+            raise ValueError(
+                "Expected 0 <= minimum_learning_rate <= peak_learning_rate. "
+                f"Received: minimum_learning_rate={minimum_learning_rate}, "
+                f"peak_learning_rate={peak_learning_rate}"
+            )
+        self.peak_learning_rate = float(peak_learning_rate)
+        self.warmup_steps = int(warmup_steps)
+        self.total_steps = int(total_steps)
+        self.minimum_learning_rate = float(minimum_learning_rate)
+        self.warmup = warmup
+        self.name = name
+
+    def __call__(self, step):
+        step = ops.cast(step, keras.config.floatx())
+        to_peak = max(self.warmup_steps + WARMUPS[self.warmup], 1)
+        warm = self.peak_learning_rate * step / to_peak
+        # sin² of the steps that remain is the cosine of those that are gone,
+        # without losing the last digits where the rate is smallest.
+        remaining = ops.maximum(self.total_steps - step, 0.0)
+        quarter = math.pi / 2 / (self.total_steps - self.warmup_steps)
+        cosine = self.minimum_learning_rate + (
+            self.peak_learning_rate - self.minimum_learning_rate
+        ) * ops.square(ops.sin(quarter * remaining))
+        return ops.where(step < self.warmup_steps, warm, cosine)
+
+    def get_config(self):
+        return {
+            "peak_learning_rate": self.peak_learning_rate,
+            "warmup_steps": self.warmup_steps,
+            "total_steps": self.total_steps,
+            "minimum_learning_rate": self.minimum_learning_rate,
+            "warmup": self.warmup,
+            "name": self.name,
+        }
