@@ -1,4 +1,4 @@
-"""Static int8 quantisation of ONNX files, by ONNX Runtime."""
+"""Static int8 quantization of ONNX files, by ONNX Runtime."""
 
 from keras_convnext.artifacts.requirements import require
 
@@ -7,7 +7,7 @@ CALIBRATION_IMAGES = 200
 OPERATIONS = ("Conv", "MatMul")
 
 
-def quantise(source, target, images):
+def quantize(source, target, images):
     """Writes `source` with int8 weights and activations calibrated on an
     array of model inputs."""
     require("onnxruntime")

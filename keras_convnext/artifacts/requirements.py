@@ -4,18 +4,6 @@ import importlib
 
 from keras_convnext._util.optional import is_installed
 
-# What each format takes to write, and to run.
-WRITING = {
-    "saved_model": {"tensorflow": "tensorflow"},
-    "tflite": {
-        "tensorflow": "tensorflow",
-        "ai_edge_litert": "ai-edge-litert",
-    },
-    "onnx": {"onnx": "onnx"},
-    "openvino": {"onnx": "onnx", "openvino": "openvino"},
-    "torch": {"torch": "torch"},
-}
-RUNNING = {"onnx": {"onnxruntime": "onnxruntime"}}
 EXTRAS = {
     "openvino": "export,openvino",
     "tensorflow": "export,tensorflow",
@@ -23,16 +11,10 @@ EXTRAS = {
 }
 
 
-def check(format, quantization, verify):
-    """Raises `ImportError` before any work if a package is missing."""
-    needed = dict(WRITING[format])
-    if verify or quantization == "int8":
-        needed.update(RUNNING.get(format, {}))
-    if verify:
-        needed["sklearn"] = "scikit-learn"
-    for module, package in needed.items():
-        if not is_installed(module):
-            raise _missing(module, package)
+def require_installed(module, package=None):
+    """Raises `ImportError` for a missing package without importing it."""
+    if not is_installed(module):
+        raise _missing(module, package)
 
 
 def require(module, package=None):

@@ -112,8 +112,8 @@ def evaluate(
     if output is not None:
         check_output(output, force)
     size = None if image_size is None else (image_size, image_size)
-    artefact = open_classifier(model, weights, **_built_for(size))
-    own = rules.preprocessing_for(known_rule, artefact.preprocessing)
+    artifact = open_classifier(model, weights, **_built_for(size))
+    own = rules.preprocessing_for(known_rule, artifact.preprocessing)
     options = {
         "image_size": size,
         "crop_pct": crop_pct,
@@ -122,7 +122,7 @@ def evaluate(
     }
     given = {key: x for key, x in options.items() if x is not None}
     result = evaluation.evaluate(
-        artefact,
+        artifact,
         data,
         rule,
         batch_size,

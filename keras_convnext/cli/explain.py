@@ -66,7 +66,7 @@ def explain(
             "Expected a ConvNeXt of this package. Received: "
             f"{model!r}, a {type(network).__name__}"
         )
-    if not inspection.normalises(network):
+    if not inspection.normalizes(network):
         raise ValueError(
             "Expected a model that takes pixels of 0–255. Received: "
             f"{model!r}, built with `include_preprocessing=False`. Normalise "

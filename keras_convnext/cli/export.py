@@ -58,9 +58,16 @@ def export(
         bool,
         typer.Option(
             "--verify/--no-verify",
-            help="Compare the artefact with the model on real images.",
+            help="Compare the artifact with the model on real images.",
         ),
     ] = True,
+    verification_data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Images to compare on: folder or `.npy` array; two "
+            "photographs if not given."
+        ),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace what is there.")
     ] = False,
@@ -68,7 +75,7 @@ def export(
         bool, typer.Option("--json", help="Print the measurements as JSON.")
     ] = False,
 ) -> None:
-    """Export a model, on any backend, and prove the artefact equal to it.
+    """Export a model, on any backend, and prove the artifact equal to it.
 
     Example: keras-convnext export mine.keras --output mine.onnx
 
@@ -96,6 +103,7 @@ def export(
             input_dtype=input_dtype,
             features=features,
             verify=verify,
+            verification_data=verification_data,
             overwrite=force,
             verbose=False,
         )

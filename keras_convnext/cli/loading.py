@@ -33,7 +33,7 @@ def load_model(name, weights, **arguments):
 
 
 def open_classifier(name, weights, is_rgb=False, **arguments):
-    """An `Artefact` that classifies images: a file's, or a model by name.
+    """An `Artifact` that classifies images: a file's, or a model by name.
 
     Args:
         name, weights, arguments: as for `load_model`; also any file or folder
@@ -44,12 +44,12 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
         ValueError: if it is no ConvNeXt of this package with a classifier.
     """
     import keras_convnext
-    from keras_convnext.artifacts import runtimes
+    from keras_convnext.artifacts import running
 
     kind = "RGB images" if is_rgb else "images"
     if is_exported(name):
-        artefact = runtimes.open_artefact(name)
-        what = repr(artefact.metadata["model"])
+        artifact = running.open_artifact(name)
+        what = repr(artifact.metadata["model"])
     else:
         if weights == "none" and not _is_keras(name):
             typer.echo(
@@ -61,8 +61,8 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
         what = f"a {type(model).__name__} from {model.input_shape}"
         if not isinstance(model, keras_convnext.ConvNeXtModel):
             _refuse(kind, name, what)
-        artefact = runtimes.KerasArtefact(name, model)
-    known = artefact.metadata
+        artifact = running.KerasArtifact(name, model)
+    known = artifact.metadata
     if known["label_set"] == "clip":
         raise ValueError(
             "Expected a classifier; these weights project images for "
@@ -79,18 +79,18 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
     is_classifier = {"logits", "scores"} & set(known["outputs"])
     if not is_classifier or (is_rgb and known["channels"] != 3):
         _refuse(kind, name, f"{what} to {known['outputs']}")
-    return artefact
+    return artifact
 
 
 def is_exported(name):
     """Whether this is what `export` wrote: neither a name nor `.keras`."""
     import keras_convnext
-    from keras_convnext.artifacts import runtimes
+    from keras_convnext.artifacts import running
 
     path = Path(name)
-    is_artefact = path.is_dir() or path.suffix in set(runtimes.RUNTIMES) - {""}
+    is_artifact = path.is_dir() or path.suffix in set(running.RUNTIMES) - {""}
     is_name = name in keras_convnext.VARIANTS
-    return is_artefact and not is_name and not _is_keras(name)
+    return is_artifact and not is_name and not _is_keras(name)
 
 
 def _is_keras(name):

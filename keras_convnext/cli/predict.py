@@ -56,11 +56,11 @@ def predict(
     Example: keras-convnext predict photos --model mine.onnx --json
     """
     paths = _find_images(images)
-    artefact = open_classifier(model, weights, is_rgb=True)
+    artifact = open_classifier(model, weights, is_rgb=True)
     results = []
     with progress("predicting", len(paths), "images") as advance:
         for result in _predictions(
-            artefact, paths, top, batch_size, apply_exif
+            artifact, paths, top, batch_size, apply_exif
         ):
             results.append(result)
             advance()
@@ -103,7 +103,7 @@ def _find_images(arguments):
     return list(dict.fromkeys(paths))
 
 
-def _predictions(artefact, paths, top, batch_size, apply_exif):
+def _predictions(artifact, paths, top, batch_size, apply_exif):
     """Yields one dict per path, in order: with `predictions` or an `error`."""
     import numpy as np
 
@@ -113,13 +113,13 @@ def _predictions(artefact, paths, top, batch_size, apply_exif):
     width = min(batch_size, len(paths))
     for start in range(0, len(paths), width):
         results, images = _read(
-            paths[start : start + width], artefact.preprocessing, apply_exif
+            paths[start : start + width], artifact.preprocessing, apply_exif
         )
         if images:
             batch = np.resize(images, (width, *images[0].shape))
-            scores = artefact.predict(batch)[: len(images)]
+            scores = artifact.predict(batch)[: len(images)]
             count = scores.shape[1]
-            classes = artefact.metadata["classes"] or [
+            classes = artifact.metadata["classes"] or [
                 (str(index), str(index)) for index in range(count)
             ]
             decoded = decode_predictions(scores, min(top, count), range(count))

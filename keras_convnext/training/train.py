@@ -11,7 +11,7 @@ from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.source import same_classes
 from keras_convnext.models.inspection import info_of
-from keras_convnext.models.inspection import normalises
+from keras_convnext.models.inspection import normalizes
 from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.rematerialization import rematerialized
 from keras_convnext.training import callbacks
@@ -192,7 +192,7 @@ def _prepared(model, data, validation):
             f" {model.name!r}. Compile another with `recipe.compile`, and "
             "`fit` it on `TrainLoader.batches`"
         )
-    if isinstance(model, ConvNeXtModel) and not normalises(model):
+    if isinstance(model, ConvNeXtModel) and not normalizes(model):
         raise ValueError(
             "Expected a model that takes the loaders' pixels of 0–255. "
             f"Received: {model.name!r}, built with "

@@ -11,13 +11,12 @@ from keras_convnext._util.annotations import PathLike
 from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata as metadata_
 from keras_convnext.artifacts import tflite
-from keras_convnext.artifacts.options import Options
 from keras_convnext.artifacts.requirements import require
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.models import inspection
 
 
-def open_artefact(path: PathLike) -> "Artefact":
+def open_artifact(path: PathLike) -> "Artifact":
     """Opens a `.keras` file, or what `keras_convnext.export` wrote.
 
     Args:
@@ -25,15 +24,15 @@ def open_artefact(path: PathLike) -> "Artefact":
             file, or of the folder of a SavedModel.
 
     Returns:
-        An `Artefact`.
+        An `Artifact`.
 
     Raises:
         ValueError: if it is none of these, or was not written by this package.
         ImportError: without the package that runs it, with the extra.
 
     Examples:
-        >>> artefact = open_artefact("model.onnx")  # doctest: +SKIP
-        >>> artefact.predict(images).argmax(axis=1)  # doctest: +SKIP
+        >>> artifact = open_artifact("model.onnx")  # doctest: +SKIP
+        >>> artifact.predict(images).argmax(axis=1)  # doctest: +SKIP
     """
     path = Path(path)
     kind = "" if path.is_dir() else path.suffix
@@ -48,7 +47,7 @@ def open_artefact(path: PathLike) -> "Artefact":
     return RUNTIMES[kind](path)
 
 
-class Artefact:
+class Artifact:
     """A model in some runtime.
 
     Attributes:
@@ -70,7 +69,7 @@ class Artefact:
         return metadata_.preprocessing(self.metadata)
 
     def run(self, inputs: Array) -> dict[str, Array]:
-        """Every output by name, for inputs as the artefact takes them.
+        """Every output by name, for inputs as the artifact takes them.
 
         Args:
             inputs: array `(n, ...)` in `metadata["data_format"]` and
@@ -107,19 +106,16 @@ class Artefact:
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-class KerasArtefact(Artefact):
+class KerasArtifact(Artifact):
     """A Keras model in this process, on its backend."""
 
     def __init__(self, path, model=None):
         if model is None:
             model = keras.saving.load_model(path, compile=False)
         graph.check(model)
-        options = Options(
-            "keras",
-            inspection.image_shape(model)[:2],
-            inspection.data_format(model),
-        )
-        super().__init__(path, metadata_.of_model(model, options))
+        size = inspection.image_shape(model)[:2]
+        data_format = inspection.data_format(model)
+        super().__init__(path, metadata_.of_model(model, size, data_format))
         self.model = graph.named(model)
 
     def run(self, inputs):
@@ -127,7 +123,7 @@ class KerasArtefact(Artefact):
         return {name: np.asarray(x) for name, x in outputs.items()}
 
 
-class OnnxArtefact(Artefact):
+class OnnxArtifact(Artifact):
     """An ONNX file in ONNX Runtime, on the CPU."""
 
     def __init__(self, path):
@@ -145,7 +141,7 @@ class OnnxArtefact(Artefact):
         return dict(zip(names, self.session.run(names, {"image": inputs})))
 
 
-class TfliteArtefact(Artefact):
+class TfliteArtifact(Artifact):
     """A TFLite file in the LiteRT interpreter, image by image."""
 
     def __init__(self, path):
@@ -171,15 +167,15 @@ class TfliteArtefact(Artefact):
             self.interpreter.resize_tensor_input(index, image.shape)
             self.interpreter.allocate_tensors()
             self.shape = image.shape
-        self.interpreter.set_tensor(index, _quantised(image, self.input))
+        self.interpreter.set_tensor(index, _quantized(image, self.input))
         self.interpreter.invoke()
         return [
-            _dequantised(self.interpreter.get_tensor(x["index"]), x)
+            _dequantized(self.interpreter.get_tensor(x["index"]), x)
             for x in self.outputs
         ]
 
 
-class SavedModelArtefact(Artefact):
+class SavedModelArtifact(Artifact):
     """A SavedModel in TensorFlow, whatever backend Keras runs on."""
 
     def __init__(self, path):
@@ -196,7 +192,7 @@ class SavedModelArtefact(Artefact):
         return {name: x.numpy() for name, x in outputs.items()}
 
 
-class OpenvinoArtefact(Artefact):
+class OpenvinoArtifact(Artifact):
     """OpenVINO IR on the CPU, in float32."""
 
     def __init__(self, path):
@@ -215,7 +211,7 @@ class OpenvinoArtefact(Artefact):
         return {name: results[name] for name in self.metadata["outputs"]}
 
 
-class TorchArtefact(Artefact):
+class TorchArtifact(Artifact):
     """A `.pt2` program in torch, whatever backend Keras runs on."""
 
     def __init__(self, path):
@@ -232,12 +228,12 @@ class TorchArtefact(Artefact):
 
 
 RUNTIMES = {
-    "": SavedModelArtefact,
-    ".keras": KerasArtefact,
-    ".onnx": OnnxArtefact,
-    ".pt2": TorchArtefact,
-    ".tflite": TfliteArtefact,
-    ".xml": OpenvinoArtefact,
+    "": SavedModelArtifact,
+    ".keras": KerasArtifact,
+    ".onnx": OnnxArtifact,
+    ".pt2": TorchArtifact,
+    ".tflite": TfliteArtifact,
+    ".xml": OpenvinoArtifact,
 }
 
 
@@ -256,7 +252,7 @@ def _is_saved_model(path):
     return (path / "saved_model.pb").exists()
 
 
-def _quantised(values, details):
+def _quantized(values, details):
     scale, zero = details["quantization"]
     if not scale:
         return values.astype(details["dtype"])
@@ -265,7 +261,7 @@ def _quantised(values, details):
     return np.clip(levels, limits.min, limits.max).astype(details["dtype"])
 
 
-def _dequantised(values, details):
+def _dequantized(values, details):
     scale, zero = details["quantization"]
     if not scale:
         return values
