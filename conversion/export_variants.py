@@ -74,9 +74,8 @@ def main(arguments=None):
 def file_name(name, kind, weights):
     format, quantization = KINDS[kind]
     parts = (name, weights, quantization)
-    return ".".join(filter(None, parts)) + (
-        FORMATS[format].ending or ".saved_model"
-    )
+    ending = FORMATS[format].ending or ".saved_model"
+    return ".".join(filter(None, parts)) + ending
 
 
 def export(target, name, kind, options):

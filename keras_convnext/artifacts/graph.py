@@ -111,7 +111,8 @@ def named_outputs(model, features=False):
 
 def named(model, features=False):
     """The model with a dict of outputs."""
-    return keras.Model(model.inputs[0], named_outputs(model, features))
+    outputs = named_outputs(model, features)
+    return keras.Model(model.inputs[0], outputs, name=model.name)
 
 
 def image(model, size):
