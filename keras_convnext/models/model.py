@@ -96,6 +96,7 @@ class ConvNeXtModel(keras.Model):
             and not isinstance(inputs, keras.KerasTensor)
             and hasattr(inputs, "shape")
             and len(inputs.shape) == len(self.inputs[0].shape)
+            and self._execution.is_free()
         )
 
     @property
