@@ -78,10 +78,11 @@ data-benchmark: $(TEST_VENV)/ready  ## time the training loader beside timm's (d
 digits: $(TEST_VENV)/ready  ## train the digits recipe over seeds and write benchmarks/DIGITS.md (default BACKEND=torch)
 	KERAS_BACKEND=$(or $(BACKEND),torch) TF_CPP_MIN_LOG_LEVEL=3 $(TEST_VENV)/bin/python benchmarks/digits.py
 
-lint: $(TEST_VENV)/ready  ## check style and types; 1 min
+lint: $(TEST_VENV)/ready  ## check style, types and which room imports which; 1 min
 	$(TEST_VENV)/bin/ruff check .
 	$(TEST_VENV)/bin/ruff format --check .
 	$(TEST_VENV)/bin/mypy
+	$(TEST_VENV)/bin/lint-imports --no-logo
 
 docs: $(TEST_VENV)/ready  ## build the documentation into site/, and check its links; 1 min
 	NO_MKDOCS_2_WARNING=1 $(TEST_VENV)/bin/mkdocs build --strict
