@@ -16,9 +16,9 @@ from keras_convnext.facts.labels import decode_predictions
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.facts.variants import Variant
 from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.images.preprocessing import load_image_for
 from keras_convnext.images.tf_transform import tf_load_image
 from keras_convnext.images.transform import load_image
-from keras_convnext.images.transform import load_image_for
 from keras_convnext.models.applications import ConvNeXt
 from keras_convnext.models.applications import ConvNeXtAtto
 from keras_convnext.models.applications import ConvNeXtBase

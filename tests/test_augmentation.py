@@ -34,8 +34,8 @@ from keras_convnext.data.augmentation import tf_operations
 from keras_convnext.data.augmentation.image_layers import RandomErasing
 from keras_convnext.data.augmentation.image_layers import RandomFlip
 from keras_convnext.data.augmentation.image_layers import RandomResizedCrop
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
-from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.images.tf_transform import tf_load_image
 from keras_convnext.images.transform import load_image
 

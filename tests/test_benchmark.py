@@ -25,8 +25,8 @@ from keras_convnext.benchmark import turn
 from keras_convnext.benchmark import worker
 from keras_convnext.benchmark.contestants import Artefact
 from keras_convnext.benchmark.contestants import Contestant
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
-from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
 
 pytestmark = pytest.mark.once
 

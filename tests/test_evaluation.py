@@ -35,7 +35,7 @@ from keras_convnext.evaluation import evaluate
 from keras_convnext.evaluation import rules
 from keras_convnext.evaluation.classifier import Classifier
 from keras_convnext.images.preprocessing import Preprocessing
-from keras_convnext.images.transform import load_image_for
+from keras_convnext.images.preprocessing import load_image_for
 
 pytestmark = pytest.mark.once
 

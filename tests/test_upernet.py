@@ -26,8 +26,8 @@ from keras_convnext import ConvNeXt
 from keras_convnext import Variant
 from keras_convnext import create_model
 from keras_convnext import segmentation
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
-from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.models.construction import build
 from keras_convnext.models.profiling import without_numbers
 from keras_convnext.tasks.segmentation import UperNet

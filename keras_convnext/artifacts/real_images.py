@@ -9,7 +9,6 @@ from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts.requirements import require
 from keras_convnext.images.transform import images_below
 from keras_convnext.images.transform import load_image
-from keras_convnext.images.transform import load_image_for
 
 FOLDER_IMAGES = 500
 DEFAULT_SIZE = (224, 224)
@@ -86,7 +85,7 @@ def _read(argument, path, values):
             "model that knows its preprocessing. Received: "
             f"{str(path)!r} with {len(paths)} images"
         )
-    return np.stack([load_image_for(preprocessing, x) for x in chosen])
+    return np.stack([preprocessing(x) for x in chosen])
 
 
 def _photographs(height, width, channels):

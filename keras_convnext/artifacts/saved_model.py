@@ -5,7 +5,6 @@ from pathlib import Path
 
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import tf_graph
-from keras_convnext.images.geometry import transform_arguments
 from keras_convnext.images.tf_transform import tf_load_image
 from keras_convnext.models import inspection
 
@@ -44,7 +43,7 @@ def write_function(exportable, path, batch):
 
 
 def _from_jpeg(tf, exportable, forward, preprocessing):
-    arguments = transform_arguments(preprocessing)
+    arguments = preprocessing.arguments()
     shape = (*preprocessing.image_size, 3)
     normalizes = exportable.metadata["normalises"]
     turn = inspection.data_format(exportable.lean) == "channels_first"

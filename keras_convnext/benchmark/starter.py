@@ -7,8 +7,8 @@ from keras_convnext.benchmark.contestants import installed_backend
 from keras_convnext.benchmark.process import Failure
 from keras_convnext.benchmark.process import started
 from keras_convnext.facts.variants import VARIANTS
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
-from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
 
 
 class Starter:

@@ -7,9 +7,16 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext import evaluation
+from keras_convnext._util.writing import written_aside
 from keras_convnext.cli.files import check_output
-from keras_convnext.cli.loading import Weights
 from keras_convnext.cli.loading import open_classifier
+from keras_convnext.cli.options import BatchSize
+from keras_convnext.cli.options import Force
+from keras_convnext.cli.options import Json
+from keras_convnext.cli.options import ModelOrArtifact
+from keras_convnext.cli.options import Weights
+from keras_convnext.evaluation import rules
 
 
 def evaluate(
@@ -20,14 +27,7 @@ def evaluate(
             "of TFRecords, an .npz file, 'tfds:NAME' or 'digits'."
         ),
     ],
-    model: Annotated[
-        str,
-        typer.Option(
-            help="A name, see `models`, a `.keras` file, or what `export` "
-            "wrote: `.onnx`, `.tflite`, `.pt2`, OpenVINO's `.xml`, the folder "
-            "of a SavedModel."
-        ),
-    ] = "convnext_tiny",
+    model: ModelOrArtifact = "convnext_tiny",
     weights: Weights = "imagenet",
     rule: Annotated[
         str,
@@ -78,18 +78,12 @@ def evaluate(
             "not given, as published results do not.",
         ),
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images at a time.")
-    ] = 32,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print everything as JSON.")
-    ] = False,
+    batch_size: BatchSize = 32,
+    as_json: Json = False,
     output: Annotated[
         Path | None, typer.Option(help="File for everything as JSON.")
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an existing file.")
-    ] = False,
+    force: Force = False,
 ) -> None:
     """Measure accuracy and cross-entropy on labelled images.
 
@@ -104,8 +98,6 @@ def evaluate(
     Example: keras-convnext evaluate --data imagenet/val --rule real --labels
     real.json --model mine.onnx --json
     """
-    from keras_convnext import evaluation
-    from keras_convnext.evaluation import rules
 
     # Before the weights are fetched.
     known_rule = rules.get(rule)
@@ -149,7 +141,6 @@ def _built_for(size):
 
 
 def _write(path, text):
-    from keras_convnext._util.writing import written_aside
 
     with written_aside(path) as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")

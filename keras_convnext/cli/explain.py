@@ -4,24 +4,30 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
+import keras_convnext
+from keras_convnext import visualize
 from keras_convnext.cli.files import check_output
-from keras_convnext.cli.loading import Weights
 from keras_convnext.cli.loading import load_model
+from keras_convnext.cli.options import Exif
+from keras_convnext.cli.options import Force
+from keras_convnext.cli.options import Json
+from keras_convnext.cli.options import Model
+from keras_convnext.cli.options import Top
+from keras_convnext.cli.options import Weights
 from keras_convnext.models import inspection
 
 
 def explain(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="A file.")],
-    model: Annotated[
-        str, typer.Option(help="A name, see `models`, or a `.keras` file.")
-    ] = "convnext_tiny",
+    model: Model = "convnext_tiny",
     weights: Weights = "imagenet",
     output: Annotated[
         Path, typer.Option(help="The picture: .png, .jpg, .pdf or .svg.")
     ] = Path("explanation.png"),
-    top: Annotated[int, typer.Option(min=1, help="The best classes.")] = 3,
+    top: Top = 3,
     class_name: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,16 +42,9 @@ def explain(
             help="Last layer of a block; the network's last block if not given."
         ),
     ] = None,
-    apply_exif: Annotated[
-        bool,
-        typer.Option("--exif/--no-exif", help="Turn photographs upright."),
-    ] = True,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an existing picture.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the classes as JSON.")
-    ] = False,
+    apply_exif: Exif = True,
+    force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Draw which parts of an image speak for its classes, by Grad-CAM.
 
@@ -53,10 +52,6 @@ def explain(
 
     Example: keras-convnext explain scan.png --model mine.keras --class tumour
     """
-    import numpy as np
-
-    import keras_convnext
-    from keras_convnext import visualize
 
     visualize.new_figure()  # raises before the model is built
     check_output(output, force)

@@ -6,9 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from keras_convnext.cli.loading import Weights
+import keras_convnext
+from keras_convnext.artifacts import options
 from keras_convnext.cli.loading import load_model
+from keras_convnext.cli.options import Force
+from keras_convnext.cli.options import Json
+from keras_convnext.cli.options import Weights
 
 
 def export(
@@ -68,12 +73,8 @@ def export(
             "photographs if not given."
         ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace what is there.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the measurements as JSON.")
-    ] = False,
+    force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Export a model, on any backend, and prove the artifact equal to it.
 
@@ -85,8 +86,6 @@ def export(
     Example: keras-convnext export mine.keras --output mine.tflite
     --quantization int8 --representative-data photos
     """
-    import keras_convnext
-    from keras_convnext.artifacts import options
 
     # Before the weights are fetched.
     format = options.format_of(output, format)
@@ -116,7 +115,6 @@ def export(
 
 def _progress(text):
     """A spinner on stderr, where that is a terminal."""
-    from rich.console import Console
 
     console = Console(stderr=True)
     if console.is_terminal:

@@ -1,17 +1,12 @@
 """What `--model` and `--weights` stand for, in every subcommand."""
 
 from pathlib import Path
-from typing import Annotated
 
+import keras
 import typer
 
-Weights = Annotated[
-    str,
-    typer.Option(
-        help="Of a model by name: a tag or alias (see `weights`), a file, a "
-        "URL, hf://owner/repository, or 'none' for random ones."
-    ),
-]
+import keras_convnext
+from keras_convnext.artifacts import running
 
 
 def load_model(name, weights, **arguments):
@@ -22,9 +17,6 @@ def load_model(name, weights, **arguments):
         weights: for a name: tag, file, or `"none"`.
         arguments: for a name: others of `create_model`.
     """
-    import keras
-
-    import keras_convnext
 
     if _is_keras(name):
         return keras.saving.load_model(name, compile=False)
@@ -43,8 +35,6 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
     Raises:
         ValueError: if it is no ConvNeXt of this package with a classifier.
     """
-    import keras_convnext
-    from keras_convnext.artifacts import running
 
     kind = "RGB images" if is_rgb else "images"
     if is_exported(name):
@@ -84,8 +74,6 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
 
 def is_exported(name):
     """Whether this is what `export` wrote: neither a name nor `.keras`."""
-    import keras_convnext
-    from keras_convnext.artifacts import running
 
     path = Path(name)
     is_artifact = path.is_dir() or path.suffix in set(running.RUNTIMES) - {""}

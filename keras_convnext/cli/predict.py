@@ -6,11 +6,19 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from keras_convnext._util.progress import progress
-from keras_convnext.cli.loading import Weights
 from keras_convnext.cli.loading import open_classifier
+from keras_convnext.cli.options import BatchSize
+from keras_convnext.cli.options import Exif
+from keras_convnext.cli.options import Json
+from keras_convnext.cli.options import ModelOrArtifact
+from keras_convnext.cli.options import Top
+from keras_convnext.cli.options import Weights
+from keras_convnext.images.transform import SUFFIXES
+from keras_convnext.images.transform import images_below
 
 
 def predict(
@@ -21,31 +29,12 @@ def predict(
             help="Files, folders (searched with all below them) and patterns.",
         ),
     ],
-    model: Annotated[
-        str,
-        typer.Option(
-            help="A name, see `models`, a `.keras` file, or what `export` "
-            "wrote: `.onnx`, `.tflite`, `.xml`, `.pt2`, a SavedModel's folder."
-        ),
-    ] = "convnext_tiny",
+    model: ModelOrArtifact = "convnext_tiny",
     weights: Weights = "imagenet",
-    top: Annotated[
-        int,
-        typer.Option(min=1, help="Classes per image, as far as there are."),
-    ] = 5,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON list.")
-    ] = False,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images at a time.")
-    ] = 32,
-    apply_exif: Annotated[
-        bool,
-        typer.Option(
-            "--exif/--no-exif",
-            help="Turn photographs upright; published results do not.",
-        ),
-    ] = True,
+    top: Top = 5,
+    as_json: Json = False,
+    batch_size: BatchSize = 32,
+    apply_exif: Exif = True,
 ) -> None:
     """Name the best classes of images, with their scores.
 
@@ -81,8 +70,6 @@ def _find_images(arguments):
     A pattern stands for files and folders as if the shell had filled it in.
     A missing file remains: reading it will say so.
     """
-    from keras_convnext.images.transform import SUFFIXES
-    from keras_convnext.images.transform import images_below
 
     paths = []
     for argument in arguments:
@@ -105,9 +92,6 @@ def _find_images(arguments):
 
 def _predictions(artifact, paths, top, batch_size, apply_exif):
     """Yields one dict per path, in order: with `predictions` or an `error`."""
-    import numpy as np
-
-    from keras_convnext.facts.labels import decode_predictions
 
     # One width for all batches: another would be compiled anew.
     width = min(batch_size, len(paths))
@@ -118,33 +102,36 @@ def _predictions(artifact, paths, top, batch_size, apply_exif):
         if images:
             batch = np.resize(images, (width, *images[0].shape))
             scores = artifact.predict(batch)[: len(images)]
-            count = scores.shape[1]
             classes = artifact.metadata["classes"] or [
-                (str(index), str(index)) for index in range(count)
+                (str(index), str(index)) for index in range(scores.shape[1])
             ]
-            decoded = decode_predictions(scores, min(top, count), range(count))
             good = [result for result in results if "error" not in result]
-            for result, best in zip(good, decoded):
-                result["predictions"] = [
-                    {
-                        "class": classes[int(index)][1],
-                        "id": classes[int(index)][0],
-                        "score": score,
-                    }
-                    for index, _, score in best
-                ]
+            for result, row in zip(good, scores):
+                result["predictions"] = _best(row, classes, top)
         yield from results
+
+
+def _best(scores, classes, top):
+    """The classes of one image with the highest scores, the best first."""
+    order = np.argsort(-scores, kind="stable")[:top]
+    return [
+        {
+            "class": classes[index][1],
+            "id": classes[index][0],
+            "score": float(scores[index]),
+        }
+        for index in order
+    ]
 
 
 def _read(paths, preprocessing, apply_exif):
     """One dict per path, and the images of those without an `error`."""
-    from keras_convnext.images.transform import load_image_for
 
     results, images = [], []
     for path in paths:
         result = {"image": str(path)}
         try:
-            images.append(load_image_for(preprocessing, path, apply_exif))
+            images.append(preprocessing(path, apply_exif))
         except ValueError as error:
             result["error"] = str(error)
         results.append(result)

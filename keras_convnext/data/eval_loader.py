@@ -11,9 +11,8 @@ from keras_convnext._util.checks import check_process
 from keras_convnext.data.reading import Reader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import WORKERS
-from keras_convnext.images.geometry import transform_arguments
 from keras_convnext.images.preprocessing import Preprocessing
-from keras_convnext.images.transform import load_image_for
+from keras_convnext.images.preprocessing import load_image_for
 
 
 class EvalLoader(keras.utils.PyDataset):
@@ -61,7 +60,7 @@ class EvalLoader(keras.utils.PyDataset):
         self._numbers = range(process_index, len(source), process_count)
         self._shape = (*preprocessing.image_size, len(preprocessing.mean))
         if source.is_encoded:
-            transform_arguments(preprocessing)  # raises for other than RGB
+            preprocessing.arguments()  # raises for other than RGB
 
     @property
     def skipped(self) -> dict[str, str]:

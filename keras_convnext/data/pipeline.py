@@ -18,8 +18,8 @@ from keras_convnext.data.augmentation import RandomErasing
 from keras_convnext.data.augmentation import RandomFlip
 from keras_convnext.data.augmentation import RandomResizedCrop
 from keras_convnext.data.augmentation.data_layer import is_tf_tensor
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
-from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
 
 if TYPE_CHECKING:  # which imports this module
     from keras_convnext.training.recipes.recipe import Recipe

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from keras_convnext._util.annotations import Tensor
+from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import checked
 from keras_convnext.images.geometry import resized_shape
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
 
 
 def tf_load_image(

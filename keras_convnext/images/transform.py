@@ -12,11 +12,9 @@ from PIL import UnidentifiedImageError
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Images
 from keras_convnext._util.annotations import PathLike
+from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import checked
 from keras_convnext.images.geometry import resized_shape
-from keras_convnext.images.geometry import transform_arguments
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
-from keras_convnext.images.preprocessing import Preprocessing
 
 RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -77,34 +75,6 @@ def load_image(
     )
     image = image.resize((int(width), int(height)), RESAMPLING[interpolation])
     return _crop_or_pad(np.asarray(image), size, fill)
-
-
-def load_image_for(
-    preprocessing: Preprocessing,
-    source: PathLike | bytes | Image.Image | Array,
-    apply_exif: bool = True,
-) -> Images:
-    """Reads one image as `model.preprocessing` asks for.
-
-    Args:
-        preprocessing: a `Preprocessing`, for three channels.
-        source, apply_exif: as for `load_image`.
-
-    Returns:
-        `uint8` array `(height, width, 3)` of 0–255: an input of the model,
-        which normalises it, once it has a batch axis.
-
-    Raises:
-        ValueError: as `load_image`, and for other than three channels.
-
-    Examples:
-        >>> image = keras_convnext.load_image_for(
-        ...     model.preprocessing, "photograph.jpg"
-        ... )  # doctest: +SKIP
-        >>> model.predict(image[None])  # doctest: +SKIP
-    """
-    arguments = transform_arguments(preprocessing)
-    return load_image(source, apply_exif=apply_exif, **arguments)
 
 
 def _crop_or_pad(image, size, fill):

@@ -11,8 +11,8 @@ from keras_convnext._util.checks import positive_int
 from keras_convnext._util.checks import positive_number
 from keras_convnext._util.image_layout import from_layout
 from keras_convnext._util.image_layout import to_layout
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
-from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.models.builder import HEADS
 from keras_convnext.models.builder import NORMS
 from keras_convnext.models.builder import STEMS

@@ -19,8 +19,8 @@ from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.annotations import Tensor
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.variants import Variant
+from keras_convnext.images.geometry import official_crop
 from keras_convnext.images.preprocessing import Preprocessing
-from keras_convnext.images.preprocessing import official_crop
 from keras_convnext.layers.initializers import skip_random_numbers
 from keras_convnext.models import arguments
 from keras_convnext.models import builder

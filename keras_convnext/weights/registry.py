@@ -13,8 +13,8 @@ from importlib import resources
 from keras_convnext._util.checks import did_you_mean
 from keras_convnext.facts.variants import APACHE
 from keras_convnext.facts.variants import MIT
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
-from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.images.preprocessing import Preprocessing
 
 NORMALIZATIONS = {
@@ -176,21 +176,24 @@ def preprocessing_of(weights):
     )
 
 
-def list_weights(pattern: str = "*") -> None:
-    """Prints the published weights: tag, size, classes, top-1, licence.
+def list_weights(pattern: str = "*") -> list[str]:
+    """Names of the published weights that match a shell-style pattern.
+
+    `keras-convnext weights` prints them with size, classes, accuracy and
+    license.
 
     Args:
-        pattern: shell-style, of model names or full names such as
-            `"convnext_tiny.fb_*"`.
+        pattern: of model names, or of names such as `"convnext_tiny.fb_*"`.
+
+    Returns:
+        A list of names that `create_model` takes, for each model timm's
+        default first.
 
     Examples:
-        >>> keras_convnext.list_weights(
-        ...     "convnext_tiny.fb_in1k"
-        ... )  # doctest: +SKIP
-    """
-    from rich.console import Console
-
-    Console().print(table(matching(pattern)))
+        >>> keras_convnext.list_weights("convnext_tiny.fb_in22k*")
+        ['convnext_tiny.fb_in22k', 'convnext_tiny.fb_in22k_ft_in1k', 'convnext_tiny.fb_in22k_ft_in1k_384']
+    """  # noqa: E501
+    return [checkpoint.name for checkpoint in matching(pattern)]
 
 
 def table(rows):

@@ -18,9 +18,9 @@ from keras_convnext.data.augmentation.data_layer import grey_levels
 from keras_convnext.data.augmentation.data_layer import probability_of
 from keras_convnext.data.augmentation.data_layer import tf_grey_levels
 from keras_convnext.data.augmentation.pil_operations import to_pil
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.images.geometry import checked
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
-from keras_convnext.images.preprocessing import IMAGENET_STD
 from keras_convnext.images.tf_transform import tf_load_image
 from keras_convnext.images.transform import RESAMPLING
 from keras_convnext.images.transform import load_image

@@ -29,8 +29,8 @@ from keras_convnext._util import checks
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.facts.variants import Variant
+from keras_convnext.images.geometry import official_crop
 from keras_convnext.images.preprocessing import Preprocessing
-from keras_convnext.images.preprocessing import official_crop
 from keras_convnext.layers import DepthwiseConv2D
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers.norms import LayerNormalization
