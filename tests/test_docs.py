@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import printed
 import pytest
+import race
 import typer
 from hub_server import serve
 from printed import blocks
@@ -133,15 +134,16 @@ def test_commands_and_options_exist(page, line):
 
 
 def modules():
-    return [x.name for x in walked() if not x.name.endswith("__main__")]
+    found = [*walked(keras_convnext), *walked(race)]
+    return [x.name for x in found if not x.name.endswith("__main__")]
 
 
 def packages():
-    return [x.name for x in walked() if x.ispkg]
+    return [x.name for x in walked(keras_convnext) if x.ispkg]
 
 
-def walked():
-    return pkgutil.walk_packages(keras_convnext.__path__, "keras_convnext.")
+def walked(package):
+    return pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 
 
 # Their examples print what the architectures' widths make of it.

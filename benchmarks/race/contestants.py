@@ -243,7 +243,7 @@ def select(patterns: Iterable[str] = ()) -> list[Contestant]:
         if not fnmatch.filter(CONTESTANTS, pattern):
             raise ValueError(
                 "`contestant` must be the name of one or a pattern of names, "
-                "see `keras-convnext benchmark --list`. Received: "
+                "see `python benchmarks/race --list`. Received: "
                 f"contestant={pattern!r}{did_you_mean(pattern, CONTESTANTS)}"
             )
     return [
