@@ -89,7 +89,7 @@ class Classifier:
                 f"Received: {name!r}. Pass `preprocessing=`"
             )
         if len(self.preprocessing.mean) == 3:
-            geometry.checked(**geometry.self.preprocessing.arguments())
+            geometry.checked(**self.preprocessing.arguments())
         wanted = self.preprocessing.image_size
         if any(own not in (None, side) for own, side in zip(size, wanted)):
             raise ValueError(

@@ -191,7 +191,7 @@ def list_weights(pattern: str = "*") -> list[str]:
 
     Examples:
         >>> keras_convnext.list_weights("convnext_tiny.fb_in22k*")
-        ['convnext_tiny.fb_in22k', 'convnext_tiny.fb_in22k_ft_in1k', 'convnext_tiny.fb_in22k_ft_in1k_384']
+        ['convnext_tiny.fb_in22k_ft_in1k', 'convnext_tiny.fb_in22k_ft_in1k_384', 'convnext_tiny.fb_in22k']
     """  # noqa: E501
     return [checkpoint.name for checkpoint in matching(pattern)]
 
