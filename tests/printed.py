@@ -22,6 +22,7 @@ from sklearn.datasets import load_sample_images
 import keras_convnext
 from keras_convnext import recipes
 from keras_convnext import segmentation
+from keras_convnext.facts.layer_names import Part
 from keras_convnext.tasks.segmentation import upernet
 from keras_convnext.weights import layouts
 from keras_convnext.weights import registry
@@ -146,8 +147,8 @@ def weights_of(name, classes, depths):
     if classes:
         shape = (DIMS[-1], classes)
         kernel = np.random.default_rng(0).normal(0, 0.02, shape)
-        tensors[f"{layouts.CLASSIFIER}/kernel"] = kernel.astype("float32")
-        tensors[f"{layouts.CLASSIFIER}/bias"] = np.zeros(classes, "float32")
+        tensors[f"{Part.HEAD_CLASSIFIER}/kernel"] = kernel.astype("float32")
+        tensors[f"{Part.HEAD_CLASSIFIER}/bias"] = np.zeros(classes, "float32")
     return layouts.to_layout(tensors, "timm", keras_convnext.VARIANTS[name])
 
 

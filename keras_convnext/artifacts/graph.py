@@ -3,12 +3,11 @@
 import keras
 
 from keras_convnext._util.image_layout import to_layout
+from keras_convnext.facts.layer_names import Part
+from keras_convnext.facts.layer_names import parse
 from keras_convnext.models import inspection
 from keras_convnext.models.inspection import all_layers
 from keras_convnext.models.rematerialization import Rematerialized
-
-CLASSIFIER = "head_classifier"
-HEAD_ACTIVATION = "head_activation"
 
 
 class Step(keras.layers.Layer):
@@ -144,13 +143,13 @@ def _is_head_activation(layer):
     if not isinstance(layer, keras.layers.Activation):
         return False
     name = getattr(layer.activation, "__name__", "")
-    ours = layer.name.endswith(HEAD_ACTIVATION)
+    ours = parse(layer.name).part == Part.HEAD_ACTIVATION
     return ours or name in ("softmax", "sigmoid")
 
 
 def _classifier(model):
     for layer in model.layers:
-        if layer.name.endswith(CLASSIFIER):
+        if parse(layer.name).part == Part.HEAD_CLASSIFIER:
             return layer
     raise ValueError(
         "`features=True` takes a model with its classifier; this one's output "

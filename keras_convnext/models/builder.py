@@ -1,9 +1,13 @@
 """From a `Variant` and options to a Functional model: the topology."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 from keras import layers
 
+from keras_convnext.facts.layer_names import LayerName
+from keras_convnext.facts.layer_names import Part
 from keras_convnext.layers import DepthwiseConv2D
 from keras_convnext.layers import GlobalResponseNormalization
 from keras_convnext.layers import ImageNormalization
@@ -54,7 +58,7 @@ class Builder:
         self.variant = variant
         self.dtype = dtype
         self.head_dtype = head_dtype
-        self.prefix = prefix
+        self.name = LayerName(prefix)
         # Linear from 0 at the first block to the full rate at the last.
         rates = np.linspace(0.0, drop_path_rate, sum(variant.depths))
         self.drop_path_rates = rates.tolist()
@@ -62,10 +66,7 @@ class Builder:
 
     def named(self, layer_class, name, *args, dtype=None, **kwargs):
         return layer_class(
-            *args,
-            name=self.prefix + name,
-            dtype=dtype or self.dtype,
-            **kwargs,
+            *args, name=str(name), dtype=dtype or self.dtype, **kwargs
         )
 
     def norm(self, name, dtype=None):
@@ -104,41 +105,40 @@ class Builder:
         )
 
     def preprocessing(self, x, mean, std, dtype):
-        return self.named(
-            ImageNormalization, "normalization", mean, std, dtype=dtype
-        )(x)
+        name = self.name.of(Part.NORMALIZATION)
+        return self.named(ImageNormalization, name, mean, std, dtype=dtype)(x)
 
     def stem(self, x):
-        variant = self.variant
+        variant, name = self.variant, self.name
         width = variant.dims[0]
         if variant.stem == "patch":
             size = variant.patch_size
-            x = self.conv("stem_conv", width, size, size)(x)
+            x = self.conv(name.of(Part.STEM_CONV), width, size, size)(x)
         else:
             first = width
             if variant.stem == "overlap_tiered":
                 first = divisible_by_8(width // 2)
-            x = self.overlapping_conv("stem_conv_0", x, first)
+            x = self.overlapping_conv(name.of(Part.STEM_CONV_0), x, first)
             if variant.stem == "overlap_act":
-                x = self.activation("stem_activation")(x)
-            x = self.overlapping_conv("stem_conv_1", x, width)
+                x = self.activation(name.of(Part.STEM_ACTIVATION))(x)
+            x = self.overlapping_conv(name.of(Part.STEM_CONV_1), x, width)
         if variant.stem_norm:
-            x = self.norm("stem_norm")(x)
+            x = self.norm(name.of(Part.STEM_NORM))(x)
         return x
 
     def overlapping_conv(self, name, x, filters):
         # `padding="same"` would pad even sizes on one side only.
         x = self.named(
             layers.ZeroPadding2D,
-            f"{name}_pad",
+            name.beside(Part.PAD),
             padding=1,
             data_format="channels_last",
         )(x)
         return self.conv(name, filters, 3, 2)(x)
 
     def downsample(self, x, stage):
-        name = f"stage_{stage}_downsample"
-        x = self.norm(f"{name}_norm")(x)
+        name = replace(self.name, stage=stage)
+        x = self.norm(name.of(Part.DOWNSAMPLE_NORM))(x)
         form = {"strides": 2}
         if self.dilations[stage] > 1:
             # Spread by the strides lost before this one, not by its own.
@@ -148,30 +148,30 @@ class Builder:
                 "dilation_rate": self.dilations[stage] // 2,
             }
         width = self.variant.dims[stage]
-        return self.conv(f"{name}_conv", width, 2, **form)(x)
+        return self.conv(name.of(Part.DOWNSAMPLE_CONV), width, 2, **form)(x)
 
     def block(self, x, stage, block):
         variant = self.variant
         dim = variant.dims[stage]
-        name = f"stage_{stage}_block_{block}"
+        name = replace(self.name, stage=stage, block=block)
         shortcut = x
         x = self.named(
             DepthwiseConv2D,
-            f"{name}_depthwise",
+            name.of(Part.DEPTHWISE),
             variant.kernel_sizes[stage],
             dilation_rate=self.dilations[stage],
             depthwise_initializer=initializer(),
         )(x)
-        x = self.norm(f"{name}_norm")(x)
-        x = self.dense(f"{name}_expand", MLP_RATIO * dim)(x)
-        x = self.activation(f"{name}_activation")(x)
+        x = self.norm(name.of(Part.NORM))(x)
+        x = self.dense(name.of(Part.EXPAND), MLP_RATIO * dim)(x)
+        x = self.activation(name.of(Part.ACTIVATION))(x)
         if variant.grn:
-            x = self.named(GlobalResponseNormalization, f"{name}_grn")(x)
-        x = self.dense(f"{name}_project", dim)(x)
+            x = self.named(GlobalResponseNormalization, name.of(Part.GRN))(x)
+        x = self.dense(name.of(Part.PROJECT), dim)(x)
         if variant.layer_scale_init_value:
             x = self.named(
                 LayerScale,
-                f"{name}_layer_scale",
+                name.of(Part.LAYER_SCALE),
                 variant.layer_scale_init_value,
             )(x)
         rate = self.drop_path_rates[sum(variant.depths[:stage]) + block]
@@ -179,11 +179,11 @@ class Builder:
             # One draw per sample for the whole branch: stochastic depth.
             x = self.named(
                 layers.Dropout,
-                f"{name}_drop_path",
+                name.of(Part.DROP_PATH),
                 rate,
                 noise_shape=(None, 1, 1, 1),
             )(x)
-        return self.named(Add, f"{name}_add")([shortcut, x])
+        return self.named(Add, name.of(Part.ADD))([shortcut, x])
 
     def stages(self, x):
         for stage, depth in enumerate(self.variant.depths):
@@ -199,36 +199,37 @@ class Builder:
         A pooled vector is computed in the head's precision: a sum over many
         positions overflows in float16.
         """
+        name = self.name
         dtype = self.head_dtype if pooling else self.dtype
-        norm = self.norm("head_norm", dtype=dtype)
+        norm = self.norm(name.of(Part.HEAD_NORM), dtype=dtype)
         if pooling is None:
             x = norm(x)
         else:
             pool = self.named(
                 POOLINGS[pooling],
-                "head_pool",
+                name.of(Part.HEAD_POOL),
                 data_format="channels_last",
                 dtype=dtype,
             )
             pool_first = self.variant.head == "pool_norm"
             x = norm(pool(x)) if pool_first else pool(norm(x))
-        if self.variant.head_hidden_size:
-            x = self.dense(
-                "head_hidden", self.variant.head_hidden_size, dtype=dtype
-            )(x)
-            x = self.activation("head_hidden_activation", "gelu", dtype)(x)
+        size = self.variant.head_hidden_size
+        if size:
+            x = self.dense(name.of(Part.HEAD_HIDDEN), size, dtype)(x)
+            name = name.of(Part.HEAD_HIDDEN_ACTIVATION)
+            x = self.activation(name, "gelu", dtype)(x)
         return x
 
     def classifier(self, x, classes, activation, dropout_rate, head_init_scale):
         if dropout_rate:
             x = self.named(
                 layers.Dropout,
-                "head_dropout",
+                self.name.of(Part.HEAD_DROPOUT),
                 dropout_rate,
                 dtype=self.head_dtype,
             )(x)
         x = self.dense(
-            "head_classifier",
+            self.name.of(Part.HEAD_CLASSIFIER),
             classes,
             dtype=self.head_dtype,
             scale=head_init_scale,
@@ -237,7 +238,7 @@ class Builder:
         if activation is not keras.activations.linear:
             x = self.named(
                 layers.Activation,
-                "head_activation",
+                self.name.of(Part.HEAD_ACTIVATION),
                 activation,
                 dtype=self.head_dtype,
             )(x)
@@ -290,6 +291,6 @@ def pyramid_levels(variant, prefix=""):
         return {}
     level = first.bit_length() - 1
     return {
-        f"P{level + stage}": f"{prefix}stage_{stage}_block_{depth - 1}_add"
+        f"P{level + stage}": str(LayerName(prefix, stage, depth - 1, Part.ADD))
         for stage, depth in enumerate(variant.depths)
     }

@@ -5,8 +5,9 @@ import copy
 import numpy as np
 
 from keras_convnext.facts import labels
+from keras_convnext.facts.layer_names import Part
+from keras_convnext.facts.layer_names import parse
 from keras_convnext.models.model import ConvNeXtModel
-from keras_convnext.weights.layouts import CLASSIFIER
 
 CLASSES_22K = 21841
 # One 1k class, n04399382, is not in 22k: its logit never wins.
@@ -43,7 +44,7 @@ def imagenet1k_from_22k(model: ConvNeXtModel) -> ConvNeXtModel:
         )
     config = copy.deepcopy(model.get_config())
     for layer in config["layers"]:
-        if layer["name"].endswith(CLASSIFIER):
+        if parse(layer["name"]).part == Part.HEAD_CLASSIFIER:
             layer["config"]["units"] = 1000
             layer.pop("build_config", None)
         if layer["class_name"] == "ModelCard":
@@ -53,7 +54,7 @@ def imagenet1k_from_22k(model: ConvNeXtModel) -> ConvNeXtModel:
     indices = np.array(labels.imagenet22k_to_1k_indices())
     for layer in smaller.layers:
         weights = model.get_layer(layer.name).get_weights()
-        if layer.name.endswith(CLASSIFIER):
+        if parse(layer.name).part == Part.HEAD_CLASSIFIER:
             kernel, bias = weights
             missing = indices < 0
             weights = [

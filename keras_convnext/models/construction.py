@@ -18,6 +18,8 @@ from keras_convnext._util import image_layout
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.annotations import Tensor
 from keras_convnext.facts.info import ModelInfo
+from keras_convnext.facts.layer_names import LayerName
+from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.variants import Variant
 from keras_convnext.images.geometry import official_crop
 from keras_convnext.images.preprocessing import Preprocessing
@@ -149,7 +151,7 @@ def build(
         data_format,
         output_stride,
         default_size if include_top else (None, None),
-        f"{layer_prefix}image",
+        str(LayerName(layer_prefix).of(Part.IMAGE)),
         image_dtype,
     )
     if input_tensor is not None:
@@ -233,9 +235,12 @@ def _outputs(
     image_dtype,
 ):
     """The whole graph, from the image to what the model returns."""
-    x = build.named(ModelCard, "card", info, dtype=image_dtype)(image)
+    name = build.name
+    card = build.named(ModelCard, name.of(Part.CARD), info, dtype=image_dtype)
+    x = card(image)
     if channels_first:
-        x = build.named(layers.Permute, "to_channels_last", (2, 3, 1))(x)
+        name = name.of(Part.TO_CHANNELS_LAST)
+        x = build.named(layers.Permute, name, (2, 3, 1))(x)
     if include_preprocessing:
         preprocessing = info.preprocessing
         x = build.preprocessing(
@@ -248,7 +253,8 @@ def _outputs(
             x, classes, classifier_activation, dropout_rate, head_init_scale
         )
     if pooling is None and channels_first:
-        x = build.named(layers.Permute, "to_channels_first", (3, 1, 2))(x)
+        name = name.of(Part.TO_CHANNELS_FIRST)
+        x = build.named(layers.Permute, name, (3, 1, 2))(x)
     return x
 
 

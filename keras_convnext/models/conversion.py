@@ -5,6 +5,9 @@ from pathlib import Path
 from keras_convnext._util import checks
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.writing import written_aside
+from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
+from keras_convnext.facts.layer_names import LayerName
+from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.weights import files
 from keras_convnext.weights import layouts
@@ -22,8 +25,6 @@ HANDED_ON = (
     "label_set",
     "licence",
 )
-# Absent from files without a classifier.
-OPTIONAL = ("head_norm", "head_hidden", layouts.CLASSIFIER)
 
 
 def convert_weights(
@@ -86,7 +87,8 @@ def recognise_variant(tensors, layout, prefix=""):
             continue
         kernels = []
         for stage in range(len(variant.depths)):
-            name, pair = places[f"stage_{stage}_block_0_depthwise/kernel"]
+            first = LayerName("", stage, 0, Part.DEPTHWISE)
+            name, pair = places[f"{first}/kernel"]
             kernels.append(pair.way_in(tensors[name]).shape[:3:2])
         if kernels == list(zip(variant.kernel_sizes, variant.dims)):
             return variant
@@ -112,7 +114,7 @@ def _problems(names, variant):
     missing = [
         f"missing {name}"
         for name in expected
-        if name not in names and name.split("/")[0] not in OPTIONAL
+        if name not in names and name.split("/")[0] not in HEAD_WITH_WEIGHTS
     ]
     unexpected = [f"unexpected {name}" for name in set(names) - set(expected)]
     return missing + sorted(unexpected)
@@ -178,7 +180,7 @@ def _write_keras(path, tensors, variant, file):
     from keras_convnext.models.construction import build
     from keras_convnext.weights import loading
 
-    bias = tensors.get(f"{layouts.CLASSIFIER}/bias")
+    bias = tensors.get(f"{Part.HEAD_CLASSIFIER}/bias")
     channels = tensors[
         next(name for name in loading.STEM_KERNELS if name in tensors)
     ].shape[2]
@@ -193,7 +195,7 @@ def _write_keras(path, tensors, variant, file):
         and (channels == 3 or file.info.preprocessing is not None),
         **_normalisation(file.info),
     )
-    loading.assign(model, tensors, str(path), optional=OPTIONAL)
+    loading.assign(model, tensors, str(path), optional=HEAD_WITH_WEIGHTS)
     told = {name: getattr(file.info, name) for name in HANDED_ON}
     model.update_info(**{name: x for name, x in told.items() if x is not None})
     save = model.save if path.suffix == ".keras" else model.save_weights

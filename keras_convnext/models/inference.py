@@ -3,13 +3,12 @@
 import keras
 import numpy as np
 
+from keras_convnext.facts.layer_names import Part
+from keras_convnext.facts.layer_names import parse
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import LayerScale
 from keras_convnext.layers.initializers import skip_random_numbers
 from keras_convnext.models.rematerialization import Rematerialized
-
-PROJECTION = "project"
-SCALE = "layer_scale"
 
 
 def optimize_for_inference(
@@ -127,8 +126,10 @@ def _scaled(layers):
     """Name of the layer scale behind each dense layer that has one."""
     found = {}
     for name, layer in layers.items():
-        before = name.removesuffix(SCALE) + PROJECTION
-        if isinstance(layer, LayerScale) and before in layers:
+        scale = parse(name)
+        before = str(scale.of(Part.PROJECT))
+        is_scale = scale.part == Part.LAYER_SCALE
+        if is_scale and isinstance(layer, LayerScale) and before in layers:
             found[before] = name
     return found
 
@@ -141,11 +142,11 @@ def _normalised(layers):
     """
     found = {}
     for name, layer in layers.items():
-        if not name.endswith("stem_conv"):
-            continue
-        before = name.removesuffix("stem_conv") + "normalization"
+        stem = parse(name)
+        before = str(stem.of(Part.NORMALIZATION))
         if (
-            isinstance(layers.get(before), ImageNormalization)
+            stem.part == Part.STEM_CONV
+            and isinstance(layers.get(before), ImageNormalization)
             and layer.padding == "valid"
             and layer.compute_dtype in ("float32", "float64")
         ):

@@ -1,10 +1,10 @@
 """Facts about any Keras model that holds a ConvNeXt, read off its layers."""
 
 from keras_convnext._util.image_layout import from_layout
+from keras_convnext.facts.layer_names import Part
+from keras_convnext.facts.layer_names import parse
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.models.model import ModelCard
-
-CHANNELS_FIRST = "to_channels_last"
 
 
 def all_layers(model):
@@ -24,7 +24,8 @@ def info_of(model):
 
 def data_format(model):
     """`"channels_first"` or `"channels_last"`: of the model's input."""
-    is_first = any(x.name.endswith(CHANNELS_FIRST) for x in all_layers(model))
+    parts = {parse(layer.name).part for layer in all_layers(model)}
+    is_first = Part.TO_CHANNELS_LAST in parts
     return "channels_first" if is_first else "channels_last"
 
 

@@ -2,16 +2,14 @@
 
 import contextlib
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
 from keras import layers
 
+from keras_convnext.facts.layer_names import scope_of
 from keras_convnext.layers.initializers import skip_random_numbers
-
-STAGE = re.compile(r"(?:^|_)(stem|stage_\d+|head)_")
 
 
 def profile(
@@ -239,12 +237,11 @@ def _call(layer, args, kwargs, rows, seen):
     is_new = id(layer) not in seen
     seen.add(id(layer))
     macs = _macs(layer, keras.tree.flatten(args), first)
-    stage = STAGE.search(layer.name)
     rows.append(
         LayerProfile(
             layer.name,
             type(layer).__name__,
-            stage[1] if stage else "",
+            scope_of(layer.name),
             tuple(first.shape[1:]),
             layer.count_params() if is_new else 0,
             macs,

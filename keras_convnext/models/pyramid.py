@@ -4,6 +4,10 @@ from collections.abc import Sequence
 
 import keras
 
+from keras_convnext.facts.layer_names import LayerName
+from keras_convnext.facts.layer_names import Part
+from keras_convnext.facts.layer_names import level_norm
+from keras_convnext.facts.layer_names import parse
 from keras_convnext.layers.norms import LayerNormalization
 from keras_convnext.models import inspection
 from keras_convnext.models.model import ConvNeXtModel
@@ -68,19 +72,18 @@ def feature_pyramid(
     outputs = {}
     for level in levels:
         layer = model.get_layer(known[level])
-        # The model's `layer_prefix`, from `right_stage_0_block_0_add`.
-        prefix = known[level].rpartition("stage_")[0]
+        tower = LayerName(parse(layer.name).prefix)
         x = layer.output
         if norm:
             x = LayerNormalization(
                 epsilon=EPSILON,
-                name=f"{prefix}norm{list(known).index(level)}",
+                name=str(tower.of(level_norm(list(known).index(level)))),
                 dtype=layer.dtype_policy,
             )(x)
         if is_first:
             x = keras.layers.Permute(
                 (3, 1, 2),
-                name=f"{prefix}{level}_to_channels_first",
+                name=str(tower.of(f"{level}_{Part.TO_CHANNELS_FIRST}")),
                 dtype=layer.dtype_policy,
             )(x)
         outputs[level] = x

@@ -1,23 +1,16 @@
 """Less memory for more arithmetic: blocks computed again going backward."""
 
-import re
-
 import keras
 
 from keras_convnext._util.serialization import register
+from keras_convnext.facts.layer_names import BLOCK_PARTS
+from keras_convnext.facts.layer_names import LayerName
+from keras_convnext.facts.layer_names import Part
+from keras_convnext.facts.layer_names import parse
 
-# What is inside a block, in order; its drop path and addition stay outside,
-# where the random state is not drawn twice.
-PARTS = (
-    "depthwise",
-    "norm",
-    "expand",
-    "activation",
-    "grn",
-    "project",
-    "layer_scale",
-)
-_NAME = re.compile(rf"(.*stage_\d+_block_\d+)_({'|'.join(PARTS)})")
+# What is not computed again: random states are not drawn twice.
+OUTSIDE = (Part.DROP_PATH, Part.ADD)
+PARTS = tuple(part for part in BLOCK_PARTS if part not in OUTSIDE)
 
 
 @register
@@ -99,11 +92,12 @@ def rematerialized(model: keras.Model) -> keras.Model:
         >>> lean = keras_convnext.rematerialized(model)
         >>> lean.compile("adamw", "sparse_categorical_crossentropy")
     """
-    blocks: dict[str, dict[str, keras.layers.Layer]] = {}
+    blocks: dict[LayerName, dict[str, keras.layers.Layer]] = {}
     for layer in model.layers:
-        match = _NAME.fullmatch(layer.name)
-        if match:
-            blocks.setdefault(match[1], {})[match[2]] = layer
+        name = parse(layer.name)
+        if name.block is not None and name.part in PARTS:
+            whole = name.of(Part.REMATERIALIZED)
+            blocks.setdefault(whole, {})[name.part] = layer
     if not blocks:
         raise ValueError(
             "Expected a model with the blocks of a ConvNeXt, not nested in "
@@ -117,7 +111,7 @@ def rematerialized(model: keras.Model) -> keras.Model:
         dropped.update(inner)
         last[end] = Rematerialized(
             ordered,
-            name=f"{name}_rematerialized",
+            name=str(name),
             dtype=ordered[0].dtype_policy,
         )
 

@@ -7,6 +7,8 @@ from keras import ops
 
 from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.annotations import Figure
+from keras_convnext.facts.layer_names import Part
+from keras_convnext.facts.layer_names import parse
 from keras_convnext.models import inspection
 from keras_convnext.models.model import ModelCard
 from keras_convnext.visualize.figures import grid
@@ -29,7 +31,8 @@ def _is_channels_first(model, layer):
     at_door = isinstance(layer, (layers.InputLayer, ModelCard))
     if inspection.data_format(model) == "channels_first" and at_door:
         return True
-    return layer.name.endswith("to_channels_first") or any(
+    is_back = parse(layer.name).part == Part.TO_CHANNELS_FIRST
+    return is_back or any(
         getattr(x, "data_format", None) == "channels_first"
         for x in model.layers
     )

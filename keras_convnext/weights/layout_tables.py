@@ -1,8 +1,9 @@
 """The tables of names in other packages: one `Layout` for each.
 
-A layout is a table of modules: their name there, the name of our layer, and
-the kind of module, a key of `layouts.KINDS`, which says what its tensors are
-called and how they are turned. `{s}` counts stages and `{b}` blocks.
+A layout is a table of modules: their name there, the part that they are here,
+and the kind of module, a key of `layouts.KINDS`, which says what its tensors
+are called and how they are turned. `{s}` counts stages and `{b}` blocks;
+`{here}` is our name.
 
 To add a layout, add a `Layout` to `LAYOUTS`.
 """
@@ -11,8 +12,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-BLOCK = "stage_{s}_block_{b}_"
-CLASSIFIER = "head_classifier"
+from keras_convnext.facts.layer_names import LayerName
+from keras_convnext.facts.layer_names import Part
 
 
 @dataclass(frozen=True)
@@ -35,67 +36,70 @@ class Layout:
 # The official repositories: V1, V2, and isotropic.
 
 OFFICIAL = (
-    ("downsample_layers.0.0", "stem_conv", "conv"),
-    ("downsample_layers.0.1", "stem_norm", "norm"),
-    ("downsample_layers.{s}.0", "stage_{s}_downsample_norm", "norm"),
-    ("downsample_layers.{s}.1", "stage_{s}_downsample_conv", "conv"),
-    ("stages.{s}.{b}", BLOCK + "layer_scale", "layer_scale"),
-    ("stages.{s}.{b}.dwconv", BLOCK + "depthwise", "depthwise"),
-    ("stages.{s}.{b}.norm", BLOCK + "norm", "norm"),
-    ("stages.{s}.{b}.pwconv1", BLOCK + "expand", "linear"),
-    ("stages.{s}.{b}.grn", BLOCK + "grn", "official_grn"),
-    ("stages.{s}.{b}.pwconv2", BLOCK + "project", "linear"),
-    ("norm", "head_norm", "norm"),
-    ("head", CLASSIFIER, "linear"),
+    ("downsample_layers.0.0", Part.STEM_CONV, "conv"),
+    ("downsample_layers.0.1", Part.STEM_NORM, "norm"),
+    ("downsample_layers.{s}.0", Part.DOWNSAMPLE_NORM, "norm"),
+    ("downsample_layers.{s}.1", Part.DOWNSAMPLE_CONV, "conv"),
+    ("stages.{s}.{b}", Part.LAYER_SCALE, "layer_scale"),
+    ("stages.{s}.{b}.dwconv", Part.DEPTHWISE, "depthwise"),
+    ("stages.{s}.{b}.norm", Part.NORM, "norm"),
+    ("stages.{s}.{b}.pwconv1", Part.EXPAND, "linear"),
+    ("stages.{s}.{b}.grn", Part.GRN, "official_grn"),
+    ("stages.{s}.{b}.pwconv2", Part.PROJECT, "linear"),
+    ("norm", Part.HEAD_NORM, "norm"),
+    ("head", Part.HEAD_CLASSIFIER, "linear"),
 )
 OFFICIAL_ISOTROPIC = (
-    ("stem", "stem_conv", "conv"),
-    ("blocks.{b}", BLOCK + "layer_scale", "layer_scale"),
-    ("blocks.{b}.dwconv", BLOCK + "depthwise", "depthwise"),
-    ("blocks.{b}.norm", BLOCK + "norm", "norm"),
-    ("blocks.{b}.pwconv1", BLOCK + "expand", "linear"),
-    ("blocks.{b}.pwconv2", BLOCK + "project", "linear"),
-    ("norm", "head_norm", "norm"),
-    ("head", CLASSIFIER, "linear"),
+    ("stem", Part.STEM_CONV, "conv"),
+    ("blocks.{b}", Part.LAYER_SCALE, "layer_scale"),
+    ("blocks.{b}.dwconv", Part.DEPTHWISE, "depthwise"),
+    ("blocks.{b}.norm", Part.NORM, "norm"),
+    ("blocks.{b}.pwconv1", Part.EXPAND, "linear"),
+    ("blocks.{b}.pwconv2", Part.PROJECT, "linear"),
+    ("norm", Part.HEAD_NORM, "norm"),
+    ("head", Part.HEAD_CLASSIFIER, "linear"),
 )
 # What masked pre-training saves: sparse convolutions (MinkowskiEngine).
 FCMAE = (
-    ("downsample_layers.0.0", "stem_conv", "conv"),
-    ("downsample_layers.0.1", "stem_norm", "norm"),
-    ("downsample_layers.{s}.0.ln", "stage_{s}_downsample_norm", "norm"),
-    ("downsample_layers.{s}.1", "stage_{s}_downsample_conv", "sparse_conv"),
-    ("stages.{s}.{b}.dwconv", BLOCK + "depthwise", "sparse_depthwise"),
-    ("stages.{s}.{b}.norm.ln", BLOCK + "norm", "norm"),
-    ("stages.{s}.{b}.pwconv1.linear", BLOCK + "expand", "linear"),
-    ("stages.{s}.{b}.grn", BLOCK + "grn", "official_grn"),
-    ("stages.{s}.{b}.pwconv2.linear", BLOCK + "project", "linear"),
+    ("downsample_layers.0.0", Part.STEM_CONV, "conv"),
+    ("downsample_layers.0.1", Part.STEM_NORM, "norm"),
+    ("downsample_layers.{s}.0.ln", Part.DOWNSAMPLE_NORM, "norm"),
+    ("downsample_layers.{s}.1", Part.DOWNSAMPLE_CONV, "sparse_conv"),
+    ("stages.{s}.{b}.dwconv", Part.DEPTHWISE, "sparse_depthwise"),
+    ("stages.{s}.{b}.norm.ln", Part.NORM, "norm"),
+    ("stages.{s}.{b}.pwconv1.linear", Part.EXPAND, "linear"),
+    ("stages.{s}.{b}.grn", Part.GRN, "official_grn"),
+    ("stages.{s}.{b}.pwconv2.linear", Part.PROJECT, "linear"),
 )
 
 # timm numbers the stem's modules, activations included.
 
 TIMM_STEMS = {
-    "patch": (("stem.0", "stem_conv", "conv"), ("stem.1", "stem_norm", "norm")),
+    "patch": (
+        ("stem.0", Part.STEM_CONV, "conv"),
+        ("stem.1", Part.STEM_NORM, "norm"),
+    ),
     "overlap": (
-        ("stem.0", "stem_conv_0", "conv"),
-        ("stem.1", "stem_conv_1", "conv"),
-        ("stem.2", "stem_norm", "norm"),
+        ("stem.0", Part.STEM_CONV_0, "conv"),
+        ("stem.1", Part.STEM_CONV_1, "conv"),
+        ("stem.2", Part.STEM_NORM, "norm"),
     ),
     "overlap_act": (
-        ("stem.0", "stem_conv_0", "conv"),
-        ("stem.2", "stem_conv_1", "conv"),
-        ("stem.3", "stem_norm", "norm"),
+        ("stem.0", Part.STEM_CONV_0, "conv"),
+        ("stem.2", Part.STEM_CONV_1, "conv"),
+        ("stem.3", Part.STEM_NORM, "norm"),
     ),
 }
 TIMM_STEMS["overlap_tiered"] = TIMM_STEMS["overlap"]
 TIMM_BODY = (
-    ("stages.{s}.downsample.0", "stage_{s}_downsample_norm", "norm"),
-    ("stages.{s}.downsample.1", "stage_{s}_downsample_conv", "conv"),
-    ("stages.{s}.blocks.{b}", BLOCK + "layer_scale", "layer_scale"),
-    ("stages.{s}.blocks.{b}.conv_dw", BLOCK + "depthwise", "depthwise"),
-    ("stages.{s}.blocks.{b}.norm", BLOCK + "norm", "norm"),
-    ("stages.{s}.blocks.{b}.mlp.fc1", BLOCK + "expand", "timm_mlp"),
-    ("stages.{s}.blocks.{b}.mlp.grn", BLOCK + "grn", "grn"),
-    ("stages.{s}.blocks.{b}.mlp.fc2", BLOCK + "project", "timm_mlp"),
+    ("stages.{s}.downsample.0", Part.DOWNSAMPLE_NORM, "norm"),
+    ("stages.{s}.downsample.1", Part.DOWNSAMPLE_CONV, "conv"),
+    ("stages.{s}.blocks.{b}", Part.LAYER_SCALE, "layer_scale"),
+    ("stages.{s}.blocks.{b}.conv_dw", Part.DEPTHWISE, "depthwise"),
+    ("stages.{s}.blocks.{b}.norm", Part.NORM, "norm"),
+    ("stages.{s}.blocks.{b}.mlp.fc1", Part.EXPAND, "timm_mlp"),
+    ("stages.{s}.blocks.{b}.mlp.grn", Part.GRN, "grn"),
+    ("stages.{s}.blocks.{b}.mlp.fc2", Part.PROJECT, "timm_mlp"),
 )
 TIMM_HEADS = {"pool_norm": "head.norm", "norm_pool": "norm_pre"}
 # timm stores the products of these sizes as 1×1 convolutions.
@@ -116,9 +120,9 @@ def timm(variant):
     return (
         *TIMM_STEMS[variant.stem],
         *body,
-        (TIMM_HEADS[variant.head], "head_norm", "norm"),
-        ("head.pre_logits.fc", "head_hidden", "linear"),
-        ("head.fc", CLASSIFIER, "linear"),
+        (TIMM_HEADS[variant.head], Part.HEAD_NORM, "norm"),
+        ("head.pre_logits.fc", Part.HEAD_HIDDEN, "linear"),
+        ("head.fc", Part.HEAD_CLASSIFIER, "linear"),
     )
 
 
@@ -127,95 +131,80 @@ def clip(variant):
     trunk = tuple(
         (f"trunk.{there}", here, kind)
         for there, here, kind in timm(variant)
-        if here not in ("head_hidden", CLASSIFIER)
+        if here not in (Part.HEAD_HIDDEN, Part.HEAD_CLASSIFIER)
     )
     if variant.head_hidden_size:
         return (
             *trunk,
-            ("head.mlp.fc1", "head_hidden", "linear"),
-            ("head.mlp.fc2", CLASSIFIER, "linear"),
+            ("head.mlp.fc1", Part.HEAD_HIDDEN, "linear"),
+            ("head.mlp.fc2", Part.HEAD_CLASSIFIER, "linear"),
         )
-    return (*trunk, ("head.proj", CLASSIFIER, "linear"))
+    return (*trunk, ("head.proj", Part.HEAD_CLASSIFIER, "linear"))
 
 
 # Hugging Face transformers: ConvNeXt and ConvNeXt V2, and DINOv3.
 
 STAGE = "encoder.stages.{s}."
 TRANSFORMERS = (
-    ("embeddings.patch_embeddings", "stem_conv", "conv"),
-    ("embeddings.layernorm", "stem_norm", "norm"),
-    (STAGE + "downsampling_layer.0", "stage_{s}_downsample_norm", "norm"),
-    (STAGE + "downsampling_layer.1", "stage_{s}_downsample_conv", "conv"),
-    (STAGE + "layers.{b}", BLOCK + "layer_scale", "layer_scale_parameter"),
-    (STAGE + "layers.{b}.dwconv", BLOCK + "depthwise", "depthwise"),
-    (STAGE + "layers.{b}.layernorm", BLOCK + "norm", "norm"),
-    (STAGE + "layers.{b}.pwconv1", BLOCK + "expand", "linear"),
-    (STAGE + "layers.{b}.grn", BLOCK + "grn", "grn_4d"),
-    (STAGE + "layers.{b}.pwconv2", BLOCK + "project", "linear"),
-    ("layernorm", "head_norm", "norm"),
-    ("classifier", CLASSIFIER, "linear"),
+    ("embeddings.patch_embeddings", Part.STEM_CONV, "conv"),
+    ("embeddings.layernorm", Part.STEM_NORM, "norm"),
+    (STAGE + "downsampling_layer.0", Part.DOWNSAMPLE_NORM, "norm"),
+    (STAGE + "downsampling_layer.1", Part.DOWNSAMPLE_CONV, "conv"),
+    (STAGE + "layers.{b}", Part.LAYER_SCALE, "layer_scale_parameter"),
+    (STAGE + "layers.{b}.dwconv", Part.DEPTHWISE, "depthwise"),
+    (STAGE + "layers.{b}.layernorm", Part.NORM, "norm"),
+    (STAGE + "layers.{b}.pwconv1", Part.EXPAND, "linear"),
+    (STAGE + "layers.{b}.grn", Part.GRN, "grn_4d"),
+    (STAGE + "layers.{b}.pwconv2", Part.PROJECT, "linear"),
+    ("layernorm", Part.HEAD_NORM, "norm"),
+    ("classifier", Part.HEAD_CLASSIFIER, "linear"),
 )
 DINOV3_STAGE = "stages.{s}."
 DINOV3 = (
-    ("stages.0.downsample_layers.0", "stem_conv", "conv"),
-    ("stages.0.downsample_layers.1", "stem_norm", "norm"),
-    (
-        DINOV3_STAGE + "downsample_layers.0",
-        "stage_{s}_downsample_norm",
-        "norm",
-    ),
-    (
-        DINOV3_STAGE + "downsample_layers.1",
-        "stage_{s}_downsample_conv",
-        "conv",
-    ),
-    (DINOV3_STAGE + "layers.{b}", BLOCK + "layer_scale", "layer_scale"),
-    (
-        DINOV3_STAGE + "layers.{b}.depthwise_conv",
-        BLOCK + "depthwise",
-        "depthwise",
-    ),
-    (DINOV3_STAGE + "layers.{b}.layer_norm", BLOCK + "norm", "norm"),
-    (DINOV3_STAGE + "layers.{b}.pointwise_conv1", BLOCK + "expand", "linear"),
-    (DINOV3_STAGE + "layers.{b}.pointwise_conv2", BLOCK + "project", "linear"),
-    ("layer_norm", "head_norm", "norm"),
+    ("stages.0.downsample_layers.0", Part.STEM_CONV, "conv"),
+    ("stages.0.downsample_layers.1", Part.STEM_NORM, "norm"),
+    (DINOV3_STAGE + "downsample_layers.0", Part.DOWNSAMPLE_NORM, "norm"),
+    (DINOV3_STAGE + "downsample_layers.1", Part.DOWNSAMPLE_CONV, "conv"),
+    (DINOV3_STAGE + "layers.{b}", Part.LAYER_SCALE, "layer_scale"),
+    (DINOV3_STAGE + "layers.{b}.depthwise_conv", Part.DEPTHWISE, "depthwise"),
+    (DINOV3_STAGE + "layers.{b}.layer_norm", Part.NORM, "norm"),
+    (DINOV3_STAGE + "layers.{b}.pointwise_conv1", Part.EXPAND, "linear"),
+    (DINOV3_STAGE + "layers.{b}.pointwise_conv2", Part.PROJECT, "linear"),
+    ("layer_norm", Part.HEAD_NORM, "norm"),
 )
 
 # torchvision: stem, blocks and downsampling in one sequence.
 
 TORCHVISION_BLOCK = "features.{odd}.{b}"
 TORCHVISION = (
-    ("features.0.0", "stem_conv", "conv"),
-    ("features.0.1", "stem_norm", "norm"),
-    ("features.{even}.0", "stage_{s}_downsample_norm", "norm"),
-    ("features.{even}.1", "stage_{s}_downsample_conv", "conv"),
-    (TORCHVISION_BLOCK, BLOCK + "layer_scale", "layer_scale_3d"),
-    (TORCHVISION_BLOCK + ".block.0", BLOCK + "depthwise", "depthwise"),
-    (TORCHVISION_BLOCK + ".block.2", BLOCK + "norm", "norm"),
-    (TORCHVISION_BLOCK + ".block.3", BLOCK + "expand", "linear"),
-    (TORCHVISION_BLOCK + ".block.5", BLOCK + "project", "linear"),
-    ("classifier.0", "head_norm", "norm"),
-    ("classifier.2", CLASSIFIER, "linear"),
+    ("features.0.0", Part.STEM_CONV, "conv"),
+    ("features.0.1", Part.STEM_NORM, "norm"),
+    ("features.{even}.0", Part.DOWNSAMPLE_NORM, "norm"),
+    ("features.{even}.1", Part.DOWNSAMPLE_CONV, "conv"),
+    (TORCHVISION_BLOCK, Part.LAYER_SCALE, "layer_scale_3d"),
+    (TORCHVISION_BLOCK + ".block.0", Part.DEPTHWISE, "depthwise"),
+    (TORCHVISION_BLOCK + ".block.2", Part.NORM, "norm"),
+    (TORCHVISION_BLOCK + ".block.3", Part.EXPAND, "linear"),
+    (TORCHVISION_BLOCK + ".block.5", Part.PROJECT, "linear"),
+    ("classifier.0", Part.HEAD_NORM, "norm"),
+    ("classifier.2", Part.HEAD_CLASSIFIER, "linear"),
 )
 
-# keras.applications, and our own names.
+# keras.applications, whose names are nearly ours, and our own.
 
+KERAS_BLOCK = "stage_{s}_block_{b}_"
 KERAS_APPLICATIONS = (
-    ("stem_conv", "stem_conv", "keras_conv"),
-    ("stem_layernorm", "stem_norm", "keras_norm"),
-    (
-        "downsampling_layernorm_{before}",
-        "stage_{s}_downsample_norm",
-        "keras_norm",
-    ),
-    ("downsampling_conv_{before}", "stage_{s}_downsample_conv", "keras_conv"),
-    (BLOCK + "depthwise_conv", BLOCK + "depthwise", "keras_grouped"),
-    (BLOCK + "layernorm", BLOCK + "norm", "keras_norm"),
-    (BLOCK + "pointwise_conv_1", BLOCK + "expand", "keras_conv"),
-    (BLOCK + "pointwise_conv_2", BLOCK + "project", "keras_conv"),
-    (BLOCK + "layer_scale", BLOCK + "layer_scale", "keras_scale"),
-    ("head_layernorm", "head_norm", "keras_norm"),
-    ("head_dense", CLASSIFIER, "keras_conv"),
+    ("stem_conv", Part.STEM_CONV, "keras_conv"),
+    ("stem_layernorm", Part.STEM_NORM, "keras_norm"),
+    ("downsampling_layernorm_{before}", Part.DOWNSAMPLE_NORM, "keras_norm"),
+    ("downsampling_conv_{before}", Part.DOWNSAMPLE_CONV, "keras_conv"),
+    (KERAS_BLOCK + "depthwise_conv", Part.DEPTHWISE, "keras_grouped"),
+    (KERAS_BLOCK + "layernorm", Part.NORM, "keras_norm"),
+    (KERAS_BLOCK + "pointwise_conv_1", Part.EXPAND, "keras_conv"),
+    (KERAS_BLOCK + "pointwise_conv_2", Part.PROJECT, "keras_conv"),
+    (KERAS_BLOCK + "layer_scale", Part.LAYER_SCALE, "keras_scale"),
+    ("head_layernorm", Part.HEAD_NORM, "keras_norm"),
+    ("head_dense", Part.HEAD_CLASSIFIER, "keras_conv"),
 )
 
 
@@ -226,31 +215,31 @@ def own(variant):
         "rms_norm": "keras_rms",
         "simple_norm": "keras_scale",
     }[variant.norm]
-    stem = ("stem_conv",)
-    if variant.stem != "patch":
-        stem = ("stem_conv_0", "stem_conv_1")
-    kinds = {name: "keras_conv" for name in stem}
+    stem = (Part.STEM_CONV_0, Part.STEM_CONV_1)
+    if variant.stem == "patch":
+        stem = (Part.STEM_CONV,)
+    kinds = dict.fromkeys(stem, "keras_conv")
     if variant.stem_norm:
-        kinds["stem_norm"] = norm
-    kinds["stage_{s}_downsample_norm"] = norm
-    kinds["stage_{s}_downsample_conv"] = "keras_conv"
-    kinds[BLOCK + "depthwise"] = "keras_conv"
-    kinds[BLOCK + "norm"] = norm
-    kinds[BLOCK + "expand"] = "keras_conv"
+        kinds[Part.STEM_NORM] = norm
+    kinds[Part.DOWNSAMPLE_NORM] = norm
+    kinds[Part.DOWNSAMPLE_CONV] = "keras_conv"
+    kinds[Part.DEPTHWISE] = "keras_conv"
+    kinds[Part.NORM] = norm
+    kinds[Part.EXPAND] = "keras_conv"
     if variant.grn:
-        kinds[BLOCK + "grn"] = "keras_norm"
-    kinds[BLOCK + "project"] = "keras_conv"
+        kinds[Part.GRN] = "keras_norm"
+    kinds[Part.PROJECT] = "keras_conv"
     if variant.layer_scale_init_value:
-        kinds[BLOCK + "layer_scale"] = "keras_scale"
-    kinds["head_norm"] = norm
+        kinds[Part.LAYER_SCALE] = "keras_scale"
+    kinds[Part.HEAD_NORM] = norm
     if variant.head_hidden_size:
-        kinds["head_hidden"] = "keras_conv"
-    kinds[CLASSIFIER] = "keras_conv"
-    return tuple((name, name, kind) for name, kind in kinds.items())
+        kinds[Part.HEAD_HIDDEN] = "keras_conv"
+    kinds[Part.HEAD_CLASSIFIER] = "keras_conv"
+    return tuple(("{here}", part, kind) for part, kind in kinds.items())
 
 
 LAYOUTS = {
-    "keras": Layout(own, "stage_0_block_0_depthwise/kernel"),
+    "keras": Layout(own, f"{LayerName('', 0, 0, Part.DEPTHWISE)}/kernel"),
     "official": Layout(
         lambda variant: OFFICIAL,
         "downsample_layers.0.0.weight",
@@ -284,7 +273,7 @@ LAYOUTS = {
     "torchvision": Layout(lambda variant: TORCHVISION, "features.0.0.weight"),
     "keras_applications": Layout(
         lambda variant: KERAS_APPLICATIONS,
-        "stage_0_block_0_depthwise_conv/kernel",
+        KERAS_BLOCK.format(s=0, b=0) + "depthwise_conv/kernel",
         ignored=r".*prestem_normalization/.*",
     ),
 }

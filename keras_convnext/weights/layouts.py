@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_convnext.facts.layer_names import Part
+from keras_convnext.facts.layer_names import names_of
 from keras_convnext.weights import layout_tables
-from keras_convnext.weights.layout_tables import CLASSIFIER
 from keras_convnext.weights.segmentation_tables import LAYOUTS as SEGMENTERS
 
 LAYOUTS = {**layout_tables.LAYOUTS, **SEGMENTERS}
@@ -181,14 +182,15 @@ def pairs(layout, variant):
     """Every tensor that a file of `variant` may hold in this layout."""
     found = []
     separator = "/" if layout.startswith("keras") else "."
-    for there, here, kind in LAYOUTS[layout].modules(variant):
-        for place in _places(there + here, variant):
+    for there, part, kind in LAYOUTS[layout].modules(variant):
+        for here in names_of(part, variant.depths):
+            module = there.format(**_fields(here))
             kind_here = variant.norm if kind == "norm" else kind
             for parameter, variable, way_in, way_out in KINDS[kind_here]:
                 found.append(
                     Pair(
-                        f"{there.format(**place)}{separator}{parameter}",
-                        f"{here.format(**place)}/{variable}",
+                        f"{module}{separator}{parameter}",
+                        f"{here}/{variable}",
                         way_in,
                         way_out,
                     )
@@ -196,22 +198,17 @@ def pairs(layout, variant):
     return found
 
 
-def _places(template, variant):
-    def place(stage, block=0):
-        return {
-            "s": stage,
-            "b": block,
-            "before": stage - 1,
-            "even": 2 * stage,
-            "odd": 2 * stage + 1,
-        }
-
-    stages = range(len(variant.depths))
-    if "{b}" in template:
-        return [place(s, b) for s in stages for b in range(variant.depths[s])]
-    if "{s}" in template:
-        return [place(s) for s in stages[1:]]
-    return [place(0)]
+def _fields(here):
+    """What stands in tables for the numbers of a stage and a block."""
+    stage = here.stage or 0
+    return {
+        "here": here,
+        "s": stage,
+        "b": here.block,
+        "before": stage - 1,
+        "even": 2 * stage,
+        "odd": 2 * stage + 1,
+    }
 
 
 def match(names, layout, variant, prefix=""):
@@ -245,12 +242,11 @@ def from_layout(tensors, layout, variant, prefix=""):
         pair.here: pair.way_in(tensors[name]) for name, pair in known.items()
     }
     converted.update((name, tensors[name]) for name in unknown)
-    if layout == "clip" and f"{CLASSIFIER}/kernel" in converted:
+    kernel = converted.get(f"{Part.HEAD_CLASSIFIER}/kernel")
+    if layout == "clip" and kernel is not None:
         # The projection of CLIP has no bias.
-        kernel = converted[f"{CLASSIFIER}/kernel"]
-        converted.setdefault(
-            f"{CLASSIFIER}/bias", np.zeros(kernel.shape[1], kernel.dtype)
-        )
+        bias = np.zeros(kernel.shape[1], kernel.dtype)
+        converted.setdefault(f"{Part.HEAD_CLASSIFIER}/bias", bias)
     return converted
 
 

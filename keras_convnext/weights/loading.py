@@ -9,13 +9,14 @@ from dataclasses import replace
 import numpy as np
 
 from keras_convnext.facts.info import ModelInfo
+from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
+from keras_convnext.facts.layer_names import Part
 from keras_convnext.weights import files
 from keras_convnext.weights import hub
 from keras_convnext.weights import layouts
 from keras_convnext.weights import registry
 
-CLASSIFIER = layouts.CLASSIFIER
-STEM_KERNELS = ("stem_conv/kernel", "stem_conv_0/kernel")
+STEM_KERNELS = (f"{Part.STEM_CONV}/kernel", f"{Part.STEM_CONV_0}/kernel")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Source:
     @property
     def classes(self):
         """Outputs of the classifier, or `None` where there is none."""
-        bias = self.tensors.get(f"{CLASSIFIER}/bias")
+        bias = self.tensors.get(f"{Part.HEAD_CLASSIFIER}/bias")
         return None if bias is None else len(bias)
 
     @property
@@ -118,11 +119,11 @@ def fit(source, channels, classes, include_top):
     optional = set()
     if source.classes is None:
         # Pre-trained without labels: perhaps not even a last norm.
-        optional |= {"head_norm", "head_hidden", CLASSIFIER}
+        optional |= {*HEAD_WITH_WEIGHTS}
     elif not include_top or source.classes != classes:
         for variable in ("kernel", "bias"):
-            tensors.pop(f"{CLASSIFIER}/{variable}", None)
-        optional |= {CLASSIFIER}
+            tensors.pop(f"{Part.HEAD_CLASSIFIER}/{variable}", None)
+        optional |= {Part.HEAD_CLASSIFIER}
         if include_top:
             warnings.warn(
                 f"The classifier of {source.name} has {source.classes} "

@@ -4,7 +4,8 @@ A backbone in the names of its package, and the heads: convolutions without
 bias, each with a batch normalisation behind it, and two classifiers.
 """
 
-from keras_convnext.weights.layout_tables import CLASSIFIER
+from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
+from keras_convnext.facts.layer_names import level_norm
 from keras_convnext.weights.layout_tables import OFFICIAL
 from keras_convnext.weights.layout_tables import TRANSFORMERS
 from keras_convnext.weights.layout_tables import Layout
@@ -22,7 +23,7 @@ CONVOLUTIONS = (
     ("decode_head.fpn_bottleneck", "decode_fusion"),
     ("auxiliary_head.convs.0", "auxiliary"),
 )
-NORMS = tuple(f"norm{stage}" for stage in range(4))
+NORMS = tuple(level_norm(stage) for stage in range(4))
 # PyTorch counts batches; nothing depends on it.
 COUNTERS = r".*\.num_batches_tracked"
 
@@ -32,7 +33,7 @@ def _backbone(table):
     return tuple(
         (f"backbone.{there}", here, kind)
         for there, here, kind in table
-        if here not in ("head_norm", CLASSIFIER)
+        if here not in HEAD_WITH_WEIGHTS
     )
 
 
@@ -57,7 +58,7 @@ TRANSFORMERS_UPERNET = (
     *(
         (
             f"backbone.hidden_states_norms.stage{stage}",
-            f"norm{stage - 1}",
+            level_norm(stage - 1),
             "layer_norm",
         )
         for stage in (1, 2, 3, 4)
@@ -70,7 +71,7 @@ def own_upernet(variant):
     """The identity: the names that an UperNet on this variant has."""
     kinds = {"conv": "keras_conv", "batch_norm": "keras_batch_norm"}
     return (
-        *(row for row in own(variant) if not row[1].startswith("head_")),
+        *(row for row in own(variant) if row[1] not in HEAD_WITH_WEIGHTS),
         *((norm, norm, "keras_norm") for norm in NORMS),
         *(
             (here, here, kinds[kind])

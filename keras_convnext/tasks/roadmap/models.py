@@ -27,6 +27,8 @@ from keras import layers
 
 from keras_convnext._util import checks
 from keras_convnext.facts.info import ModelInfo
+from keras_convnext.facts.layer_names import LayerName
+from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.facts.variants import Variant
 from keras_convnext.images.geometry import official_crop
@@ -152,83 +154,85 @@ class _Network:
 
     def build(self, input_shape, info, classes, activation, model_name):
         """The whole model."""
-        image = keras.Input(input_shape, name="image", dtype="float32")
-        x = ModelCard(info, name="card", dtype="float32")(image)
+        image = keras.Input(input_shape, name=str(Part.IMAGE), dtype="float32")
+        x = ModelCard(info, name=str(Part.CARD), dtype="float32")(image)
         x = ImageNormalization(
             info.preprocessing.mean,
             info.preprocessing.std,
-            name="normalization",
+            name=str(Part.NORMALIZATION),
         )(x)
         x = self.stem(x)
         for stage, depth in enumerate(self.depths):
             for block in range(depth):
                 strides = 2 if stage and not block else 1
-                x = self.block(
-                    x, stage, strides, f"stage_{stage}_block_{block}"
-                )
+                x = self.block(x, strides, LayerName("", stage, block))
         x = layers.GlobalAveragePooling2D(
-            name="head_pool", data_format="channels_last"
+            name=str(Part.HEAD_POOL), data_format="channels_last"
         )(x)
         x = layers.Dense(
-            classes, name="head_classifier", kernel_initializer=initializer()
+            classes,
+            name=str(Part.HEAD_CLASSIFIER),
+            kernel_initializer=initializer(),
         )(x)
         if activation is not None:
-            x = layers.Activation(activation, name="head_activation")(x)
+            x = layers.Activation(activation, name=str(Part.HEAD_ACTIVATION))(x)
         return ConvNeXtModel(image, x, name=model_name)
 
     def stem(self, x):
+        stem = LayerName()
         is_patch = self.design.stem == "patch"
         size, strides = (4, 4) if is_patch else (7, 2)
-        x = self.conv(x, "stem_conv", self.widths[0], size, strides)
-        x = self.norm(x, "stem_norm")
+        x = self.conv(x, stem.of(Part.STEM_CONV), self.widths[0], size, strides)
+        x = self.norm(x, stem.of(Part.STEM_NORM))
         if not self.design.few_activations:
-            x = self.activation(x, "stem_activation")
+            x = self.activation(x, stem.of(Part.STEM_ACTIVATION))
         if is_patch:
             return x
-        x = _padded(x, "stem_pool_pad", 1)
+        name = stem.of(Part.STEM_POOL)
+        x = _padded(x, name, 1)
         return layers.MaxPooling2D(
-            3, 2, name="stem_pool", data_format="channels_last"
+            3, 2, name=str(name), data_format="channels_last"
         )(x)
 
-    def block(self, x, stage, strides, name):
-        design, width = self.design, self.widths[stage]
+    def block(self, x, strides, place):
+        design, width = self.design, self.widths[place.stage]
         inner, outer = width, EXPANSION * width
         if design.inverted:
             inner, outer = outer, inner
         has_norms = not design.few_norms
         shortcut = x
         if strides > 1 or x.shape[-1] != outer:
-            name_ = f"{name}_shortcut"
-            shortcut = self.conv(x, name_, outer, 1, strides, has_norms)
+            name = place.of(Part.SHORTCUT)
+            shortcut = self.conv(x, name, outer, 1, strides, has_norms)
             if has_norms:
-                shortcut = self.norm(shortcut, f"{name_}_norm")
-        order = ["expand", "spatial", "project"]
+                shortcut = self.norm(shortcut, name.beside(Part.NORM))
+        order = [Part.EXPAND, Part.SPATIAL, Part.PROJECT]
         if design.depthwise_first:
-            order = ["spatial", "expand", "project"]
+            order = [Part.SPATIAL, Part.EXPAND, Part.PROJECT]
         for part in order:
-            name_ = f"{name}_{part}"
-            has_norm = has_norms or part == "spatial"
-            if part == "spatial":
-                x = self.spatial(x, name_, strides)
+            name = place.of(part)
+            has_norm = has_norms or part == Part.SPATIAL
+            if part == Part.SPATIAL:
+                x = self.spatial(x, name, strides)
             else:
-                channels = inner if part == "expand" else outer
-                x = self.conv(x, name_, channels, 1, 1, has_norm)
+                channels = inner if part == Part.EXPAND else outer
+                x = self.conv(x, name, channels, 1, 1, has_norm)
             if has_norm:
-                x = self.norm(x, f"{name_}_norm")
-            if part == "expand" or (
-                part == "spatial" and not design.few_activations
+                x = self.norm(x, name.beside(Part.NORM))
+            if part == Part.EXPAND or (
+                part == Part.SPATIAL and not design.few_activations
             ):
-                x = self.activation(x, f"{name_}_activation")
+                x = self.activation(x, name.beside(Part.ACTIVATION))
         rate = next(self.drop_path_rates)
         if rate:
             x = layers.Dropout(
                 rate,
                 noise_shape=(None, 1, 1, 1),
-                name=f"{name}_drop_path",
+                name=str(place.of(Part.DROP_PATH)),
             )(x)
-        x = Add(name=f"{name}_add")([shortcut, x])
+        x = Add(name=str(place.of(Part.ADD)))([shortcut, x])
         if not design.few_activations:
-            x = self.activation(x, f"{name}_activation")
+            x = self.activation(x, place.of(Part.ACTIVATION))
         return x
 
     def spatial(self, x, name, strides):
@@ -236,24 +240,24 @@ class _Network:
         if not self.design.depthwise:
             return self.conv(x, name, x.shape[-1], size, strides)
         options = {
-            "name": name,
+            "name": str(name),
             "use_bias": self.use_bias(has_norm=True),
             "data_format": "channels_last",
             "depthwise_initializer": initializer(),
         }
         if strides == 1:
             return DepthwiseConv2D(size, **options)(x)
-        x = _padded(x, f"{name}_pad", size // 2)
+        x = _padded(x, name, size // 2)
         return layers.DepthwiseConv2D(size, strides, **options)(x)
 
     def conv(self, x, name, filters, size, strides, has_norm=True):
         if size % 2 and size > 1:
-            x = _padded(x, f"{name}_pad", size // 2)
+            x = _padded(x, name, size // 2)
         return Conv2D(
             filters,
             size,
             strides,
-            name=name,
+            name=str(name),
             use_bias=self.use_bias(has_norm),
             data_format="channels_last",
             kernel_initializer=initializer(),
@@ -265,17 +269,18 @@ class _Network:
 
     def norm(self, x, name):
         if self.design.norm == "layer_norm":
-            return LayerNormalization(epsilon=1e-6, name=name)(x)
-        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(
-            x
-        )
+            return LayerNormalization(epsilon=1e-6, name=str(name))(x)
+        return layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-5, name=str(name)
+        )(x)
 
     def activation(self, x, name):
-        return layers.Activation(self.design.activation, name=name)(x)
+        return layers.Activation(self.design.activation, name=str(name))(x)
 
 
 def _padded(x, name, amount):
     # `padding="same"` would pad even sizes on one side only.
+    name = str(name.beside(Part.PAD))
     return layers.ZeroPadding2D(amount, name=name, data_format="channels_last")(
         x
     )

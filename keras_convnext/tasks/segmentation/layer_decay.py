@@ -1,14 +1,8 @@
 """Layer-wise learning-rate decay as the official segmenters have it."""
 
-import re
-
-from keras_convnext.models.inspection import all_layers
 from keras_convnext.tasks.segmentation.model import SegmentationModel
-
-_NAME = re.compile(
-    r".*?(?:(?P<down>stem|stage_\d+_downsample)|"
-    r"stage_(?P<stage>\d+)_block_\d+)_"
-)
+from keras_convnext.training.recipes.layer_decay import head_of
+from keras_convnext.training.recipes.layer_decay import scales_by
 
 
 def stage_wise_scales(
@@ -40,16 +34,10 @@ def stage_wise_scales(
         >>> [round(scales[name], 5) for name in names]
         [0.4783, 0.729]
     """
-    if not 0 < layer_decay <= 1:
-        raise ValueError(
-            "`layer_decay` must be above 0 and at most 1. Received: "
-            f"layer_decay={layer_decay!r}"
-        )
-    groups = 3 + -(-model.variant.depths[2] // 3)
-    scales = {}
-    for layer in all_layers(model):
-        match = _NAME.match(layer.name)
-        if match and layer.weights:
-            stage = -1 if match["down"] else int(match["stage"])
-            scales[layer.name] = layer_decay ** (groups - stage)
-    return scales
+    return scales_by(_stage_wise, model, layer_decay)
+
+
+def _stage_wise(name, depths):
+    """A group for each stage, and one below for all that leads to stages."""
+    group = 0 if name.block is None else name.stage + 1
+    return group, head_of(depths)

@@ -11,6 +11,7 @@ from keras import layers
 from keras_convnext._util import checks
 from keras_convnext._util.annotations import PathLike
 from keras_convnext.facts.info import ModelInfo
+from keras_convnext.facts.layer_names import parse
 from keras_convnext.layers import Normal
 from keras_convnext.layers.initializers import skip_random_numbers
 from keras_convnext.layers.plain import Add
@@ -111,9 +112,9 @@ def UperNet(
     crop = (own_crop or CROP) if crop is None else crop
     _check_at_least("crop", crop, 32)
 
+    first = model.get_layer(model.pyramid_level_inputs[LEVELS[0]])
     # The model's `layer_prefix`, in front of the names of all its layers.
-    first_norm = next(x for x in pyramid.layers if x.name.endswith("norm0"))
-    prefix = first_norm.name.removesuffix("norm0")
+    prefix = parse(first.name).prefix
     info = replace(
         source.info if source else ModelInfo(),
         variant=model.variant,
@@ -130,7 +131,7 @@ def UperNet(
     image, maps = pyramid.input, [pyramid.output[level] for level in LEVELS]
     skipping = skip_random_numbers() if source else contextlib.nullcontext()
     with skipping:
-        heads = Heads(prefix, first_norm.dtype_policy, dropout_rate)
+        heads = Heads(prefix, first.dtype_policy, dropout_rate)
         outputs = heads.logits(
             DECODE, heads.decode(maps, channels), image, classes, info
         )

@@ -5,6 +5,8 @@ import os
 import keras
 import numpy as np
 
+from keras_convnext.facts.layer_names import Part
+from keras_convnext.facts.layer_names import block_pattern
 from keras_convnext.training.distribution.cluster import Cluster
 from keras_convnext.training.distribution.cluster import from_environment
 from keras_convnext.training.distribution.cluster import number_of_devices
@@ -17,9 +19,9 @@ ENVIRONMENT = "KERAS_DISTRIBUTION_"
 # The kernels that hold nearly all weights, split where the hidden channels
 # are: each device expands to some of them and projects these back.
 LAYOUT = {
-    r".*stage_\d+_block_\d+_expand/kernel": (None, "model"),
-    r".*stage_\d+_block_\d+_expand/bias": ("model",),
-    r".*stage_\d+_block_\d+_project/kernel": ("model", None),
+    f"{block_pattern(Part.EXPAND)}/kernel": (None, "model"),
+    f"{block_pattern(Part.EXPAND)}/bias": ("model",),
+    f"{block_pattern(Part.PROJECT)}/kernel": ("model", None),
 }
 
 

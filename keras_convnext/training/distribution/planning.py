@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from keras_convnext._util import checks
+from keras_convnext.facts.layer_names import parse
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.models.applications import create_model
 from keras_convnext.models.profiling import profile
 from keras_convnext.models.profiling import without_numbers
+from keras_convnext.models.rematerialization import OUTSIDE
 
 UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -32,7 +34,6 @@ FEWEST_IMAGES = 8
 ACCUMULATIONS = (1, 2, 4, 8, 16, 32, 64)
 # A second forward pass beside a forward and a backward one of twice its work.
 REMATERIALIZED_WORK = 4 / 3
-BLOCK = re.compile(r".*(stage_\d+_block_\d+)_(\w+)")
 
 
 @dataclass(frozen=True)
@@ -254,12 +255,12 @@ def kept_elements(found):
     between, blocks = 0, {}
     for layer in found.layers:
         size = math.prod(layer.output_shape)
-        match = BLOCK.match(layer.name)
-        # Drop path and addition are not computed again.
-        if not match or match[2] in ("drop_path", "add"):
+        name = parse(layer.name)
+        if name.block is None or name.part in OUTSIDE:
             between += size
         else:
-            blocks[match[1]] = blocks.get(match[1], 0) + size
+            block = name.of("")
+            blocks[block] = blocks.get(block, 0) + size
     return between, sum(blocks.values()), max(blocks.values(), default=0)
 
 

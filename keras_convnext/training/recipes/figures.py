@@ -9,6 +9,8 @@ from typing import Self
 import keras
 
 from keras_convnext._util import checks
+from keras_convnext.facts.layer_names import Part
+from keras_convnext.facts.layer_names import parse
 from keras_convnext.models.inspection import all_layers
 from keras_convnext.models.inspection import info_of
 
@@ -81,7 +83,7 @@ def drop_path_rate_of(model):
     rates = [
         layer.rate
         for layer in all_layers(model)
-        if layer.name.endswith("_drop_path")
+        if parse(layer.name).part == Part.DROP_PATH
     ]
     return max(rates, default=0.0)
 

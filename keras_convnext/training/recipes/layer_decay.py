@@ -2,24 +2,23 @@
 
 A group's rate is decay^(head − id): the head has the full rate, the stem the
 smallest. Ids follow from the layers' names alone, so a backbone inside a
-detector, or behind a `layer_prefix`, is found as well.
+detector, or behind a `layer_prefix`, is found as well. A rule of ids is a
+function from a `LayerName` and the number of blocks of each stage to the id
+of the layer and that of the head.
 """
 
-import re
 from collections import defaultdict
+from collections.abc import Callable
 
 import keras
 
 from keras_convnext._util.checks import one_of
+from keras_convnext.facts.layer_names import HEAD
+from keras_convnext.facts.layer_names import LayerName
+from keras_convnext.facts.layer_names import parse
 from keras_convnext.models.inspection import all_layers
 
-# What follows the prefix of a tower, which its blocks tell: `stem_` is in the
-# names of other layers, too.
-_NAME = (
-    r"(?:(?P<stem>stem)|stage_(?P<stage>\d+)_"
-    r"(?:downsample|block_(?P<block>\d+)))_"
-)
-_BLOCK = re.compile(r"(.*?)stage_(\d+)_block_(\d+)_")
+Rule = Callable[[LayerName, list[int]], tuple[int, int]]
 
 
 def layer_decay_scales(
@@ -58,6 +57,13 @@ def layer_decay_scales(
         (0.009689, 0.7)
     """
     one_of("groups", groups, GROUPS)
+    return scales_by(GROUPS[groups], model, layer_decay)
+
+
+def scales_by(
+    rule: Rule, model: keras.Model, layer_decay: float
+) -> dict[str, float]:
+    """`layer_decay_scales` by a rule of any task."""
     if not 0 < layer_decay <= 1:
         raise ValueError(
             "`layer_decay` must be above 0 and at most 1. Received: "
@@ -65,7 +71,7 @@ def layer_decay_scales(
         )
     if layer_decay == 1:
         return {}
-    names = [layer.name for layer in all_layers(model) if layer.weights]
+    names = [parse(x.name) for x in all_layers(model) if x.weights]
     towers = _towers(names)
     if not towers:
         raise ValueError(
@@ -76,50 +82,55 @@ def layer_decay_scales(
             f"model {model.name!r} without such layers"
         )
     scales = {}
-    for prefix, depths in towers.items():
-        for name in names:
-            match = re.match(re.escape(prefix) + _NAME, name)
-            if match:
-                group, head = GROUPS[groups](match, depths)
-                scales[name] = layer_decay ** (head - group)
+    for name in names:
+        # `stem_` ends words in the names of other layers, too.
+        if name.prefix in towers and name.scope not in ("", HEAD):
+            group, head = rule(name, towers[name.prefix])
+            scales[str(name)] = layer_decay ** (head - group)
     return scales
 
 
 def _towers(names):
     """How many blocks each stage has, for each tower by its prefix."""
     towers = defaultdict(lambda: defaultdict(int))
-    for match in filter(None, map(_BLOCK.match, names)):
-        stages, stage = towers[match[1]], int(match[2])
-        stages[stage] = max(stages[stage], int(match[3]) + 1)
+    for name in names:
+        if name.block is not None:
+            stages = towers[name.prefix]
+            stages[name.stage] = max(stages[name.stage], name.block + 1)
     return {
         prefix: [depth for _, depth in sorted(stages.items())]
         for prefix, stages in towers.items()
     }
 
 
-def _by_group(match, depths):
+def head_of(depths):
+    """Id of the head in models of four stages."""
+    return 4 + -(-depths[2] // 3)
+
+
+def _by_group(name, depths):
     """Id of a layer and id of the head under V1's rule."""
     if len(depths) != 4:
-        return _by_block(match, depths)
-    last = 3 + -(-depths[2] // 3)
-    if match["stem"]:
-        return 0, last + 1
-    stage, block = int(match["stage"]), int(match["block"] or 0)
-    ids = (1, 2, 3 + block // 3, last)
-    return ids[stage], last + 1
+        return _by_block(name, depths)
+    head = head_of(depths)
+    if name.stage is None:
+        return 0, head
+    block = name.block or 0
+    ids = (1, 2, 3 + block // 3, head - 1)
+    return ids[name.stage], head
 
 
-def _by_block(match, depths):
+def _by_block(name, depths):
     """A group for the stem and one for every block with what leads to it."""
-    if match["stem"]:
-        return 0, sum(depths) + 1
-    stage, block = int(match["stage"]), int(match["block"] or 0)
-    return 1 + sum(depths[:stage]) + block, sum(depths) + 1
+    head = sum(depths) + 1
+    if name.stage is None:
+        return 0, head
+    return 1 + sum(depths[: name.stage]) + (name.block or 0), head
 
 
-def _single(match, depths):
+def _single(name, depths):
     """V2's rule: the stem shares the group of the first block."""
-    group, head = _by_block(match, depths)
+    group, head = _by_block(name, depths)
     return max(group, 1), head
 
 
