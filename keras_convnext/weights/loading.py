@@ -100,6 +100,12 @@ def _show_licence(checkpoint):
         )
 
 
+def load(model, source, channels, classes, include_top, prefix):
+    """Assigns the variables of a model from a source; see `fit`, `assign`."""
+    tensors, optional = fit(source, channels, classes, include_top)
+    assign(model, tensors, source.name, prefix, optional, source.release)
+
+
 def fit(source, channels, classes, include_top):
     """The tensors of a source, adapted to a stem and classifier.
 
