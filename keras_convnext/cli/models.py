@@ -10,15 +10,14 @@ from rich.table import Table
 
 from keras_convnext import VARIANTS
 from keras_convnext import list_models
-from keras_convnext.cli.options import Json
-from keras_convnext.cli.options import Pattern
+from keras_convnext.cli import options
 
 COLUMNS = ("name", "depths", "dims", "image_size", "licence")
 
 
 def models(
-    pattern: Pattern = "*",
-    as_json: Json = False,
+    pattern: options.Pattern = "*",
+    as_json: options.Json = False,
 ) -> None:
     """List the architectures whose names match a pattern.
 

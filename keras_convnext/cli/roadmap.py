@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from keras_convnext import data
-from keras_convnext.cli.options import Json
+from keras_convnext.cli import options
 from keras_convnext.tasks import roadmap as roadmap_
 
 
@@ -38,7 +38,7 @@ def roadmap(
         Path,
         typer.Option(help="Folder for what is trained; goes on in it."),
     ] = Path("roadmap_output"),
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Print what each step of the roadmap costs; optionally train them all.
 

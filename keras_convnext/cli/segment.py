@@ -8,10 +8,9 @@ import numpy as np
 import typer
 
 import keras_convnext
+from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import load_model
-from keras_convnext.cli.options import Force
-from keras_convnext.cli.options import Json
 from keras_convnext.tasks import segmentation
 from keras_convnext.tasks.segmentation.model import check_segmenter
 
@@ -61,8 +60,8 @@ def segment(
     opacity: Annotated[
         float, typer.Option(min=0, max=1, help="Of the colours.")
     ] = 0.5,
-    as_json: Json = False,
-    force: Force = False,
+    as_json: options.Json = False,
+    force: options.Force = False,
 ) -> None:
     """Colour an image by the class of every pixel.
 

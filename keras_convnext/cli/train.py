@@ -8,12 +8,8 @@ import typer
 
 from keras_convnext import data as data_
 from keras_convnext import training
+from keras_convnext.cli import options
 from keras_convnext.cli.loading import load_model
-from keras_convnext.cli.options import Json
-from keras_convnext.cli.options import Model
-from keras_convnext.cli.options import OnError
-from keras_convnext.cli.options import Seed
-from keras_convnext.cli.options import Weights
 from keras_convnext.cli.recipe_options import changed
 from keras_convnext.cli.recipe_options import recipe_options
 from keras_convnext.training import distribution
@@ -34,8 +30,8 @@ def train(
         Path,
         typer.Option(help="Folder for the results, and to go on from."),
     ],
-    model: Model = "convnext_tiny",
-    weights: Weights = "imagenet",
+    model: options.Model = "convnext_tiny",
+    weights: options.Weights = "imagenet",
     recipe: Annotated[
         str,
         typer.Option(
@@ -55,7 +51,7 @@ def train(
             "validation images."
         ),
     ] = 0.1,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
     deterministic: Annotated[
         bool,
         typer.Option(
@@ -79,7 +75,7 @@ def train(
     keep: Annotated[
         int, typer.Option(min=1, help="Checkpoints that stay.")
     ] = 3,
-    on_error: OnError = "skip",
+    on_error: options.OnError = "skip",
     loader: Annotated[
         str | None,
         typer.Option(help="tf or python; tf on the TensorFlow backend."),
@@ -141,7 +137,7 @@ def train(
             help="Print recipe, parameter groups and learning rates only.",
         ),
     ] = False,
-    as_json: Json = False,
+    as_json: options.Json = False,
     **changes: str | None,
 ) -> None:
     """Train a model on images; killed at any moment, it goes on.
