@@ -9,6 +9,7 @@ from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata as metadata_module
 from keras_convnext.artifacts.options import Options
 from keras_convnext.models import inspection
+from keras_convnext.models import rebuilding
 from keras_convnext.models.inference import optimize_for_inference
 
 
@@ -71,7 +72,7 @@ class Exportable:
         is_first = self.options.data_format == "channels_first"
         return (0, 2, 3, 1) if is_first else (0, 3, 1, 2)
 
-    def rebuilt(self, clone_function=graph.step):
+    def rebuilt(self, clone_function=rebuilding.step):
         """The lean model on an input of the size that is exported."""
         image = graph.image(self.lean, self.options.size)
-        return graph.rebuild(self.lean, image, clone_function)
+        return rebuilding.rebuild(self.lean, image, clone_function)

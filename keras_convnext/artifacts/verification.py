@@ -19,6 +19,7 @@ from keras_convnext.artifacts import handover
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import running
 from keras_convnext.models import inspection
+from keras_convnext.models import rebuilding
 
 # Largest difference as a part of the largest logit, at least of 1.
 BOUNDS = {None: 1e-4, "float16": 1e-2}
@@ -158,7 +159,7 @@ def outputs_of(exportable, batches):
     """The model's own outputs, on the backend that Keras runs on."""
     named = graph.named(exportable.model, exportable.options.features)
     image = graph.image(named, exportable.options.size)
-    model = graph.rebuild(named, image, graph.step)
+    model = rebuilding.rebuild(named, image, rebuilding.step)
     own = {
         **exportable.metadata,
         "data_format": inspection.data_format(named),
