@@ -9,19 +9,17 @@ import numpy as np
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Images
-from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation import boxes
 from keras_convnext.data.augmentation.data_layer import ImageLayer
 from keras_convnext.data.augmentation.data_layer import channel_numbers
 from keras_convnext.data.augmentation.data_layer import grey_levels
+from keras_convnext.data.augmentation.data_layer import mapped
 from keras_convnext.data.augmentation.data_layer import probability_of
-from keras_convnext.data.augmentation.data_layer import tf_grey_levels
 from keras_convnext.data.augmentation.pil_operations import to_pil
 from keras_convnext.images.geometry import checked
 from keras_convnext.images.preprocessing import IMAGENET_MEAN
 from keras_convnext.images.preprocessing import IMAGENET_STD
-from keras_convnext.images.tf_transform import tf_load_image
 from keras_convnext.images.transform import RESAMPLING
 from keras_convnext.images.transform import load_image
 
@@ -53,13 +51,13 @@ class RandomResizedCrop(ImageLayer):
 
     Returns:
         The same, with `uint8` images of the size. `training=False` is the
-        official evaluation transform: `load_image` and `tf_load_image`.
+        official evaluation transform, `load_image`.
 
     Raises:
         ValueError: for arguments out of range and other images.
 
     Source: V1 paper, table 5; equal to torchvision's `RandomResizedCrop` on
-    PIL images for NumPy arrays, and nearly so in TensorFlow.
+    PIL images.
 
     Examples:
         >>> layer = keras_convnext.recipes.RandomResizedCrop(224, seed=0)
@@ -68,7 +66,6 @@ class RandomResizedCrop(ImageLayer):
     """
 
     channels = (1, 3)
-    output_dtype = "uint8"
 
     def __init__(
         self,
@@ -85,21 +82,7 @@ class RandomResizedCrop(ImageLayer):
         self.ratio = _range("ratio", ratio, float("inf"))
         self.interpolation = interpolation
 
-    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
-        import tensorflow as tf
-
-        height, width = tf.unstack(tf.shape(image)[:2])
-        top, left, height, width = tf.unstack(
-            boxes.tf_crop_box(seed, height, width, self.scale, self.ratio)
-        )
-        image = image[top : top + height, left : left + width]
-        image = tf.cast(tf_grey_levels(image), tf.float32)
-        image = tf.image.resize(
-            image, self.size, self.interpolation, antialias=True
-        )
-        return tf_grey_levels(image)
-
-    def image_numpy(
+    def augment_image(
         self, image: Array, generator: np.random.Generator
     ) -> Array:
         top, left, height, width = self._box(generator, *image.shape[:2])
@@ -143,30 +126,22 @@ class RandomResizedCrop(ImageLayer):
     def _box(self, generator, height, width):
         """Top, left, height and width of the crop, pixels."""
         draws = generator.random((boxes.TRIES, 4))
-        box = boxes.crop_box(np, draws, height, width, self.scale, self.ratio)
-        return [int(value) for value in box]
+        return boxes.crop_box(draws, height, width, self.scale, self.ratio)
 
-    def evaluate_tf(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def evaluate(self, inputs: dict[str, Any]) -> dict[str, Any]:
         def evaluate(image, _):
-            pixels = tf_grey_levels(image)
-            pixels = tf_load_image(
-                pixels, self.size, interpolation=self.interpolation
-            )
-            return pixels[..., : image.shape[-1]]
-
-        return self.map_tf(evaluate, inputs)
-
-    def evaluate_numpy(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        def evaluate(image, _):
-            pixels = np.broadcast_to(grey_levels(image), (*image.shape[:2], 3))
             pixels = load_image(
-                np.ascontiguousarray(pixels),
+                to_pil(grey_levels(image)),
                 self.size,
                 interpolation=self.interpolation,
             )
             return pixels[..., : image.shape[-1]]
 
-        return self.map_numpy(evaluate, inputs)
+        return mapped(evaluate, inputs)
+
+    def specs(self, inputs, training):
+        *batch, _, _, channels = inputs["images"].shape
+        return {"images": ("uint8", (*batch, *self.size, channels))}
 
     def get_config(self):
         own = {
@@ -207,13 +182,7 @@ class RandomFlip(ImageLayer):
         super().__init__(seed=seed, **kwargs)
         self.probability = probability_of("probability", probability)
 
-    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
-        import tensorflow as tf
-
-        is_flipped = tf.random.stateless_uniform((), seed) < self.probability
-        return tf.where(is_flipped, tf.reverse(image, [1]), image)
-
-    def image_numpy(
+    def augment_image(
         self, image: Array, generator: np.random.Generator
     ) -> Array:
         if generator.random() >= self.probability:
@@ -261,8 +230,6 @@ class RandomErasing(ImageLayer):
         True
     """
 
-    output_dtype = "float32"
-
     def __init__(
         self,
         probability: float = 0.25,
@@ -277,37 +244,7 @@ class RandomErasing(ImageLayer):
         self.std = channel_numbers("std", std, (len(self.mean),))
         self.channels = None if len(self.mean) == 1 else (len(self.mean),)
 
-    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
-        import tensorflow as tf
-
-        image = tf.cast(image, tf.float32)
-        seeds = tf.unstack(tf.random.split(seed, 3))
-        draws = tf.random.stateless_uniform(
-            (boxes.TRIES, 4), seeds[0], dtype=tf.float64
-        )
-        height, width, channels = tf.unstack(tf.shape(image))
-        sides = (tf.cast(side, tf.float64) for side in (height, width))
-        found, box = boxes.erased_box(tf, draws, *sides)
-        top, left, box_height, box_width = (tf.cast(x, tf.int32) for x in box)
-
-        def erased():
-            shape = (box_height, box_width, channels)
-            noise = tf.random.stateless_normal(shape, seeds[1])
-            around = [
-                [top, height - top - box_height],
-                [left, width - left - box_width],
-                [0, 0],
-            ]
-            patch = tf.pad(self._pixels(noise), around)
-            inside = tf.pad(tf.ones(shape, tf.bool), around)
-            return tf.where(inside, patch, image)
-
-        draw = tf.random.stateless_uniform((), seeds[2])
-        is_erased = found & (draw < self.probability)
-        result = tf.cond(is_erased, erased, lambda: image)
-        return tf.ensure_shape(result, image.shape)
-
-    def image_numpy(
+    def augment_image(
         self, image: Array, generator: np.random.Generator
     ) -> Array:
         image = image.astype("float32")
@@ -322,13 +259,17 @@ class RandomErasing(ImageLayer):
         if generator.random() >= self.probability:
             return
         draws = generator.random((boxes.TRIES, 4))
-        found, box = boxes.erased_box(np, draws, *image.shape[:2])
-        if found:
-            top, left, height, width = (int(value) for value in box)
+        box = boxes.erased_box(draws, *image.shape[:2])
+        if box is not None:
+            top, left, height, width = box
             shape = (height, width, image.shape[-1])
             noise = generator.standard_normal(shape, dtype="float32")
             area = slice(top, top + height), slice(left, left + width)
             image[area] = self._pixels(noise)
+
+    def specs(self, inputs, training):
+        specs = super().specs(inputs, training)
+        return {key: ("float32", shape) for key, (_, shape) in specs.items()}
 
     def _pixels(self, noise):
         mean, std = (np.array(x, "float32") for x in (self.mean, self.std))

@@ -23,7 +23,7 @@ def _translation(level, sign):
 
 
 # What an operation makes of a level of 0–1, a tenth of the magnitude, and a
-# sign of ±1. Floor division, so that tensors are truncated too.
+# sign of ±1.
 OPERATIONS = {
     "AutoContrast": _nothing,
     "Equalize": _nothing,

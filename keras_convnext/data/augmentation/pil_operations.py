@@ -1,4 +1,4 @@
-"""The operations of RandAugment by Pillow, for NumPy arrays."""
+"""The operations of RandAugment by Pillow."""
 
 import numpy as np
 from PIL import Image
