@@ -413,6 +413,20 @@ def test_erasing_takes_any_channels_with_their_statistics():
     np.testing.assert_array_equal(colours, [[0] * 5, 255 * np.arange(1, 6)])
 
 
+def test_erasing_writes_where_it_is_told():
+    image = photographs(1)[0]
+    layer = RandomErasing(1.0)
+    expected = layer(image, seed=(0, 1))
+    out = np.zeros_like(expected)
+    assert layer(image, seed=(0, 1), out=out) is out
+    np.testing.assert_array_equal(out, expected)
+    own = image.astype("float32")
+    layer(own, seed=(0, 1))
+    np.testing.assert_array_equal(own, image)
+    layer(own, seed=(0, 1), out=own)
+    np.testing.assert_array_equal(own, expected)
+
+
 # Where layers stand
 
 

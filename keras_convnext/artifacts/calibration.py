@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_convnext.artifacts import metadata as metadata_
-from keras_convnext.images.transform import images_below
+from keras_convnext.images.reading import images_below
 from keras_convnext.images.transform import load_image_for
 
 FOLDER_IMAGES = 500

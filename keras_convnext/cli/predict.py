@@ -81,8 +81,8 @@ def _find_images(arguments):
     A pattern stands for files and folders as if the shell had filled it in.
     A missing file remains: reading it will say so.
     """
-    from keras_convnext.images.transform import SUFFIXES
-    from keras_convnext.images.transform import images_below
+    from keras_convnext.images.reading import SUFFIXES
+    from keras_convnext.images.reading import images_below
 
     paths = []
     for argument in arguments:

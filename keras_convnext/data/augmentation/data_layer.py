@@ -36,7 +36,8 @@ class DataLayer(keras.layers.Layer):
     Subclasses implement `augment(inputs, words)`, and where inference is not
     the identity `evaluate(inputs)`, both from dict to dict of arrays. `words`
     is a list for `numpy.random.default_rng`, and differs between classes of
-    layers. `specs(inputs, training)` tells the results' dtypes and shapes.
+    layers. `specs(inputs, training)` tells the results' dtypes and shapes, and
+    `takes` which classes images may have.
 
     Args:
         seed: int, from which the layer draws when a call brings no seed; the
@@ -80,11 +81,13 @@ class DataLayer(keras.layers.Layer):
         self.built = True  # there is nothing to build
         self._seeds = Seeds(seed)
 
-    def __call__(self, inputs, training=True, seed=None):
-        # Keras' own would make a tensor of the backend of every input.
-        return self.call(inputs, training=training, seed=seed)
+    takes: tuple[type, ...] = (np.ndarray,)  # beside tensors of TensorFlow
 
-    def call(self, inputs, training=True, seed=None):
+    def __call__(self, inputs, training=True, seed=None, **options):
+        # Keras' own would make a tensor of the backend of every input.
+        return self.call(inputs, training, seed, **options)
+
+    def call(self, inputs, training=True, seed=None, **options):
         is_dict = isinstance(inputs, Mapping)
         features = dict(inputs) if is_dict else {"images": inputs}
         self._check(features, training)
@@ -92,7 +95,7 @@ class DataLayer(keras.layers.Layer):
             seed = pair_of(seed)
         is_tf = is_tf_tensor(features["images"])
         run = self._run_tf if is_tf else self._run
-        outputs = run(features, training, seed)
+        outputs = run(features, training, seed, **options)
         return outputs if is_dict else outputs["images"]
 
     def augment(
@@ -133,19 +136,13 @@ class DataLayer(keras.layers.Layer):
         results = map(tf.ensure_shape, results, shapes)
         return {**features, **dict(zip(specs, results))}
 
-    def _run(self, features, training, seed):
+    def _run(self, features, training, seed, **options):
         if not training:
             return self.evaluate(features)
         seed = self._seeds.next() if seed is None else seed
-        return self.augment(features, self.words_of(seed))
-
-    def words_of(self, seed: Sequence[int]) -> list[int]:
-        """What a pair of ints comes to in this layer's `augment`."""
+        salt = zlib.crc32(type(self).__name__.encode()) >> 1
         words = pair_of(seed).view("uint32").tolist()
-        return [self._salt(), *words]
-
-    def _salt(self):
-        return zlib.crc32(type(self).__name__.encode()) >> 1
+        return self.augment(features, [salt, *words], **options)
 
     def _check(self, features, training):
         name = type(self).__name__
@@ -162,7 +159,7 @@ class DataLayer(keras.layers.Layer):
             )
         images = features["images"]
         is_tf = is_tf_tensor(images)
-        if not is_tf and not isinstance(images, np.ndarray):
+        if not is_tf and not isinstance(images, self.takes):
             raise ValueError(
                 f"{name} belongs in the data pipeline: it expects NumPy "
                 "arrays, or TensorFlow tensors as in `tf.data`. Received: "
@@ -201,11 +198,11 @@ class ImageLayer(DataLayer):
         raise NotImplementedError
 
     def augment(
-        self, inputs: dict[str, Any], words: Sequence[int]
+        self, inputs: dict[str, Any], words: Sequence[int], **options: Any
     ) -> dict[str, Any]:
         def augment(image, number):
             generator = np.random.default_rng([*words, number])
-            return self.augment_image(image, generator)
+            return self.augment_image(image, generator, **options)
 
         return mapped(augment, inputs)
 

@@ -1,8 +1,6 @@
 """The augmentation of single images in the papers' recipes, as layers."""
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
@@ -16,19 +14,12 @@ from keras_convnext.data.augmentation.data_layer import channel_numbers
 from keras_convnext.data.augmentation.data_layer import grey_levels
 from keras_convnext.data.augmentation.data_layer import mapped
 from keras_convnext.data.augmentation.data_layer import probability_of
-from keras_convnext.data.augmentation.pil_operations import to_pil
 from keras_convnext.images.geometry import checked
 from keras_convnext.images.preprocessing import IMAGENET_MEAN
 from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.reading import Photograph
 from keras_convnext.images.transform import RESAMPLING
 from keras_convnext.images.transform import load_image
-
-if TYPE_CHECKING:  # which imports this module, by way of the recipes
-    from keras_convnext.data.reading import Photograph
-
-# Sizes in which JPEGs can be decoded at once, as parts of their own.
-JPEG_SCALES = (2, 4, 8)
-OVERSAMPLING = 2
 
 
 @register
@@ -47,7 +38,8 @@ class RandomResizedCrop(ImageLayer):
     Call arguments:
         inputs, training, seed: see `DataLayer`. Images have one or three
             channels; floats are rounded and clipped to 0–255 first. In a
-            batch of one size, all images come in it.
+            batch of one size, all images come in it. A `Photograph` in the
+            place of an image is decoded only where it is cropped.
 
     Returns:
         The same, with `uint8` images of the size. `training=False` is the
@@ -66,6 +58,7 @@ class RandomResizedCrop(ImageLayer):
     """
 
     channels = (1, 3)
+    takes = (np.ndarray, Photograph)
 
     def __init__(
         self,
@@ -83,57 +76,19 @@ class RandomResizedCrop(ImageLayer):
         self.interpolation = interpolation
 
     def augment_image(
-        self, image: Array, generator: np.random.Generator
-    ) -> Array:
-        top, left, height, width = self._box(generator, *image.shape[:2])
-        cropped = to_pil(grey_levels(image)).crop(
-            (left, top, left + width, top + height)
-        )
-        resized = cropped.resize(
-            self.size[::-1], RESAMPLING[self.interpolation]
-        )
-        return np.asarray(resized).reshape(*self.size, -1)
-
-    def crop_file(self, file: "Photograph", seed: Sequence[int]) -> Images:
-        """What a call with this seed makes of a file, decoding but the crop.
-
-        A JPEG that is large against the crop is decoded smaller, yet at least
-        `OVERSAMPLING` times as large as the result. Pixels then differ by
-        about one grey level in the mean from those of the whole image.
-
-        Args:
-            file: a `keras_convnext.data.reading.Photograph`.
-            seed: pair of ints.
-
-        Returns:
-            `uint8` array `(height, width, 3)`.
-        """
-        generator = np.random.default_rng([*self.words_of(seed), 0])
-        top, left, height, width = self._box(generator, file.height, file.width)
-        scale = 1
-        if file.is_jpeg:
-            surplus = min(height / self.size[0], width / self.size[1])
-            scales = [x for x in JPEG_SCALES if x * OVERSAMPLING <= surplus]
-            scale = max(scales, default=1)
-        edges = [x / scale for x in (left, top, left + width, top + height)]
-        outer = *map(math.floor, edges[:2]), *map(math.ceil, edges[2:])
-        inner = [edge - outer[i % 2] for i, edge in enumerate(edges)]
-        resized = file.region(outer, scale).resize(
-            self.size[::-1], RESAMPLING[self.interpolation], inner
-        )
-        return np.asarray(resized.convert("RGB"))
-
-    def _box(self, generator, height, width):
-        """Top, left, height and width of the crop, pixels."""
+        self, image: Array | Photograph, generator: np.random.Generator
+    ) -> Images:
         draws = generator.random((boxes.TRIES, 4))
-        return boxes.crop_box(draws, height, width, self.scale, self.ratio)
+        height, width, channels = image.shape
+        box = boxes.crop_box(draws, height, width, self.scale, self.ratio)
+        resampling = RESAMPLING[self.interpolation]
+        pixels = _photograph(image).resized(box, self.size, resampling)
+        return pixels[..., :channels]
 
     def evaluate(self, inputs: dict[str, Any]) -> dict[str, Any]:
         def evaluate(image, _):
             pixels = load_image(
-                to_pil(grey_levels(image)),
-                self.size,
-                interpolation=self.interpolation,
+                _photograph(image), self.size, interpolation=self.interpolation
             )
             return pixels[..., : image.shape[-1]]
 
@@ -212,6 +167,8 @@ class RandomErasing(ImageLayer):
     Call arguments:
         inputs, training, seed: see `DataLayer`. Images have as many channels
             as `mean` has numbers.
+        out: `float32` array for the result of a single image, as in NumPy; it
+            may be the image.
 
     Returns:
         The same, with `float32` images of the same shape, whose erased
@@ -245,19 +202,19 @@ class RandomErasing(ImageLayer):
         self.channels = None if len(self.mean) == 1 else (len(self.mean),)
 
     def augment_image(
-        self, image: Array, generator: np.random.Generator
+        self,
+        image: Array,
+        generator: np.random.Generator,
+        out: Array | None = None,
     ) -> Array:
-        image = image.astype("float32")
-        self._erase(image, generator)
-        return image
-
-    def erase_in_place(self, image: Array, seed: Sequence[int]) -> None:
-        """What a call with this seed does, to a float32 array of one's own."""
-        self._erase(image, np.random.default_rng([*self.words_of(seed), 0]))
+        if out is None:
+            out = np.empty(image.shape, "float32")
+        out[...] = image
+        if generator.random() < self.probability:
+            self._erase(out, generator)
+        return out
 
     def _erase(self, image, generator):
-        if generator.random() >= self.probability:
-            return
         draws = generator.random((boxes.TRIES, 4))
         box = boxes.erased_box(draws, *image.shape[:2])
         if box is not None:
@@ -293,3 +250,9 @@ def _range(name, values, maximum):
             f"{name}={values}"
         )
     return values
+
+
+def _photograph(image):
+    if isinstance(image, Photograph):
+        return image
+    return Photograph(grey_levels(image))

@@ -54,6 +54,8 @@ class MixupCutmix(DataLayer):
             labels `(batch, classes)`. Batches of any size; the middle image
             of an odd one stays itself.
         training, seed: see `DataLayer`.
+        out: `float32` array for the images of the result, as in NumPy; it may
+            be those given.
 
     Returns:
         The same, with `float32` images and `float32` labels `(batch,
@@ -122,34 +124,28 @@ class MixupCutmix(DataLayer):
         return 1 - box[2] * box[3] / (height * width), box
 
     def augment(
-        self, inputs: dict[str, Any], words: Sequence[int]
+        self,
+        inputs: dict[str, Any],
+        words: Sequence[int],
+        out: Array | None = None,
     ) -> dict[str, Any]:
-        images = inputs["images"].astype("float32")
-        labels = self._mix(images, inputs["labels"], words)
-        return {**inputs, "images": images, "labels": labels}
-
-    def mix_in_place(
-        self, images: Array, labels: Array, seed: Sequence[int]
-    ) -> Array:
-        """What a call with this seed does, to float32 images of one's own.
-
-        Returns:
-            The labels.
-        """
-        return self._mix(images, labels, self.words_of(seed))
-
-    def _mix(self, images, labels, words):
-        labels = soft_labels(labels, self.num_classes, self.label_smoothing)
-        if len(images) != len(labels):
+        if out is None:
+            out = np.empty(inputs["images"].shape, "float32")
+        out[...] = inputs["images"]
+        labels = soft_labels(
+            inputs["labels"], self.num_classes, self.label_smoothing
+        )
+        if len(out) != len(labels):
             raise ValueError(
                 "Expected one label for each image. Received: a batch of "
-                f"{len(images)} images with {len(labels)} labels"
+                f"{len(out)} images with {len(labels)} labels"
             )
         generator = np.random.default_rng(words)
-        weight, box = self.draw(generator, *images.shape[1:3])
+        weight, box = self.draw(generator, *out.shape[1:3])
         weight, rest = float(weight), float(1 - weight)
-        _mix_pairs(images, weight, rest, box)
-        return mixed(labels, weight, rest)
+        _mix_pairs(out, weight, rest, box)
+        labels = mixed(labels, weight, rest)
+        return {**inputs, "images": out, "labels": labels}
 
     def specs(self, inputs, training):
         if not training:

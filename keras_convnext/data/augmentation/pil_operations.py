@@ -7,6 +7,7 @@ from PIL import ImageOps
 
 from keras_convnext.data.augmentation.operations import MAXIMUM
 from keras_convnext.data.augmentation.operations import OPERATIONS
+from keras_convnext.images.reading import to_pil
 
 
 def apply_operation(image, name, magnitude, sign=1, fill=(124, 116, 104)):
@@ -37,10 +38,6 @@ def distorted(picture, name, magnitude, sign, fill):
     """`apply_operation` of a `PIL.Image` in grey or RGB."""
     argument = OPERATIONS[name](magnitude / MAXIMUM, sign)
     return FUNCTIONS[name](picture, argument, tuple(fill))
-
-
-def to_pil(image):
-    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
 def _posterize(image, bits, fill):

@@ -15,8 +15,8 @@ from keras_convnext.data.augmentation.operations import OPERATIONS
 from keras_convnext.data.augmentation.operations import fill_colour
 from keras_convnext.data.augmentation.operations import parse
 from keras_convnext.data.augmentation.pil_operations import distorted
-from keras_convnext.data.augmentation.pil_operations import to_pil
 from keras_convnext.images.preprocessing import IMAGENET_MEAN
+from keras_convnext.images.reading import to_pil
 
 NAMES = tuple(OPERATIONS)
 
