@@ -36,8 +36,9 @@ class DataLayer(keras.layers.Layer):
     Subclasses implement `augment(inputs, words)`, and where inference is not
     the identity `evaluate(inputs)`, both from dict to dict of arrays. `words`
     is a list for `numpy.random.default_rng`, and differs between classes of
-    layers. `specs(inputs, training)` tells the results' dtypes and shapes, and
-    `takes` which classes images may have.
+    layers. `specs(inputs, training)` tells the results' dtypes and shapes,
+    `takes` which classes images may have, and `figures` the names of the
+    constructor's arguments, which are attributes.
 
     Args:
         seed: int, from which the layer draws when a call brings no seed; the
@@ -82,6 +83,7 @@ class DataLayer(keras.layers.Layer):
         self._seeds = Seeds(seed)
 
     takes: tuple[type, ...] = (np.ndarray,)  # beside tensors of TensorFlow
+    figures: tuple[str, ...] = ()
 
     def __call__(self, inputs, training=True, seed=None, **options):
         # Keras' own would make a tensor of the backend of every input.
@@ -113,7 +115,8 @@ class DataLayer(keras.layers.Layer):
         raise NotImplementedError
 
     def get_config(self):
-        return {**super().get_config(), "seed": self.seed}
+        own = {name: getattr(self, name) for name in ("seed", *self.figures)}
+        return {**super().get_config(), **own}
 
     def _run_tf(self, features, training, seed):
         import tensorflow as tf

@@ -58,6 +58,7 @@ class RandomResizedCrop(ImageLayer):
     """
 
     channels = (1, 3)
+    figures = ("size", "scale", "ratio", "interpolation")
     takes = (np.ndarray, Photograph)
 
     def __init__(
@@ -98,15 +99,6 @@ class RandomResizedCrop(ImageLayer):
         *batch, _, _, channels = inputs["images"].shape
         return {"images": ("uint8", (*batch, *self.size, channels))}
 
-    def get_config(self):
-        own = {
-            "size": self.size,
-            "scale": self.scale,
-            "ratio": self.ratio,
-            "interpolation": self.interpolation,
-        }
-        return {**super().get_config(), **own}
-
 
 @register
 class RandomFlip(ImageLayer):
@@ -131,6 +123,8 @@ class RandomFlip(ImageLayer):
         [[[2], [1]]]
     """
 
+    figures = ("probability",)
+
     def __init__(
         self, probability: float = 0.5, seed: int | None = None, **kwargs: Any
     ):
@@ -145,9 +139,6 @@ class RandomFlip(ImageLayer):
         # Four times as fast as a copy of all channels at once.
         channels = range(image.shape[-1])
         return np.stack([image[:, ::-1, c] for c in channels], axis=-1)
-
-    def get_config(self):
-        return {**super().get_config(), "probability": self.probability}
 
 
 @register
@@ -186,6 +177,8 @@ class RandomErasing(ImageLayer):
         >>> bool((layer(np.zeros((9, 9, 3), "uint8")) != 0).any())
         True
     """
+
+    figures = ("probability", "mean", "std")
 
     def __init__(
         self,
@@ -231,14 +224,6 @@ class RandomErasing(ImageLayer):
     def _pixels(self, noise):
         mean, std = (np.array(x, "float32") for x in (self.mean, self.std))
         return 255 * (mean + std * noise)
-
-    def get_config(self):
-        own = {
-            "probability": self.probability,
-            "mean": self.mean,
-            "std": self.std,
-        }
-        return {**super().get_config(), **own}
 
 
 def _range(name, values, maximum):

@@ -77,6 +77,14 @@ class MixupCutmix(DataLayer):
         (2, 5)
     """
 
+    figures = (
+        "mixup_alpha",
+        "cutmix_alpha",
+        "switch_probability",
+        "label_smoothing",
+        "num_classes",
+    )
+
     def __init__(
         self,
         mixup_alpha: float = 0.8,
@@ -177,16 +185,6 @@ class MixupCutmix(DataLayer):
                 f"{shape}. Call it after `batch`"
             )
 
-    def get_config(self):
-        own = {
-            "mixup_alpha": self.mixup_alpha,
-            "cutmix_alpha": self.cutmix_alpha,
-            "switch_probability": self.switch_probability,
-            "label_smoothing": self.label_smoothing,
-            "num_classes": self.num_classes,
-        }
-        return {**super().get_config(), **own}
-
 
 @register
 class MixUp(MixupCutmix):
@@ -202,6 +200,8 @@ class MixUp(MixupCutmix):
         (2, 5)
     """
 
+    figures = ("alpha", "label_smoothing", "num_classes")
+
     def __init__(
         self,
         alpha: float = 0.8,
@@ -213,9 +213,7 @@ class MixUp(MixupCutmix):
         super().__init__(
             alpha, 0.0, 0.0, label_smoothing, num_classes, seed, **kwargs
         )
-
-    def get_config(self):
-        return _with_one_alpha(super().get_config(), self.mixup_alpha)
+        self.alpha = _alpha_of(alpha)
 
 
 @register
@@ -232,6 +230,8 @@ class CutMix(MixupCutmix):
         (2, 5)
     """
 
+    figures = ("alpha", "label_smoothing", "num_classes")
+
     def __init__(
         self,
         alpha: float = 1.0,
@@ -243,15 +243,7 @@ class CutMix(MixupCutmix):
         super().__init__(
             0.0, alpha, 1.0, label_smoothing, num_classes, seed, **kwargs
         )
-
-    def get_config(self):
-        return _with_one_alpha(super().get_config(), self.cutmix_alpha)
-
-
-def _with_one_alpha(config, alpha):
-    for name in ("mixup_alpha", "cutmix_alpha", "switch_probability"):
-        del config[name]
-    return {**config, "alpha": alpha}
+        self.alpha = _alpha_of(alpha)
 
 
 def _alpha_of(value):

@@ -12,9 +12,9 @@ from keras_convnext.data.augmentation.data_layer import channel_numbers
 from keras_convnext.data.augmentation.data_layer import grey_levels
 from keras_convnext.data.augmentation.operations import MAXIMUM
 from keras_convnext.data.augmentation.operations import OPERATIONS
+from keras_convnext.data.augmentation.operations import distorted
 from keras_convnext.data.augmentation.operations import fill_colour
 from keras_convnext.data.augmentation.operations import parse
-from keras_convnext.data.augmentation.pil_operations import distorted
 from keras_convnext.images.preprocessing import IMAGENET_MEAN
 from keras_convnext.images.reading import to_pil
 
@@ -55,6 +55,7 @@ class RandAugment(ImageLayer):
     """
 
     channels = (1, 3)
+    figures = ("config", "mean")
 
     def __init__(
         self,
@@ -92,7 +93,3 @@ class RandAugment(ImageLayer):
             np.clip(config.magnitude + deviations, 0, MAXIMUM),
             np.where(draws[1] < 0.5, -1.0, 1.0),
         )
-
-    def get_config(self):
-        own = {"config": self.config, "mean": self.mean}
-        return {**super().get_config(), **own}
