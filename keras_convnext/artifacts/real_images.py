@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts.requirements import require
-from keras_convnext.images.transform import images_below
+from keras_convnext.images.reading import images_below
 from keras_convnext.images.transform import load_image
 
 FOLDER_IMAGES = 500

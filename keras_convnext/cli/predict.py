@@ -12,8 +12,8 @@ import typer
 from keras_convnext._util.progress import progress
 from keras_convnext.cli import options
 from keras_convnext.cli.loading import open_classifier
-from keras_convnext.images.transform import SUFFIXES
-from keras_convnext.images.transform import images_below
+from keras_convnext.images.reading import SUFFIXES
+from keras_convnext.images.reading import images_below
 
 
 def predict(

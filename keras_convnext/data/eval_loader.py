@@ -95,7 +95,7 @@ class EvalLoader(keras.utils.PyDataset):
             source, and the images; of length 0 if none can be read.
         """
         numbers = self._numbers_of(index)
-        images = [self._image(number) for number in numbers]
+        images = [self._reader.read(x, self._transformed) for x in numbers]
         read = [x for x in zip(numbers, images) if x[1] is not None]
         result = np.empty((len(read), *self._shape), "uint8")
         for i, (_, image) in enumerate(read):
@@ -107,17 +107,7 @@ class EvalLoader(keras.utils.PyDataset):
         start, stop = (count * i // batches for i in (index, index + 1))
         return self._numbers[start:stop]
 
-    def _image(self, number):
-        if self.source.is_encoded:
-            return self._reader.read(number, self._transformed)
-        image = self.source.read(number)
-        if image.shape == self._shape:
+    def _transformed(self, image, number):
+        if not self.source.is_encoded and image.shape == self._shape:
             return image
-        if image.shape[-1] == 1:
-            image = image[..., 0]
-        return self._transformed(image)
-
-    def _transformed(self, content):
-        return load_image_for(
-            self.preprocessing, content, self.source.is_upright
-        )
+        return load_image_for(self.preprocessing, image)
