@@ -7,7 +7,7 @@ import time
 import keras
 from keras import ops
 
-from keras_convnext._util.optional import is_installed
+from keras_convnext._util.requirements import is_installed
 from keras_convnext.training.recipes.averaging import averaged_weights
 from keras_convnext.training.run import Interrupted
 from keras_convnext.training.run import NotFinite
