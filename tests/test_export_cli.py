@@ -20,12 +20,12 @@ from test_predict import run  # noqa: F401  (a fixture)
 from typer.testing import CliRunner
 
 import keras_convnext
+from keras_convnext._util import requirements
 from keras_convnext.artifacts import exporting
 from keras_convnext.artifacts import handover
 from keras_convnext.artifacts import open_artifact
 from keras_convnext.artifacts import options
 from keras_convnext.artifacts import real_images
-from keras_convnext.artifacts import requirements
 from keras_convnext.artifacts import verification
 from keras_convnext.artifacts.exportable import Exportable
 from keras_convnext.cli import app

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from keras_convnext._util.checks import did_you_mean
-from keras_convnext._util.optional import is_installed
+from keras_convnext._util.requirements import is_installed
 from keras_convnext.facts.variants import VARIANTS
 
 # The first that is installed serves where any will do.

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from keras_convnext.artifacts.requirements import require_installed
+from keras_convnext._util.requirements import is_installed
+from keras_convnext._util.requirements import missing
 
 
 @dataclass(frozen=True)
@@ -13,7 +14,7 @@ class Format:
         ending: of its files; `""` for a folder.
         writer: name of the module in this folder that writes it.
         backend: that the writer runs on; `None` for any.
-        writing: packages that the writer needs, by the module to import.
+        writing: modules that the writer needs, of `PACKAGES`.
         running: the same of the runtime.
         quantizations: beside `None`, which is float32.
         beside: name of the file of weights that may lie beside the first.
@@ -22,8 +23,8 @@ class Format:
     ending: str
     writer: str
     backend: str | None
-    writing: dict[str, str]
-    running: dict[str, str]
+    writing: tuple[str, ...]
+    running: tuple[str, ...]
     quantizations: tuple[str, ...] = ()
     beside: str | None = None
 
@@ -33,26 +34,23 @@ FORMATS = {
         ending="",
         writer="saved_model",
         backend="tensorflow",
-        writing={"tensorflow": "tensorflow"},
-        running={},
+        writing=("tensorflow",),
+        running=(),
     ),
     "tflite": Format(
         ending=".tflite",
         writer="tflite",
         backend="tensorflow",
-        writing={
-            "tensorflow": "tensorflow",
-            "ai_edge_litert": "ai-edge-litert",
-        },
-        running={},
+        writing=("tensorflow", "ai_edge_litert"),
+        running=(),
         quantizations=("float16", "dynamic", "int8"),
     ),
     "onnx": Format(
         ending=".onnx",
         writer="onnx",
         backend=None,
-        writing={"onnx": "onnx"},
-        running={"onnxruntime": "onnxruntime"},
+        writing=("onnx",),
+        running=("onnxruntime",),
         quantizations=("int8",),
         beside="{name}.data",  # of large models
     ),
@@ -60,16 +58,16 @@ FORMATS = {
         ending=".xml",
         writer="openvino",
         backend=None,
-        writing={"onnx": "onnx", "openvino": "openvino"},
-        running={},
+        writing=("onnx", "openvino"),
+        running=(),
         beside="{stem}.bin",
     ),
     "torch": Format(
         ending=".pt2",
         writer="torch",
         backend="torch",
-        writing={"torch": "torch"},
-        running={},
+        writing=("torch",),
+        running=(),
     ),
 }
 
@@ -82,10 +80,11 @@ def check_packages(format, quantization, photographs):
         quantization: int8 is calibrated in the runtime.
         photographs: whether scikit-learn's are needed to compare on.
     """
-    needed = dict(FORMATS[format].writing)
+    needed = FORMATS[format].writing
     if photographs or quantization == "int8":
-        needed |= FORMATS[format].running
+        needed += FORMATS[format].running
     if photographs:
-        needed["sklearn"] = "scikit-learn"
-    for module, package in needed.items():
-        require_installed(module, package)
+        needed += ("sklearn",)
+    for module in needed:
+        if not is_installed(module):
+            raise missing(module, f"exports to {format!r}", extras=["export"])

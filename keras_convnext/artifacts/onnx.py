@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 
+from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import onnx_graph
-from keras_convnext.artifacts.requirements import require
 from keras_convnext.models import rebuilding
 
 # Protocol buffers end at 2 GiB; the nodes need some of it.
@@ -16,7 +16,7 @@ INLINE_BYTES = 1024
 
 def write(exportable, path, images=None):
     """Writes a float model, and quantizes it where that is asked for."""
-    onnx = require("onnx")
+    onnx = require("onnx", "ONNX files")
     proto, values = to_onnx(exportable)
     onnx.helper.set_model_props(proto, {metadata.KEY: exportable.text})
     if exportable.options.quantization != "int8":
@@ -33,7 +33,7 @@ def write(exportable, path, images=None):
 
 def to_onnx(exportable):
     """The model without its constants, and those by name."""
-    onnx = require("onnx")
+    onnx = require("onnx", "ONNX files")
     options, model = exportable.options, exportable.lean
     g = onnx_graph.Graph(reserved=("image", *exportable.outputs))
     image = graph.image(model, options.size)
@@ -86,7 +86,7 @@ def trace(g, model, tensor, name):
 
 def save(proto, values, path):
     """Checks and writes; the weights of large models beside the file."""
-    onnx = require("onnx")
+    onnx = require("onnx", "ONNX files")
     size = sum(x.nbytes for x in values.values())
     tensors = proto.graph.initializer
     if size < EXTERNAL_DATA_BYTES:

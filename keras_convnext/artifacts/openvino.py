@@ -3,14 +3,14 @@
 import tempfile
 from pathlib import Path
 
+from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import onnx
-from keras_convnext.artifacts.requirements import require
 
 
 def write(exportable, path, images=None):
     """Writes `path` (`.xml`) and the weights beside it (`.bin`)."""
-    openvino = require("openvino")
+    openvino = require("openvino", "OpenVINO files")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         onnx.write(exportable, file)

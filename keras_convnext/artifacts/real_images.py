@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import metadata
-from keras_convnext.artifacts.requirements import require
 from keras_convnext.images.reading import images_below
 from keras_convnext.images.transform import load_image
 
@@ -89,7 +89,7 @@ def _read(argument, path, values):
 
 
 def _photographs(height, width, channels):
-    datasets = require("sklearn.datasets", "scikit-learn")
+    datasets = require("sklearn.datasets", "photographs to compare on")
     photographs = [
         load_image(image, (height, width), mode="center")
         for image in datasets.load_sample_images().images

@@ -8,10 +8,10 @@ import numpy as np
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata as metadata_
 from keras_convnext.artifacts import tflite
-from keras_convnext.artifacts.requirements import require
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.models import inspection
 
@@ -127,7 +127,7 @@ class OnnxArtifact(Artifact):
     """An ONNX file in ONNX Runtime, on the CPU."""
 
     def __init__(self, path):
-        onnxruntime = require("onnxruntime")
+        onnxruntime = require("onnxruntime", "ONNX files")
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3
         self.session = onnxruntime.InferenceSession(
@@ -145,7 +145,7 @@ class TfliteArtifact(Artifact):
     """A TFLite file in the LiteRT interpreter, image by image."""
 
     def __init__(self, path):
-        interpreter = require("ai_edge_litert.interpreter", "ai-edge-litert")
+        interpreter = require("ai_edge_litert.interpreter", "TFLite files")
         super().__init__(path, metadata_.from_json(tflite.read_metadata(path)))
         self.interpreter = interpreter.Interpreter(str(path))
         # Allocated for the first image: where any size will do, the file
@@ -179,7 +179,7 @@ class SavedModelArtifact(Artifact):
     """A SavedModel in TensorFlow, whatever backend Keras runs on."""
 
     def __init__(self, path):
-        tensorflow = require("tensorflow")
+        tensorflow = require("tensorflow", "SavedModels")
         file = path / "assets" / metadata_.FILE
         known = file.read_text(encoding="utf-8") if file.exists() else None
         super().__init__(path, metadata_.from_json(known))
@@ -196,7 +196,7 @@ class OpenvinoArtifact(Artifact):
     """OpenVINO IR on the CPU, in float32."""
 
     def __init__(self, path):
-        openvino = require("openvino")
+        openvino = require("openvino", "OpenVINO files")
         core = openvino.Core()
         loaded = core.read_model(path)
         info = loaded.get_rt_info()
@@ -215,7 +215,7 @@ class TorchArtifact(Artifact):
     """A `.pt2` program in torch, whatever backend Keras runs on."""
 
     def __init__(self, path):
-        self.torch = require("torch")
+        self.torch = require("torch", "`.pt2` files")
         extra = {metadata_.FILE: ""}
         program = self.torch.export.load(str(path), extra_files=extra)
         super().__init__(path, metadata_.from_json(extra[metadata_.FILE]))
@@ -242,7 +242,7 @@ def operations(path):
     if path.suffix == ".tflite":
         return dict(tflite.operations(path))
     if path.suffix == ".onnx":
-        onnx = require("onnx")
+        onnx = require("onnx", "ONNX files")
         nodes = onnx.load(path, load_external_data=False).graph.node
         return dict(Counter(node.op_type for node in nodes))
     return None

@@ -1,14 +1,13 @@
 """`keras-convnext export`: models for other runtimes."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import keras_convnext
+from keras_convnext._util.progress import progress
 from keras_convnext.artifacts import options as export_options
 from keras_convnext.cli import options
 from keras_convnext.cli.loading import load_model
@@ -88,7 +87,7 @@ def export(
     # Before the weights are fetched.
     format = export_options.format_of(output, format)
     export_options.check_target(output, format, force)
-    with _progress(f"exporting {model} to {output}"):
+    with progress(f"exporting {model} to {output}", total=None):
         report = keras_convnext.export(
             load_model(model, weights),
             output,
@@ -109,15 +108,6 @@ def export(
         return
     report.print()
     typer.echo(f"written: {report.path}")
-
-
-def _progress(text):
-    """A spinner on stderr, where that is a terminal."""
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        return console.status(text)
-    return contextlib.nullcontext()
 
 
 def _size(text):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.requirements import require
 from keras_convnext._util.writing import only_writer
 from keras_convnext._util.writing import sha256_of
 from keras_convnext._util.writing import written_aside
@@ -67,7 +68,11 @@ def write_records(
         ... )  # doctest: +SKIP
         {}
     """
-    tf = _tensorflow()
+    tf = require(
+        "tensorflow",
+        "writing TFRecord shards",
+        "write them elsewhere: reading them does without",
+    )
     output = Path(output)
     index = _planned(source, shards)
     output.mkdir(parents=True, exist_ok=True)
@@ -214,15 +219,3 @@ def _errors_of(tf):
         yield
     except tf.errors.OpError as error:
         raise OSError(f"The records cannot be written: {error}") from error
-
-
-def _tensorflow():
-    try:
-        import tensorflow
-    except ImportError as error:
-        raise ImportError(
-            "Writing TFRecord shards takes TensorFlow, which is not "
-            'installed. Run `pip install "keras-convnext[tensorflow]"`; '
-            "reading them does without."
-        ) from error
-    return tensorflow

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 
 from keras_convnext._util.annotations import PathLike
-from keras_convnext._util.optional import is_installed
-from keras_convnext._util.optional import tell_left_out
+from keras_convnext._util.requirements import is_installed
+from keras_convnext._util.requirements import tell_left_out
 from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.source import same_classes
