@@ -54,7 +54,7 @@ def checkpoint(monkeypatch, **changes):
         replace(row, **changes) if row.model == NAME else row
         for row in registry.checkpoints()
     )
-    monkeypatch.setattr(registry, "checkpoints", lambda: rows)
+    monkeypatch.setattr(registry, "checkpoints", lambda *_: rows)
 
 
 def check(model, peer):
