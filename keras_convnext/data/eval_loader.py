@@ -79,13 +79,7 @@ class EvalLoader(keras.utils.PyDataset):
         numbers, images = self.load(index)
         if not len(images):  # of which Keras makes NaN on some backends
             own = self._numbers_of(index)
-            first, last = (self.source.name(x) for x in (own[0], own[-1]))
-            raise ValueError(
-                f"Of {len(own)} images after one another at least one must be "
-                f"readable. Received: none from {first!r}, "
-                f"{self.skipped[first]}, to {last!r}. Check that they are "
-                "whole, or take larger batches"
-            )
+            raise self._reader.none_of(own, ", or take larger batches")
         return images, self.source.labels[numbers]
 
     def load(self, index: int) -> tuple[Array, Images]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
+from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.checks import check_process
 from keras_convnext._util.checks import one_of
@@ -151,7 +152,7 @@ class TrainLoader(Batches):
         batches = steps.map(tensors, num_parallel_calls=BATCHES_AT_ONCE)
         return batches.prefetch(1)
 
-    def make(self, epoch, index):
+    def make(self, epoch: int, index: int) -> tuple[Array, Array]:
         images, labels = super().make(epoch, index)
         return images[self._own], labels[self._own]
 

@@ -36,7 +36,7 @@ class DataLayer(keras.layers.Layer):
     Subclasses implement `augment(inputs, words)`, and where inference is not
     the identity `evaluate(inputs)`, both from dict to dict of arrays. `words`
     is a list for `numpy.random.default_rng`, and differs between classes of
-    layers. `specs(inputs, training)` tells the results' dtypes and shapes,
+    layers. `_specs(inputs, training)` tells the results' dtypes and shapes,
     `takes` which classes images may have, and `figures` the names of the
     constructor's arguments, which are attributes.
 
@@ -85,10 +85,6 @@ class DataLayer(keras.layers.Layer):
     takes: tuple[type, ...] = (np.ndarray,)  # beside tensors of TensorFlow
     figures: tuple[str, ...] = ()
 
-    def __call__(self, inputs, training=True, seed=None, **options):
-        # Keras' own would make a tensor of the backend of every input.
-        return self.call(inputs, training, seed, **options)
-
     def call(self, inputs, training=True, seed=None, **options):
         is_dict = isinstance(inputs, Mapping)
         features = dict(inputs) if is_dict else {"images": inputs}
@@ -100,6 +96,9 @@ class DataLayer(keras.layers.Layer):
         outputs = run(features, training, seed, **options)
         return outputs if is_dict else outputs["images"]
 
+    # Keras' own would make a tensor of the backend of every input.
+    __call__ = call
+
     def augment(
         self, inputs: dict[str, Any], words: Sequence[int]
     ) -> dict[str, Any]:
@@ -108,9 +107,7 @@ class DataLayer(keras.layers.Layer):
     def evaluate(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return inputs
 
-    def specs(
-        self, inputs: dict[str, Any], training: bool
-    ) -> dict[str, tuple[str, Sequence[int | None]]]:
+    def _specs(self, inputs, training):
         """The dtype and shape of each result that is none of the inputs."""
         raise NotImplementedError
 
@@ -121,7 +118,7 @@ class DataLayer(keras.layers.Layer):
     def _run_tf(self, features, training, seed):
         import tensorflow as tf
 
-        specs = self.specs(features, training)
+        specs = self._specs(features, training)
         tensors = [features[key] for key in specs]
         is_fixed = not is_tf_tensor(seed)
 
@@ -209,7 +206,7 @@ class ImageLayer(DataLayer):
 
         return mapped(augment, inputs)
 
-    def specs(self, inputs, training):
+    def _specs(self, inputs, training):
         images = inputs["images"]
         return {"images": (images.dtype, images.shape)} if training else {}
 

@@ -95,7 +95,7 @@ class RandomResizedCrop(ImageLayer):
 
         return mapped(evaluate, inputs)
 
-    def specs(self, inputs, training):
+    def _specs(self, inputs, training):
         *batch, _, _, channels = inputs["images"].shape
         return {"images": ("uint8", (*batch, *self.size, channels))}
 
@@ -217,8 +217,8 @@ class RandomErasing(ImageLayer):
             area = slice(top, top + height), slice(left, left + width)
             image[area] = self._pixels(noise)
 
-    def specs(self, inputs, training):
-        specs = super().specs(inputs, training)
+    def _specs(self, inputs, training):
+        specs = super()._specs(inputs, training)
         return {key: ("float32", shape) for key, (_, shape) in specs.items()}
 
     def _pixels(self, noise):

@@ -77,7 +77,7 @@ class MixupCutmix(DataLayer):
         (2, 5)
     """
 
-    figures = (
+    figures: tuple[str, ...] = (
         "mixup_alpha",
         "cutmix_alpha",
         "switch_probability",
@@ -155,7 +155,7 @@ class MixupCutmix(DataLayer):
         labels = mixed(labels, weight, rest)
         return {**inputs, "images": out, "labels": labels}
 
-    def specs(self, inputs, training):
+    def _specs(self, inputs, training):
         if not training:
             return {}
         shape, labels = inputs["images"].shape, inputs["labels"]
