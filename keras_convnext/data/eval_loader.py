@@ -59,6 +59,7 @@ class EvalLoader(keras.utils.PyDataset):
         self.batch_size = batch_size
         self._reader = Reader(source, on_error)
         self._numbers = range(process_index, len(source), process_count)
+        self._batches = math.ceil(len(self._numbers) / batch_size)
         self._shape = (*preprocessing.image_size, len(preprocessing.mean))
         if source.is_encoded:
             transform_arguments(preprocessing)  # raises for other than RGB
@@ -68,7 +69,7 @@ class EvalLoader(keras.utils.PyDataset):
         return self._reader.skipped
 
     def __len__(self) -> int:
-        return math.ceil(len(self._numbers) / self.batch_size)
+        return self._batches
 
     def __getitem__(self, index: int) -> tuple[Images, Array]:
         """`uint8` images `(batch, height, width, channels)`, and labels.
@@ -98,8 +99,8 @@ class EvalLoader(keras.utils.PyDataset):
         return np.array([number for number, _ in read], "int64"), result
 
     def _numbers_of(self, index):
-        count, batches = len(self._numbers), len(self)
-        start, stop = (count * i // batches for i in (index, index + 1))
+        count = len(self._numbers)
+        start, stop = (count * i // self._batches for i in (index, index + 1))
         return self._numbers[start:stop]
 
     def _transformed(self, image, number):

@@ -4,13 +4,11 @@ import numbers
 import sys
 import zlib
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Tensor
 from keras_convnext.data.augmentation.seeds import Seeds
 from keras_convnext.data.augmentation.seeds import pair_of
@@ -33,8 +31,8 @@ class DataLayer(keras.layers.Layer):
     TensorFlow tensors, eager or in `tf.data`, come to them through
     `tf.numpy_function`; arrays do not need TensorFlow to be installed.
 
-    Subclasses implement `augment(inputs, words)`, and where inference is not
-    the identity `evaluate(inputs)`, both from dict to dict of arrays. `words`
+    Subclasses implement `_augment(inputs, words)`, and where inference is not
+    the identity `_evaluate(inputs)`, both from dict to dict of arrays. `words`
     is a list for `numpy.random.default_rng`, and differs between classes of
     layers. `_specs(inputs, training)` tells the results' dtypes and shapes,
     `takes` which classes images may have, and `figures` the names of the
@@ -99,12 +97,10 @@ class DataLayer(keras.layers.Layer):
     # Keras' own would make a tensor of the backend of every input.
     __call__ = call
 
-    def augment(
-        self, inputs: dict[str, Any], words: Sequence[int]
-    ) -> dict[str, Any]:
+    def _augment(self, inputs, words):
         raise NotImplementedError
 
-    def evaluate(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _evaluate(self, inputs):
         return inputs
 
     def _specs(self, inputs, training):
@@ -138,11 +134,11 @@ class DataLayer(keras.layers.Layer):
 
     def _run(self, features, training, seed, **options):
         if not training:
-            return self.evaluate(features)
+            return self._evaluate(features)
         seed = self._seeds.next() if seed is None else seed
         salt = zlib.crc32(type(self).__name__.encode()) >> 1
         words = pair_of(seed).view("uint32").tolist()
-        return self.augment(features, [salt, *words], **options)
+        return self._augment(features, [salt, *words], **options)
 
     def _check(self, features, training):
         name = type(self).__name__
@@ -186,23 +182,19 @@ class DataLayer(keras.layers.Layer):
 class ImageLayer(DataLayer):
     """Base of layers that work on one image at a time, each with its draws.
 
-    Subclasses implement `augment_image(image, generator)`, and may narrow
+    Subclasses implement `_augment_image(image, generator)`, and may narrow
     `channels`.
     """
 
     channels: tuple[int, ...] | None = None  # numbers of them; any
 
-    def augment_image(
-        self, image: Array, generator: np.random.Generator
-    ) -> Array:
+    def _augment_image(self, image, generator):
         raise NotImplementedError
 
-    def augment(
-        self, inputs: dict[str, Any], words: Sequence[int], **options: Any
-    ) -> dict[str, Any]:
+    def _augment(self, inputs, words, **options):
         def augment(image, number):
             generator = np.random.default_rng([*words, number])
-            return self.augment_image(image, generator, **options)
+            return self._augment_image(image, generator, **options)
 
         return mapped(augment, inputs)
 
