@@ -58,15 +58,12 @@ class EvalLoader(keras.utils.PyDataset):
         self.source, self.preprocessing = source, preprocessing
         self.batch_size = batch_size
         self._reader = Reader(source, on_error)
+        self.skipped = self._reader.skipped
         self._numbers = range(process_index, len(source), process_count)
         self._batches = math.ceil(len(self._numbers) / batch_size)
         self._shape = (*preprocessing.image_size, len(preprocessing.mean))
         if source.is_encoded:
             transform_arguments(preprocessing)  # raises for other than RGB
-
-    @property
-    def skipped(self) -> dict[str, str]:
-        return self._reader.skipped
 
     def __len__(self) -> int:
         return self._batches
@@ -92,11 +89,10 @@ class EvalLoader(keras.utils.PyDataset):
         """
         numbers = self._numbers_of(index)
         images = [self._reader.read(x, self._transformed) for x in numbers]
-        read = [x for x in zip(numbers, images) if x[1] is not None]
-        result = np.empty((len(read), *self._shape), "uint8")
-        for i, (_, image) in enumerate(read):
-            result[i] = image
-        return np.array([number for number, _ in read], "int64"), result
+        read = [i for i, image in enumerate(images) if image is not None]
+        result = np.array([images[i] for i in read], "uint8")
+        numbers = np.array(numbers, "int64")[read]
+        return numbers, result.reshape(-1, *self._shape)
 
     def _numbers_of(self, index):
         count = len(self._numbers)

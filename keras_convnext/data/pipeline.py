@@ -109,9 +109,8 @@ class Pipeline:
         """
         batch = _as_dict(batch)
         if self.mixing is not None:
-            options = {} if out is None else {"out": out}
             batch = self.mixing(
-                batch, training=self.training, seed=seed, **options
+                batch, training=self.training, seed=seed, out=out
             )
         return batch["images"], batch["labels"]
 

@@ -111,7 +111,7 @@ class DataLayer(keras.layers.Layer):
         own = {name: getattr(self, name) for name in ("seed", *self.figures)}
         return {**super().get_config(), **own}
 
-    def _run_tf(self, features, training, seed):
+    def _run_tf(self, features, training, seed, **options):
         import tensorflow as tf
 
         specs = self._specs(features, training)
@@ -120,7 +120,8 @@ class DataLayer(keras.layers.Layer):
 
         def run(*arrays):
             *arrays, pair = (*arrays, seed) if is_fixed else arrays
-            results = self._run(dict(zip(specs, arrays)), training, pair)
+            given = dict(zip(specs, arrays))
+            results = self._run(given, training, pair, **options)
             return [results[key] for key in specs]
 
         if not is_fixed:
