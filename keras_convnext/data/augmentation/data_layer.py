@@ -69,6 +69,9 @@ class DataLayer(keras.layers.Layer):
         >>> dataset = tf.data.Dataset.from_tensors(sample).map(flip)
     """
 
+    takes: tuple[type, ...] = (np.ndarray,)  # beside tensors of TensorFlow
+    figures: tuple[str, ...] = ()
+
     def __init__(self, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if seed is not None and not isinstance(seed, numbers.Integral):
@@ -79,9 +82,6 @@ class DataLayer(keras.layers.Layer):
         self.seed = None if seed is None else int(seed)
         self.built = True  # there is nothing to build
         self._seeds = Seeds(seed)
-
-    takes: tuple[type, ...] = (np.ndarray,)  # beside tensors of TensorFlow
-    figures: tuple[str, ...] = ()
 
     def call(self, inputs, training=True, seed=None, **options):
         is_dict = isinstance(inputs, Mapping)

@@ -189,7 +189,7 @@ class MixUp(MixupCutmix):
         super().__init__(
             alpha, 0.0, 0.0, label_smoothing, num_classes, seed, **kwargs
         )
-        self.alpha = _alpha_of(alpha)
+        self.alpha = self.mixup_alpha
 
 
 @register
@@ -219,7 +219,7 @@ class CutMix(MixupCutmix):
         super().__init__(
             0.0, alpha, 1.0, label_smoothing, num_classes, seed, **kwargs
         )
-        self.alpha = _alpha_of(alpha)
+        self.alpha = self.cutmix_alpha
 
 
 def _alpha_of(value):
