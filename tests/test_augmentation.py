@@ -137,7 +137,7 @@ class Loaded(RandAugment):
 
     told = ([3, 7, 12], [True, False, True], [9.0, 8.0, 4.5], [-1.0, 1.0, 1.0])
 
-    def draw(self, generator):
+    def _draw(self, generator):
         return self.told
 
 
@@ -169,7 +169,7 @@ def test_rand_augment_draws_as_timm_does():
     layer = RandAugment("rand-m9-mstd0.5-inc1")
     count = 4000
     generators = map(np.random.default_rng, range(count))
-    drawn = zip(*(layer.draw(each) for each in generators))
+    drawn = zip(*(layer._draw(each) for each in generators))
     chosen, applied, magnitudes, signs = (np.stack(x) for x in drawn)
     assert chosen.shape == (count, 2)
     frequencies = np.bincount(chosen.ravel(), minlength=15)

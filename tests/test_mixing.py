@@ -50,7 +50,7 @@ class Told(MixupCutmix):
         self._told = weight, box
         return self
 
-    def draw(self, generator, height, width):
+    def _draw(self, generator, height, width):
         return self._told
 
 
@@ -140,7 +140,7 @@ def drawn(layer, count=4000, shape=(32, 48)):
     results = []
     for number in range(count):
         generator = np.random.default_rng(number)
-        weight, box = layer.draw(generator, *shape)
+        weight, box = layer._draw(generator, *shape)
         results.append((box is not None, weight, box or (0, 0, 0, 0)))
     is_cutmix, weights, all_boxes = (np.array(x) for x in zip(*results))
     return is_cutmix, weights, all_boxes.T

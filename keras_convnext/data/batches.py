@@ -45,8 +45,9 @@ class Batches(keras.utils.PyDataset):
         self.pipeline, self.source, self.seed = pipeline, source, seed
         self.batch_size = batch_size
         self.epoch = 0
-        # Those in a batch whose samples are made here.
+        # Those in a batch whose samples are made here, and which are given.
         self._places: Sequence[int] = range(batch_size)
+        self._own = slice(None)
         order = order_of if shuffle else _unshuffled
         self._orders = functools.lru_cache(maxsize=2)(
             functools.partial(order, len(source), seed)
@@ -88,7 +89,8 @@ class Batches(keras.utils.PyDataset):
             )
             for number, part in self._groups(first)
         ]
-        return images, np.concatenate([labels for _, labels in mixed])
+        labels = np.concatenate([labels for _, labels in mixed])
+        return images[self._own], labels[self._own]
 
     def _first(self, epoch: int, index: int) -> int:
         """Which of the samples of all epochs a batch begins with."""

@@ -1,7 +1,6 @@
 """A recipe's data maps: from single images to what `fit` takes."""
 
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -39,23 +38,21 @@ class Pipeline:
     own layers, so that those fit between.
 
     Under one seed the results repeat, whatever runs in parallel.
+
+    Args:
+        recipe: a `Recipe`.
+        seed: int that all augmentation and mixing follows from.
     """
 
     training = True
 
-    def __init__(
-        self,
-        batch_size: int,
-        crop: Callable | None,
-        distortions: Iterable[Callable | None] = (),
-        erasing: Callable | None = None,
-        mixing: Callable | None = None,
-        seed: int = 0,
-    ):
-        self.batch_size = batch_size
-        self.crop, self.erasing, self.mixing = crop, erasing, mixing
-        self.distortions = [x for x in distortions if x is not None]
+    def __init__(self, recipe: Any, seed: int = 0):
+        self.batch_size = _micro_batch(recipe)
         self.seed = seed
+        self.crop: Callable | None = None
+        self.distortions: list[Callable] = []
+        self.erasing: Callable | None = None
+        self.mixing: Callable | None = None
 
     def sample(
         self,
@@ -112,9 +109,8 @@ class Pipeline:
         """
         batch = _as_dict(batch)
         if self.mixing is not None:
-            options = {} if out is None else {"out": out}
             batch = self.mixing(
-                batch, training=self.training, seed=seed, **options
+                batch, training=self.training, seed=seed, out=out
             )
         return batch["images"], batch["labels"]
 
@@ -206,28 +202,27 @@ class TrainPipeline(Pipeline):
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
     ):
-        crop = flip = distort = erase = mixing = None
+        super().__init__(recipe, seed)
+        size = recipe.image_size
+        self.input_shape = (size, size, len(mean))
         if recipe.crop_scale is not None:
-            crop = RandomResizedCrop(
-                recipe.image_size, recipe.crop_scale, recipe.crop_ratio
+            self.crop = RandomResizedCrop(
+                size, recipe.crop_scale, recipe.crop_ratio
             )
         if recipe.horizontal_flip:
-            flip = RandomFlip(recipe.horizontal_flip)
+            self.distortions.append(RandomFlip(recipe.horizontal_flip))
         if recipe.rand_augment is not None:
-            distort = RandAugment(recipe.rand_augment, mean)
+            self.distortions.append(RandAugment(recipe.rand_augment, mean))
         if recipe.random_erasing:
-            erase = RandomErasing(recipe.random_erasing, mean, std)
+            self.erasing = RandomErasing(recipe.random_erasing, mean, std)
         if recipe.mixes:
-            mixing = MixupCutmix(
+            self.mixing = MixupCutmix(
                 recipe.mixup_alpha,
                 recipe.cutmix_alpha,
                 recipe.switch_probability,
                 recipe.label_smoothing,
                 num_classes=classes,
             )
-        size = _micro_batch(recipe)
-        super().__init__(size, crop, [flip, distort], erase, mixing, seed)
-        self.input_shape = (recipe.image_size, recipe.image_size, len(mean))
 
 
 class EvalPipeline(Pipeline):
@@ -243,10 +238,9 @@ class EvalPipeline(Pipeline):
     training = False
 
     def __init__(self, recipe: Any):
-        crop = None
+        super().__init__(recipe)
         if recipe.crop_scale is not None:
-            crop = RandomResizedCrop(recipe.image_size)
-        super().__init__(_micro_batch(recipe), crop)
+            self.crop = RandomResizedCrop(recipe.image_size)
 
 
 class _Pairs:

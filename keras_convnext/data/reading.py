@@ -59,9 +59,13 @@ class Reader:
             result = self.read(tried, use)
             if result is not None:
                 return result
-        first, last = (self.source.name(x) for x in (number, numbers[-1]))
-        raise ValueError(
-            f"Of {TRIES} images after one another at least one must be "
-            f"readable. Received: none from {first!r}, "
-            f"{self.skipped[first]}, to {last!r}. Check that they are whole"
+        raise self.none_of(numbers)
+
+    def none_of(self, numbers, advice=""):
+        """The error where no image of several in a row can be read."""
+        first, last = (self.source.name(numbers[i]) for i in (0, -1))
+        return ValueError(
+            f"Of {len(numbers)} images after one another at least one must be "
+            f"readable. Received: none from {first!r}, {self.skipped[first]}, "
+            f"to {last!r}. Check that they are whole{advice}"
         )

@@ -1,6 +1,5 @@
 """Augmented batches of a source for a run that can stop anywhere."""
 
-import itertools
 from collections.abc import Iterable
 
 import keras
@@ -108,12 +107,9 @@ class TrainLoader(Batches):
         self._own = slice(start, start + part)
         photograph = TfPhotograph if loader == "tf" else Photograph
         self._reader = Reader(source, on_error, photograph)
+        self.skipped = self._reader.skipped
         is_float = pipeline.erasing or pipeline.mixing
         self._spec = pipeline.input_shape, "float32" if is_float else "uint8"
-
-    @property
-    def skipped(self) -> dict[str, str]:
-        return self._reader.skipped
 
     def batches(self, first_step: int = 0) -> Iterable[tuple[Tensor, Tensor]]:
         """All batches from a step on, to the end of the last epoch.
@@ -151,22 +147,14 @@ class TrainLoader(Batches):
         batches = steps.map(tensors, num_parallel_calls=BATCHES_AT_ONCE)
         return batches.prefetch(1)
 
-    def make(self, epoch, index):
-        images, labels = super().make(epoch, index)
-        return images[self._own], labels[self._own]
-
     def _first(self, epoch, index):
         return (epoch * self.steps_per_epoch + index) * self.batch_size
 
     def _groups(self, first):
         """Images that are opposite to one another also within the group."""
-        start = 0
-        for number, own in itertools.groupby(
-            self._places, lambda x: (first + x) // self._group
-        ):
-            stop = start + len(list(own))
-            yield number, slice(start, stop)
-            start = stop
+        numbers = (first + np.array(self._places)) // self._group
+        for number in range(numbers[0], numbers[-1] + 1):
+            yield number, slice(*np.searchsorted(numbers, (number, number + 1)))
 
     def _fill(self, out, number, seed):
         def sample(image, number):

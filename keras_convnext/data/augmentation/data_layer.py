@@ -4,13 +4,11 @@ import numbers
 import sys
 import zlib
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Tensor
 from keras_convnext.data.augmentation.seeds import Seeds
 from keras_convnext.data.augmentation.seeds import pair_of
@@ -33,10 +31,10 @@ class DataLayer(keras.layers.Layer):
     TensorFlow tensors, eager or in `tf.data`, come to them through
     `tf.numpy_function`; arrays do not need TensorFlow to be installed.
 
-    Subclasses implement `augment(inputs, words)`, and where inference is not
-    the identity `evaluate(inputs)`, both from dict to dict of arrays. `words`
+    Subclasses implement `_augment(inputs, words)`, and where inference is not
+    the identity `_evaluate(inputs)`, both from dict to dict of arrays. `words`
     is a list for `numpy.random.default_rng`, and differs between classes of
-    layers. `specs(inputs, training)` tells the results' dtypes and shapes,
+    layers. `_specs(inputs, training)` tells the results' dtypes and shapes,
     `takes` which classes images may have, and `figures` the names of the
     constructor's arguments, which are attributes.
 
@@ -71,6 +69,9 @@ class DataLayer(keras.layers.Layer):
         >>> dataset = tf.data.Dataset.from_tensors(sample).map(flip)
     """
 
+    takes: tuple[type, ...] = (np.ndarray,)  # beside tensors of TensorFlow
+    figures: tuple[str, ...] = ()
+
     def __init__(self, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if seed is not None and not isinstance(seed, numbers.Integral):
@@ -81,13 +82,6 @@ class DataLayer(keras.layers.Layer):
         self.seed = None if seed is None else int(seed)
         self.built = True  # there is nothing to build
         self._seeds = Seeds(seed)
-
-    takes: tuple[type, ...] = (np.ndarray,)  # beside tensors of TensorFlow
-    figures: tuple[str, ...] = ()
-
-    def __call__(self, inputs, training=True, seed=None, **options):
-        # Keras' own would make a tensor of the backend of every input.
-        return self.call(inputs, training, seed, **options)
 
     def call(self, inputs, training=True, seed=None, **options):
         is_dict = isinstance(inputs, Mapping)
@@ -100,17 +94,16 @@ class DataLayer(keras.layers.Layer):
         outputs = run(features, training, seed, **options)
         return outputs if is_dict else outputs["images"]
 
-    def augment(
-        self, inputs: dict[str, Any], words: Sequence[int]
-    ) -> dict[str, Any]:
+    # Keras' own would make a tensor of the backend of every input.
+    __call__ = call
+
+    def _augment(self, inputs, words):
         raise NotImplementedError
 
-    def evaluate(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _evaluate(self, inputs):
         return inputs
 
-    def specs(
-        self, inputs: dict[str, Any], training: bool
-    ) -> dict[str, tuple[str, Sequence[int | None]]]:
+    def _specs(self, inputs, training):
         """The dtype and shape of each result that is none of the inputs."""
         raise NotImplementedError
 
@@ -118,16 +111,17 @@ class DataLayer(keras.layers.Layer):
         own = {name: getattr(self, name) for name in ("seed", *self.figures)}
         return {**super().get_config(), **own}
 
-    def _run_tf(self, features, training, seed):
+    def _run_tf(self, features, training, seed, **options):
         import tensorflow as tf
 
-        specs = self.specs(features, training)
+        specs = self._specs(features, training)
         tensors = [features[key] for key in specs]
         is_fixed = not is_tf_tensor(seed)
 
         def run(*arrays):
             *arrays, pair = (*arrays, seed) if is_fixed else arrays
-            results = self._run(dict(zip(specs, arrays)), training, pair)
+            given = dict(zip(specs, arrays))
+            results = self._run(given, training, pair, **options)
             return [results[key] for key in specs]
 
         if not is_fixed:
@@ -141,11 +135,11 @@ class DataLayer(keras.layers.Layer):
 
     def _run(self, features, training, seed, **options):
         if not training:
-            return self.evaluate(features)
+            return self._evaluate(features)
         seed = self._seeds.next() if seed is None else seed
         salt = zlib.crc32(type(self).__name__.encode()) >> 1
         words = pair_of(seed).view("uint32").tolist()
-        return self.augment(features, [salt, *words], **options)
+        return self._augment(features, [salt, *words], **options)
 
     def _check(self, features, training):
         name = type(self).__name__
@@ -189,27 +183,23 @@ class DataLayer(keras.layers.Layer):
 class ImageLayer(DataLayer):
     """Base of layers that work on one image at a time, each with its draws.
 
-    Subclasses implement `augment_image(image, generator)`, and may narrow
+    Subclasses implement `_augment_image(image, generator)`, and may narrow
     `channels`.
     """
 
     channels: tuple[int, ...] | None = None  # numbers of them; any
 
-    def augment_image(
-        self, image: Array, generator: np.random.Generator
-    ) -> Array:
+    def _augment_image(self, image, generator):
         raise NotImplementedError
 
-    def augment(
-        self, inputs: dict[str, Any], words: Sequence[int], **options: Any
-    ) -> dict[str, Any]:
+    def _augment(self, inputs, words, **options):
         def augment(image, number):
             generator = np.random.default_rng([*words, number])
-            return self.augment_image(image, generator, **options)
+            return self._augment_image(image, generator, **options)
 
         return mapped(augment, inputs)
 
-    def specs(self, inputs, training):
+    def _specs(self, inputs, training):
         images = inputs["images"]
         return {"images": (images.dtype, images.shape)} if training else {}
 

@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_convnext._util.annotations import Array
-from keras_convnext._util.annotations import Images
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation import boxes
 from keras_convnext.data.augmentation.data_layer import ImageLayer
@@ -76,9 +74,7 @@ class RandomResizedCrop(ImageLayer):
         self.ratio = _range("ratio", ratio, float("inf"))
         self.interpolation = interpolation
 
-    def augment_image(
-        self, image: Array | Photograph, generator: np.random.Generator
-    ) -> Images:
+    def _augment_image(self, image, generator):
         draws = generator.random((boxes.TRIES, 4))
         height, width, channels = image.shape
         box = boxes.crop_box(draws, height, width, self.scale, self.ratio)
@@ -86,7 +82,7 @@ class RandomResizedCrop(ImageLayer):
         pixels = _photograph(image).resized(box, self.size, resampling)
         return pixels[..., :channels]
 
-    def evaluate(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _evaluate(self, inputs):
         def evaluate(image, _):
             pixels = load_image(
                 _photograph(image), self.size, interpolation=self.interpolation
@@ -95,7 +91,7 @@ class RandomResizedCrop(ImageLayer):
 
         return mapped(evaluate, inputs)
 
-    def specs(self, inputs, training):
+    def _specs(self, inputs, training):
         *batch, _, _, channels = inputs["images"].shape
         return {"images": ("uint8", (*batch, *self.size, channels))}
 
@@ -131,9 +127,7 @@ class RandomFlip(ImageLayer):
         super().__init__(seed=seed, **kwargs)
         self.probability = probability_of("probability", probability)
 
-    def augment_image(
-        self, image: Array, generator: np.random.Generator
-    ) -> Array:
+    def _augment_image(self, image, generator):
         if generator.random() >= self.probability:
             return image
         # Four times as fast as a copy of all channels at once.
@@ -194,12 +188,7 @@ class RandomErasing(ImageLayer):
         self.std = channel_numbers("std", std, (len(self.mean),))
         self.channels = None if len(self.mean) == 1 else (len(self.mean),)
 
-    def augment_image(
-        self,
-        image: Array,
-        generator: np.random.Generator,
-        out: Array | None = None,
-    ) -> Array:
+    def _augment_image(self, image, generator, out=None):
         if out is None:
             out = np.empty(image.shape, "float32")
         out[...] = image
@@ -217,8 +206,8 @@ class RandomErasing(ImageLayer):
             area = slice(top, top + height), slice(left, left + width)
             image[area] = self._pixels(noise)
 
-    def specs(self, inputs, training):
-        specs = super().specs(inputs, training)
+    def _specs(self, inputs, training):
+        specs = super()._specs(inputs, training)
         return {key: ("float32", shape) for key, (_, shape) in specs.items()}
 
     def _pixels(self, noise):

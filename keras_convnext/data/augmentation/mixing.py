@@ -1,13 +1,11 @@
 """Mixup and CutMix of whole batches, with smoothed labels (timm's `Mixup`)."""
 
 import numbers
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_convnext._util import checks
-from keras_convnext._util.annotations import Array
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation import boxes
 from keras_convnext.data.augmentation.data_layer import DataLayer
@@ -15,21 +13,6 @@ from keras_convnext.data.augmentation.data_layer import is_tf_tensor
 from keras_convnext.data.augmentation.data_layer import probability_of
 from keras_convnext.data.augmentation.soft_labels import meaning
 from keras_convnext.data.augmentation.soft_labels import soft_labels
-
-
-def mixed(values, weight, rest):
-    """Every sample with its opposite: `weight * x + rest * x[::-1]`.
-
-    Args:
-        values: float array `(batch, ...)`.
-        weight, rest: numbers of its dtype that add up to 1.
-
-    Examples:
-        >>> from keras_convnext.data.augmentation import mixing
-        >>> mixing.mixed(np.eye(2), 0.75, 0.25).tolist()
-        [[0.75, 0.25], [0.25, 0.75]]
-    """
-    return values * weight + values[::-1] * rest
 
 
 @register
@@ -118,9 +101,7 @@ class MixupCutmix(DataLayer):
             return self.switch_probability
         return 1.0 if self.cutmix_alpha else 0.0
 
-    def draw(
-        self, generator: np.random.Generator, height: int, width: int
-    ) -> tuple[float, Any]:
+    def _draw(self, generator, height, width):
         """The first image's weight, and the box of CutMix or `None`."""
         draws = generator.random(3)
         is_cutmix = draws[0] < self._cutmix_probability
@@ -131,12 +112,7 @@ class MixupCutmix(DataLayer):
         box = boxes.cut_box(draws[1:], weight, height, width)
         return 1 - box[2] * box[3] / (height * width), box
 
-    def augment(
-        self,
-        inputs: dict[str, Any],
-        words: Sequence[int],
-        out: Array | None = None,
-    ) -> dict[str, Any]:
+    def _augment(self, inputs, words, out=None):
         if out is None:
             out = np.empty(inputs["images"].shape, "float32")
         out[...] = inputs["images"]
@@ -149,13 +125,13 @@ class MixupCutmix(DataLayer):
                 f"{len(out)} images with {len(labels)} labels"
             )
         generator = np.random.default_rng(words)
-        weight, box = self.draw(generator, *out.shape[1:3])
+        weight, box = self._draw(generator, *out.shape[1:3])
         weight, rest = float(weight), float(1 - weight)
         _mix_pairs(out, weight, rest, box)
-        labels = mixed(labels, weight, rest)
+        labels = labels * weight + labels[::-1] * rest
         return {**inputs, "images": out, "labels": labels}
 
-    def specs(self, inputs, training):
+    def _specs(self, inputs, training):
         if not training:
             return {}
         shape, labels = inputs["images"].shape, inputs["labels"]
@@ -213,7 +189,7 @@ class MixUp(MixupCutmix):
         super().__init__(
             alpha, 0.0, 0.0, label_smoothing, num_classes, seed, **kwargs
         )
-        self.alpha = _alpha_of(alpha)
+        self.alpha = self.mixup_alpha
 
 
 @register
@@ -243,7 +219,7 @@ class CutMix(MixupCutmix):
         super().__init__(
             0.0, alpha, 1.0, label_smoothing, num_classes, seed, **kwargs
         )
-        self.alpha = _alpha_of(alpha)
+        self.alpha = self.cutmix_alpha
 
 
 def _alpha_of(value):
@@ -256,7 +232,7 @@ def _alpha_of(value):
 
 
 def _mix_pairs(images, weight, rest, box):
-    """`mixed` or, with a box, the same of the box alone, in place.
+    """Mixes images with their opposites, or swaps a box of them, in place.
 
     Two images at a time stay near the processor, unlike a whole batch.
     """

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_convnext._util.annotations import Array
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation.data_layer import ImageLayer
 from keras_convnext.data.augmentation.data_layer import channel_numbers
@@ -69,19 +68,15 @@ class RandAugment(ImageLayer):
         self.mean = channel_numbers("mean", mean, self.channels)
         self._parsed = parse(config)
 
-    def augment_image(
-        self, image: Array, generator: np.random.Generator
-    ) -> Array:
+    def _augment_image(self, image, generator):
         picture = to_pil(grey_levels(image))
         fill = fill_colour(self.mean, image.shape[-1])
-        for k, is_applied, magnitude, sign in zip(*self.draw(generator)):
+        for k, is_applied, magnitude, sign in zip(*self._draw(generator)):
             if is_applied:
                 picture = distorted(picture, NAMES[k], magnitude, sign, fill)
         return np.asarray(picture).reshape(image.shape).astype(image.dtype)
 
-    def draw(
-        self, generator: np.random.Generator
-    ) -> tuple[Array, Array, Array, Array]:
+    def _draw(self, generator):
         """Numbers of operations, whether applied, magnitudes and signs."""
         config, count = self._parsed, self._parsed.count
         chosen = generator.integers(len(NAMES), size=count)
