@@ -201,9 +201,9 @@ def assign(
 
 
 def _assignable(tensor):
-    # Files may hold half precision, and views that are not contiguous.
+    # Files may hold half precision. Backends transpose faster than NumPy.
     dtype = "float64" if tensor.dtype == "float64" else "float32"
-    return np.ascontiguousarray(tensor, dtype=dtype)
+    return np.asarray(tensor, dtype=dtype)
 
 
 def _is_path(weights):
