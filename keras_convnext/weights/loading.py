@@ -80,7 +80,7 @@ def _published(variant, weights):
         label_set=checkpoint.label_set or None,
         licence=checkpoint.licence,
     )
-    path = hub.fetch_checkpoint(checkpoint, variant)
+    path = hub.fetch_checkpoint(checkpoint)
     return from_file(variant, path, checkpoint.name, info)
 
 

@@ -37,7 +37,7 @@ def find(variant, weights):
         path = hub.fetch(name)
     elif checkpoints.is_name(name) or not _is_path(name):
         checkpoint = checkpoints.find(variant.name, name)
-        path, name = hub.fetch_checkpoint(checkpoint, variant), checkpoint.name
+        path, name = hub.fetch_checkpoint(checkpoint), checkpoint.name
         crop = checkpoint.crop
         info = ModelInfo(weights=checkpoint.tag, licence=checkpoint.licence)
     source = loading.from_file(variant, path, name, info)
