@@ -81,7 +81,7 @@ def _published(variant, weights, task):
         label_set=checkpoint.label_set or None,
         licence=checkpoint.licence,
     )
-    path = hub.fetch_checkpoint(checkpoint, variant)
+    path = hub.fetch_checkpoint(checkpoint)
     return from_file(variant, path, checkpoint.name, info)
 
 
@@ -218,9 +218,9 @@ def assign(
 
 
 def _assignable(tensor):
-    # Files may hold half precision, and views that are not contiguous.
+    # Files may hold half precision. Backends transpose faster than NumPy.
     dtype = "float64" if tensor.dtype == "float64" else "float32"
-    return np.ascontiguousarray(tensor, dtype=dtype)
+    return np.asarray(tensor, dtype=dtype)
 
 
 def _is_path(weights):
