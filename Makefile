@@ -62,12 +62,12 @@ test-oldest: .venv-oldest/ready  ## the tests with the oldest versions that pypr
 	.venv-oldest/bin/python tests/run.py $(BACKENDS)
 
 benchmark: $(TEST_VENV)/benchmark-ready  ## time inference and training beside other packages, 60 min; writes benchmarks/speed
-	KERAS_BACKEND=torch $(TEST_VENV)/bin/keras-convnext benchmark --output benchmarks/speed --force
+	KERAS_BACKEND=torch $(TEST_VENV)/bin/python benchmarks/race --output benchmarks/speed --force
 
 # On an accelerator that $(PYTHON) has the builds for: those of this file are
 # for CPUs.
 benchmark-gpu:  ## the same in bfloat16 for Tiny and Base, in your own environment; writes benchmarks/gpu_MODEL
-	for model in convnext_tiny convnext_base; do KERAS_BACKEND=$(or $(BACKEND),torch) $(PYTHON) -m keras_convnext benchmark --model $$model --dtype mixed_bfloat16 $(GPU_OPTIONS) --output benchmarks/gpu_$$model --force || exit 1; done
+	for model in convnext_tiny convnext_base; do KERAS_BACKEND=$(or $(BACKEND),torch) $(PYTHON) benchmarks/race --model $$model --dtype mixed_bfloat16 $(GPU_OPTIONS) --output benchmarks/gpu_$$model --force || exit 1; done
 
 benchmark-depthwise: $(TEST_VENV)/ready  ## time the depthwise convolution's forms on every backend
 	for backend in $(BACKENDS); do KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 $(TEST_VENV)/bin/python benchmarks/depthwise.py || exit 1; done
@@ -78,10 +78,11 @@ data-benchmark: $(TEST_VENV)/ready  ## time the training loader beside timm's (d
 digits: $(TEST_VENV)/ready  ## train the digits recipe over seeds and write benchmarks/DIGITS.md (default BACKEND=torch)
 	KERAS_BACKEND=$(or $(BACKEND),torch) TF_CPP_MIN_LOG_LEVEL=3 $(TEST_VENV)/bin/python benchmarks/digits.py
 
-lint: $(TEST_VENV)/ready  ## check style and types; 1 min
+lint: $(TEST_VENV)/ready  ## check style, types and which room imports which; 1 min
 	$(TEST_VENV)/bin/ruff check .
 	$(TEST_VENV)/bin/ruff format --check .
 	$(TEST_VENV)/bin/mypy
+	$(TEST_VENV)/bin/lint-imports --no-logo
 
 docs: $(TEST_VENV)/ready  ## build the documentation into site/, and check its links; 1 min
 	NO_MKDOCS_2_WARNING=1 $(TEST_VENV)/bin/mkdocs build --strict

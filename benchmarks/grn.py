@@ -12,9 +12,9 @@ import time
 
 import keras
 import numpy as np
+from race.ratios import interval
 
 from keras_convnext import create_model
-from keras_convnext.benchmark.ratios import interval
 from keras_convnext.training.recipes import AdamW
 
 NAMES = ("convnext_tiny", "convnextv2_tiny")

@@ -90,7 +90,7 @@ def original_logits(row, images):
     from timm.models.convnext import checkpoint_filter_fn
 
     original = timm.create_model(row.model, num_classes=row.classes).eval()
-    state = timm.models.load_state_dict(hub.fetch_original(row))
+    state = timm.models.load_state_dict(hub.fetch_checkpoint(row))
     # Masked pre-training leaves the last norm at its initial value.
     strict = row.tag != "fcmae"
     original.load_state_dict(

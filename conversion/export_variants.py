@@ -3,12 +3,12 @@
     python conversion/export_variants.py 'convnext_*' --output exported
 
 For every variant that the pattern selects and every format: builds the model,
-exports it, and compares the artefact with it in its own runtime.
+exports it, and compares the artifact with it in its own runtime.
 `manifest.json` and `manifest.md` in the output folder say what was measured.
 What is done is skipped when it runs again; what fails is reported, and the rest
 go on. Weights are random unless `--weights imagenet` (or any other alias or
 tag) says otherwise; variants without such weights are skipped. `--measure-only`
-deletes every artefact once it is measured.
+deletes every artifact once it is measured.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import resumable
 
 import keras_convnext
 from keras_convnext import VARIANTS
-from keras_convnext.artifacts.options import FORMATS
+from keras_convnext.artifacts.formats import FORMATS
 from keras_convnext.weights import registry
 
 # Format and quantisation by the name that the command takes.
@@ -74,7 +74,8 @@ def main(arguments=None):
 def file_name(name, kind, weights):
     format, quantization = KINDS[kind]
     parts = (name, weights, quantization)
-    return ".".join(filter(None, parts)) + (FORMATS[format] or ".saved_model")
+    ending = FORMATS[format].ending or ".saved_model"
+    return ".".join(filter(None, parts)) + ending
 
 
 def export(target, name, kind, options):

@@ -10,14 +10,15 @@ from keras_convnext import training
 from keras_convnext import visualize
 from keras_convnext._util.version import __version__
 from keras_convnext.artifacts import export
+from keras_convnext.artifacts import open_artifact
 from keras_convnext.evaluation import evaluate
 from keras_convnext.facts.labels import decode_predictions
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.facts.variants import Variant
 from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.images.preprocessing import load_image_for
 from keras_convnext.images.tf_transform import tf_load_image
 from keras_convnext.images.transform import load_image
-from keras_convnext.images.transform import load_image_for
 from keras_convnext.models.applications import ConvNeXt
 from keras_convnext.models.applications import ConvNeXtAtto
 from keras_convnext.models.applications import ConvNeXtBase
@@ -101,6 +102,7 @@ __all__ = [
     "list_weights",
     "load_image",
     "load_image_for",
+    "open_artifact",
     "optimize_for_inference",
     "preprocess_input",
     "profile",

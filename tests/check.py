@@ -20,6 +20,8 @@ from run import ROOT
 from run import variables_of
 
 PACKAGE = "keras_convnext"
+# Folders on the path of imports.
+ON_PATH = ("tests", "conversion", "benchmarks")
 SECONDS = 65
 # What every test stands on.
 EVERYTHING = ("pyproject.toml", "constraints.txt", "tests/conftest.py")
@@ -30,7 +32,7 @@ READ_BY = {
     "docs/": ("test_docs",),
     "notebooks/": ("test_notebooks",),
     "conversion/": ("test_conversion_tools",),
-    "Makefile": ("test_packaging",),
+    "Makefile": ("test_benchmark", "test_packaging"),
 }
 
 
@@ -106,7 +108,7 @@ def modules_of(path):
 
 def module_name(path):
     parts = path.relative_to(ROOT).with_suffix("").parts
-    if parts[0] in ("tests", "conversion"):  # on the path of imports
+    if parts[0] in ON_PATH:
         parts = parts[1:]
     return ".".join(parts).removesuffix(".__init__")
 
@@ -115,7 +117,7 @@ def module_name(path):
 def sources():
     files = [
         path
-        for folder in (PACKAGE, "tests", "conversion")
+        for folder in (PACKAGE, *ON_PATH)
         for path in (ROOT / folder).rglob("*.py")
     ]
     return {module_name(path): path for path in files}

@@ -1,5 +1,6 @@
 """Shared fixtures. One process tests one backend: set `KERAS_BACKEND`."""
 
+import functools
 import json
 import sys
 import time
@@ -172,19 +173,25 @@ def images():
 
 
 @pytest.fixture
-def run_command(monkeypatch, capsys):
-    """Runs `keras-convnext` as a shell would: `(status, stdout, stderr)`."""
-    from keras_convnext import cli
+def run_main(monkeypatch, capsys):
+    """Runs a command as a shell would: `(status, stdout, stderr)`."""
 
-    def run(*arguments):
-        arguments = ["keras-convnext", *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", arguments)
+    def run(main, *arguments):
+        monkeypatch.setattr(sys, "argv", [*map(str, arguments)])
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit:
-            cli.main()
+            main()
         return exit.value.code or 0, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def run_command(run_main):
+    """Runs `keras-convnext` as `run_main` does."""
+    from keras_convnext import cli
+
+    return functools.partial(run_main, cli.main, "keras-convnext")
 
 
 def random_images(shape):

@@ -19,14 +19,12 @@ class Server:
     Attributes:
         files: `{path: bytes}`.
         truncate: answers with at most this many bytes, then hangs up.
-        ranges: whether requests for a part are honoured.
-        requests: `(method, path, range header)` in the order of arrival.
+        requests: `(method, path)` in the order of arrival.
     """
 
     def __init__(self):
         self.files = {}
         self.truncate = None
-        self.ranges = True
         self.requests = []
         self.address = self.storage = None
 
@@ -52,8 +50,7 @@ def serve():
 
         def answer(self, with_body):
             path = self.path.split("?")[0]
-            asked = self.headers.get("Range")
-            server.requests.append((self.command, path, asked))
+            server.requests.append((self.command, path))
             stored = re.fullmatch(r"/storage(/.*)", path)
             content = server.files.get(stored[1] if stored else path)
             if content is None:
@@ -77,22 +74,7 @@ def serve():
                 }
                 self.reply(302, b"", headers, with_body)
             else:
-                self.send_file(content, asked, with_body)
-
-        def send_file(self, content, asked, with_body):
-            status, headers = 200, {"Accept-Ranges": "bytes"}
-            if asked and server.ranges:
-                start = int(re.match(r"bytes=(\d+)-", asked)[1])
-                if start >= len(content):
-                    self.reply(416, b"", {}, with_body)
-                    return
-                status = 206
-                last = len(content) - 1
-                headers["Content-Range"] = (
-                    f"bytes {start}-{last}/{len(content)}"
-                )
-                content = content[start:]
-            self.reply(status, content, headers, with_body)
+                self.reply(200, content, {}, with_body)
 
         def reply(self, status, content, headers, with_body):
             self.send_response(status)

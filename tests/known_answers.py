@@ -5,7 +5,7 @@ import os
 import numpy as np
 from PIL import Image
 
-from keras_convnext.artifacts.runtimes import Artefact
+from keras_convnext.artifacts.running import Artifact
 from keras_convnext.facts.labels import label_set
 
 IMAGENET = [list(pair) for pair in label_set(1000)]
@@ -19,7 +19,7 @@ def coloured(number):
     return image
 
 
-class KnownAnswers(Artefact):
+class KnownAnswers(Artifact):
     """Answers the image of number `n` with row `n` of a table of logits.
 
     Args:

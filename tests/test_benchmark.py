@@ -4,33 +4,42 @@ import functools
 import importlib
 import json
 import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import peers
 import pytest
+import race
 import torch
+import typer
 from conftest import long_where_compiled
+from race import command
+from race import contestants
+from race import in_keras
+from race import process
+from race import ratios
+from race import report
+from race import starter
+from race import turn
+from race import worker
+from race.contestants import Artefact
+from race.contestants import Contestant
 from scipy import stats
 
 import keras_convnext
-from keras_convnext import benchmark
-from keras_convnext.benchmark import contestants
-from keras_convnext.benchmark import in_keras
-from keras_convnext.benchmark import process
-from keras_convnext.benchmark import ratios
-from keras_convnext.benchmark import report
-from keras_convnext.benchmark import starter
-from keras_convnext.benchmark import turn
-from keras_convnext.benchmark import worker
-from keras_convnext.benchmark.contestants import Artefact
-from keras_convnext.benchmark.contestants import Contestant
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
-from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
 
 pytestmark = pytest.mark.once
 
 DOUBLES = os.path.join(os.path.dirname(__file__), "doubles.py")
+ROOT = Path(__file__).parent.parent
 SURVEY = {
     "macs": {"32": 2_000_000_000},
     "ceiling": {
@@ -40,7 +49,7 @@ SURVEY = {
         "raw_gflops": [40.0],
     },
 }
-TASK = benchmark.Task("inference", 2, 32)
+TASK = race.Task("inference", 2, 32)
 
 
 def double(name, kind, against=None, **options):
@@ -71,7 +80,7 @@ def run(log, tmp_path, monkeypatch):
     monkeypatch.setattr(turn, "SETTLE_SECONDS", 0.0)
 
     def run(*contestants, tasks=(TASK,), pairs=2):
-        return benchmark.run(
+        return race.run(
             tmp_path / "output",
             contestants,
             tasks,
@@ -158,7 +167,7 @@ def test_the_fastest_of_both_meet_at_last(run, log):
 
 @pytest.mark.long
 def test_peers_run_without_ours_and_only_in_their_modes(run, log):
-    tasks = (TASK, benchmark.Task("training", 2, 32))
+    tasks = (TASK, race.Task("training", 2, 32))
     only = double("peer/b", "Peer", "ours/b", modes=("inference",))
     results = run(OURS, only, tasks=tasks, pairs=1)
     names = [[x["name"] for x in t["contestants"]] for t in results["tasks"]]
@@ -239,7 +248,7 @@ def test_processes_are_pinned_told_and_measured_alone(run, monkeypatch, log):
     )
     one = double("ours/a", "Describes", artefact="text")
     two = double("ours/b", "Describes", artefact="text")
-    results = benchmark.run(
+    results = race.run(
         *(os.environ["BENCHMARK_LOG"] + ".d", [one, two], [TASK]),
         *("test_convnext", "float32", 1, 1),
         verbose=False,
@@ -268,7 +277,7 @@ def test_figures_follow_from_the_times(run):
     expected = 4 * np.median(speeds)
     assert record["gflops"] == pytest.approx(expected)
     assert record["part_of_ceiling"] == pytest.approx(expected / 40)
-    task = benchmark.Task("training", 2, 32)
+    task = race.Task("training", 2, 32)
     record = record_of(run(OURS, tasks=[task]), "ours/a")
     expected = 3 * 4 * record["images_per_second"]
     assert record["gflops"] == pytest.approx(expected)
@@ -276,7 +285,7 @@ def test_figures_follow_from_the_times(run):
 
 RESULTS = {
     "date": "2026-11-21T00:00:00+00:00",
-    "command": "keras-convnext benchmark",
+    "command": "python benchmarks/race",
     "model": "convnext_tiny",
     "dtype": "float32",
     "pairs": 3,
@@ -382,12 +391,12 @@ def job(mode="inference", image_size=32, **options):
 @pytest.fixture(scope="module")
 def in_torch():
     peers.import_timm()
-    return importlib.import_module("keras_convnext.benchmark.in_torch")
+    return importlib.import_module("race.in_torch")
 
 
 @pytest.fixture(scope="module")
 def in_runtimes():
-    return importlib.import_module("keras_convnext.benchmark.in_runtimes")
+    return importlib.import_module("race.in_runtimes")
 
 
 def outputs(model, mode="inference"):
@@ -491,12 +500,13 @@ def test_timms_exported_files_give_what_was_exported(
 
 
 @pytest.fixture
-def command(run_command):
-    return functools.partial(run_command, "benchmark")
+def run_race(run_main):
+    """Runs the command as a shell would: `(status, stdout, stderr)`."""
+    return functools.partial(run_main, command.main, "benchmarks/race")
 
 
 @pytest.mark.long
-def test_real_contestants_from_the_command_line(command, tmp_path):
+def test_real_contestants_from_the_command_line(run_race, tmp_path):
     output, backend = tmp_path / "new" / "speed", keras.backend.backend()
     peers_too = ("--contestant", "timm/eager") if backend == "torch" else ()
     arguments = (
@@ -505,13 +515,13 @@ def test_real_contestants_from_the_command_line(command, tmp_path):
         *("--contestant", f"ours/{backend}", "--output", output),
         *("--contestant", f"keras.applications/{backend}", *peers_too),
     )
-    status, printed, errors = command(*arguments)
+    status, printed, errors = run_race(*arguments)
     assert status == 0, errors
     assert printed.startswith((output / "results.md").read_text())
     results = json.loads((output / "results.json").read_text())
     assert (output / "results.png").stat().st_size > 5000
     assert sorted(x.name for x in output.iterdir()) == sorted(report.FILES)
-    assert results["command"].startswith("keras-convnext benchmark --model")
+    assert results["command"].startswith("python benchmarks/race --model")
     model = keras_convnext.create_model(
         "test_convnext", weights=None, input_shape=(32, 32, 3)
     )
@@ -532,7 +542,7 @@ def test_real_contestants_from_the_command_line(command, tmp_path):
     assert len(measured) == len(met) + 1
 
     # What is there stays.
-    status, printed, errors = command(*arguments)
+    status, printed, errors = run_race(*arguments)
     assert (status, printed) == (2, "")
     assert "--force" in errors
     assert json.loads((output / "results.json").read_text()) == results
@@ -553,24 +563,65 @@ def test_real_contestants_from_the_command_line(command, tmp_path):
     ],
 )
 def test_bad_options_start_nothing(
-    command, tmp_path, monkeypatch, arguments, message
+    run_race, tmp_path, monkeypatch, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(starter, "started", None)
-    status, printed, errors = command(*arguments)
+    status, printed, errors = run_race(*arguments)
     assert status == 2
     assert message in " ".join(errors.split())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_list_says_who_is_missing(command, monkeypatch):
+def test_the_list_says_who_is_missing(run_race, monkeypatch):
     missing = Contestant("peer/x", "none.py:X", "torch", ("no_such",), "ours/a")
     monkeypatch.setitem(contestants.CONTESTANTS, "peer/x", missing)
-    printed = command("--list")[1]
+    printed = run_race("--list")[1]
     assert all(name in printed for name in contestants.CONTESTANTS)
     assert "no_such" in printed
-    rows = json.loads(command("--list", "--json", "--contestant", "peer/*")[1])
+    rows = json.loads(run_race("--list", "--json", "--contestant", "peer/*")[1])
     assert [row["missing"] for row in rows] == [["no_such"]]
+
+
+def test_the_folder_runs_from_anywhere_on_the_package_beside_it(tmp_path):
+    """Whichever is installed; and it takes its own examples."""
+    (tmp_path / "keras_convnext.py").write_text("raise SystemExit('another')")
+    result = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "race", "--help"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    start = "Example: python benchmarks/race "
+    _, *examples = command.benchmark.__doc__.split(start)
+    assert result.stdout.count(start) == len(examples) == 2
+    for example in examples:
+        parsed(example)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_make_passes_options_that_there_are():
+    result = subprocess.run(
+        ["make", "--dry-run", "benchmark", "benchmark-gpu"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = re.findall(r" benchmarks/race (.+)", result.stdout)
+    speed, gpu = (parsed(line.partition(" || ")[0]) for line in lines)
+    assert str(speed["output"]) == "benchmarks/speed" and speed["force"]
+    assert list(gpu["batch_sizes"]) == [1, 64, 256]
+    for pattern in gpu["contestants"]:
+        race.select([pattern])
+
+
+def parsed(options):
+    """Of a line, as the shell would, without being run."""
+    known = typer.main.get_command(command.app)
+    return known.make_context("race", shlex.split(options)).params
 
 
 def test_every_peer_has_its_own_of_ours():

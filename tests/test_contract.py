@@ -282,10 +282,9 @@ def test_two_towers_need_a_prefix(images):
     image = keras.Input((64, 64, 3))
     options = {"input_shape": None, "input_tensor": image}
     left = small(**options, include_top=False, pooling="avg")
-    with pytest.raises(ValueError, match="layer_prefix"):
-        small(**options, include_top=False, pooling="avg")
-    with pytest.raises(ValueError, match="weights"):
-        small(**options, layer_prefix="right_", weights="no/such/file.keras")
+    alternative = small(**options, include_top=False, pooling="avg")
+    with pytest.raises(ValueError, match="unique"):
+        keras.Model(image, [left.output, alternative.output])
     right = small(**options, layer_prefix="right_")
     both = keras.Model(image, [left.output, right.output])
     assert both.get_layer("right_stem_conv") is right.get_layer(
@@ -293,6 +292,26 @@ def test_two_towers_need_a_prefix(images):
     )
     assert right.pyramid_level_inputs["P2"] == "right_stage_0_block_0_add"
     assert [len(output) for output in both(images)] == [2, 2]
+
+
+def test_alternatives_may_share_an_input(images):
+    image = keras.Input((64, 64, 3))
+    models = [
+        small(input_tensor=image, input_shape=None, grn=grn)
+        for grn in (False, True)
+    ]
+    first, second = (predict(model, images) for model in models)
+    assert first.shape == second.shape and np.abs(first - second).max() > 0
+
+
+def test_classes_may_be_names():
+    model = small(classes=["ant", "bee"])
+    assert model.output_shape == (None, 2)
+    assert model.class_names == ["ant", "bee"]
+    headless = small(classes=["ant", "bee"], include_top=False)
+    assert headless.info.class_names is None
+    with pytest.raises(ValueError, match="a list of names.*Received: classes"):
+        small(classes=[])
 
 
 def test_kernel_sizes_layer_scale_and_head_scale():

@@ -238,7 +238,7 @@ def check_two_devices(version, photographs, whole, tmp_path):
     output = tmp_path / "run"
     finish(*two_devices(arguments(photographs, tmp_path, output, version)))
     names = {path.name for path in output.iterdir()}
-    assert names >= {"best.keras", "best_ema.keras", "curves.png", "run.json"}
+    assert names >= {"best.keras", "best_raw.keras", "curves.png", "run.json"}
     return check_same(end_of(output), expected)
 
 

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import printed
 import pytest
+import race
 import typer
 from hub_server import serve
 from printed import blocks
@@ -36,11 +37,18 @@ if not ON_TORCH:
     PAGES = PAGES[:1]
 
 
-def section(title):
-    return README.split(f"## {title}\n")[1].split("\n## ")[0]
+BY_THE_PAPER = ROOT / "docs" / "how_to" / "train.md"
 
 
-TRAIN = section("Train")
+def section(title, page=ROOT / "README.md"):
+    return page.read_text().split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+# These train in a test of their own.
+TRAINING = {
+    "fine_tune": (section("Fine-tune"), 5),
+    "paper": (section("With `fit`", BY_THE_PAPER), 1000),
+}
 
 
 def names(page):
@@ -66,18 +74,18 @@ def enter(hub, tmp_path, monkeypatch):
 def test_code_runs(page, enter, monkeypatch):
     enter(printed.FLAT if page.name == "README.md" else printed.DEEP)
     printed.replace_slow(monkeypatch)
-    text = page.read_text().replace(TRAIN, "")  # which has a test of its own
+    text = page.read_text()
+    for part, _ in TRAINING.values():
+        text = text.replace(part, "")
     known = printed.readers_names()
     for code in blocks(text, "python"):
         printed.run(code, names(page), known)
 
 
-@pytest.mark.parametrize(
-    "snippet, classes",
-    list(zip(blocks(TRAIN, "python"), (1000, 5), strict=True)),
-    ids=["paper", "fine_tune"],
-)
-def test_the_training_code_trains(snippet, classes, enter):
+@pytest.mark.parametrize("name", TRAINING)
+def test_the_training_code_trains(name, enter):
+    part, classes = TRAINING[name]
+    (snippet,) = blocks(part, "python")
     enter(printed.FLAT)
     assert len(snippet.strip().splitlines()) < 10
     known = {**printed.readers_names(), "recipes": recipes}
@@ -91,8 +99,9 @@ def test_the_training_code_trains(snippet, classes, enter):
 
 
 def test_every_recipe_is_named():
+    text = BY_THE_PAPER.read_text()
     for name in recipes.RECIPES:
-        assert f"`{name}`" in TRAIN
+        assert f"`{name}`" in text
 
 
 @pytest.mark.skipif(
@@ -104,7 +113,7 @@ def test_a_folder_is_trained_and_evaluated(enter):
     enter(printed.FLAT)
     commands = [
         line.split()[1:]
-        for line in section("Train a folder of images").splitlines()
+        for line in section("Fine-tune").splitlines()
         if line.startswith("keras-convnext") and "photos" in line
     ]
     assert [x[0] for x in commands] == ["train", "evaluate"]
@@ -133,15 +142,16 @@ def test_commands_and_options_exist(page, line):
 
 
 def modules():
-    return [x.name for x in walked() if not x.name.endswith("__main__")]
+    found = [*walked(keras_convnext), *walked(race)]
+    return [x.name for x in found if not x.name.endswith("__main__")]
 
 
 def packages():
-    return [x.name for x in walked() if x.ispkg]
+    return [x.name for x in walked(keras_convnext) if x.ispkg]
 
 
-def walked():
-    return pkgutil.walk_packages(keras_convnext.__path__, "keras_convnext.")
+def walked(package):
+    return pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
 
 
 # Their examples print what the architectures' widths make of it.

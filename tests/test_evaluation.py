@@ -9,9 +9,9 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from artefacts import PHOTOGRAPHS
-from artefacts import pair
 from conftest import long_where_compiled
+from exported import PHOTOGRAPHS
+from exported import pair
 from known_answers import IMAGENET
 from known_answers import SIDE
 from known_answers import KnownAnswers
@@ -25,7 +25,7 @@ from PIL import Image
 from sklearn import metrics
 
 import keras_convnext
-from keras_convnext.artifacts import open_artefact
+from keras_convnext.artifacts import open_artifact
 from keras_convnext.data import Arrays
 from keras_convnext.data import ImageFolder
 from keras_convnext.data import Source
@@ -35,7 +35,7 @@ from keras_convnext.evaluation import evaluate
 from keras_convnext.evaluation import rules
 from keras_convnext.evaluation.classifier import Classifier
 from keras_convnext.images.preprocessing import Preprocessing
-from keras_convnext.images.transform import load_image_for
+from keras_convnext.images.preprocessing import load_image_for
 
 pytestmark = pytest.mark.once
 
@@ -154,8 +154,8 @@ def test_cross_entropy_survives_large_logits():
     "known", [{"outputs": ["scores"]}, {"activation": "sigmoid"}]
 )
 def test_without_logits_of_a_softmax_there_is_no_cross_entropy(known):
-    artefact = KnownAnswers(one_hot([1, 1], 2), **known)
-    result = scored(artefact, coloured_arrays([0, 1]))
+    artifact = KnownAnswers(one_hot([1, 1], 2), **known)
+    result = scored(artifact, coloured_arrays([0, 1]))
     assert (result.top1, result.cross_entropy) == (0.5, None)
     assert "cross_entropy" not in result.measured
 
@@ -201,8 +201,8 @@ def test_memory_does_not_grow_with_the_images():
 
 
 def test_classes_are_found_by_name_in_any_order():
-    artefact = KnownAnswers(one_hot([2, 0, 2], 3), named("elk", "ant", "cat"))
-    result = scored(artefact, coloured_arrays([1, 1, 1], ("ant", "cat")))
+    artifact = KnownAnswers(one_hot([2, 0, 2], 3), named("elk", "ant", "cat"))
+    result = scored(artifact, coloured_arrays([1, 1, 1], ("ant", "cat")))
     assert result.matched_by == "names"
     assert (result.top1, result.outputs) == (2 / 3, 3)
     assert result.confused[0]["predicted"] == "elk"
@@ -212,13 +212,13 @@ def test_classes_are_found_by_name_in_any_order():
 
 def test_classes_are_found_by_wordnet_ids_and_numbers():
     answers = [2, 3, 999]
-    artefact = KnownAnswers(one_hot(answers, 1000), IMAGENET)
+    artifact = KnownAnswers(one_hot(answers, 1000), IMAGENET)
     for names, how in (
         ([WNIDS[999], WNIDS[3], WNIDS[2]], "ids"),
         (["toilet_tissue", "tiger_shark", "great_white_shark"], "names"),
         (["999", "3", "2"], "numbers"),
     ):
-        result = scored(artefact, coloured_arrays([2, 1, 0], names))
+        result = scored(artifact, coloured_arrays([2, 1, 0], names))
         assert (result.matched_by, result.top1) == (how, 1)
         assert result.classes[2] == {
             "class": "great_white_shark",
@@ -229,14 +229,14 @@ def test_classes_are_found_by_wordnet_ids_and_numbers():
 
 
 def test_own_names_that_are_numbers_are_names():
-    artefact = KnownAnswers(one_hot([0, 1], 3), named("1", "10", "2"))
-    result = scored(artefact, coloured_arrays([0, 1], ("1", "10")))
+    artifact = KnownAnswers(one_hot([0, 1], 3), named("1", "10", "2"))
+    result = scored(artifact, coloured_arrays([0, 1], ("1", "10")))
     assert (result.matched_by, result.top1) == ("names", 1)
 
 
 def test_without_names_the_place_counts():
-    artefact = KnownAnswers(one_hot([0, 0], 2))
-    result = scored(artefact, coloured_arrays([0, 1], ("cat", "ant")))
+    artifact = KnownAnswers(one_hot([0, 0], 2))
+    result = scored(artifact, coloured_arrays([0, 1], ("cat", "ant")))
     assert (result.matched_by, result.top1) == ("positions", 0.5)
     assert result.confused[0]["true"] == "ant"
     assert result.confused[0]["predicted"] == "cat"
@@ -257,9 +257,9 @@ def test_without_names_the_place_counts():
 def test_classes_that_cannot_be_told_are_an_error(
     names, classes, outputs, message
 ):
-    artefact = KnownAnswers(np.zeros((2, outputs)), classes)
+    artifact = KnownAnswers(np.zeros((2, outputs)), classes)
     with pytest.raises(ValueError, match=message):
-        scored(artefact, coloured_arrays([0, 1], names))
+        scored(artifact, coloured_arrays([0, 1], names))
 
 
 # ImageNet's own sets
@@ -268,24 +268,24 @@ def test_classes_that_cannot_be_told_are_an_error(
 def test_imagenet_takes_all_its_classes(validation, tmp_path):
     answers = np.arange(1000)
     answers[:100] = 999
-    artefact = KnownAnswers(one_hot(answers, 1000), IMAGENET)
-    result = scored(artefact, validation, "imagenet")
+    artifact = KnownAnswers(one_hot(answers, 1000), IMAGENET)
+    result = scored(artifact, validation, "imagenet")
     assert (result.images, result.top1) == (1000, 0.9)
     # Three others are among the five by the order of equals.
     assert result.accuracy["top5"] == 0.904
     linked(tmp_path / "few", {x: x for x in WNIDS[:3]}, validation)
-    assert scored(artefact, tmp_path / "few").top1 == 0
+    assert scored(artifact, tmp_path / "few").top1 == 0
     with pytest.raises(ValueError, match="has 1000 classes. Received: 3 in"):
-        scored(artefact, tmp_path / "few", "imagenet")
+        scored(artifact, tmp_path / "few", "imagenet")
 
 
 def test_the_validation_images_are_taken_where_there_are_some(
     validation, tmp_path
 ):
-    artefact = KnownAnswers(one_hot(np.arange(1000), 1000), IMAGENET)
+    artifact = KnownAnswers(one_hot(np.arange(1000), 1000), IMAGENET)
     linked(tmp_path / "train", {x: x for x in WNIDS[:4]}, validation)
     linked(tmp_path / "val", {x: x for x in WNIDS[2:5]}, validation)
-    result = scored(artefact, tmp_path)
+    result = scored(artifact, tmp_path)
     assert [x["id"] for x in result.classes] == WNIDS[2:5]
 
 
@@ -297,26 +297,26 @@ def test_v2_folders_are_class_numbers(validation, tmp_path):
     order = np.random.default_rng(0).permutation(1001)
     classes = [["n99999999", "other"], *IMAGENET]
     table = one_hot(np.argsort(order)[1:], 1001)
-    artefact = KnownAnswers(table, [classes[i] for i in order])
-    result = scored(artefact, tmp_path / "v2", "v2")
+    artifact = KnownAnswers(table, [classes[i] for i in order])
+    result = scored(artifact, tmp_path / "v2", "v2")
     assert (result.images, result.top1, result.outputs) == (1000, 1, 1001)
     with pytest.raises(ValueError, match="number from 0 to 999.*'n01440764'"):
-        scored(artefact, validation, "v2")
+        scored(artifact, validation, "v2")
     # One that knows no classes, but has ImageNet's outputs.
-    artefact = KnownAnswers(one_hot(np.arange(1000), 1000), None)
-    result = scored(artefact, tmp_path / "v2", "v2")
+    artifact = KnownAnswers(one_hot(np.arange(1000), 1000), None)
+    result = scored(artifact, tmp_path / "v2", "v2")
     assert (result.top1, result.matched_by) == (1, "numbers")
 
 
 def test_given_statistics_are_those_that_images_are_normalised_with():
-    artefact = KnownAnswers(np.eye(2), named("a", "b"), normalises=False)
+    artifact = KnownAnswers(np.eye(2), named("a", "b"), normalises=False)
     given = Preprocessing((SIDE, SIDE), mean=(0.5,) * 3, std=(0.1,) * 3)
-    classifier = Classifier(artefact, lambda own: given, batch_size=2)
-    artefact.run = lambda inputs: (
-        artefact.seen.append(inputs) or {"logits": np.eye(2)}
+    classifier = Classifier(artifact, lambda own: given, batch_size=2)
+    artifact.run = lambda inputs: (
+        artifact.seen.append(inputs) or {"logits": np.eye(2)}
     )
     classifier.logits(np.full((2, SIDE, SIDE, 3), 255, "uint8"))
-    np.testing.assert_allclose(artefact.seen[-1], 5.0, rtol=1e-6)
+    np.testing.assert_allclose(artifact.seen[-1], 5.0, rtol=1e-6)
 
 
 def test_real_labels_score_as_timm_does(validation, tmp_path):
@@ -332,8 +332,8 @@ def test_real_labels_score_as_timm_does(validation, tmp_path):
     table[:, :20] += 4
     file = tmp_path / "real.json"
     file.write_text(json.dumps(labels))
-    artefact = KnownAnswers(table, IMAGENET)
-    result = scored(artefact, validation, "real", labels=file)
+    artifact = KnownAnswers(table, IMAGENET)
+    result = scored(artifact, validation, "real", labels=file)
 
     import torch
 
@@ -357,8 +357,8 @@ def test_real_labels_by_hand(validation, tmp_path):
     answers = np.arange(1000)
     answers[8] = 700
     classes = IMAGENET[::-1]  # the model's order is not the labels'
-    artefact = KnownAnswers(one_hot(999 - answers, 1000), classes)
-    result = scored(artefact, validation, "real", labels=tmp_path / "real.json")
+    artifact = KnownAnswers(one_hot(999 - answers, 1000), classes)
+    result = scored(artifact, validation, "real", labels=tmp_path / "real.json")
     assert (result.images, result.unlabelled) == (3, 997)
     assert result.top1 == 2 / 3
     (mistake,) = result.confused
@@ -376,12 +376,12 @@ def test_real_labels_by_hand(validation, tmp_path):
     ],
 )
 def test_bad_real_labels_are_an_error(validation, tmp_path, content, message):
-    artefact = KnownAnswers(np.zeros((1000, 1000)), IMAGENET)
+    artifact = KnownAnswers(np.zeros((1000, 1000)), IMAGENET)
     file = tmp_path / "real.json"
     if content is not None:
         file.write_text(content)
     with pytest.raises(ValueError, match=message):
-        scored(artefact, validation, "real", labels=file)
+        scored(artifact, validation, "real", labels=file)
 
 
 @pytest.mark.parametrize("rule", ["a", "r"])
@@ -391,8 +391,8 @@ def test_only_the_200_classes_compete(validation, tmp_path, rule):
     folder = linked(tmp_path / rule, {x: x for x in wnids}, validation)
     logits = np.random.default_rng(0).normal(size=(1000, 1000))
     logits[np.arange(1000), np.arange(1000)] += 3
-    artefact = KnownAnswers(logits, IMAGENET)
-    result = scored(artefact, folder, rule)
+    artifact = KnownAnswers(logits, IMAGENET)
+    result = scored(artifact, folder, rule)
     kept, right = logits[indices][:, indices], np.arange(200)
     assert (result.images, result.outputs) == (200, 200)
     assert result.top1 == metrics.accuracy_score(right, kept.argmax(1))
@@ -404,13 +404,13 @@ def test_only_the_200_classes_compete(validation, tmp_path, rule):
         metrics.log_loss(right, exponentials / exponentials.sum(1)[:, None])
     )
 
-    all_classes = scored(artefact, folder, rule, all_classes=True)
+    all_classes = scored(artifact, folder, rule, all_classes=True)
     assert all_classes.outputs == 1000
     answers = logits[indices].argmax(1)
     assert all_classes.top1 == metrics.accuracy_score(indices, answers)
     assert all_classes.top1 < result.top1
     with pytest.raises(ValueError, match="200 classes. Received: 1000"):
-        scored(artefact, validation, rule)
+        scored(artifact, validation, rule)
 
 
 def test_a_200_class_set_counted_by_hand(validation, tmp_path):
@@ -423,9 +423,9 @@ def test_a_200_class_set_counted_by_hand(validation, tmp_path):
     table = np.eye(1000)
     table[indices[0], indices[1]] = 2
     table[:, outsider] = 9
-    artefact = KnownAnswers(table, IMAGENET)
-    assert scored(artefact, folder, "a").top1 == 199 / 200
-    assert scored(artefact, folder, "a", all_classes=True).top1 == 0
+    artifact = KnownAnswers(table, IMAGENET)
+    assert scored(artifact, folder, "a").top1 == 199 / 200
+    assert scored(artifact, folder, "a", all_classes=True).top1 == 0
 
 
 # ImageNet-C, of two classes
@@ -547,9 +547,9 @@ def test_bad_images_are_named_and_do_not_count(tmp_path):
         write(tmp_path / "ab"[number % 2] / f"{number}.png", number)
     bad = tmp_path / "a" / "2.png"
     bad.write_bytes(bad.read_bytes()[:40])
-    artefact = KnownAnswers(one_hot([0, 1, 1, 0, 0, 1], 2), named("a", "b"))
+    artifact = KnownAnswers(one_hot([0, 1, 1, 0, 0, 1], 2), named("a", "b"))
     with pytest.warns(UserWarning, match="2.png"):
-        result = scored(artefact, tmp_path, batch_size=2)
+        result = scored(artifact, tmp_path, batch_size=2)
     assert list(result.unreadable) == [str(bad)]
     assert (result.images, result.top1) == (5, 0.8)
     assert [x["images"] for x in result.classes] == [2, 3]
@@ -559,12 +559,12 @@ def test_none_that_can_be_read_is_an_error(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.png").write_bytes(b"no image")
-    artefact = KnownAnswers(np.zeros((2, 2)), named("a", "b"))
+    artifact = KnownAnswers(np.zeros((2, 2)), named("a", "b"))
     with (
         pytest.warns(UserWarning, match="x.png"),
         pytest.raises(ValueError, match="None of 2 images.*x.png"),
     ):
-        scored(artefact, tmp_path)
+        scored(artifact, tmp_path)
 
 
 @long_where_compiled
@@ -605,10 +605,10 @@ def test_images_are_those_of_the_weights_preprocessing(tmp_path):
 
 
 def test_benchmarks_ignore_exif(validation):
-    artefact = KnownAnswers(np.zeros((1000, 1000)), IMAGENET)
-    result = scored(artefact, ImageFolder(validation), "imagenet")
+    artifact = KnownAnswers(np.zeros((1000, 1000)), IMAGENET)
+    result = scored(artifact, ImageFolder(validation), "imagenet")
     assert not result.applies_exif
-    assert scored(artefact, validation, "sketch", apply_exif=True).applies_exif
+    assert scored(artifact, validation, "sketch", apply_exif=True).applies_exif
 
 
 @long_where_compiled
@@ -636,9 +636,9 @@ def test_grey_digits():
 
 def test_images_of_another_shape_are_an_error():
     images = np.zeros((2, SIDE + 1, SIDE, 1), "uint8")
-    artefact = KnownAnswers(np.zeros((2, 2)), named(*"ab"), channels=1)
+    artifact = KnownAnswers(np.zeros((2, 2)), named(*"ab"), channels=1)
     with pytest.raises(ValueError, match="shape"):
-        scored(artefact, Arrays(images, [0, 1], "ab"))
+        scored(artifact, Arrays(images, [0, 1], "ab"))
 
 
 # Models and options
@@ -683,7 +683,7 @@ def pieces():
         pytest.param("folder", marks=pytest.mark.long),
     ],
 )
-def test_every_artefact_gives_the_same_numbers(
+def test_every_artifact_gives_the_same_numbers(
     trained_like, pieces, name, tmp_path
 ):
     expected = scored(trained_like, pieces)
@@ -695,7 +695,7 @@ def test_every_artefact_gives_the_same_numbers(
         keras_convnext.export(
             trained_like, path, format, verify=False, verbose=False
         )
-    result = scored(open_artefact(path), pieces)
+    result = scored(open_artifact(path), pieces)
     assert 0 < result.top1 < result.accuracy["top5"] < 1
     assert result.cross_entropy == pytest.approx(
         expected.cross_entropy, abs=1e-4
@@ -746,8 +746,8 @@ def test_a_folder_scores_as_with_timm(tmp_path):
 )
 def test_no_tensorflow_is_needed(validation, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    artefact = KnownAnswers(np.eye(1000), IMAGENET)
-    assert scored(artefact, validation).top1 == 1
+    artifact = KnownAnswers(np.eye(1000), IMAGENET)
+    assert scored(artifact, validation).top1 == 1
 
 
 @pytest.mark.parametrize(
@@ -763,9 +763,9 @@ def test_no_tensorflow_is_needed(validation, monkeypatch):
     ],
 )
 def test_bad_options_are_an_error(options, message):
-    artefact = KnownAnswers(np.zeros((2, 2)))
+    artifact = KnownAnswers(np.zeros((2, 2)))
     with pytest.raises(ValueError, match=message):
-        scored(artefact, coloured_arrays([0, 1]), **options)
+        scored(artifact, coloured_arrays([0, 1]), **options)
 
 
 def test_bad_models_are_an_error(trained_like):
@@ -774,7 +774,7 @@ def test_bad_models_are_an_error(trained_like):
     wrong_size = rules.replace(trained_like.preprocessing, image_size=(8, 8))
     no_crop = rules.replace(trained_like.preprocessing, crop_pct=2.0)
     for model, preprocessing, message in (
-        ("model.keras", None, "open_artefact"),
+        ("model.keras", None, "open_artifact"),
         (features, None, "with its classifier"),
         (KnownAnswers(np.eye(2), preprocessing=None), None, "preprocessing="),
         (trained_like, wrong_size, "of the model's size"),
@@ -785,11 +785,11 @@ def test_bad_models_are_an_error(trained_like):
 
 
 def test_sources_that_are_none_are_an_error(tmp_path):
-    artefact = KnownAnswers(np.zeros((2, 2)))
+    artifact = KnownAnswers(np.zeros((2, 2)))
     with pytest.raises(ValueError, match="folder or a `Source`"):
-        scored(artefact, [np.zeros((4, 4, 3))])
+        scored(artifact, [np.zeros((4, 4, 3))])
     with pytest.raises(ValueError, match="nowhere"):
-        scored(artefact, tmp_path / "nowhere")
+        scored(artifact, tmp_path / "nowhere")
 
 
 # Reports
@@ -797,8 +797,8 @@ def test_sources_that_are_none_are_an_error(tmp_path):
 
 def published(validation, rule, **known):
     known = {"model": "convnext_tiny", "weights": "fb_in1k", **known}
-    artefact = KnownAnswers(np.eye(1000), IMAGENET, **known)
-    return scored(artefact, validation, rule).published
+    artifact = KnownAnswers(np.eye(1000), IMAGENET, **known)
+    return scored(artifact, validation, rule).published
 
 
 def test_published_figures_stand_beside(validation, tmp_path):
@@ -824,18 +824,18 @@ def test_published_figures_stand_beside(validation, tmp_path):
 def test_other_readings_have_no_published_figures(
     c_of_two_classes, validation, tmp_path
 ):
-    artefact = KnownAnswers(
+    artifact = KnownAnswers(
         np.eye(1000), IMAGENET, model="convnext_tiny", weights="fb_in1k"
     )
     wnids = timm_info("imagenet_a_synsets.txt")
     linked(tmp_path / "a", {x: x for x in wnids}, validation)
-    assert scored(artefact, tmp_path / "a", "a").published["top1"] == 0.242
-    other = scored(artefact, tmp_path / "a", "a", all_classes=True)
+    assert scored(artifact, tmp_path / "a", "a").published["top1"] == 0.242
+    other = scored(artifact, tmp_path / "a", "a", all_classes=True)
     assert other.published is None
     write_c(tmp_path / "c", {})
-    assert scored(artefact, tmp_path / "c", "c").published["mce"] == 53.2
+    assert scored(artifact, tmp_path / "c", "c").published["mce"] == 53.2
     (tmp_path / "c" / "fog").rename(tmp_path / "c" / "mist")
-    part = scored(artefact, tmp_path / "c", "c", partial=True)
+    part = scored(artifact, tmp_path / "c", "c", partial=True)
     assert part.published is None
 
 
@@ -850,14 +850,14 @@ def test_reports_are_json_and_come_back(random_case):
 
 def test_reports_are_printed(capsys):
     names = ("[red]ant", "bee :bee:", "cat")
-    artefact = KnownAnswers(
+    artifact = KnownAnswers(
         one_hot([0, 1, 1], 3),
         named(*names),
         weights="fb_in1k",
         licence="mit",
         quantization="int8",
     )
-    scored(artefact, coloured_arrays([0, 1, 2], names)).print()
+    scored(artifact, coloured_arrays([0, 1, 2], names)).print()
     printed = capsys.readouterr().out
     for text in (
         "known, int8 (fb_in1k, mit)",
@@ -885,10 +885,10 @@ def test_a_report_of_c_has_mce_only_when_whole(
 
 
 def test_published_figures_are_printed(validation, capsys):
-    artefact = KnownAnswers(
+    artifact = KnownAnswers(
         np.eye(1000), IMAGENET, model="convnext_tiny", weights="fb_in1k"
     )
-    scored(artefact, validation, "imagenet").print()
+    scored(artifact, validation, "imagenet").print()
     printed = capsys.readouterr().out
     assert "published (ImageNet-1k at 224" in printed
     assert "82.0" in printed and "100.00%" in printed

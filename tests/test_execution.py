@@ -216,3 +216,73 @@ def test_compiled_models_take_images_of_any_size(grn, compiler):
         np.testing.assert_allclose(
             keras.ops.convert_to_numpy(found), predict(model, given), atol=1e-6
         )
+
+
+LAYERS = ("stem_conv", "stage_0_block_0_expand", "stage_3_block_1_add")
+
+
+def count(register, model, images):
+    """How often a hook is called in a step forward and backward."""
+    calls = []
+
+    def hook(*arguments, **kwargs):
+        calls.append(arguments[0])
+
+    handles = [register(model.get_layer(name), hook) for name in LAYERS]
+    model(images).sum().backward()
+    for handle in handles:
+        handle.remove()
+    return len(calls)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "register_forward_hook",
+        "register_forward_pre_hook",
+        "register_full_backward_hook",
+        "register_full_backward_pre_hook",
+    ],
+)
+def test_hooks_of_layers_are_called(name, images):
+    model = keras_convnext.ConvNeXtAtto(**SIZES)
+    expected = predict(model, images)
+    calls = count(lambda layer, hook: getattr(layer, name)(hook), model, images)
+    assert calls == len(LAYERS)
+    # And afterwards it runs by itself again.
+    assert model._execution.is_free()
+    np.testing.assert_array_equal(predict(model, images), expected)
+
+
+def test_hooks_of_all_modules_are_called(images):
+    from torch.nn.modules import module
+
+    model = keras_convnext.ConvNeXtAtto(**SIZES)
+    names = set()
+    handle = module.register_module_forward_hook(
+        lambda layer, inputs, outputs: names.add(layer.name)
+    )
+    model(images)
+    handle.remove()
+    assert names.issuperset(LAYERS)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*trace:torch.jit.TracerWarning")
+def test_traces_are_of_what_keras_runs(images, monkeypatch):
+    import torch
+
+    def refused(self, inputs, training):
+        raise AssertionError("recorded without Keras")
+
+    model = keras_convnext.ConvNeXtAtto(**SIZES).eval()
+    images = torch.from_numpy(images).float()
+    with torch.no_grad():
+        expected = model(images)
+        monkeypatch.setattr(type(model._execution), "__call__", refused)
+        program = torch.export.export(model, (images,)).module()
+        traced = torch.jit.trace(model, images, check_trace=False)
+        for other in (program, traced):
+            torch.testing.assert_close(
+                other(images), expected, rtol=1e-5, atol=1e-5
+            )

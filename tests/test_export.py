@@ -10,18 +10,18 @@ import json
 import keras
 import numpy as np
 import pytest
-from artefacts import ENDING
-from artefacts import PHOTOGRAPHS
-from artefacts import RUN
-from artefacts import crops
-from artefacts import metadata_of
-from artefacts import outputs_of
-from artefacts import pair
-from artefacts import photographs
-from artefacts import run_onnx
-from artefacts import run_signatures
 from conftest import LONG_WHERE_COMPILED
 from conftest import short_on
+from exported import ENDING
+from exported import PHOTOGRAPHS
+from exported import RUN
+from exported import crops
+from exported import metadata_of
+from exported import outputs_of
+from exported import pair
+from exported import photographs
+from exported import run_onnx
+from exported import run_signatures
 from peers import peer_logits
 from peers import timm_peer
 from PIL import Image
@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 
 import keras_convnext
 from keras_convnext import VARIANTS
-from keras_convnext.artifacts import open_artefact
+from keras_convnext.artifacts import open_artifact
 from keras_convnext.cli import app
 from keras_convnext.data import load_digits
 from keras_convnext.models.construction import build
@@ -66,12 +66,12 @@ FOREIGN = ("IF", "WHILE", "CUSTOM", "CALL", "Loop", "If", "Scan")
 
 @pytest.mark.every_backend
 @pytest.mark.parametrize("format, quantization, name", SHORT)
-def test_artefacts_equal_the_peers(
+def test_artifacts_equal_the_peers(
     format, quantization, name, record_property, tmp_path
 ):
     check_row(format, quantization, name, record_property, tmp_path)
     if quantization is None:
-        check_predict(tmp_path, f"artefact{ENDING[format]}")
+        check_predict(tmp_path, f"artifact{ENDING[format]}")
 
 
 @pytest.mark.long
@@ -86,7 +86,7 @@ def check_row(format, quantization, name, record_property, tmp_path):
     model.class_names = CLASSES
     model.save(tmp_path / "model.keras")
     is_int8 = quantization == "int8"
-    path = tmp_path / f"artefact{ENDING[format]}"
+    path = tmp_path / f"artifact{ENDING[format]}"
     report = keras_convnext.export(
         model,
         path,
@@ -112,7 +112,7 @@ def check_row(format, quantization, name, record_property, tmp_path):
     if quantization == "float16":
         assert "float16" in weights_of_tflite(path)
     if is_int8:
-        again = open_artefact(path).run(images.astype("float32"))["logits"]
+        again = open_artifact(path).run(images.astype("float32"))["logits"]
         np.testing.assert_allclose(again, ours, atol=1e-6)
         centred = (x - x.mean(0) for x in (ours, theirs))
         correlation = np.corrcoef(*(x.ravel() for x in centred))[0, 1]
@@ -134,8 +134,8 @@ def weights_of_tflite(path):
     return {np.dtype(x["dtype"]).name for x in details if x["name"]}
 
 
-def check_predict(folder, artefact):
-    """The command says of the artefact what it says of the model."""
+def check_predict(folder, artifact):
+    """The command says of the artifact what it says of the model."""
     Image.fromarray(PHOTOGRAPHS[1]).save(folder / "photo.png")
 
     def predictions(model):
@@ -144,12 +144,12 @@ def check_predict(folder, artefact):
         assert result.exit_code == 0
         return json.loads(result.stdout)[0]["predictions"]
 
-    ours = predictions(folder / artefact)
+    ours = predictions(folder / artifact)
     for our, their in zip(ours, predictions(folder / "model.keras")):
         assert our["class"] == their["class"] == CLASSES[int(our["id"])]
         assert our["id"] == their["id"]
         assert our["score"] == pytest.approx(their["score"], abs=1e-5)
-    metadata = metadata_of(folder / artefact)
+    metadata = metadata_of(folder / artifact)
     assert metadata["classes"][3] == ["3", CLASSES[3]]
     assert metadata["preprocessing"]["image_size"] == [64, 64]
     assert metadata["weights"] is None
@@ -435,9 +435,10 @@ def test_int8_reads_digits_of_the_demo(record_property, tmp_path):
             representative_data=(
                 calibration if quantization == "int8" else None
             ),
+            verification_data=images,
             verbose=False,
         )
-        best = open_artefact(path).predict(images).argmax(1)
+        best = open_artifact(path).predict(images).argmax(1)
         accuracy = np.mean(best == labels)
         record_property(name, f"{accuracy:.2%}")
         record_property(f"{name} agrees", f"{report.agreement:.2%}")
@@ -456,7 +457,7 @@ def test_full_size(format, quantization, name, record_property, tmp_path):
     state = {key: x.numpy() for key, x in peer.state_dict().items()}
     loading.assign(model, layouts.to_ours(state, variant), "timm")
     images = photographs(224, 224)
-    path = tmp_path / f"artefact{ENDING[format]}"
+    path = tmp_path / f"artifact{ENDING[format]}"
     report = keras_convnext.export(
         model,
         path,

@@ -1,4 +1,4 @@
-"""What artefacts know, how `predict` runs them, and how errors end."""
+"""What artifacts know, how `predict` runs them, and how errors end."""
 
 import importlib.util
 import json
@@ -11,22 +11,23 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from artefacts import PHOTOGRAPHS
-from artefacts import metadata_of
-from artefacts import pair
 from conftest import LONG_WHERE_COMPILED
+from exported import PHOTOGRAPHS
+from exported import metadata_of
+from exported import pair
 from PIL import Image
 from test_predict import run  # noqa: F401  (a fixture)
 from typer.testing import CliRunner
 
 import keras_convnext
-from keras_convnext import artifacts as exporters
-from keras_convnext.artifacts import calibration
+from keras_convnext._util import requirements
+from keras_convnext.artifacts import exporting
 from keras_convnext.artifacts import handover
-from keras_convnext.artifacts import open_artefact
+from keras_convnext.artifacts import open_artifact
 from keras_convnext.artifacts import options
-from keras_convnext.artifacts import requirements
+from keras_convnext.artifacts import real_images
 from keras_convnext.artifacts import verification
+from keras_convnext.artifacts.exportable import Exportable
 from keras_convnext.cli import app
 from keras_convnext.images.preprocessing import Preprocessing
 
@@ -67,7 +68,7 @@ def test_predict_runs_saved_models(run, model, photo, tmp_path):  # noqa: F811
     assert metadata_of(tmp_path / "m")["classes"][3] == ["3", "kind 3"]
     status, printed, _ = run(photo, "--model", tmp_path / "m", "--json")
     assert status == 0
-    scores = open_artefact(tmp_path / "m").predict(
+    scores = open_artifact(tmp_path / "m").predict(
         keras_convnext.load_image_for(model.preprocessing, photo)[None]
     )[0]
     for entry in json.loads(printed)[0]["predictions"]:
@@ -87,15 +88,15 @@ def test_imagenet_names_and_logits_alone_are_enough(tmp_path):
         head_init_scale=30,
     )
     export(model, tmp_path / "m.onnx", data_format="channels_first")
-    artefact = open_artefact(tmp_path / "m.onnx")
-    assert artefact.metadata["classes"][2] == [
+    artifact = open_artifact(tmp_path / "m.onnx")
+    assert artifact.metadata["classes"][2] == [
         "n01484850",
         "great_white_shark",
     ]
     images = np.stack([x[:32, :32] for x in PHOTOGRAPHS])
     mean, std = model.preprocessing.mean, model.preprocessing.std
     logits = keras.ops.convert_to_numpy(model((images / 255 - mean) / std))
-    scores = artefact.predict(images)
+    scores = artifact.predict(images)
     np.testing.assert_allclose(scores.sum(1), 1, atol=1e-6)
     np.testing.assert_allclose(
         np.log(scores / scores[:, :1]), logits - logits[:, :1], atol=1e-4
@@ -106,7 +107,7 @@ def own_loss(labels, scores):
     return keras.ops.mean(scores - labels)
 
 
-def test_artefacts_of_another_size_know_it(tmp_path):
+def test_artifacts_of_another_size_know_it(tmp_path):
     model, _ = pair("v1", input_shape=(None, None, 3))
     path = tmp_path / "m.onnx"
     export(model, path, image_size=(96, 64), verify=False)
@@ -117,19 +118,19 @@ def test_keras_files_are_opened_without_their_training(tmp_path):
     model = small(classes=3, head_init_scale=30)
     model.compile("sgd", own_loss)
     model.save(tmp_path / "m.keras")
-    artefact = open_artefact(tmp_path / "m.keras")
+    artifact = open_artifact(tmp_path / "m.keras")
     images = np.stack([x[:32, :32] for x in PHOTOGRAPHS])
     expected = keras.ops.convert_to_numpy(model(images))
-    np.testing.assert_allclose(artefact.predict(images), expected, atol=1e-5)
+    np.testing.assert_allclose(artifact.predict(images), expected, atol=1e-5)
 
 
 def test_predicting_without_a_classifier_is_refused(tmp_path):
     model = small(include_top=False, pooling="avg")
     model.save(tmp_path / "m.keras")
-    artefact = open_artefact(tmp_path / "m.keras")
+    artifact = open_artifact(tmp_path / "m.keras")
     images = np.stack([x[:32, :32] for x in PHOTOGRAPHS])
     with pytest.raises(ValueError, match=r"outputs \['features'\]\. `run`"):
-        artefact.predict(images)
+        artifact.predict(images)
 
 
 def test_files_of_others_are_refused(run, photo, tmp_path):  # noqa: F811
@@ -151,7 +152,7 @@ def test_files_of_others_are_refused(run, photo, tmp_path):  # noqa: F811
     assert "Expected a file that `keras_convnext.export` wrote" in errors
     for path in (tmp_path, tmp_path / "none.onnx", tmp_path / "m.h5"):
         with pytest.raises(ValueError, match="Received: .*" + path.name):
-            open_artefact(path)
+            open_artifact(path)
 
 
 def test_the_command_measures_and_says_so(model, tmp_path):
@@ -164,7 +165,7 @@ def test_the_command_measures_and_says_so(model, tmp_path):
     assert report["agreement"] == 1 and report["images"] == 2
     assert report["size_bytes"] == (tmp_path / "m.onnx").stat().st_size
     assert report["latency_ms"] > 0
-    assert open_artefact(tmp_path / "m.onnx").metadata["size"] == [64, 96]
+    assert open_artifact(tmp_path / "m.onnx").metadata["size"] == [64, 96]
     assert isinstance(invoke(*arguments).exception, ValueError)
     result = invoke(*arguments, "--force", "--no-verify")
     assert result.exit_code == 0
@@ -231,7 +232,7 @@ class Subclassed(keras.Model):
 def test_bad_arguments_end_before_any_work(
     model, name, options, message, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(exporters, "_write_and_compare", None)
+    monkeypatch.setattr(exporting, "_write_and_compare", None)
     (tmp_path / "there.onnx").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("mine")
@@ -251,13 +252,13 @@ def test_bad_arguments_end_before_any_work(
 def test_neighbours_stay(model, name, neighbour, monkeypatch, tmp_path):
     """OpenVINO's weights lie beside the file, as those of large ONNX files."""
 
-    def write(model, options, metadata, path, representative_data):
+    def write(exportable, path, images):
         path.write_text("new")
         path.with_name(neighbour).write_text("weights")
 
-    monkeypatch.setattr(exporters, "write_here", write)
-    monkeypatch.setattr(exporters.requirements, "check", lambda *_: None)
-    monkeypatch.setattr(exporters.verification, "describe", described)
+    monkeypatch.setattr(handover, "write_here", write)
+    monkeypatch.setattr(exporting, "check_packages", lambda *_: None)
+    monkeypatch.setattr(verification, "describe", described)
     (tmp_path / neighbour).write_text("mine")
     with pytest.raises(ValueError, match=f"overwrite=True.*{neighbour}'"):
         export(model, tmp_path / name, verify=False)
@@ -310,7 +311,7 @@ def described(path, options):
 def test_bad_models_end_before_any_work(
     make, options, message, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(exporters, "_write_and_compare", None)
+    monkeypatch.setattr(exporting, "_write_and_compare", None)
     with pytest.raises(ValueError, match=message):
         export(make(), tmp_path / "m.onnx", **options)
     assert not list(tmp_path.iterdir())
@@ -371,16 +372,16 @@ def test_missing_packages_name_their_extra(
         export(model, tmp_path / name)
 
 
-def test_artefacts_that_differ_are_kept_and_reported(
+def test_artifacts_that_differ_are_kept_and_reported(
     model, monkeypatch, tmp_path
 ):
-    from keras_convnext.artifacts import onnx_graph
     from keras_convnext.layers import activations
+    from keras_convnext.layers import forms
 
     export(model, tmp_path / "m.onnx")
     good = (tmp_path / "m.onnx").read_bytes()
     monkeypatch.setitem(
-        onnx_graph.ACTIVATIONS,
+        forms.ACTIVATIONS,
         activations.gelu,
         lambda g, x: g.add("Gelu", x, approximate="tanh"),
     )
@@ -394,11 +395,11 @@ def test_artefacts_that_differ_are_kept_and_reported(
 
 
 def test_nan_is_a_difference(model, monkeypatch, tmp_path):
-    from keras_convnext.artifacts import onnx_graph
     from keras_convnext.layers import activations
+    from keras_convnext.layers import forms
 
     monkeypatch.setitem(
-        onnx_graph.ACTIVATIONS,
+        forms.ACTIVATIONS,
         activations.gelu,
         lambda g, x: g.add("Log", g.add("Neg", g.add("Mul", x, x))),
     )
@@ -408,10 +409,10 @@ def test_nan_is_a_difference(model, monkeypatch, tmp_path):
 
 def test_failures_leave_nothing_behind(model, monkeypatch, tmp_path):
     def fail(*arguments):
-        arguments[3].write_text("half")
+        arguments[1].write_text("half")
         raise OSError("no space left")
 
-    monkeypatch.setattr(exporters, "write_here", fail)
+    monkeypatch.setattr(handover, "write_here", fail)
     with pytest.raises(OSError, match="no space left"):
         export(model, tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
@@ -421,10 +422,10 @@ def test_failures_leave_nothing_behind(model, monkeypatch, tmp_path):
 def test_errors_of_the_other_process_come_back(model, tmp_path):
     """Whatever the backend: this one starts itself."""
     backend = keras.backend.backend()
-    known = options.Options("onnx", (64, 64))
+    exportable = Exportable.of(model, options.Options("onnx", (64, 64)))
     with pytest.raises(OSError, match="none"):
         path = tmp_path / "none" / "m.onnx"
-        handover.write(backend, model, known, "{}", path, None)
+        handover.write(backend, exportable, path, None)
 
 
 def test_the_other_process_leaves_the_gpu_to_this_one():
@@ -433,7 +434,7 @@ def test_the_other_process_leaves_the_gpu_to_this_one():
 
 def test_images_to_calibrate_on_are_taken_evenly(monkeypatch, tmp_path):
     """Folders are often sorted by class."""
-    monkeypatch.setattr(calibration, "FOLDER_IMAGES", 2)
+    monkeypatch.setattr(real_images, "FOLDER_IMAGES", 2)
     for grey in range(4):
         pixels = np.full((32, 32, 3), grey, "uint8")
         Image.fromarray(pixels).save(tmp_path / f"{grey}.png")
@@ -445,7 +446,8 @@ def test_images_to_calibrate_on_are_taken_evenly(monkeypatch, tmp_path):
         "input_dtype": "float32",
     }
     int8 = options.Options("tflite", (32, 32), quantization="int8")
-    found = calibration.images(tmp_path, int8, known)
+    exportable = Exportable(int8, known, None)
+    found = real_images.to_calibrate(tmp_path, exportable)
     assert found.shape == (2, 32, 32, 3)
     assert found[:, 0, 0, 0].tolist() == [0, 2]
 

@@ -1,7 +1,7 @@
 """Downloads, from a local server that behaves like the hub."""
 
-import json
-import pathlib
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +21,6 @@ from test_weights import official_state
 
 import keras_convnext
 from keras_convnext import VARIANTS
-from keras_convnext._util import writing
 from keras_convnext.weights import hub
 from keras_convnext.weights import registry
 
@@ -54,7 +53,7 @@ def checkpoint(monkeypatch, **changes):
         replace(row, **changes) if row.model == NAME else row
         for row in registry.checkpoints()
     )
-    monkeypatch.setattr(registry, "checkpoints", lambda: rows)
+    monkeypatch.setattr(registry, "checkpoints", lambda *_: rows)
 
 
 def check(model, peer):
@@ -73,7 +72,7 @@ def load(weights="imagenet", **options):
 
 
 def gets(server):
-    return [path for method, path, _ in server.requests if method == "GET"]
+    return [path for method, path in server.requests if method == "GET"]
 
 
 @long_where_compiled
@@ -89,10 +88,9 @@ def test_published_weights_come_from_the_hub_and_then_from_the_cache(
     assert model.info.label_set == "imagenet1k"
     assert model.licence == "apache-2.0"
     assert model.preprocessing.crop_pct == 0.95
-    folder = tmp_path / "keras" / "models" / "keras_convnext"
-    cached = folder / f"{NAME}.r160_in1k.safetensors"
-    note = json.loads((folder / f"{cached.name}.json").read_text())
-    assert note["sha256"] == writing.sha256_of(cached)
+    (cached,) = (tmp_path / "hf").rglob("model.safetensors")
+    assert cached.read_bytes() == content
+    assert not (tmp_path / "keras").exists()  # no copy
 
     server.requests.clear()
     server.files.clear()
@@ -100,10 +98,12 @@ def test_published_weights_come_from_the_hub_and_then_from_the_cache(
     assert not server.requests
 
     # A damaged cache entry is noticed, and fetched anew.
-    cached.write_bytes(cached.read_bytes()[:-1])
     server.add_repository(REPOSITORY, {"model.safetensors": content})
-    check(load(), peer)
-    assert not [x for x in folder.iterdir() if "unfinished" in x.name]
+    for damaged in (content[:-1], content[:-1] + b"x"):
+        cached.write_bytes(damaged)
+        check(load(), peer)
+        assert cached.read_bytes() == content
+    assert not list((tmp_path / "hf").rglob("*.incomplete"))
 
 
 @long_where_compiled
@@ -152,75 +152,66 @@ def file_url(server, peer):
 
 
 def downloads(tmp_path):
-    folder = tmp_path / "keras" / "models" / "keras_convnext" / "downloads"
-    files = folder.glob("*/*")
-    return sorted(x.name for x in files if not x.name.endswith(".lock"))
+    files = (x for x in (tmp_path / "keras").rglob("*") if x.is_file())
+    return sorted(x.name for x in files if x.name != ".lock")
 
 
-def test_an_interrupted_download_is_resumed(server, file_url, tmp_path):
+def test_an_interrupted_download_leaves_nothing(server, file_url, tmp_path):
     whole = server.files["/w/model.safetensors"]
     server.truncate = 1_000_000
-    with pytest.raises(ValueError, match="goes on where it ended"):
+    with pytest.raises(ValueError, match="download failed.*/w/model.safe"):
         hub.fetch_url(file_url)
-    assert downloads(tmp_path) == ["model.safetensors.unfinished"]
+    assert downloads(tmp_path) == []
     server.truncate = None
-    path = hub.fetch_url(file_url)
-    assert server.requests[-1] == (
-        "GET",
-        "/w/model.safetensors",
-        "bytes=1000000-",
-    )
-    assert path.read_bytes() == whole
-    assert downloads(tmp_path) == [
-        "model.safetensors",
-        "model.safetensors.json",
-    ]
+    assert hub.fetch_url(file_url).read_bytes() == whole
+    assert downloads(tmp_path) == ["model.safetensors"]
 
 
-@pytest.mark.parametrize("note", [b"", b'{"sha25', b"[]", b"{}", b"\xff"])
-def test_a_note_that_cannot_be_read_is_none(note, tmp_path):
-    target = tmp_path / "model.safetensors"
-    target.write_bytes(b"weights")
-    hub._record(target, writing.sha256_of(target), "here")
-    assert hub._is_intact(target)
-    (tmp_path / "model.safetensors.json").write_bytes(note)
-    assert not hub._is_intact(target)
-
-
-def test_a_download_with_half_a_note_is_repeated(server, file_url):
-    path = hub.fetch_url(file_url)
-    path.with_name(f"{path.name}.json").write_text("")
-    server.requests.clear()
-    assert hub.fetch_url(file_url) == path
-    assert gets(server)
-    server.requests.clear()
-    assert hub.fetch_url(file_url) == path
-    assert not gets(server)
-
-
-def test_a_full_disk_leaves_the_note_of_before(tmp_path, monkeypatch):
-    target = tmp_path / "model.safetensors"
-    target.write_bytes(b"weights")
-    hub._record(target, writing.sha256_of(target), "here")
-    write_text = pathlib.Path.write_text
-
-    def half(path, text):
-        write_text(path, text[:5])
+def test_a_full_disk_leaves_nothing(server, file_url, tmp_path, monkeypatch):
+    def half(session, url, path):
+        path.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(pathlib.Path, "write_text", half)
-    with pytest.raises(OSError, match="No space"):
-        hub._record(target, "0" * 64, "there")
-    assert hub._is_intact(target)
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "_stream", half)
+        with pytest.raises(ValueError, match="OSError: No space left"):
+            hub.fetch_url(file_url)
+    assert downloads(tmp_path) == []
+    assert hub.fetch_url(file_url).exists()
 
 
-def test_a_server_without_ranges_starts_over(server, file_url):
-    server.truncate = 1_000_000
-    with pytest.raises(ValueError):
-        hub.fetch_url(file_url)
-    server.truncate, server.ranges = None, False
+def test_a_damaged_download_is_repeated(server, file_url):
     whole = server.files["/w/model.safetensors"]
-    assert hub.fetch_url(file_url).read_bytes() == whole
+    path = hub.fetch_url(file_url)
+    for damaged in (b"", whole[:-1], whole[:-1] + b"x"):
+        path.write_bytes(damaged)
+        assert hub.fetch_url(file_url) == path
+        assert path.read_bytes() == whole
+        server.requests.clear()
+        assert hub.fetch_url(file_url) == path
+        assert not server.requests
+
+
+def test_those_who_want_the_same_file_take_turns(server, file_url):
+    with ThreadPoolExecutor(4) as pool:
+        paths = set(pool.map(hub.fetch_url, [file_url] * 4))
+    assert len(paths) == 1
+    assert gets(server) == ["/w/model.safetensors"]
+
+
+def test_the_cache_of_earlier_versions_is_ignored(server, file_url, tmp_path):
+    """They kept a converted copy, and notes beside downloads."""
+    path = hub.fetch_url(file_url)
+    folder = path.parent.parent
+    for place in (folder.parent.parent / f"{NAME}.r160_in1k", folder / "m"):
+        place.with_suffix(".safetensors").write_bytes(b"old")
+        place.with_suffix(".safetensors.json").write_text("{}")
+        place.with_suffix(".safetensors.unfinished").write_bytes(b"o")
+    server.requests.clear()
+    assert hub.fetch_url(file_url) == path
+    assert not server.requests
+    with pytest.raises(ValueError, match=f"hf://{REPOSITORY}"):
+        load()
 
 
 def test_a_download_is_checked_against_its_name(server, peer, tmp_path):
@@ -242,28 +233,32 @@ def test_a_changed_file_is_refused(server, file_url, tmp_path):
     server.files["/w/model.safetensors"] += b" "
     with pytest.raises(ValueError, match="not the one that was published"):
         hub.fetch_url(file_url)
-    assert downloads(tmp_path) == ["model.safetensors.json"]
+    assert downloads(tmp_path) == []
 
 
 @long_where_compiled
-def test_secrets_of_addresses_are_neither_stored_nor_shown(server, file_url):
-    signed = f"{file_url}?signature=secret"
-    server.files["/w/model.safetensors?signature=secret"] = server.files[
-        "/w/model.safetensors"
-    ]
+def test_secrets_of_addresses_are_neither_stored_nor_shown(
+    server, file_url, tmp_path
+):
+    signed = f"{file_url}?signature=s3cr3t"
     model = load(signed)
     assert model.info.weights == "model.safetensors"
-    note = hub._note(hub.fetch_url(signed)).read_text()
-    assert file_url in note and "secret" not in note
-    with pytest.raises(ValueError) as error:
-        hub.fetch_url("https://user:secret@nowhere.invalid/model.bin")
-    assert "https://nowhere.invalid/model.bin" in str(error.value)
-    assert "secret" not in str(error.value)
+    assert not [x for x in (tmp_path / "keras").rglob("*s3cr3t*")]
+    for address, shown in (
+        ("https://me:s3cr3t@nowhere.invalid/model.bin", "nowhere.invalid/m"),
+        ("http://me:s3cr3t@nowhere:port/model.bin", "nowhere:port/m"),
+        (signed.replace("/w/", "/x/"), "/x/model.safetensors"),
+    ):
+        with pytest.raises(ValueError) as error:
+            hub.fetch_url(address)
+        assert shown in str(error.value)
+        told = "".join(traceback.format_exception(error.value))
+        assert "s3cr3t" not in told
 
 
 def test_addresses_that_are_none_are_value_errors(server):
     with pytest.raises(ValueError, match="download failed .InvalidURL"):
-        hub.fetch_url(f"{server.address}/a file.bin")
+        hub.fetch_url(f"{server.address}port/file.bin")
 
 
 def test_urls_that_are_not_there_are_named(server):

@@ -10,11 +10,10 @@ import pytest
 from PIL import Image
 from sklearn import datasets
 
-from keras_convnext.images.geometry import transform_arguments
 from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.images.preprocessing import load_image_for
 from keras_convnext.images.tf_transform import tf_load_image
 from keras_convnext.images.transform import load_image
-from keras_convnext.images.transform import load_image_for
 
 pytestmark = pytest.mark.once
 
@@ -110,6 +109,26 @@ def test_a_preprocessing_is_all_one_needs():
         load_image_for(preprocessing, turned, apply_exif=False), expected
     )
     assert not np.array_equal(load_image_for(preprocessing, turned), expected)
+
+
+def test_a_preprocessing_is_called_with_an_image():
+    preprocessing = Preprocessing((64, 48), 0.9)
+    expected = load_image(CHINA, **preprocessing.arguments())
+    np.testing.assert_array_equal(preprocessing(CHINA), expected)
+    turned = encoded(CHINA, exif=orientation(3))
+    upright = load_image(turned, **preprocessing.arguments())
+    np.testing.assert_array_equal(preprocessing(turned), upright)
+    np.testing.assert_array_equal(preprocessing(turned, False), expected)
+
+
+def test_a_preprocessing_is_called_in_tf_data():
+    import tensorflow as tf
+
+    preprocessing = Preprocessing((64, 48), 0.9)
+    expected = tf_load_image(CHINA, **preprocessing.arguments())
+    data = tf.data.Dataset.from_tensors(CHINA).map(preprocessing)
+    (image,) = data
+    np.testing.assert_array_equal(image, expected)
 
 
 def test_a_preprocessing_for_other_channels_is_refused():
@@ -277,9 +296,9 @@ def test_tf_data_gives_nearly_the_same_pixels(mode, interpolation):
         output_signature=tf.TensorSpec((None, None, 3), tf.uint8),
     )
     for size, crop_pct in ((224, 0.875), (288, 1.0), ((160, 192), 0.95)):
-        arguments = transform_arguments(
-            Preprocessing(size, crop_pct, mode, interpolation, CLIP_MEAN)
-        )
+        arguments = Preprocessing(
+            size, crop_pct, mode, interpolation, CLIP_MEAN
+        ).arguments()
 
         def load(image, arguments=arguments):
             return tf_load_image(image, **arguments)

@@ -15,7 +15,7 @@ from keras_convnext import cli
 from keras_convnext._util.progress import progress
 from keras_convnext.cli.predict import predict
 from keras_convnext.facts.labels import label_set
-from keras_convnext.images.transform import load_image_for
+from keras_convnext.images.preprocessing import load_image_for
 
 pytestmark = LONG_WHERE_COMPILED
 

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from keras_convnext import ConvNeXt
 from keras_convnext import feature_pyramid
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
-from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.models.construction import build
 from keras_convnext.training.recipes import layer_decay_scales
 

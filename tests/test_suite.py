@@ -58,6 +58,7 @@ def test_the_nearest_mark_counts(of_case, of_file, expected):
         ("keras_convnext/weights/hub.py", "tests/test_hub.py"),
         ("keras_convnext/visualize/grad_cam.py", "tests/test_visualize.py"),
         ("keras_convnext/evaluation/rules.py", "tests/test_evaluation.py"),
+        ("benchmarks/race/turn.py", "tests/test_benchmark.py"),
         ("docs/how_to/train.md", "tests/test_docs.py"),
         ("tests/conftest.py", "tests"),
     ],

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 
 from keras_convnext import ConvNeXt
 from keras_convnext import Variant
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
-from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.training.recipes import Recipe
 from keras_convnext.weights import layouts
 

@@ -203,3 +203,26 @@ def test_list_models_filters_by_pattern():
 def test_unknown_names_raise_with_the_nearest_matches():
     with pytest.raises(ValueError, match="Did you mean convnext_tiny"):
         keras_convnext.create_model("convnext_tinny", weights=None)
+
+
+def test_a_tag_in_the_name_chooses_the_weights(monkeypatch):
+    from keras_convnext.models import applications
+
+    def build(variant, include_top=True, weights="imagenet", classes=None):
+        return variant.name, include_top, weights, classes
+
+    monkeypatch.setattr(applications, "build", build)
+    create = keras_convnext.create_model
+    tagged = create("convnext_tiny.fb_in22k", False, classes=3)
+    assert tagged == ("convnext_tiny", False, "fb_in22k", 3)
+    assert create("convnext_tiny")[2] == "imagenet"
+    with pytest.raises(ValueError, match="pass no `weights`.*Received: name"):
+        create("convnext_tiny.fb_in1k", weights=None)
+    with pytest.raises(ValueError, match="Did you mean convnext_tiny"):
+        create("convnext_tinny.fb_in1k")
+
+
+def test_every_listed_name_has_a_model():
+    for name in keras_convnext.list_weights("*"):
+        model, _, tag = name.partition(".")
+        assert model in keras_convnext.VARIANTS and tag

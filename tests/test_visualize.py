@@ -20,8 +20,8 @@ import keras_convnext
 from keras_convnext import recipes
 from keras_convnext import visualize
 from keras_convnext.cli import app
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
-from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.models.construction import build
 
 pytestmark = LONG_WHERE_COMPILED

@@ -1,6 +1,8 @@
 """Files of other packages, through the public `weights=` and back again."""
 
+import os
 import re
+import stat
 import sys
 from dataclasses import replace
 
@@ -557,6 +559,19 @@ def test_a_fine_tuned_model_goes_back_to_pytorch(tmp_path):
     np.testing.assert_allclose(
         predict(model, images), peer_logits(peer, images), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+@pytest.mark.parametrize("name", ["m.keras", "m.weights.h5", "m.safetensors"])
+def test_files_may_be_read_by_whom_the_user_lets(name, umask, tmp_path):
+    peer = timm_peer(VARIANTS["test_convnext"], 7)
+    path = convertible("source", peer, tmp_path)
+    before = os.umask(umask)
+    try:
+        keras_convnext.convert_weights(path, tmp_path / name)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o666 & ~umask
 
 
 @pytest.mark.parametrize("channels, normalises", [(3, 0), (1, 0), (1, 1)])

@@ -37,10 +37,15 @@ def choose() -> None:
     )
 
 
+def keras_home():
+    """The path of Keras' own folder of settings and downloads."""
+    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+
+
 def _configured():
-    folder = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     try:
-        return json.loads(Path(folder, "keras.json").read_text())["backend"]
+        text = (keras_home() / "keras.json").read_text()
+        return json.loads(text)["backend"]
     except (OSError, ValueError, KeyError, TypeError):
         return DEFAULT
 

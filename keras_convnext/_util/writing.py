@@ -21,7 +21,12 @@ def written_aside(path):
     path = Path(path)
     unfinished = path.with_name(f"unfinished_{path.name}")
     try:
+        # Safetensors makes files that others may not read: the mode is taken
+        # from one that is made as usual.
+        unfinished.touch()
+        mode = unfinished.stat().st_mode
         yield unfinished
+        unfinished.chmod(mode)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

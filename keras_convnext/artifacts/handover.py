@@ -1,10 +1,11 @@
 """Work for a backend that does not run here: a fresh process does it.
 
 The model, its options and the calibration images go into a folder; the process
-reads them, writes the artefact, or the error that it met.
+reads them, writes the artifact, or the error that it met.
 """
 
 import builtins
+import importlib
 import json
 import subprocess
 import sys
@@ -16,26 +17,34 @@ import keras
 import numpy as np
 
 from keras_convnext._util import subprocesses
-from keras_convnext.artifacts import graph
+from keras_convnext.artifacts.exportable import Exportable
+from keras_convnext.artifacts.formats import FORMATS
 from keras_convnext.artifacts.options import Options
 from keras_convnext.facts.info import as_record
 
 PASSED_ON = (ValueError, ImportError, OSError, NotImplementedError)
 
 
-def write(backend, model, options, metadata, path, representative_data):
-    """`exporters.write_here` in a process on another backend."""
+def write_here(exportable, path, images):
+    """Writes an artifact on the running backend."""
+    name = FORMATS[exportable.options.format].writer
+    writer = importlib.import_module(f"keras_convnext.artifacts.{name}")
+    writer.write(exportable, path, images)
+
+
+def write(backend, exportable, path, images):
+    """`write_here` in a process on another backend."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        graph.functional(model).save(folder / "model.keras")
+        exportable.lean.save(folder / "model.keras")
         job = {
-            "options": asdict(options),
-            "metadata": metadata,
+            "options": asdict(exportable.options),
+            "metadata": exportable.metadata,
             "path": str(path.absolute()),
         }
         (folder / "job.json").write_text(json.dumps(job))
-        if representative_data is not None:
-            np.save(folder / "images.npy", representative_data)
+        if images is not None:
+            np.save(folder / "images.npy", images)
         done = subprocess.run(
             [sys.executable, "-m", "keras_convnext.artifacts", str(folder)],
             env=environment(backend),
@@ -61,20 +70,17 @@ def environment(backend):
 
 def work(folder):
     """What the other process does with the folder."""
-    from keras_convnext.artifacts import write_here
-
     folder = Path(folder)
     job = json.loads((folder / "job.json").read_text())
-    options = as_record(Options, job["options"])
     images = folder / "images.npy"
     try:
-        write_here(
-            keras.saving.load_model(folder / "model.keras", compile=False),
-            options,
+        exportable = Exportable(
+            as_record(Options, job["options"]),
             job["metadata"],
-            Path(job["path"]),
-            np.load(images) if images.exists() else None,
+            keras.saving.load_model(folder / "model.keras", compile=False),
         )
+        images = np.load(images) if images.exists() else None
+        write_here(exportable, Path(job["path"]), images)
     except PASSED_ON as error:
         kind = next(x for x in PASSED_ON if isinstance(error, x))
         known = {"type": kind.__name__, "message": str(error)}

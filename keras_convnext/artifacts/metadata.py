@@ -1,4 +1,4 @@
-"""What an artefact knows about itself: one JSON text in every format."""
+"""What an artifact knows about itself: one JSON text in every format."""
 
 import json
 from dataclasses import asdict
@@ -18,8 +18,21 @@ KEY = "keras_convnext"
 FILE = f"{KEY}.json"
 
 
-def of_model(model, options):
+def of_model(
+    model,
+    size,
+    data_format,
+    input_dtype="float32",
+    quantization=None,
+    features=False,
+):
     """What there is to know, as a dict that JSON can hold.
+
+    Args:
+        model: a Functional `keras.Model` of one image input.
+        size: `(height, width)` of the artifact's input, `None` for any.
+        data_format, input_dtype: of the artifact's input.
+        quantization, features: as for `export`.
 
     Returns:
         `model`, `weights`, `licence`: what it is; `classes`: a list of
@@ -30,7 +43,7 @@ def of_model(model, options):
         `logits` to `scores`; `label_set`; `quantization`; `producer`.
     """
     info = info_of(model)
-    outputs = list(graph.named_outputs(model, options.features))
+    outputs = list(graph.named_outputs(model, features))
     return {
         "producer": f"keras_convnext {__version__}, keras {keras.__version__}"
         f" on {keras.backend.backend()}",
@@ -39,15 +52,15 @@ def of_model(model, options):
         "licence": info.licence if info else None,
         "label_set": info.label_set if info else None,
         "classes": _classes(model, info, outputs),
-        "preprocessing": _preprocessing(info, options.size),
-        "normalises": inspection.normalises(model),
-        "data_format": options.data_format,
-        "input_dtype": options.input_dtype,
-        "size": list(options.size),
+        "preprocessing": _preprocessing(info, size),
+        "normalises": inspection.normalizes(model),
+        "data_format": data_format,
+        "input_dtype": input_dtype,
+        "size": list(size),
         "channels": inspection.image_shape(model)[2],
         "outputs": outputs,
         "activation": _activation(model, outputs),
-        "quantization": options.quantization,
+        "quantization": quantization,
     }
 
 
@@ -68,7 +81,7 @@ def preprocessing(values):
 
 
 def inputs(values, images):
-    """Images of 0–255, channels last, as an artefact takes them."""
+    """Images of 0–255, channels last, as an artifact takes them."""
     if not values["normalises"]:
         known = preprocessing(values)
         mean, std = (known.mean, known.std) if known else (0.0, 1.0)

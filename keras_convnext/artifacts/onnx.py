@@ -3,49 +3,49 @@
 import keras
 import numpy as np
 
+from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import graph
+from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import onnx_graph
-from keras_convnext.artifacts.requirements import require
-from keras_convnext.models import inspection
+from keras_convnext.models import rebuilding
 
 # Protocol buffers end at 2 GiB; the nodes need some of it.
 EXTERNAL_DATA_BYTES = 2**31 - 2**24
 INLINE_BYTES = 1024
 
 
-def write(model, options, metadata, path, representative_data=None):
-    """Writes a float model, and quantises it where that is asked for."""
-    onnx = require("onnx")
-    proto, values = to_onnx(model, options)
-    onnx.helper.set_model_props(proto, {"keras_convnext": metadata})
-    if options.quantization != "int8":
+def write(exportable, path, images=None):
+    """Writes a float model, and quantizes it where that is asked for."""
+    onnx = require("onnx", "ONNX files")
+    proto, values = to_onnx(exportable)
+    onnx.helper.set_model_props(proto, {metadata.KEY: exportable.text})
+    if exportable.options.quantization != "int8":
         save(proto, values, path)
         return
     from keras_convnext.artifacts import onnx_quantization
 
-    unquantised = path.with_name(f"float_{path.name}")
-    save(proto, values, unquantised)
-    onnx_quantization.quantise(unquantised, path, representative_data)
-    for file in path.parent.glob(f"{unquantised.name}*"):
+    unquantized = path.with_name(f"float_{path.name}")
+    save(proto, values, unquantized)
+    onnx_quantization.quantize(unquantized, path, images)
+    for file in path.parent.glob(f"{unquantized.name}*"):
         file.unlink()
 
 
-def to_onnx(model, options):
+def to_onnx(exportable):
     """The model without its constants, and those by name."""
-    onnx = require("onnx")
-    named = graph.named(model, options.features)
-    g = onnx_graph.Graph(reserved=("image", *named.output))
+    onnx = require("onnx", "ONNX files")
+    options, model = exportable.options, exportable.lean
+    g = onnx_graph.Graph(reserved=("image", *exportable.outputs))
+    image = graph.image(model, options.size)
+    results = trace(g, model, image, _entrance(g, exportable))
     outputs = []
-    image = graph.image(named, options.size)
-    results = trace(g, named, image, _door(g, model, options))
-    for name in graph.named_outputs(model, options.features):
+    for name in exportable.outputs:
         result, shape = results[name]
         g.add("Identity", result, output=name)
         shape = ["batch", *shape[1:]]
         outputs.append(_value(onnx, name, "float32", shape))
-    channels = inspection.image_shape(model)[2]
-    shape = graph.to_layout(*options.size, channels, options.data_format)
-    image = _value(onnx, "image", options.input_dtype, ["batch", *shape])
+    shape = ["batch", *exportable.input_shape]
+    image = _value(onnx, "image", options.input_dtype, shape)
     proto = onnx.helper.make_model(
         onnx.helper.make_graph(g.nodes, model.name, [image], outputs),
         opset_imports=[onnx.helper.make_opsetid("", onnx_graph.OPSET)],
@@ -68,7 +68,7 @@ def trace(g, model, tensor, name):
         layer = getattr(step, "layer", step)
         x = keras.tree.map_structure(lambda tensor: names[id(tensor)], inputs)
         if isinstance(layer, keras.Model):
-            inner = graph.functional(layer)
+            inner = rebuilding.functional(layer)
             given = keras.Input(inputs.shape[1:], dtype=inputs.dtype)
             name, _ = trace(g, inner, given, x)
         else:
@@ -78,7 +78,7 @@ def trace(g, model, tensor, name):
         names[id(output)] = name
         return output
 
-    copy = graph.rebuild(model, tensor, graph.step, visit)
+    copy = rebuilding.rebuild(model, tensor, rebuilding.step, visit)
     return keras.tree.map_structure(
         lambda output: (names[id(output)], tuple(output.shape)), copy.output
     )
@@ -86,7 +86,7 @@ def trace(g, model, tensor, name):
 
 def save(proto, values, path):
     """Checks and writes; the weights of large models beside the file."""
-    onnx = require("onnx")
+    onnx = require("onnx", "ONNX files")
     size = sum(x.nbytes for x in values.values())
     tensors = proto.graph.initializer
     if size < EXTERNAL_DATA_BYTES:
@@ -127,15 +127,13 @@ def _external(onnx, name, values, location, file):
     return tensor
 
 
-def _door(g, model, options):
-    """From the artefact's input to the model's."""
+def _entrance(g, exportable):
+    """From the artifact's input to the model's."""
     x = "image"
-    if options.input_dtype == "uint8":
+    if exportable.options.input_dtype == "uint8":
         x = g.add("Cast", x, to=onnx_graph.FLOAT)
-    if options.data_format != inspection.data_format(model):
-        to_last = options.data_format == "channels_first"
-        perm = onnx_graph.LAST if to_last else onnx_graph.FIRST
-        x = g.add("Transpose", x, perm=perm)
+    if exportable.permutation:
+        x = g.add("Transpose", x, perm=exportable.permutation)
     return x
 
 

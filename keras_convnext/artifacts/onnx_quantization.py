@@ -1,16 +1,16 @@
-"""Static int8 quantisation of ONNX files, by ONNX Runtime."""
+"""Static int8 quantization of ONNX files, by ONNX Runtime."""
 
-from keras_convnext.artifacts.requirements import require
+from keras_convnext._util.requirements import require
 
 CALIBRATION_IMAGES = 200
 # Norms, GELU and GRN stay float: they are cheap, and their range is wide.
 OPERATIONS = ("Conv", "MatMul")
 
 
-def quantise(source, target, images):
+def quantize(source, target, images):
     """Writes `source` with int8 weights and activations calibrated on an
     array of model inputs."""
-    require("onnxruntime")
+    require("onnxruntime", "int8 in ONNX files")
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):

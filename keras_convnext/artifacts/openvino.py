@@ -3,17 +3,17 @@
 import tempfile
 from pathlib import Path
 
-from keras_convnext.artifacts import metadata as metadata_
+from keras_convnext._util.requirements import require
+from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import onnx
-from keras_convnext.artifacts.requirements import require
 
 
-def write(model, options, metadata, path, representative_data=None):
+def write(exportable, path, images=None):
     """Writes `path` (`.xml`) and the weights beside it (`.bin`)."""
-    openvino = require("openvino")
+    openvino = require("openvino", "OpenVINO files")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
-        onnx.write(model, options, metadata, file)
+        onnx.write(exportable, file)
         converted = openvino.convert_model(file)
-        converted.set_rt_info(metadata, metadata_.KEY)
+        converted.set_rt_info(exportable.text, metadata.KEY)
         openvino.save_model(converted, path, compress_to_fp16=False)

@@ -8,24 +8,11 @@ from pathlib import Path
 from keras_convnext._util.checks import did_you_mean
 from keras_convnext._util.checks import one_of
 from keras_convnext.artifacts import graph
-from keras_convnext.artifacts import metadata
+from keras_convnext.artifacts.formats import FORMATS
 from keras_convnext.models import inspection
 from keras_convnext.models.builder import total_stride
 from keras_convnext.models.inspection import info_of
 
-FORMATS = {
-    "saved_model": "",
-    "tflite": ".tflite",
-    "onnx": ".onnx",
-    "openvino": ".xml",
-    "torch": ".pt2",
-}
-# What may be written beside a file: weights, in ONNX those of large models.
-BESIDE = {"onnx": "{name}.data", "openvino": "{stem}.bin"}
-QUANTIZATIONS = {
-    "tflite": ("float16", "dynamic", "int8"),
-    "onnx": ("int8",),
-}
 INPUT_DTYPES = ("float32", "uint8")
 TFLITE_LIMIT = 2**31 - 1
 
@@ -37,9 +24,9 @@ class Options:
     Attributes:
         format: a key of `FORMATS`.
         size: `(height, width)`, each an int or `None` for any.
-        data_format: layout of the artefact's input.
+        data_format: layout of the artifact's input.
         input_dtype: `"float32"` or `"uint8"`.
-        quantization: `None` or one of `QUANTIZATIONS`.
+        quantization: `None` or one of its quantizations.
         features: whether the classifier's input is an output too.
     """
 
@@ -55,19 +42,20 @@ def format_of(path, format):
     """The format, from the path's ending if it is not given."""
     if format is None:
         suffix = Path(path).suffix
-        for name, known in FORMATS.items():
-            if suffix and suffix == known:
+        for name, row in FORMATS.items():
+            if suffix and suffix == row.ending:
                 return name
         raise ValueError(
             "Without `format`, the path must end in one of "
-            f"{[x for x in FORMATS.values() if x]}. Received: {str(path)!r}. "
-            f"Pass `format=` as one of {list(FORMATS)}"
+            f"{[x.ending for x in FORMATS.values() if x.ending]}. Received: "
+            f"{str(path)!r}. Pass `format=` as one of {list(FORMATS)}"
         )
     one_of("format", format, FORMATS)
-    if not str(path).endswith(FORMATS[format]):
+    ending = FORMATS[format].ending
+    if not str(path).endswith(ending):
         raise ValueError(
-            f"A path in the format {format!r} must end in "
-            f"{FORMATS[format]!r}. Received: {str(path)!r}"
+            f"A path in the format {format!r} must end in {ending!r}. "
+            f"Received: {str(path)!r}"
         )
     return format
 
@@ -81,7 +69,7 @@ def options(
     one_of(
         "data_format", data_format, (None, "channels_last", "channels_first")
     )
-    allowed = (None, *QUANTIZATIONS.get(format, ()))
+    allowed = (None, *FORMATS[format].quantizations)
     if quantization not in allowed:
         raise ValueError(
             f"`quantization` of {format!r} must be one of {list(allowed)}. "
@@ -96,7 +84,7 @@ def options(
             "int8 is calibrated at one size of images. Received: a model of "
             "any size. Pass `image_size=`, the height and width to export for"
         )
-    if input_dtype == "uint8" and not metadata.normalises(model):
+    if input_dtype == "uint8" and not inspection.normalizes(model):
         raise ValueError(
             "uint8 pixels are for models that normalise them. Received: "
             f"{model.name!r}, built with `include_preprocessing=False`, and "
@@ -117,8 +105,8 @@ def check_target(path, format, overwrite):
     """All that is written can be; what stands there may be replaced."""
     path = Path(path)
     written = [path]
-    if format in BESIDE:
-        name = BESIDE[format].format(name=path.name, stem=path.stem)
+    if beside := FORMATS[format].beside:
+        name = beside.format(name=path.name, stem=path.stem)
         written.append(path.with_name(name))
     for one in written:
         _check_replaceable(one, format, overwrite)

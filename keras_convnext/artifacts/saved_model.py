@@ -3,10 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from keras_convnext.artifacts import graph
-from keras_convnext.artifacts import metadata as metadata_
+from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import tf_graph
-from keras_convnext.images.geometry import transform_arguments
 from keras_convnext.images.tf_transform import tf_load_image
 from keras_convnext.models import inspection
 
@@ -14,42 +12,45 @@ SERVING = "serving_default"
 JPEG = "serving_jpeg"
 
 
-def write(model, options, metadata, path, representative_data=None):
+def write(exportable, path, images=None):
     """Writes a folder with the signatures `serving_default`, from images to
     named outputs, and for RGB `serving_jpeg`, from encoded JPEG or PNG."""
-    write_function(model, options, metadata, path, batch=None)
+    write_function(exportable, path, batch=None)
 
 
-def write_function(model, options, metadata, path, batch):
+def write_function(exportable, path, batch):
     """As `write`, for a batch of any size (`None`) or one size."""
     import tensorflow as tf
 
-    forward = tf_graph.forward(model, options)
-    channels = inspection.image_shape(model)[2]
-    shape = graph.to_layout(*options.size, channels, options.data_format)
-    image = tf.TensorSpec((batch, *shape), options.input_dtype, name="image")
+    forward = tf_graph.forward(exportable)
+    image = tf.TensorSpec(
+        (batch, *exportable.input_shape),
+        exportable.options.input_dtype,
+        name="image",
+    )
     signatures = {SERVING: tf.function(forward, input_signature=[image])}
-    known = metadata_.preprocessing(metadata_.from_json(metadata))
-    if batch is None and channels == 3 and known is not None:
-        signatures[JPEG] = _from_jpeg(tf, model, forward, known)
+    preprocessing = metadata.preprocessing(exportable.metadata)
+    is_rgb = exportable.metadata["channels"] == 3
+    if batch is None and is_rgb and preprocessing is not None:
+        signatures[JPEG] = _from_jpeg(tf, exportable, forward, preprocessing)
     module = tf.Module()
     module.variables_ = [x.value for x in forward.model.variables]
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / metadata_.FILE
-        file.write_text(metadata, encoding="utf-8")
+        file = Path(folder) / metadata.FILE
+        file.write_text(exportable.text, encoding="utf-8")
         module.metadata = tf.saved_model.Asset(str(file))
         tf.saved_model.save(module, str(path), signatures=signatures)
 
 
-def _from_jpeg(tf, model, forward, preprocessing):
-    arguments = transform_arguments(preprocessing)
+def _from_jpeg(tf, exportable, forward, preprocessing):
+    arguments = preprocessing.arguments()
     shape = (*preprocessing.image_size, 3)
-    normalises = metadata_.normalises(model)
-    turn = inspection.data_format(model) == "channels_first"
+    normalizes = exportable.metadata["normalises"]
+    turn = inspection.data_format(exportable.lean) == "channels_first"
 
     def load(encoded):
         image = tf.cast(tf_load_image(encoded, **arguments), tf.float32)
-        if not normalises:
+        if not normalizes:
             image = (image / 255 - preprocessing.mean) / preprocessing.std
         return image
 

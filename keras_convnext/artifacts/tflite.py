@@ -6,38 +6,38 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_convnext.artifacts import metadata as metadata_
+from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import saved_model
 
 CALIBRATION_IMAGES = 500
 
 
-def write(model, options, metadata, path, representative_data=None):
+def write(exportable, path, images=None):
     """Converts through a SavedModel of batch size 1."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
-        saved_model.write_function(model, options, metadata, folder, batch=1)
+        saved_model.write_function(exportable, folder, batch=1)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             folder, signature_keys=[saved_model.SERVING]
         )
-        _configure(tf, converter, options, representative_data)
+        _configure(tf, converter, exportable.options.quantization, images)
         content = converter.convert()
-    path.write_bytes(_finished(content, metadata))
+    path.write_bytes(_finished(content, exportable))
 
 
-def _configure(tf, converter, options, representative_data):
+def _configure(tf, converter, quantization, images):
     spec = converter.target_spec
     spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if options.quantization is None:
+    if quantization is None:
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if options.quantization == "float16":
+    if quantization == "float16":
         spec.supported_types = [tf.float16]
-    if options.quantization != "int8":
+    if quantization != "int8":
         return
     spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    images = representative_data[:CALIBRATION_IMAGES]
+    images = images[:CALIBRATION_IMAGES]
     converter.representative_dataset = lambda: (
         {"image": image[None]} for image in images
     )
@@ -45,22 +45,24 @@ def _configure(tf, converter, options, representative_data):
     converter.inference_output_type = tf.int8
 
 
-def _finished(content, metadata):
+def _finished(content, exportable):
     """The file with our entry among its `metadata`, and our order of outputs;
     the converter sorts them by name."""
     schema, flatbuffers = _schema()
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     buffer = schema.BufferT()
-    buffer.data = np.frombuffer(metadata.encode(), "uint8")
+    text = exportable.text.encode()
+    buffer.data = np.frombuffer(text, "uint8")
     entry = schema.MetadataT()
-    entry.name = metadata_.KEY
+    entry.name = metadata.KEY
     entry.buffer = len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
     tensors = {x.name: x.tensorIndex for x in model.signatureDefs[0].outputs}
-    names = metadata_.from_json(metadata)["outputs"]
-    model.subgraphs[0].outputs = [tensors[name.encode()] for name in names]
-    builder = flatbuffers.Builder(len(content) + len(metadata))
+    model.subgraphs[0].outputs = [
+        tensors[name.encode()] for name in exportable.outputs
+    ]
+    builder = flatbuffers.Builder(len(content) + len(text))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 
@@ -70,7 +72,7 @@ def read_metadata(path):
     model = _read(path)
     for i in range(model.MetadataLength()):
         entry = model.Metadata(i)
-        if entry.Name().decode() == metadata_.KEY:
+        if entry.Name().decode() == metadata.KEY:
             values = model.Buffers(entry.Buffer()).DataAsNumpy()
             return values.tobytes().decode()
     return None

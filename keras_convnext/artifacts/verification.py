@@ -1,5 +1,6 @@
-"""Is the artefact the model? Compared in the runtime that will run it."""
+"""Is the artifact the model? Compared in the runtime that will run it."""
 
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -10,12 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
+from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import handover
-from keras_convnext.artifacts import metadata as metadata_
-from keras_convnext.artifacts import reference
-from keras_convnext.artifacts import runtimes
+from keras_convnext.artifacts import metadata
+from keras_convnext.artifacts import running
+from keras_convnext.models import inspection
+from keras_convnext.models import rebuilding
 
 # Largest difference as a part of the largest logit, at least of 1.
 BOUNDS = {None: 1e-4, "float16": 1e-2}
@@ -90,7 +94,7 @@ class Report:
 
     @property
     def problem(self):
-        """What is wrong with the artefact, or `""`."""
+        """What is wrong with the artifact, or `""`."""
         if not self.images:
             return ""
         if self.bound is not None:
@@ -118,7 +122,7 @@ def table(reports):
 
     drawn = Table()
     for name in (
-        *("artefact", "precision", "max diff", "allowed", "top-1"),
+        *("artifact", "precision", "max diff", "allowed", "top-1"),
         *("images", "MB", "ms"),
     ):
         drawn.add_column(name, overflow="fold")
@@ -127,53 +131,98 @@ def table(reports):
     return drawn
 
 
-def verify(model, options, metadata, path):
-    """Runs the model and its artefact on the same real images.
+def verify(exportable, path, batches):
+    """Runs the model and its artifact on the same real images.
 
     Args:
-        model: the float32 model.
-        options: the `Options` of the export.
-        metadata: the dict of `metadata.of_model`.
-        path: of the artefact.
+        exportable: the `Exportable` that was written.
+        path: of the artifact.
+        batches: list of arrays of images of 0–255, channels last.
 
     Returns:
-        A `Report`, whose `problem` says whether to trust the artefact.
+        A `Report`, whose `problem` says whether to trust the artifact.
     """
-    batches = reference.real_images(metadata)
-    expected = reference.outputs(model, options, metadata, batches)
-    inputs = [metadata_.inputs(metadata, batch) for batch in batches]
-    run = run_saved_model if options.format == "saved_model" else run_here
+    expected = outputs_of(exportable, batches)
+    inputs = [metadata.inputs(exportable.metadata, x) for x in batches]
+    is_saved_model = exportable.options.format == "saved_model"
+    run = run_saved_model if is_saved_model else run_here
     outputs, milliseconds = run(path, inputs)
     report = replace(
-        describe(path, options),
+        describe(path, exportable.options),
         images=sum(map(len, batches)),
         latency_ms=milliseconds,
     )
     return _compared(report, expected, outputs)
 
 
+def outputs_of(exportable, batches):
+    """The model's own outputs, on the backend that Keras runs on."""
+    named = graph.named(exportable.model, exportable.options.features)
+    image = graph.image(named, exportable.options.size)
+    model = rebuilding.rebuild(named, image, rebuilding.step)
+    own = {
+        **exportable.metadata,
+        "data_format": inspection.data_format(named),
+        "input_dtype": "float32",
+    }
+    with full_precision():
+        outputs = [
+            model.predict_on_batch(metadata.inputs(own, x)) for x in batches
+        ]
+    return [
+        {name: np.asarray(x) for name, x in output.items()}
+        for output in outputs
+    ]
+
+
+@contextlib.contextmanager
+def full_precision():
+    """GPUs round float32 products to 10 bits unless told otherwise."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        with jax.default_matmul_precision("highest"):
+            yield
+    elif backend == "torch":
+        import torch
+
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            yield
+    else:
+        import tensorflow as tf
+
+        settings = tf.config.experimental
+        before = settings.tensor_float_32_execution_enabled()
+        settings.enable_tensor_float_32_execution(False)
+        try:
+            yield
+        finally:
+            settings.enable_tensor_float_32_execution(before)
+
+
 def describe(path, options):
-    """The `Report` of an artefact that was not compared."""
+    """The `Report` of an artifact that was not compared."""
     files = path.rglob("*") if path.is_dir() else path.parent.iterdir()
     return Report(
         path,
         options.format,
         options.quantization,
         size_bytes=sum(x.stat().st_size for x in files if x.is_file()),
-        operations=runtimes.operations(path),
+        operations=running.operations(path),
     )
 
 
 def run_here(path, inputs):
     """Outputs of every batch, and the median milliseconds of one image."""
-    artefact = runtimes.open_artefact(path)
-    outputs = [artefact.run(batch) for batch in inputs]
+    artifact = running.open_artifact(path)
+    outputs = [artifact.run(batch) for batch in inputs]
     image, seconds = inputs[-1][:1], []
     while len(seconds) < 3 or (
         sum(seconds) < LATENCY_SECONDS and len(seconds) < LATENCY_RUNS
     ):
         start = time.perf_counter()
-        artefact.run(image)
+        artifact.run(image)
         seconds.append(time.perf_counter() - start)
     return outputs, 1000 * float(np.median(seconds))
 

@@ -4,7 +4,6 @@ import sys
 
 import typer
 
-from keras_convnext.cli.benchmark import benchmark
 from keras_convnext.cli.convert import convert
 from keras_convnext.cli.demo import demo
 from keras_convnext.cli.evaluate import evaluate
@@ -43,7 +42,6 @@ for command in (
     plan,
     convert,
     export,
-    benchmark,
 ):
     app.command()(command)
 

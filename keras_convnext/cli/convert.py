@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext import convert_weights
+from keras_convnext.cli import options
+
 
 def convert(
     source: Annotated[Path, typer.Argument(help="Weight file of any layout.")],
@@ -24,15 +27,12 @@ def convert(
         str | None,
         typer.Option(help="Name of the model; recognised if not given."),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an existing file.")
-    ] = False,
+    force: options.Force = False,
 ) -> None:
     """Convert a weight file, bit for bit, between Keras and PyTorch.
 
     Example: keras-convnext convert mine.keras mine.safetensors --to timm
     """
-    from keras_convnext import convert_weights
 
     name = convert_weights(source, target, to, model, overwrite=force)
     typer.echo(f"{name}: {source} -> {target} ({to})")

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext.cli import options
+from keras_convnext.cli.digits_demo import run_demo
+
 
 def demo(
     output: Annotated[
@@ -17,9 +20,7 @@ def demo(
             help="Passes over the training scans; the recipe's by default.",
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, help="The same seed gives the same model.")
-    ] = 0,
+    seed: options.Seed = 0,
 ) -> None:
     """Train a small ConvNeXt on handwritten digits, within three minutes.
 
@@ -28,7 +29,6 @@ def demo(
 
     Example: KERAS_BACKEND=jax keras-convnext demo --output /tmp/digits
     """
-    from keras_convnext.cli.digits_demo import run_demo
 
     result = run_demo(output, epochs=epochs, seed=seed)
     typer.echo(

@@ -7,9 +7,12 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext import evaluation
+from keras_convnext._util.writing import written_aside
+from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
-from keras_convnext.cli.loading import Weights
 from keras_convnext.cli.loading import open_classifier
+from keras_convnext.evaluation import rules
 
 
 def evaluate(
@@ -20,15 +23,8 @@ def evaluate(
             "of TFRecords, an .npz file, 'tfds:NAME' or 'digits'."
         ),
     ],
-    model: Annotated[
-        str,
-        typer.Option(
-            help="A name, see `models`, a `.keras` file, or what `export` "
-            "wrote: `.onnx`, `.tflite`, `.pt2`, OpenVINO's `.xml`, the folder "
-            "of a SavedModel."
-        ),
-    ] = "convnext_tiny",
-    weights: Weights = "imagenet",
+    model: options.ModelOrArtifact = "convnext_tiny",
+    weights: options.Weights = "imagenet",
     rule: Annotated[
         str,
         typer.Option(
@@ -78,18 +74,12 @@ def evaluate(
             "not given, as published results do not.",
         ),
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images at a time.")
-    ] = 32,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print everything as JSON.")
-    ] = False,
+    batch_size: options.BatchSize = 32,
+    as_json: options.Json = False,
     output: Annotated[
         Path | None, typer.Option(help="File for everything as JSON.")
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an existing file.")
-    ] = False,
+    force: options.Force = False,
 ) -> None:
     """Measure accuracy and cross-entropy on labelled images.
 
@@ -104,25 +94,23 @@ def evaluate(
     Example: keras-convnext evaluate --data imagenet/val --rule real --labels
     real.json --model mine.onnx --json
     """
-    from keras_convnext import evaluation
-    from keras_convnext.evaluation import rules
 
     # Before the weights are fetched.
     known_rule = rules.get(rule)
     if output is not None:
         check_output(output, force)
     size = None if image_size is None else (image_size, image_size)
-    artefact = open_classifier(model, weights, **_built_for(size))
-    own = rules.preprocessing_for(known_rule, artefact.preprocessing)
-    options = {
+    artifact = open_classifier(model, weights, **_built_for(size))
+    own = rules.preprocessing_for(known_rule, artifact.preprocessing)
+    overrides = {
         "image_size": size,
         "crop_pct": crop_pct,
         "crop_mode": crop_mode,
         "interpolation": interpolation,
     }
-    given = {key: x for key, x in options.items() if x is not None}
+    given = {key: x for key, x in overrides.items() if x is not None}
     result = evaluation.evaluate(
-        artefact,
+        artifact,
         data,
         rule,
         batch_size,
@@ -149,7 +137,6 @@ def _built_for(size):
 
 
 def _write(path, text):
-    from keras_convnext._util.writing import written_aside
 
     with written_aside(path) as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")

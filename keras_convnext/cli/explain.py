@@ -4,24 +4,25 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
+import keras_convnext
+from keras_convnext import visualize
+from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
-from keras_convnext.cli.loading import Weights
 from keras_convnext.cli.loading import load_model
 from keras_convnext.models import inspection
 
 
 def explain(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="A file.")],
-    model: Annotated[
-        str, typer.Option(help="A name, see `models`, or a `.keras` file.")
-    ] = "convnext_tiny",
-    weights: Weights = "imagenet",
+    model: options.Model = "convnext_tiny",
+    weights: options.Weights = "imagenet",
     output: Annotated[
         Path, typer.Option(help="The picture: .png, .jpg, .pdf or .svg.")
     ] = Path("explanation.png"),
-    top: Annotated[int, typer.Option(min=1, help="The best classes.")] = 3,
+    top: options.Top = 3,
     class_name: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,16 +37,9 @@ def explain(
             help="Last layer of a block; the network's last block if not given."
         ),
     ] = None,
-    apply_exif: Annotated[
-        bool,
-        typer.Option("--exif/--no-exif", help="Turn photographs upright."),
-    ] = True,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an existing picture.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the classes as JSON.")
-    ] = False,
+    apply_exif: options.Exif = True,
+    force: options.Force = False,
+    as_json: options.Json = False,
 ) -> None:
     """Draw which parts of an image speak for its classes, by Grad-CAM.
 
@@ -53,10 +47,6 @@ def explain(
 
     Example: keras-convnext explain scan.png --model mine.keras --class tumour
     """
-    import numpy as np
-
-    import keras_convnext
-    from keras_convnext import visualize
 
     visualize.new_figure()  # raises before the model is built
     check_output(output, force)
@@ -66,7 +56,7 @@ def explain(
             "Expected a ConvNeXt of this package. Received: "
             f"{model!r}, a {type(network).__name__}"
         )
-    if not inspection.normalises(network):
+    if not inspection.normalizes(network):
         raise ValueError(
             "Expected a model that takes pixels of 0–255. Received: "
             f"{model!r}, built with `include_preprocessing=False`. Normalise "

@@ -1,13 +1,15 @@
 """`keras-convnext export`: models for other runtimes."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from keras_convnext.cli.loading import Weights
+import keras_convnext
+from keras_convnext._util.progress import progress
+from keras_convnext.artifacts import options as export_options
+from keras_convnext.cli import options
 from keras_convnext.cli.loading import load_model
 
 
@@ -25,7 +27,7 @@ def export(
             "of the output if not given."
         ),
     ] = None,
-    weights: Weights = "imagenet",
+    weights: options.Weights = "imagenet",
     quantization: Annotated[
         str | None,
         typer.Option(help="TFLite: float16, dynamic or int8. ONNX: int8."),
@@ -58,17 +60,20 @@ def export(
         bool,
         typer.Option(
             "--verify/--no-verify",
-            help="Compare the artefact with the model on real images.",
+            help="Compare the artifact with the model on real images.",
         ),
     ] = True,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace what is there.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the measurements as JSON.")
-    ] = False,
+    verification_data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Images to compare on: folder or `.npy` array; two "
+            "photographs if not given."
+        ),
+    ] = None,
+    force: options.Force = False,
+    as_json: options.Json = False,
 ) -> None:
-    """Export a model, on any backend, and prove the artefact equal to it.
+    """Export a model, on any backend, and prove the artifact equal to it.
 
     Example: keras-convnext export mine.keras --output mine.onnx
 
@@ -78,13 +83,11 @@ def export(
     Example: keras-convnext export mine.keras --output mine.tflite
     --quantization int8 --representative-data photos
     """
-    import keras_convnext
-    from keras_convnext.artifacts import options
 
     # Before the weights are fetched.
-    format = options.format_of(output, format)
-    options.check_target(output, format, force)
-    with _progress(f"exporting {model} to {output}"):
+    format = export_options.format_of(output, format)
+    export_options.check_target(output, format, force)
+    with progress(f"exporting {model} to {output}", total=None):
         report = keras_convnext.export(
             load_model(model, weights),
             output,
@@ -96,6 +99,7 @@ def export(
             input_dtype=input_dtype,
             features=features,
             verify=verify,
+            verification_data=verification_data,
             overwrite=force,
             verbose=False,
         )
@@ -104,16 +108,6 @@ def export(
         return
     report.print()
     typer.echo(f"written: {report.path}")
-
-
-def _progress(text):
-    """A spinner on stderr, where that is a terminal."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        return console.status(text)
-    return contextlib.nullcontext()
 
 
 def _size(text):

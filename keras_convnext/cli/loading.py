@@ -1,17 +1,12 @@
 """What `--model` and `--weights` stand for, in every subcommand."""
 
 from pathlib import Path
-from typing import Annotated
 
+import keras
 import typer
 
-Weights = Annotated[
-    str,
-    typer.Option(
-        help="Of a model by name: a tag or alias (see `weights`), a file, a "
-        "URL, hf://owner/repository, or 'none' for random ones."
-    ),
-]
+import keras_convnext
+from keras_convnext.artifacts import running
 
 
 def load_model(name, weights, **arguments):
@@ -22,9 +17,6 @@ def load_model(name, weights, **arguments):
         weights: for a name: tag, file, or `"none"`.
         arguments: for a name: others of `create_model`.
     """
-    import keras
-
-    import keras_convnext
 
     if _is_keras(name):
         return keras.saving.load_model(name, compile=False)
@@ -33,7 +25,7 @@ def load_model(name, weights, **arguments):
 
 
 def open_classifier(name, weights, is_rgb=False, **arguments):
-    """An `Artefact` that classifies images: a file's, or a model by name.
+    """An `Artifact` that classifies images: a file's, or a model by name.
 
     Args:
         name, weights, arguments: as for `load_model`; also any file or folder
@@ -43,13 +35,11 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
     Raises:
         ValueError: if it is no ConvNeXt of this package with a classifier.
     """
-    import keras_convnext
-    from keras_convnext.artifacts import runtimes
 
     kind = "RGB images" if is_rgb else "images"
     if is_exported(name):
-        artefact = runtimes.open_artefact(name)
-        what = repr(artefact.metadata["model"])
+        artifact = running.open_artifact(name)
+        what = repr(artifact.metadata["model"])
     else:
         if weights == "none" and not _is_keras(name):
             typer.echo(
@@ -61,8 +51,8 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
         what = f"a {type(model).__name__} from {model.input_shape}"
         if not isinstance(model, keras_convnext.ConvNeXtModel):
             _refuse(kind, name, what)
-        artefact = runtimes.KerasArtefact(name, model)
-    known = artefact.metadata
+        artifact = running.KerasArtifact(name, model)
+    known = artifact.metadata
     if known["label_set"] == "clip":
         raise ValueError(
             "Expected a classifier; these weights project images for "
@@ -79,18 +69,16 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
     is_classifier = {"logits", "scores"} & set(known["outputs"])
     if not is_classifier or (is_rgb and known["channels"] != 3):
         _refuse(kind, name, f"{what} to {known['outputs']}")
-    return artefact
+    return artifact
 
 
 def is_exported(name):
     """Whether this is what `export` wrote: neither a name nor `.keras`."""
-    import keras_convnext
-    from keras_convnext.artifacts import runtimes
 
     path = Path(name)
-    is_artefact = path.is_dir() or path.suffix in set(runtimes.RUNTIMES) - {""}
+    is_artifact = path.is_dir() or path.suffix in set(running.RUNTIMES) - {""}
     is_name = name in keras_convnext.VARIANTS
-    return is_artefact and not is_name and not _is_keras(name)
+    return is_artifact and not is_name and not _is_keras(name)
 
 
 def _is_keras(name):

@@ -3,30 +3,26 @@
 import dataclasses
 import json
 import sys
-from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+
+from keras_convnext import VARIANTS
+from keras_convnext import list_models
+from keras_convnext.cli import options
 
 COLUMNS = ("name", "depths", "dims", "image_size", "licence")
 
 
 def models(
-    pattern: Annotated[
-        str, typer.Argument(help="Shell-style pattern, such as 'convnextv2_*'.")
-    ] = "*",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON with every field.")
-    ] = False,
+    pattern: options.Pattern = "*",
+    as_json: options.Json = False,
 ) -> None:
     """List the architectures whose names match a pattern.
 
     Example: keras-convnext models 'convnextv2_*'
     """
-    from rich.console import Console
-    from rich.table import Table
-
-    from keras_convnext import VARIANTS
-    from keras_convnext import list_models
 
     variants = [VARIANTS[name] for name in list_models(pattern)]
     if not variants:

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext.cli import options
+from keras_convnext.training import distribution
+
 
 def plan(
     model: Annotated[
@@ -35,9 +38,7 @@ def plan(
         str | None,
         typer.Option(help="Bytes/s between devices, each way, such as 50GB."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON.")
-    ] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Print memory, batches and time of a training on many devices.
 
@@ -46,7 +47,6 @@ def plan(
     Example: keras-convnext plan --model convnext_xlarge --devices 64 --memory
     80GB --classes 21841 --rate 300 --bandwidth 50GB
     """
-    from keras_convnext.training import distribution
 
     found = distribution.plan(
         model,

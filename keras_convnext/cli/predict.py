@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from keras_convnext._util.progress import progress
-from keras_convnext.cli.loading import Weights
+from keras_convnext.cli import options
 from keras_convnext.cli.loading import open_classifier
+from keras_convnext.images.reading import SUFFIXES
+from keras_convnext.images.reading import images_below
 
 
 def predict(
@@ -21,31 +24,12 @@ def predict(
             help="Files, folders (searched with all below them) and patterns.",
         ),
     ],
-    model: Annotated[
-        str,
-        typer.Option(
-            help="A name, see `models`, a `.keras` file, or what `export` "
-            "wrote: `.onnx`, `.tflite`, `.xml`, `.pt2`, a SavedModel's folder."
-        ),
-    ] = "convnext_tiny",
-    weights: Weights = "imagenet",
-    top: Annotated[
-        int,
-        typer.Option(min=1, help="Classes per image, as far as there are."),
-    ] = 5,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON list.")
-    ] = False,
-    batch_size: Annotated[
-        int, typer.Option(min=1, help="Images at a time.")
-    ] = 32,
-    apply_exif: Annotated[
-        bool,
-        typer.Option(
-            "--exif/--no-exif",
-            help="Turn photographs upright; published results do not.",
-        ),
-    ] = True,
+    model: options.ModelOrArtifact = "convnext_tiny",
+    weights: options.Weights = "imagenet",
+    top: options.Top = 5,
+    as_json: options.Json = False,
+    batch_size: options.BatchSize = 32,
+    apply_exif: options.Exif = True,
 ) -> None:
     """Name the best classes of images, with their scores.
 
@@ -56,11 +40,11 @@ def predict(
     Example: keras-convnext predict photos --model mine.onnx --json
     """
     paths = _find_images(images)
-    artefact = open_classifier(model, weights, is_rgb=True)
+    artifact = open_classifier(model, weights, is_rgb=True)
     results = []
     with progress("predicting", len(paths), "images") as advance:
         for result in _predictions(
-            artefact, paths, top, batch_size, apply_exif
+            artifact, paths, top, batch_size, apply_exif
         ):
             results.append(result)
             advance()
@@ -81,8 +65,6 @@ def _find_images(arguments):
     A pattern stands for files and folders as if the shell had filled it in.
     A missing file remains: reading it will say so.
     """
-    from keras_convnext.images.transform import SUFFIXES
-    from keras_convnext.images.transform import images_below
 
     paths = []
     for argument in arguments:
@@ -103,48 +85,48 @@ def _find_images(arguments):
     return list(dict.fromkeys(paths))
 
 
-def _predictions(artefact, paths, top, batch_size, apply_exif):
+def _predictions(artifact, paths, top, batch_size, apply_exif):
     """Yields one dict per path, in order: with `predictions` or an `error`."""
-    import numpy as np
-
-    from keras_convnext.facts.labels import decode_predictions
 
     # One width for all batches: another would be compiled anew.
     width = min(batch_size, len(paths))
     for start in range(0, len(paths), width):
         results, images = _read(
-            paths[start : start + width], artefact.preprocessing, apply_exif
+            paths[start : start + width], artifact.preprocessing, apply_exif
         )
         if images:
             batch = np.resize(images, (width, *images[0].shape))
-            scores = artefact.predict(batch)[: len(images)]
-            count = scores.shape[1]
-            classes = artefact.metadata["classes"] or [
-                (str(index), str(index)) for index in range(count)
+            scores = artifact.predict(batch)[: len(images)]
+            classes = artifact.metadata["classes"] or [
+                (str(index), str(index)) for index in range(scores.shape[1])
             ]
-            decoded = decode_predictions(scores, min(top, count), range(count))
             good = [result for result in results if "error" not in result]
-            for result, best in zip(good, decoded):
-                result["predictions"] = [
-                    {
-                        "class": classes[int(index)][1],
-                        "id": classes[int(index)][0],
-                        "score": score,
-                    }
-                    for index, _, score in best
-                ]
+            for result, row in zip(good, scores):
+                result["predictions"] = _best(row, classes, top)
         yield from results
+
+
+def _best(scores, classes, top):
+    """The classes of one image with the highest scores, the best first."""
+    order = np.argsort(-scores, kind="stable")[:top]
+    return [
+        {
+            "class": classes[index][1],
+            "id": classes[index][0],
+            "score": float(scores[index]),
+        }
+        for index in order
+    ]
 
 
 def _read(paths, preprocessing, apply_exif):
     """One dict per path, and the images of those without an `error`."""
-    from keras_convnext.images.transform import load_image_for
 
     results, images = [], []
     for path in paths:
         result = {"image": str(path)}
         try:
-            images.append(load_image_for(preprocessing, path, apply_exif))
+            images.append(preprocessing(path, apply_exif))
         except ValueError as error:
             result["error"] = str(error)
         results.append(result)

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext.training.recipes import Recipe
+
 NOT_CHANGED = ("name", "summary", "source")
 EXPECTED = {
     str: "text",
@@ -24,7 +26,6 @@ def recipe_options(command):
 
     They reach it as the text that the user wrote, `None` if nothing.
     """
-    from keras_convnext.training.recipes import Recipe
 
     signature = inspect.signature(command)
     own = list(signature.parameters.values())[:-1]
@@ -105,7 +106,6 @@ def _value(name, text):
 
 def _kinds(name):
     """The types that a field of a recipe may be of."""
-    from keras_convnext.training.recipes import Recipe
 
     kind = next(x.type for x in fields(Recipe) if x.name == name)
     return typing.get_args(kind) or (kind,)

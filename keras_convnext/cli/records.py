@@ -6,6 +6,12 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext._util.progress import progress
+from keras_convnext.cli import options
+from keras_convnext.data import Records
+from keras_convnext.data import splits
+from keras_convnext.data import write_records
+
 
 def records(
     data: Annotated[
@@ -28,15 +34,8 @@ def records(
             "--verify", help="Hold shards that are there to their checksums."
         ),
     ] = False,
-    on_error: Annotated[
-        str,
-        typer.Option(
-            help="Images that cannot be read: skip leaves them out, raise ends."
-        ),
-    ] = "skip",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON.")
-    ] = False,
+    on_error: options.OnError = "skip",
+    as_json: options.Json = False,
 ) -> None:
     """Write images as TFRecord shards; killed at any moment, it goes on.
 
@@ -47,10 +46,6 @@ def records(
 
     Example: keras-convnext records imagenet --output records --verify
     """
-    from keras_convnext._util.progress import progress
-    from keras_convnext.data import Records
-    from keras_convnext.data import splits
-    from keras_convnext.data import write_records
 
     results = []
     for part, open_part in splits.parts_of(data).items():

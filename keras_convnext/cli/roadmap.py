@@ -6,6 +6,10 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext import data
+from keras_convnext.cli import options
+from keras_convnext.tasks import roadmap as roadmap_
+
 
 def roadmap(
     regime: Annotated[
@@ -34,9 +38,7 @@ def roadmap(
         Path,
         typer.Option(help="Folder for what is trained; goes on in it."),
     ] = Path("roadmap_output"),
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the rows as JSON.")
-    ] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Print what each step of the roadmap costs; optionally train them all.
 
@@ -47,8 +49,6 @@ def roadmap(
 
     Example: keras-convnext roadmap --train digits --epochs 20 --output study
     """
-    from keras_convnext import data
-    from keras_convnext.tasks import roadmap as roadmap_
 
     regime = regime or ("small" if train else "tiny")
     if train is None:

@@ -4,10 +4,15 @@ import json
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
+import keras_convnext
+from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import load_model
+from keras_convnext.tasks import segmentation
+from keras_convnext.tasks.segmentation.model import check_segmenter
 
 
 def segment(
@@ -55,12 +60,8 @@ def segment(
     opacity: Annotated[
         float, typer.Option(min=0, max=1, help="Of the colours.")
     ] = 0.5,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the classes as JSON.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an existing file.")
-    ] = False,
+    as_json: options.Json = False,
+    force: options.Force = False,
 ) -> None:
     """Colour an image by the class of every pixel.
 
@@ -74,7 +75,6 @@ def segment(
     Example: keras-convnext segment street.jpg --model mine.keras --mode whole
     --scale 0.75 --scale 1 --flip --output classes.png --json
     """
-    from keras_convnext.tasks import segmentation
 
     # Before the weights are fetched.
     check_output(output, force, ".png")
@@ -104,8 +104,6 @@ def segment(
 
 def _open(model, weights):
     """A segmenter by the name of its backbone, or that of a `.keras` file."""
-    import keras_convnext
-    from keras_convnext.tasks.segmentation.model import check_segmenter
 
     if Path(model).suffix == ".keras":
         segmenter = load_model(model, weights)
@@ -128,7 +126,6 @@ def _open(model, weights):
 
 def _shares(labels, names):
     """The classes that are there, the largest first."""
-    import numpy as np
 
     ids, counts = np.unique(labels, return_counts=True)
     order = np.argsort(-counts, kind="stable")

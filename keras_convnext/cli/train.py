@@ -6,10 +6,15 @@ from typing import Annotated
 
 import typer
 
-from keras_convnext.cli.loading import Weights
+from keras_convnext import data as data_
+from keras_convnext import training
+from keras_convnext.cli import options
 from keras_convnext.cli.loading import load_model
 from keras_convnext.cli.recipe_options import changed
 from keras_convnext.cli.recipe_options import recipe_options
+from keras_convnext.training import distribution
+from keras_convnext.training import recipes
+from keras_convnext.training.recipes.figures import drop_path_rate_of
 
 
 @recipe_options
@@ -25,10 +30,8 @@ def train(
         Path,
         typer.Option(help="Folder for the results, and to go on from."),
     ],
-    model: Annotated[
-        str, typer.Option(help="A name, see `models`, or a `.keras` file.")
-    ] = "convnext_tiny",
-    weights: Weights = "imagenet",
+    model: options.Model = "convnext_tiny",
+    weights: options.Weights = "imagenet",
     recipe: Annotated[
         str,
         typer.Option(
@@ -48,9 +51,7 @@ def train(
             "validation images."
         ),
     ] = 0.1,
-    seed: Annotated[
-        int, typer.Option(min=0, help="The same seed gives the same model.")
-    ] = 0,
+    seed: options.Seed = 0,
     deterministic: Annotated[
         bool,
         typer.Option(
@@ -74,12 +75,7 @@ def train(
     keep: Annotated[
         int, typer.Option(min=1, help="Checkpoints that stay.")
     ] = 3,
-    on_error: Annotated[
-        str,
-        typer.Option(
-            help="Images that cannot be read: skip, with a warning, or raise."
-        ),
-    ] = "skip",
+    on_error: options.OnError = "skip",
     loader: Annotated[
         str | None,
         typer.Option(help="tf or python; tf on the TensorFlow backend."),
@@ -141,9 +137,7 @@ def train(
             help="Print recipe, parameter groups and learning rates only.",
         ),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON.")
-    ] = False,
+    as_json: options.Json = False,
     **changes: str | None,
 ) -> None:
     """Train a model on images; killed at any moment, it goes on.
@@ -162,9 +156,6 @@ def train(
 
     Example: keras-convnext train --data imagenet --output run --devices all
     """
-    from keras_convnext import data as data_
-    from keras_convnext import training
-    from keras_convnext.training import distribution
 
     is_asked = devices or hosts or host_index is not None or model_parallel > 1
     if not dry_run and (is_asked or distribution.is_launched()):
@@ -220,8 +211,6 @@ def _number(devices):
 
 def _model(name, weights, recipe, changes, source, dtype):
     """The recipe with its changes, and the model that it trains."""
-    from keras_convnext.training import recipes
-    from keras_convnext.training.recipes.figures import drop_path_rate_of
 
     recipe = recipes.get_recipe(recipe)
     if Path(name).suffix != ".keras":

@@ -3,26 +3,22 @@
 import dataclasses
 import json
 import sys
-from typing import Annotated
 
 import typer
+from rich.console import Console
+
+from keras_convnext.cli import options
+from keras_convnext.weights import registry
 
 
 def weights(
-    pattern: Annotated[
-        str, typer.Argument(help="Model, or full name, such as '*.fcmae*'.")
-    ] = "*",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON with every field.")
-    ] = False,
+    pattern: options.Pattern = "*",
+    as_json: options.Json = False,
 ) -> None:
     """List the published weights: tag, size, classes, top-1, licence.
 
     Example: keras-convnext weights 'convnext_tiny.fb_*'
     """
-    from rich.console import Console
-
-    from keras_convnext.weights import registry
 
     rows = registry.matching(pattern)
     if not rows:

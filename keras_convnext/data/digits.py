@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_convnext._util.annotations import Array
+from keras_convnext._util.requirements import require
 
 
 def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
@@ -25,13 +26,7 @@ def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         >>> train[0].shape, test[0].shape
         ((1438, 8, 8, 1), (359, 8, 8, 1))
     """
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise ImportError(
-            "The digits come with scikit-learn, which is not installed. Run "
-            '`pip install "keras-convnext[demo]"`.'
-        ) from error
+    datasets = require("sklearn.datasets", "the handwritten digits")
     digits = datasets.load_digits()
     # Scans have 17 grey levels.
     images = np.round(digits.images * (255 / 16)).astype("uint8")[..., None]

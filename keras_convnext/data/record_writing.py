@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.requirements import require
 from keras_convnext._util.writing import only_writer
 from keras_convnext._util.writing import sha256_of
 from keras_convnext._util.writing import written_aside
 from keras_convnext.data import records
-from keras_convnext.data.reading import Photograph
 from keras_convnext.data.reading import Reader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import WORKERS
@@ -68,7 +68,11 @@ def write_records(
         ... )  # doctest: +SKIP
         {}
     """
-    tf = _tensorflow()
+    tf = require(
+        "tensorflow",
+        "writing TFRecord shards",
+        "write them elsewhere: reading them does without",
+    )
     output = Path(output)
     index = _planned(source, shards)
     output.mkdir(parents=True, exist_ok=True)
@@ -180,10 +184,10 @@ def _write(tf, reader, path, numbers, workers, progress):
     return shard
 
 
-def _whole(content):
+def _whole(photograph, number):
     """The bytes of an image that can be read to its end."""
-    Photograph(content, is_upright=False).pixels()
-    return content
+    photograph.pixels()
+    return photograph.content
 
 
 def _example(tf, content, label, text, name):
@@ -215,15 +219,3 @@ def _errors_of(tf):
         yield
     except tf.errors.OpError as error:
         raise OSError(f"The records cannot be written: {error}") from error
-
-
-def _tensorflow():
-    try:
-        import tensorflow
-    except ImportError as error:
-        raise ImportError(
-            "Writing TFRecord shards takes TensorFlow, which is not "
-            'installed. Run `pip install "keras-convnext[tensorflow]"`; '
-            "reading them does without."
-        ) from error
-    return tensorflow

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.requirements import require
 from keras_convnext.data.records import FOOTER
 from keras_convnext.data.records import HEADER
 from keras_convnext.data.source import Source
@@ -131,13 +132,7 @@ def _places(path):
 
 
 def _builder(name, data_dir):
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ImportError(
-            "Data sets of TFDS take tensorflow_datasets, which is not "
-            'installed. Run `pip install "keras-convnext[tfds]"`.'
-        ) from error
+    tfds = require("tensorflow_datasets", "data sets of TFDS")
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from keras_convnext.artifacts import metadata as metadata_
-from keras_convnext.artifacts.runtimes import Artefact
-from keras_convnext.artifacts.runtimes import KerasArtefact
+from keras_convnext.artifacts.running import Artifact
+from keras_convnext.artifacts.running import KerasArtifact
 from keras_convnext.images import geometry
 
 
@@ -15,13 +15,13 @@ class Classifier:
     """A model in any runtime, with its preprocessing and its classes.
 
     Args:
-        model: a model of this package, or an `Artefact`.
+        model: a model of this package, or an `Artifact`.
         preprocessing: function from the weights' own `Preprocessing` to the
             one to use.
         batch_size: int; all batches are filled up to it.
 
     Attributes:
-        metadata: of the `Artefact`.
+        metadata: of the `Artifact`.
         preprocessing: the `Preprocessing` of its images.
         shape: of one image: height, width, channels.
         outputs: list of `(id, name)`; numbers where it knows no classes.
@@ -31,13 +31,13 @@ class Classifier:
 
     def __init__(self, model, preprocessing, batch_size):
         if isinstance(model, keras.Model):
-            model = KerasArtefact(model.name, model)
-        if not isinstance(model, Artefact):
+            model = KerasArtifact(model.name, model)
+        if not isinstance(model, Artifact):
             raise ValueError(
-                "Expected a Keras model, or what `artifacts.open_artefact` "
+                "Expected a Keras model, or what `artifacts.open_artifact` "
                 f"opens. Received: {model!r}"
             )
-        self.artefact, self.metadata = model, model.metadata
+        self.artifact, self.metadata = model, model.metadata
         self.batch_size = batch_size
         known = self.metadata
         if not {"logits", "scores"} & set(known["outputs"]):
@@ -73,7 +73,7 @@ class Classifier:
         # One width for all batches: another would be compiled anew.
         batch = np.resize(images, (self.batch_size, *self.shape))
         known = {**self.metadata, "preprocessing": asdict(self.preprocessing)}
-        outputs = self.artefact.run(metadata_.inputs(known, batch))
+        outputs = self.artifact.run(metadata_.inputs(known, batch))
         name = "logits" if "logits" in outputs else "scores"
         return np.asarray(outputs[name], "float64")[: len(images)]
 
@@ -89,7 +89,7 @@ class Classifier:
                 f"Received: {name!r}. Pass `preprocessing=`"
             )
         if len(self.preprocessing.mean) == 3:
-            geometry.checked(**geometry.transform_arguments(self.preprocessing))
+            geometry.checked(**self.preprocessing.arguments())
         wanted = self.preprocessing.image_size
         if any(own not in (None, side) for own, side in zip(size, wanted)):
             raise ValueError(

@@ -20,7 +20,7 @@ def find(rule_name, rule, metadata, class_count):
 
     Args:
         rule_name, rule: a key of `rules.RULES`, and its `Rule`.
-        metadata: of the `Artefact`.
+        metadata: of the `Artifact`.
         class_count: of the data, each of them an output of the model.
 
     Returns:

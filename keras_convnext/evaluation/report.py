@@ -25,7 +25,7 @@ class Evaluation:
         images: how many were scored.
         accuracy: dict of `top1` and, where more outputs compete, `top5` (or
             whatever was asked for), 0–1.
-        cross_entropy: mean in nats, or `None`: where an artefact gives no
+        cross_entropy: mean in nats, or `None`: where an artifact gives no
             logits, the activation is no softmax, or images have several
             labels.
         classes: list with `class`, `id`, `images` and `accuracy` (0–1) for

@@ -43,8 +43,8 @@ def evaluate(
     does not grow with the number of images.
 
     Args:
-        model: a model of this package, or an `Artefact`: whatever
-            `artifacts.open_artefact` opens.
+        model: a model of this package, or an `Artifact`: whatever
+            `artifacts.open_artifact` opens.
         source: a `Source`, or what `keras_convnext.data.open_splits` opens:
             the validation images where there are some, else all. For
             `rule="c"` the folder of ImageNet-C.

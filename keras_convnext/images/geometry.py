@@ -4,36 +4,20 @@ import math
 import numbers
 
 from keras_convnext._util.checks import one_of
-from keras_convnext.images.preprocessing import official_crop
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 MODES = ("center", "squash", "border")
 INTERPOLATIONS = ("bicubic", "bilinear")
 
 
-def transform_arguments(preprocessing):
-    """Arguments of `load_image` and `tf_load_image` for a `Preprocessing`.
+def official_crop(image_size):
+    """`crop_pct` and `crop_mode` of the official evaluation at a size.
 
-    Examples:
-        >>> arguments = keras_convnext.images.geometry.transform_arguments(
-        ...     model.preprocessing
-        ... )  # doctest: +SKIP
-        >>> images = files.map(
-        ...     lambda file: keras_convnext.tf_load_image(file, **arguments)
-        ... )  # doctest: +SKIP
+    Below 384 pixels: resize the short side, crop the centre. From there on:
+    resize both sides, losing the aspect ratio.
     """
-    if len(preprocessing.mean) != 3:
-        raise ValueError(
-            "Images are loaded in RGB: expected the preprocessing of a model "
-            "of three channels. Received: "
-            f"mean={preprocessing.mean}. Load the images yourself"
-        )
-    return {
-        "size": preprocessing.image_size,
-        "crop_pct": preprocessing.crop_pct,
-        "mode": preprocessing.crop_mode,
-        "interpolation": preprocessing.interpolation,
-        "mean": preprocessing.mean,
-    }
+    return (1.0, "squash") if min(image_size) >= 384 else (0.875, "center")
 
 
 def checked(size, crop_pct, mode, interpolation, mean):

@@ -1,24 +1,56 @@
 """How an image becomes a model's input: a property of its weights."""
 
 from dataclasses import dataclass
+from typing import Any
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from PIL import Image
+
+from keras_convnext._util.annotations import Array
+from keras_convnext._util.annotations import Images
+from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.annotations import Tensor
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
+from keras_convnext.images.tf_transform import tf_load_image
+from keras_convnext.images.transform import load_image
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """The evaluation transform that belongs to a set of weights.
 
+    Call it to read, resize and crop an image as the weights were evaluated.
+
     Attributes:
         image_size: `(height, width)` in pixels.
         crop_pct: `image_size` divided by the size that the image is resized
             to before the crop.
-        crop_mode: `"center"` (resize the short side, then crop the centre),
+        crop_mode: `"center"` (resize the short side, then crop the center),
             `"squash"` (resize both sides, losing the aspect ratio) or
             `"border"` (resize the long side, then pad).
         interpolation: `"bicubic"` or `"bilinear"`, antialiased as in PIL.
         mean, std: one number per channel, for pixels scaled to 0–1.
+
+    Call arguments:
+        image: path, encoded bytes, `PIL.Image`, or `uint8` array
+            `(height, width, 3)` or `(height, width)` of 0–255; or a
+            TensorFlow tensor as `tf_load_image` takes it, inside of `tf.data`.
+        apply_exif: whether to turn photographs upright. Published results
+            ignore the orientation: pass `False` to repeat them. Tensors are
+            never turned.
+
+    Returns:
+        `uint8` array or tensor `(height, width, 3)` of 0–255: an input of the
+        model, which normalizes it, once it has a batch axis.
+
+    Raises:
+        ValueError: if the image cannot be read, with its name, and for
+            preprocessing of other than three channels.
+
+    Examples:
+        >>> preprocessing = keras_convnext.Preprocessing((224, 224))
+        >>> preprocessing(np.zeros((480, 640, 3), "uint8")).shape
+        (224, 224, 3)
     """
 
     image_size: tuple
@@ -28,11 +60,61 @@ class Preprocessing:
     mean: tuple = IMAGENET_MEAN
     std: tuple = IMAGENET_STD
 
+    def __call__(
+        self,
+        image: PathLike | bytes | Image.Image | Array | Tensor,
+        apply_exif: bool = True,
+    ) -> Images | Tensor:
+        if type(image).__module__.startswith("tensorflow."):
+            return tf_load_image(image, **self.arguments())
+        return load_image(image, apply_exif=apply_exif, **self.arguments())
 
-def official_crop(image_size):
-    """`crop_pct` and `crop_mode` of the official evaluation at a size.
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of `load_image` and `tf_load_image`.
 
-    Below 384 pixels: resize the short side, crop the centre. From there on:
-    resize both sides, losing the aspect ratio.
+        Raises:
+            ValueError: for other than three channels.
+
+        Examples:
+            >>> keras_convnext.Preprocessing((384, 384)).arguments()["size"]
+            (384, 384)
+        """
+        if len(self.mean) != 3:
+            raise ValueError(
+                "Images are loaded in RGB: expected the preprocessing of a "
+                f"model of three channels. Received: mean={self.mean}. Load "
+                "the images yourself"
+            )
+        return {
+            "size": self.image_size,
+            "crop_pct": self.crop_pct,
+            "mode": self.crop_mode,
+            "interpolation": self.interpolation,
+            "mean": self.mean,
+        }
+
+
+def load_image_for(
+    preprocessing: Preprocessing,
+    source: PathLike | bytes | Image.Image | Array,
+    apply_exif: bool = True,
+) -> Images:
+    """Reads one image as a model expects it: `preprocessing(source)`.
+
+    Args:
+        preprocessing: a `Preprocessing`, for three channels.
+        source, apply_exif: as for `Preprocessing`.
+
+    Returns:
+        `uint8` array `(height, width, 3)` of 0–255.
+
+    Raises:
+        ValueError: as `Preprocessing`.
+
+    Examples:
+        >>> image = keras_convnext.load_image_for(
+        ...     model.preprocessing, "photograph.jpg"
+        ... )  # doctest: +SKIP
+        >>> model.predict(image[None])  # doctest: +SKIP
     """
-    return (1.0, "squash") if min(image_size) >= 384 else (0.875, "center")
+    return preprocessing(source, apply_exif)

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from keras_convnext._util.annotations import Tensor
+from keras_convnext._util.requirements import require
+from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import checked
 from keras_convnext.images.geometry import resized_shape
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
 
 
 def tf_load_image(
@@ -39,7 +40,7 @@ def tf_load_image(
         ...     keras_convnext.tf_load_image
         ... )  # doctest: +SKIP
     """
-    tf = _tensorflow()
+    tf = require("tensorflow", "`tf_load_image`", "use `load_image`")
     size, crop_pct, mode, fill = checked(
         size, crop_pct, mode, interpolation, mean
     )
@@ -84,14 +85,3 @@ def _tf_decoded(tf, image):
     if rank == 3 and image.shape[-1] == 1:
         return tf.repeat(image, 3, axis=-1)
     return tf.ensure_shape(image, (None, None, 3))
-
-
-def _tensorflow():
-    try:
-        import tensorflow
-    except ImportError as error:
-        raise ImportError(
-            "`tf_load_image` needs TensorFlow, which is not installed. Run "
-            '`pip install "keras-convnext[tensorflow]"`, or use `load_image`.'
-        ) from error
-    return tensorflow

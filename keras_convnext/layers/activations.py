@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.serialization import register
+from keras_convnext.layers import forms
 from keras_convnext.layers import jax_functions
 
 
@@ -24,3 +25,29 @@ def gelu(x):
 def gelu_tanh(x: Tensor) -> Tensor:
     """GELU in its tanh approximation (timm's `test_convnext` models)."""
     return keras.activations.gelu(x, approximate=True)
+
+
+forms.ACTIVATIONS[gelu] = forms.onnx_operation("Gelu")
+forms.ACTIVATIONS[gelu_tanh] = forms.onnx_operation("Gelu", approximate="tanh")
+
+
+def _torch(layer, inputs):
+    from torch.nn import functional
+
+    if layer.activation is gelu:
+        return functional.gelu(inputs)
+    return layer.call(inputs)
+
+
+def _tensorflow(layer, x):
+    """The GELU of float64 models is a formula that LiteRT has no word for."""
+    is_formula = layer.activation is gelu
+    return keras.activations.gelu(x) if is_formula else layer(x)
+
+
+forms.add(
+    keras.layers.Activation,
+    onnx=forms.onnx_activation,
+    torch=_torch,
+    tensorflow=_tensorflow,
+)

@@ -15,8 +15,10 @@ import keras
 from keras import ops
 
 from keras_convnext._util.serialization import register
+from keras_convnext.layers import forms
 from keras_convnext.layers import jax_functions
 from keras_convnext.layers import torch_functions
+from keras_convnext.layers.plain import onnx_convolution
 
 SETTING = "KERAS_CONVNEXT_DEPTHWISE"
 
@@ -258,3 +260,28 @@ def _parts(batch_size):
     mesh = spread.device_mesh
     parts = mesh.shape[mesh.axis_names.index(spread.batch_dim_name)]
     return parts if batch_size % parts == 0 else 1
+
+
+def _onnx(g, layer, x):
+    rows, columns = (
+        rate * (size // 2)
+        for rate, size in zip(layer.dilation_rate, layer.kernel_size)
+    )
+    padding = {"pads": [rows, columns, rows, columns]}
+    weights = [g.weight(layer, "kernel", lambda k: k.transpose(2, 3, 0, 1))]
+    groups = layer.kernel.shape[2]
+    return onnx_convolution(g, layer, x, weights, groups, padding)
+
+
+def _tensorflow(layer, x):
+    x = native_depthwise(x, layer.kernel, layer.dilation_rate, layer.bias)
+    return layer.activation(x)
+
+
+forms.add(
+    DepthwiseConv2D,
+    variables=("kernel", "bias"),
+    onnx=_onnx,
+    torch=forms.call,
+    tensorflow=_tensorflow,
+)

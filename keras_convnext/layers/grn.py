@@ -3,10 +3,12 @@
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.serialization import register
+from keras_convnext.layers import forms
 from keras_convnext.layers import torch_functions
 from keras_convnext.layers.arithmetic import at_least_float32
 from keras_convnext.layers.arithmetic import mean
@@ -76,3 +78,38 @@ class GlobalResponseNormalization(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "epsilon": self.epsilon}
+
+
+def _onnx(g, layer, x):
+    norms = g.add("ReduceL2", x, [1, 2])
+    mean = g.add("ReduceMean", norms, [-1])
+    response = g.add(
+        "Div", norms, g.add("Add", mean, np.float32(layer.epsilon))
+    )
+    scale = g.add("Mul", response, g.weight(layer, "gamma"))
+    scaled = g.add("Mul", x, g.add("Add", scale, np.float32(1)))
+    return g.add("Add", scaled, g.weight(layer, "beta"), name=layer.name)
+
+
+def _torch_into(layer, inputs):
+    scale = layer.scale(inputs)
+    return torch_functions.multiply_add(inputs, scale, layer.beta, out=inputs)
+
+
+def _tensorflow(layer, x):
+    """Without the guard of gradients, which nobody takes here."""
+    energy = ops.sum(ops.square(x), axis=(1, 2), keepdims=True)
+    norms = ops.sqrt(energy)
+    mean = ops.mean(norms, -1, keepdims=True)
+    response = norms / (mean + layer.epsilon)
+    return x * (layer.gamma * response + 1.0) + layer.beta
+
+
+forms.add(
+    GlobalResponseNormalization,
+    variables=("gamma", "beta"),
+    onnx=_onnx,
+    torch=forms.call,
+    torch_into=_torch_into,
+    tensorflow=_tensorflow,
+)

@@ -8,6 +8,7 @@ import numpy
 from keras import ops
 
 from keras_convnext._util.serialization import register
+from keras_convnext.layers import forms
 
 
 @register
@@ -57,3 +58,12 @@ class ImageNormalization(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "mean": self.mean, "std": self.std}
+
+
+def _onnx(g, layer, x):
+    std = numpy.array(layer.std)
+    x = g.add("Mul", x, 1 / (255 * std))
+    return g.add("Add", x, -numpy.array(layer.mean) / std, name=layer.name)
+
+
+forms.add(ImageNormalization, onnx=_onnx, torch=forms.call)

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from keras_convnext._util.serialization import register
+from keras_convnext.layers import forms
 
 
 @register
@@ -46,3 +47,16 @@ class LayerScale(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "initial_value": self.initial_value}
+
+
+def _onnx(g, layer, x):
+    return g.add("Mul", x, g.weight(layer, "gamma"), name=layer.name)
+
+
+forms.add(
+    LayerScale,
+    variables=("gamma",),
+    onnx=_onnx,
+    torch=lambda layer, inputs: inputs * layer.gamma.value,
+    torch_into=lambda layer, inputs: inputs.mul_(layer.gamma.value),
+)

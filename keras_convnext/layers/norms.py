@@ -6,9 +6,11 @@ Like the layers of `plain.py` they keep float64.
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_convnext._util.serialization import register
+from keras_convnext.layers import forms
 from keras_convnext.layers import jax_functions
 from keras_convnext.layers.arithmetic import at_least_float32
 from keras_convnext.layers.arithmetic import mean
@@ -94,3 +96,85 @@ class SimpleNormalization(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "epsilon": self.epsilon}
+
+
+def _onnx_layer_norm(g, layer, x):
+    config = layer.get_config()
+    if config["axis"] not in (-1, [-1]) or not layer.center or not layer.scale:
+        raise forms.unknown_in_onnx(
+            layer, f"with axis={config['axis']}, or not affine"
+        )
+    scale, shift = g.weight(layer, "gamma"), g.weight(layer, "beta")
+    return g.add(
+        "LayerNormalization",
+        x,
+        scale,
+        shift,
+        name=layer.name,
+        axis=-1,
+        epsilon=layer.epsilon,
+    )
+
+
+def _onnx_rms_norm(g, layer, x):
+    energy = g.add("ReduceMean", g.add("Mul", x, x), [-1])
+    return _onnx_divided(g, layer, x, energy, g.weight(layer, "scale"))
+
+
+def _onnx_simple_norm(g, layer, x):
+    deviations = g.add("Sub", x, g.add("ReduceMean", x, [-1]))
+    squares = g.add("ReduceSumSquare", deviations, [-1])
+    variance = g.add("Div", squares, np.float32(layer.channels - 1))
+    return _onnx_divided(g, layer, x, variance, g.weight(layer, "gamma"))
+
+
+def _onnx_divided(g, layer, x, square, scale):
+    root = g.add("Sqrt", g.add("Add", square, np.float32(layer.epsilon)))
+    return g.add("Mul", g.add("Div", x, root), scale)
+
+
+def _torch_layer_norm(layer, inputs):
+    from torch.nn import functional
+
+    return functional.layer_norm(
+        inputs,
+        inputs.shape[-1:],
+        layer.gamma.value,
+        layer.beta.value,
+        layer.epsilon,
+    )
+
+
+def _tensorflow_layer_norm(layer, x):
+    centred = x - ops.mean(x, -1, keepdims=True)
+    # Not `ops.square`: the converter would subtract the mean twice.
+    variance = ops.mean(centred * centred, -1, keepdims=True)
+    return centred * ops.rsqrt(variance + layer.epsilon) * layer.gamma + (
+        layer.beta
+    )
+
+
+forms.add(
+    LayerNormalization,
+    variables=("gamma", "beta"),
+    onnx=_onnx_layer_norm,
+    torch=_torch_layer_norm,
+    tensorflow=_tensorflow_layer_norm,
+)
+forms.add(
+    keras.layers.LayerNormalization,
+    variables=("gamma", "beta"),
+    onnx=_onnx_layer_norm,
+)
+forms.add(
+    RMSNormalization,
+    variables=("scale",),
+    onnx=_onnx_rms_norm,
+    torch=forms.call,
+)
+forms.add(
+    SimpleNormalization,
+    variables=("gamma",),
+    onnx=_onnx_simple_norm,
+    torch=forms.call,
+)

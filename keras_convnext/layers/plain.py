@@ -6,10 +6,13 @@ whatever the dtype policy; 3.16 also in `ops.add` and its like (torch). Below
 float64 these layers are Keras' own, but for the backends' faster functions.
 """
 
+import functools
+
 import keras
 from keras import ops
 
 from keras_convnext._util.serialization import register
+from keras_convnext.layers import forms
 from keras_convnext.layers import torch_functions
 from keras_convnext.layers.arithmetic import mean
 
@@ -71,3 +74,127 @@ class GlobalAveragePooling2D(keras.layers.GlobalAveragePooling2D):
         if self.compute_dtype != "float64":
             return super().call(inputs)
         return ops.squeeze(mean(inputs, (1, 2)), (1, 2))
+
+
+FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)
+
+
+def onnx_convolution(g, layer, x, weights, groups, padding):
+    """Writes a convolution of maps in channels_last, and its activation."""
+    if layer.use_bias:
+        weights.append(g.weight(layer, "bias"))
+    x = g.add("Transpose", x, perm=FIRST)
+    x = g.add(
+        "Conv",
+        x,
+        *weights,
+        name=layer.name,
+        kernel_shape=layer.kernel_size,
+        strides=layer.strides,
+        dilations=layer.dilation_rate,
+        group=groups,
+        **padding,
+    )
+    return forms.onnx_activation(g, layer, g.add("Transpose", x, perm=LAST))
+
+
+def _onnx_conv2d(g, layer, x):
+    if layer.padding == "valid":
+        padding = {"pads": [0, 0, 0, 0]}
+    else:
+        padding = {"auto_pad": "SAME_UPPER"}
+    weights = [g.weight(layer, "kernel", lambda k: k.transpose(3, 2, 0, 1))]
+    return onnx_convolution(g, layer, x, weights, layer.groups, padding)
+
+
+def _onnx_dense(g, layer, x):
+    x = g.add("MatMul", x, g.weight(layer, "kernel"))
+    if layer.use_bias:
+        x = g.add("Add", x, g.weight(layer, "bias"), name=layer.name)
+    return forms.onnx_activation(g, layer, x)
+
+
+def _onnx_pad(g, layer, x):
+    (top, bottom), (left, right) = layer.padding
+    return g.add("Pad", x, [0, top, left, 0, 0, bottom, right, 0])
+
+
+def _onnx_permute(g, layer, x):
+    return g.add("Transpose", x, perm=(0, *layer.dims))
+
+
+def _onnx_add(g, layer, x):
+    return functools.reduce(lambda total, name: g.add("Add", total, name), x)
+
+
+def _onnx_pool(op):
+    def pool(g, layer, x):
+        keep = int(layer.keepdims)
+        return g.add(op, x, [1, 2], keepdims=keep, name=layer.name)
+
+    return pool
+
+
+def _torch_conv2d(layer, inputs):
+    if (layer.padding, layer.data_format) != ("valid", "channels_last"):
+        return layer.call(inputs)
+    outputs = torch_functions.convolution(
+        inputs,
+        layer.kernel,
+        layer.bias,
+        stride=layer.strides,
+        dilation=layer.dilation_rate,
+        groups=layer.groups,
+    )
+    return layer.activation(outputs)
+
+
+def _torch_add(layer, inputs):
+    if len({tensor.shape for tensor in inputs}) > 1:
+        return layer.call(inputs)
+    return sum(inputs[1:], start=inputs[0])
+
+
+def _tensorflow_dense(layer, x):
+    """At any size a 1×1 convolution: a matrix product's shape arithmetic
+    would stay in the graph."""
+    if len(x.shape) != 4 or None not in x.shape[1:]:
+        return layer(x)
+    kernel = ops.reshape(layer.kernel, (1, 1, *layer.kernel.shape))
+    x = ops.conv(x, kernel, data_format="channels_last")
+    if layer.use_bias:
+        x = ops.add(x, layer.bias)
+    return layer.activation(x)
+
+
+# Keras' own layers compute the same.
+forms.add(Add, keras.layers.Add, onnx=_onnx_add, torch=_torch_add)
+forms.add(
+    Conv2D,
+    keras.layers.Conv2D,
+    variables=("kernel", "bias"),
+    onnx=_onnx_conv2d,
+    torch=_torch_conv2d,
+)
+DENSE = {
+    "variables": ("kernel", "bias"),
+    "onnx": _onnx_dense,
+    "tensorflow": _tensorflow_dense,
+}
+forms.add(Dense, **DENSE, torch=forms.call)
+forms.add(keras.layers.Dense, **DENSE)
+POOL = _onnx_pool("ReduceMean")
+forms.add(GlobalAveragePooling2D, onnx=POOL, torch=forms.call)
+forms.add(keras.layers.GlobalAveragePooling2D, onnx=POOL)
+forms.add(
+    keras.layers.GlobalMaxPooling2D,
+    onnx=_onnx_pool("ReduceMax"),
+    torch=forms.call,
+)
+forms.add(keras.layers.Dropout, onnx=forms.onnx_same, tensorflow=forms.same)
+forms.add(keras.layers.Permute, onnx=_onnx_permute)
+forms.add(keras.layers.ZeroPadding2D, onnx=_onnx_pad, torch=forms.call)
+forms.add(
+    keras.layers.BatchNormalization,
+    variables=("gamma", "beta", "moving_mean", "moving_variance"),
+)

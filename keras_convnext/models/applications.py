@@ -29,22 +29,36 @@ def create_model(name: str, *args: Any, **kwargs: Any) -> ConvNeXtModel:
     """Builds a ConvNeXt by name, such as `"convnext_tiny_hnf"`.
 
     Args:
-        name: one of `list_models()`.
+        name: one of `list_models()`, or with a tag of its weights one of
+            `list_weights()`, such as `"convnext_tiny.fb_in1k"`.
         *args, **kwargs: as for the constructors, see `ConvNeXtTiny`.
 
     Returns:
         A `ConvNeXtModel`, a Functional `keras.Model`.
 
     Raises:
-        ValueError: for an unknown name, with the nearest matches.
+        ValueError: for an unknown name, with the nearest matches, and for
+            `weights` beside a tag.
 
     Examples:
         >>> model = keras_convnext.create_model("test_convnext", weights=None)
         >>> model.output_shape
         (None, 1000)
     """
-    checks.one_of("name", name, VARIANTS)
-    return build(VARIANTS[name], *args, **kwargs)
+    model, _, tag = name.partition(".")
+    checks.one_of("name", model, VARIANTS)
+    variant = VARIANTS[model]
+    if not tag:
+        return build(variant, *args, **kwargs)
+    given = inspect.signature(build).bind(variant, *args, **kwargs)
+    if "weights" in given.arguments:
+        raise ValueError(
+            "A name with a tag chooses the weights: pass no `weights`, or the "
+            f"name without its tag. Received: name={name!r}, "
+            f"weights={given.arguments['weights']!r}"
+        )
+    given.arguments["weights"] = tag
+    return build(*given.args, **given.kwargs)
 
 
 def list_models(pattern: str = "*") -> list[str]:

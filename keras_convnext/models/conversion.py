@@ -4,6 +4,7 @@ from pathlib import Path
 
 from keras_convnext._util import checks
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.requirements import require
 from keras_convnext._util.writing import written_aside
 from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
 from keras_convnext.facts.layer_names import LayerName
@@ -157,13 +158,11 @@ def _write(path, tensors, to, variant, file):
 
 
 def _write_torch(path, tensors, wrapped):
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            "Writing PyTorch files takes torch: install it, or choose a "
-            f"target that ends in `.safetensors`. Received: {path}"
-        ) from error
+    torch = require(
+        "torch",
+        "writing PyTorch files",
+        "choose a target that ends in `.safetensors`",
+    )
 
     def as_tensor(array):
         # Copied: torch warns of arrays that it may not write to.

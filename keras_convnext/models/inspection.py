@@ -35,6 +35,6 @@ def image_shape(model):
     return from_layout(model.inputs[0].shape[1:], data_format(model))
 
 
-def normalises(model):
+def normalizes(model):
     """Whether the normalisation of pixels is inside the model."""
     return any(isinstance(x, ImageNormalization) for x in all_layers(model))

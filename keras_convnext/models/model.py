@@ -13,6 +13,7 @@ from keras_convnext.facts import labels
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.variants import Variant
 from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.layers import forms
 from keras_convnext.models.execution import execution_of
 
 
@@ -39,6 +40,9 @@ class ModelCard(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "info": asdict(self.info)}
+
+
+forms.add(ModelCard, onnx=forms.onnx_same)
 
 
 @register
@@ -92,6 +96,7 @@ class ConvNeXtModel(keras.Model):
             and not isinstance(inputs, keras.KerasTensor)
             and hasattr(inputs, "shape")
             and len(inputs.shape) == len(self.inputs[0].shape)
+            and self._execution.is_free()
         )
 
     @property

@@ -3,11 +3,15 @@
 import math
 import sys
 import time
+from contextlib import nullcontext
 
 import keras
 from keras import ops
+from rich.progress import MofNCompleteColumn
 
-from keras_convnext._util.optional import is_installed
+from keras_convnext._util.progress import Rate
+from keras_convnext._util.progress import new_bar
+from keras_convnext._util.requirements import is_installed
 from keras_convnext.training.recipes.averaging import averaged_weights
 from keras_convnext.training.run import Interrupted
 from keras_convnext.training.run import NotFinite
@@ -18,7 +22,10 @@ CURVES_EVERY = 30.0  # seconds
 
 
 class AveragedValidation(keras.callbacks.Callback):
-    """Validates with the averaged weights too: `val_ema_` in the logs.
+    """Validates with the averaged weights too.
+
+    In the logs `val_accuracy` and so on become those of the average, as with
+    `recipe.callbacks()`; those of the raw weights are `val_raw_accuracy`.
 
     Args:
         data: as `fit` takes for `validation_data`.
@@ -37,7 +44,9 @@ class AveragedValidation(keras.callbacks.Callback):
                 return_dict=True,
                 callbacks=self.watchers,
             )
-        logs.update({f"val_ema_{name}": x for name, x in found.items()})
+        for name, value in found.items():
+            logs[f"val_raw_{name}"] = logs[f"val_{name}"]
+            logs[f"val_{name}"] = value
 
 
 class Recorder(keras.callbacks.Callback):
@@ -128,13 +137,15 @@ class Recorder(keras.callbacks.Callback):
         )
         run.write_history()
         run.write_model("last.keras", self.saved)
+        raw = logs.get("val_raw_accuracy")
         if run.is_best("val_accuracy", logs.get("val_accuracy", math.nan)):
-            run.write_model("best.keras", self.saved)
-        if run.is_best(
-            "val_ema_accuracy", logs.get("val_ema_accuracy", math.nan)
-        ):
-            with averaged_weights(model):
-                run.write_model("best_ema.keras", self.saved)
+            # The weights that were measured.
+            is_averaged = raw is not None
+            average = averaged_weights(model) if is_averaged else nullcontext()
+            with average:
+                run.write_model("best.keras", self.saved)
+        if run.is_best("val_raw_accuracy", math.nan if raw is None else raw):
+            run.write_model("best_raw.keras", self.saved)
         if time.monotonic() - self.drawn_at > CURVES_EVERY:
             self._draw()
         (signal,) = self.cluster.largest([run.signal or 0])
@@ -204,63 +215,33 @@ class Progress(keras.callbacks.Callback):
     """
 
     def __init__(self, run, epochs, steps_per_epoch, batch_size):
-        from rich.console import Console
-
         super().__init__()
         self.run = run
         self.epochs = epochs
-        self.steps_per_epoch = steps_per_epoch
-        self.batch_size = batch_size
-        self.console = Console(stderr=True)
-        self.bar = None
+        self.bar = new_bar([MofNCompleteColumn(), Rate("images", batch_size)])
+        self.task = self.bar.add_task(
+            "",
+            total=epochs * steps_per_epoch,
+            completed=run.step,
+            note="compiling",
+        )
 
     def on_train_begin(self, logs=None):
-        from rich import progress
-
-        if not self.console.is_terminal:
-            return
-        self.bar = progress.Progress(
-            progress.TextColumn("epoch {task.fields[epoch]}/{task.fields[of]}"),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.description}"),
-            progress.TextColumn("{task.fields[rate]:.1f} images/s"),
-            progress.TimeRemainingColumn(elapsed_when_finished=True),
-            console=self.console,
-            transient=True,
-        )
-        self.task = self.bar.add_task(
-            "compiling",
-            total=self.epochs * self.steps_per_epoch,
-            completed=self.run.step,
-            epoch=self.run.step // self.steps_per_epoch + 1,
-            of=self.epochs,
-            rate=0.0,
-        )
         self.bar.start()
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self.bar is not None:
-            self.bar.update(self.task, epoch=epoch + 1)
+        title = f"epoch {epoch + 1}/{self.epochs}"
+        self.bar.update(self.task, description=title)
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.bar is None:
-            return
-        speed = self.bar.tasks[0].speed or 0.0
-        self.bar.update(
-            self.task,
-            completed=self.run.step,
-            description=_as_text(logs),
-            rate=speed * self.batch_size,
-        )
+        self.bar.update(self.task, completed=self.run.step, note=_as_text(logs))
 
     def on_test_begin(self, logs=None):
-        if self.bar is not None:
-            self.bar.update(self.task, description="validating")
+        self.bar.update(self.task, note="validating")
 
     def on_epoch_end(self, epoch, logs=None):
         row = self.run.history[-1]
-        self.console.print(
+        self.bar.console.print(
             f"epoch {epoch + 1}/{self.epochs}  {_as_text(logs)}  "
             f"lr {row['learning_rate']:.2e}  "
             f"{row['images_per_second']:.1f} images/s",
@@ -273,9 +254,7 @@ class Progress(keras.callbacks.Callback):
 
     def close(self):
         """Gives the terminal back, also after an error."""
-        if self.bar is not None:
-            self.bar.stop()
-            self.bar = None
+        self.bar.stop()
 
 
 def _as_text(logs):

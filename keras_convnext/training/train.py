@@ -5,13 +5,13 @@ from typing import Any
 import keras
 
 from keras_convnext._util.annotations import PathLike
-from keras_convnext._util.optional import is_installed
-from keras_convnext._util.optional import tell_left_out
+from keras_convnext._util.requirements import is_installed
+from keras_convnext._util.requirements import tell_left_out
 from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.source import same_classes
 from keras_convnext.models.inspection import info_of
-from keras_convnext.models.inspection import normalises
+from keras_convnext.models.inspection import normalizes
 from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.rematerialization import rematerialized
 from keras_convnext.training import callbacks
@@ -53,7 +53,8 @@ def train(
         recipe: a `Recipe`.
         data: a `Source` of training images, see `keras_convnext.data`.
         output: path of a folder for checkpoints, `last.keras`, `best.keras`
-            and `best_ema.keras` (by accuracy on `validation`),
+            and `best_raw.keras` (by accuracy on `validation`; the first has
+            the averaged weights where the recipe averages),
             `history.csv`, `curves.png`, TensorBoard logs and `run.json`.
             If it holds the beginning of this run, the run goes on.
         validation: a `Source` of the same classes, or `None`.
@@ -192,7 +193,7 @@ def _prepared(model, data, validation):
             f" {model.name!r}. Compile another with `recipe.compile`, and "
             "`fit` it on `TrainLoader.batches`"
         )
-    if isinstance(model, ConvNeXtModel) and not normalises(model):
+    if isinstance(model, ConvNeXtModel) and not normalizes(model):
         raise ValueError(
             "Expected a model that takes the loaders' pixels of 0–255. "
             f"Received: {model.name!r}, built with "

@@ -4,6 +4,7 @@ from typing import Any
 
 from keras_convnext._util.annotations import Figure
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.requirements import require
 from keras_convnext._util.writing import written_aside
 
 
@@ -13,14 +14,8 @@ def new_figure(**options: Any) -> Figure:
     Raises:
         ImportError: without matplotlib, with the extra to install.
     """
-    try:
-        import matplotlib.figure
-    except ImportError as error:
-        raise ImportError(
-            "Pictures are drawn with matplotlib, which is not installed. Run "
-            '`pip install "keras-convnext[demo]"`.'
-        ) from error
-    return matplotlib.figure.Figure(**{"layout": "constrained", **options})
+    figure = require("matplotlib.figure", "pictures")
+    return figure.Figure(**{"layout": "constrained", **options})
 
 
 def written_figure(figure: Figure, path: PathLike, dpi: int = 120) -> PathLike:

@@ -23,6 +23,7 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
+from keras_convnext._util.requirements import require
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.weights import registry
 
@@ -234,13 +235,7 @@ def _release(mapped):
 
 
 def _read_torch(path):
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            f"{path!r} is a PyTorch file, and reading it safely takes torch, "
-            f"which is not installed. {_without_torch(path)}"
-        ) from error
+    torch = require("torch", f"the PyTorch file {path!r}", _without_torch(path))
     # Pickles can run code: only tensors, and the command-line options that
     # training scripts save beside them, are let through.
     with torch.serialization.safe_globals([argparse.Namespace]):
@@ -267,11 +262,11 @@ def _without_torch(path):
     for row in registry.checkpoints():
         if row.hub_repository and row.url.endswith(f"/{name}"):
             return (
-                f"Use `weights={row.tag!r}` of {row.model}, which are the "
+                f"use `weights={row.tag!r}` of {row.model}, which are the "
                 "same and download as safetensors"
             )
     return (
-        "Convert it on a machine with torch: `keras-convnext convert "
+        "convert it on a machine with torch: `keras-convnext convert "
         f"{path} weights.safetensors`"
     )
 

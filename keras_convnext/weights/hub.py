@@ -1,29 +1,23 @@
 """Fetches weights: from the Hugging Face hub, or from a URL.
 
-Published checkpoints are converted once and kept, in our names, in Keras'
-cache folder (`~/.keras`, or `KERAS_HOME`); hub files stay in the hub's own
-cache, which other libraries share. Nothing is ever half there: files are
-written under another name, checked, and moved into place.
+Hub files stay in the hub's own cache, which other libraries share; those of
+URLs in Keras' cache folder (`~/.keras`, or `KERAS_HOME`). Files there are
+whole, and checked by their SHA-256 whenever they are used again.
 """
 
 import hashlib
-import json
 import os
 import re
-import urllib.error
 import urllib.parse
-import urllib.request
-from http.client import HTTPException
-from http.client import InvalidURL
 from pathlib import Path
 
 from filelock import FileLock
 
+from keras_convnext._util.backend_choice import keras_home
+from keras_convnext._util.progress import progress
 from keras_convnext._util.version import __version__
 from keras_convnext._util.writing import sha256_of
 from keras_convnext._util.writing import written_aside
-from keras_convnext.weights import files
-from keras_convnext.weights import layouts
 
 # In the order in which a repository's files are tried.
 HUB_FILES = (
@@ -31,7 +25,8 @@ HUB_FILES = (
     "open_clip_model.safetensors",
     "pytorch_model.bin",
 )
-CHUNK = 1 << 20
+SHA256 = "[0-9a-f]" * 64
+CHUNK, SECONDS = 1 << 20, 60.0
 
 
 def is_remote(weights):
@@ -55,39 +50,22 @@ def fetch(address):
     return fetch_url(address)
 
 
-def fetch_checkpoint(checkpoint, variant):
-    """The local path of a published checkpoint, converted to our names."""
-    target = cache_folder() / f"{checkpoint.name}.safetensors"
-    with _lock(target):
-        if not _is_intact(target):
-            _convert(checkpoint, variant, target)
-    return target
+def fetch_checkpoint(checkpoint):
+    """The local path of a published checkpoint.
 
-
-def _convert(checkpoint, variant, target):
-    path = fetch_original(checkpoint)
-    tensors = layouts.to_ours(files.read(path).tensors, variant)
-    unfinished = _unfinished(target)
-    files.write_safetensors(
-        unfinished, tensors, checkpoint=checkpoint.name, writer=__version__
-    )
-    _record(target, sha256_of(unfinished), str(path))
-    os.replace(unfinished, target)
-
-
-def fetch_original(checkpoint):
-    """From the hub, or else from the official address."""
+    From the caches, without a request; or the hub, or the official address.
+    """
+    repository, url = checkpoint.hub_repository, checkpoint.url
+    path = (repository and _cached_hub(repository)) or (url and _cached(url))
+    if path:
+        return path
     failures = []
-    if checkpoint.hub_repository:
-        try:
-            return fetch_hub(checkpoint.hub_repository)
-        except ValueError as error:
-            failures.append(str(error))
-    if checkpoint.url:
-        try:
-            return fetch_url(checkpoint.url)
-        except ValueError as error:
-            failures.append(str(error))
+    for download, source in ((fetch_hub, repository), (fetch_url, url)):
+        if source:
+            try:
+                return download(source)
+            except ValueError as error:
+                failures.append(str(error))
     raise ValueError("\n".join(failures))
 
 
@@ -126,136 +104,106 @@ def _unreachable(repository, revision, error):
     )
 
 
+def _cached_hub(repository):
+    """A file in the hub's cache; one that is damaged is removed."""
+    import huggingface_hub
+
+    for filename in HUB_FILES:
+        path = huggingface_hub.try_to_load_from_cache(repository, filename)
+        if isinstance(path, str):
+            # It links to a file that is named by its SHA-256, except on
+            # Windows.
+            target = Path(path).resolve()
+            if target.name in (filename, sha256_of(target)):
+                return path
+            target.unlink()
+    return None
+
+
 def fetch_url(url):
-    """Downloads a URL once, resuming where an earlier attempt ended.
+    """Downloads a URL once.
 
-    The SHA-256 is recorded, and checked whenever the file is used again. A
-    name such as `…-01bb0f51.pth` must agree with its own hash.
+    A name such as `…-01bb0f51.pth` must agree with its own SHA-256, and a
+    second download with the first.
     """
-    name = without_secrets(url).rstrip("/").split("/")[-1]
-    folder = hashlib.sha256(url.encode()).hexdigest()[:12]
-    target = cache_folder() / "downloads" / folder / name
-    with _lock(target):
-        if not _is_intact(target):
-            _fetch_into(target, url)
-    return target
+    folder = _folder(url)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):  # others that want it wait
+        return _cached(url) or _downloaded(url, folder / _name(url))
 
 
-def _fetch_into(target, url):
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES"):
+def _folder(url):
+    """Holds `SHA256/NAME` of a URL's file."""
+    digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+    cache = keras_home() / "models" / "keras_convnext"
+    return cache / "downloads" / digest
+
+
+def _name(url):
+    return without_secrets(url).rstrip("/").split("/")[-1]
+
+
+def _cached(url):
+    for folder in _folder(url).glob(SHA256):
+        path = folder / _name(url)
+        if path.exists() and sha256_of(path) == folder.name:
+            return path
+    return None
+
+
+def _downloaded(url, target):
+    folder = target.parent
+    before = next((x.name for x in folder.glob(SHA256)), None)
+    in_name = re.search(r"-([0-9a-f]{8,64})\.\w+$", target.name)
+    expected = before or (in_name[1] if in_name else "")
+    with written_aside(target) as unfinished:
+        _download(url, unfinished)
+        digest = sha256_of(unfinished)
+        if not digest.startswith(expected):
+            raise ValueError(
+                "The downloaded file is not the one that was published: "
+                f"expected SHA-256 {expected[:12]}…, found {digest[:12]}…. "
+                f"Nothing was kept. Received: {without_secrets(url)}. If its "
+                f"owner has renewed it, remove {folder}"
+            )
+    (folder / digest).mkdir(exist_ok=True)
+    return target.replace(folder / digest / target.name)
+
+
+def _download(url, path):
+    import huggingface_hub
+
+    if huggingface_hub.is_offline_mode():
         raise ValueError(
             "Downloads are forbidden by HF_HUB_OFFLINE, and the file is not in "
             f"the cache. Received: {without_secrets(url)}"
         )
-    unfinished = _unfinished(target)
     try:
-        _download(url, unfinished)
-    except (urllib.error.URLError, HTTPException, OSError) as error:
+        _stream(huggingface_hub.get_session(), url, path)
+    # The session's errors are those of httpx or httpx2, by the hub's version.
+    except Exception as error:
         said = type(error).__name__
-        if not isinstance(error, InvalidURL):  # which quotes passwords
+        if said != "InvalidURL":  # which quotes passwords
             said += f": {error}"
         raise ValueError(
-            f"The download failed ({said}); the next attempt goes on where it "
-            "ended. Check the address and the network. Received: "
-            f"{without_secrets(url)}"
-        ) from error
-    digest = sha256_of(unfinished)
-    expected = re.search(r"-([0-9a-f]{8,64})\.\w+$", target.name)
-    before = _recorded(target)
-    if (expected and not digest.startswith(expected[1])) or (
-        before and before != digest
-    ):
-        unfinished.unlink()
-        raise ValueError(
-            "The downloaded file is not the one that was published: expected "
-            f"SHA-256 {before or expected[1] + '…'}, found {digest}. Nothing "
-            f"was kept. Received: {without_secrets(url)}. If its owner has "
-            f"renewed it, remove {_note(target)}"
-        )
-    _record(target, digest, without_secrets(url))
-    os.replace(unfinished, target)
+            f"The download failed ({said}). Check the address and the "
+            f"network. Received: {without_secrets(url)}"
+        ) from None
 
 
-def _download(url, path):
-    """Appends to what is there, if the server can send the rest."""
-    have = path.stat().st_size if path.exists() else 0
+def _stream(session, url, path):
+    """By the hub's session, which knows the user's proxies and certificates."""
     headers = {"User-Agent": f"keras-convnext/{__version__}"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-    request = urllib.request.Request(url, headers=headers)
-    try:
-        response = urllib.request.urlopen(request, timeout=60)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing is left to send
-            return
-        raise
-    with response:
-        resumed = response.status == 206
-        if not resumed:
-            have = 0
+    options = {"timeout": SECONDS, "follow_redirects": True}
+    with session.stream("GET", url, headers=headers, **options) as response:
+        if response.status_code != 200:
+            raise OSError(f"HTTP status {response.status_code}")
         length = response.headers.get("Content-Length")
-        total = None if length is None else have + int(length)
-        with open(path, "ab" if resumed else "wb") as file:
-            _copy(response, file, have, total, url)
-    size = path.stat().st_size
-    if total is not None and size != total:
-        raise OSError(f"{size} of {total} bytes arrived")
-
-
-def _copy(response, file, have, total, url):
-    from rich.progress import BarColumn
-    from rich.progress import DownloadColumn
-    from rich.progress import Progress
-    from rich.progress import TextColumn
-    from rich.progress import TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, transient=True) as progress:
-        task = progress.add_task(
-            without_secrets(url).split("/")[-1], total=total, completed=have
-        )
-        while chunk := response.read(CHUNK):
-            file.write(chunk)
-            progress.advance(task, len(chunk))
-
-
-def cache_folder():
-    """Where converted checkpoints are: in Keras' own folder."""
-    home = os.environ.get("KERAS_HOME", os.path.join("~", ".keras"))
-    return Path(home).expanduser() / "models" / "keras_convnext"
-
-
-def _lock(target):
-    """Two processes that want the same file take turns."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(target.with_name(f".{target.name}.lock"))
-
-
-def _unfinished(target):
-    return target.with_name(f"{target.name}.unfinished")
-
-
-def _is_intact(target):
-    return target.exists() and _recorded(target) == sha256_of(target)
-
-
-def _record(target, digest, source):
-    with written_aside(_note(target)) as unfinished:
-        unfinished.write_text(json.dumps({"sha256": digest, "source": source}))
-
-
-def _recorded(target):
-    """The digest in a file's note; `None` without one that can be read."""
-    try:
-        return json.loads(_note(target).read_text())["sha256"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _note(target):
-    return target.with_name(f"{target.name}.json")
+        total = None if length is None else int(length)
+        with (
+            open(path, "wb") as file,
+            progress(_name(url), total, "bytes") as advance,
+        ):
+            for chunk in response.iter_bytes(CHUNK):
+                file.write(chunk)
+                advance(len(chunk))

@@ -13,8 +13,8 @@ from importlib import resources
 from keras_convnext._util.checks import did_you_mean
 from keras_convnext.facts.variants import APACHE
 from keras_convnext.facts.variants import MIT
-from keras_convnext.images.preprocessing import IMAGENET_MEAN
-from keras_convnext.images.preprocessing import IMAGENET_STD
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.images.preprocessing import Preprocessing
 
 NORMALIZATIONS = {
@@ -26,6 +26,7 @@ NORMALIZATIONS = {
     "half": ((0.5,) * 3, (0.5,) * 3),
 }
 # What each alias means: the first of these tags that a model has.
+SEGMENTATION_ALIASES = {"ade20k": ("fb_in1k_ade20k_512", "fb_in22k_ade20k_640")}
 ALIASES = {
     "imagenet": ("fb_in1k", "fcmae_ft_in1k"),
     "imagenet22k": ("fb_in22k",),
@@ -35,6 +36,11 @@ ALIASES = {
         "fcmae_ft_in22k_in1k_384",
     ),
 }
+# What weights are for: how errors call a model that takes them, and aliases.
+TASKS = {
+    "classify": ("{!r}", ALIASES),
+    "segment": ("an UperNet on {!r}", SEGMENTATION_ALIASES),
+}
 FREE_LICENCES = (APACHE, MIT, "bsd-3-clause")
 
 
@@ -43,10 +49,12 @@ class Checkpoint:
     """One published set of weights.
 
     Attributes:
+        task: a key of `TASKS`.
         model, tag: name of the variant, and of the weights.
         hub_repository: Hugging Face repository, `""` if not hosted there.
         url: official file, `""` if there is none.
-        image_size: side of the evaluation images in pixels.
+        image_size: side in pixels of the evaluation images, or of the windows
+            that slide over them.
         crop_pct, crop_mode, interpolation, normalization: see
             `Preprocessing`; `normalization` is a key of `NORMALIZATIONS`.
         classes: outputs of the classifier, 0 without one.
@@ -55,8 +63,11 @@ class Checkpoint:
         top1, top5: reported ImageNet-1k accuracy in percent at `image_size`,
             or `None`.
         dtype: of the published parameters.
+        miou, miou_multi_scale: reported mean IoU in percent: sliding window at
+            one scale; whole images at six scales and mirrored.
     """
 
+    task: str
     model: str
     tag: str
     hub_repository: str
@@ -72,6 +83,8 @@ class Checkpoint:
     top1: float | None
     top5: float | None
     dtype: str
+    miou: float | None
+    miou_multi_scale: float | None
 
     @property
     def name(self):
@@ -91,31 +104,37 @@ class Checkpoint:
 
 
 @functools.cache
-def checkpoints():
-    """All checkpoints, for each model timm's default first."""
+def checkpoints(task="classify"):
+    """All checkpoints of a task, for each model timm's default first."""
+    return tuple(row for row in _rows() if row.task == task)
+
+
+def _rows():
     convert = {
         "image_size": int,
         "crop_pct": float,
         "classes": int,
         "top1": _optional_float,
         "top5": _optional_float,
+        "miou": _optional_float,
+        "miou_multi_scale": _optional_float,
     }
     table = resources.files(__package__) / "registry.csv"
     with table.open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Checkpoint(
+        for row in csv.DictReader(file):
+            yield Checkpoint(
                 **{
                     key: convert.get(key, str)(value)
                     for key, value in row.items()
                 }
             )
-            for row in csv.DictReader(file)
-        )
 
 
-def is_name(weights):
+def is_name(weights, task="classify"):
     """Whether this is an alias, or a tag of any model."""
-    return weights in ALIASES or any(c.tag == weights for c in checkpoints())
+    _, aliases = TASKS[task]
+    tags = {checkpoint.tag for checkpoint in checkpoints(task)}
+    return weights in aliases or weights in tags
 
 
 def matching(pattern="*"):
@@ -128,28 +147,31 @@ def matching(pattern="*"):
     ]
 
 
-def find(model, weights):
+def find(model, weights, task="classify"):
     """The checkpoint that an alias or tag means for a model.
 
     Raises:
         ValueError: if the model has no such weights, with those it has.
     """
-    own = {c.tag: c for c in checkpoints() if c.model == model}
+    form, aliases = TASKS[task]
+    called = form.format(model)
+    own = {c.tag: c for c in checkpoints(task) if c.model == model}
     if not own:
+        models = list(dict.fromkeys(c.model for c in checkpoints(task)))
         raise ValueError(
-            f"There are no published weights for {model!r}: pass "
-            "`weights=None` for random weights, or a file. Received: "
+            f"There are no published weights for {called}, only for {models}. "
+            "Pass `weights=None` for random weights, or a file. Received: "
             f"weights={weights!r}"
         )
-    tags = list(ALIASES.get(weights, (weights,)))
+    tags = list(aliases.get(weights, (weights,)))
     if weights == "imagenet":
         tags += [tag for tag, c in own.items() if c.label_set == "imagenet1k"]
     for tag in tags:
         if tag in own:
             return own[tag]
     raise ValueError(
-        f"`weights` of {model!r} must be None, a file, a URL, "
-        f"'hf://org/repo', an alias of {list(ALIASES)} that it has, or one "
+        f"`weights` of {called} must be None, a file, a URL, "
+        f"'hf://org/repo', an alias of {list(aliases)} that it has, or one "
         f"of its tags {list(own)}. Received: "
         f"weights={weights!r}{did_you_mean(weights, own)}"
     )
@@ -176,21 +198,24 @@ def preprocessing_of(weights):
     )
 
 
-def list_weights(pattern: str = "*") -> None:
-    """Prints the published weights: tag, size, classes, top-1, licence.
+def list_weights(pattern: str = "*") -> list[str]:
+    """Names of the published weights that match a shell-style pattern.
+
+    `keras-convnext weights` prints them with size, classes, accuracy and
+    license.
 
     Args:
-        pattern: shell-style, of model names or full names such as
-            `"convnext_tiny.fb_*"`.
+        pattern: of model names, or of names such as `"convnext_tiny.fb_*"`.
+
+    Returns:
+        A list of names that `create_model` takes, for each model timm's
+        default first.
 
     Examples:
-        >>> keras_convnext.list_weights(
-        ...     "convnext_tiny.fb_in1k"
-        ... )  # doctest: +SKIP
-    """
-    from rich.console import Console
-
-    Console().print(table(matching(pattern)))
+        >>> keras_convnext.list_weights("convnext_tiny.fb_in22k*")
+        ['convnext_tiny.fb_in22k_ft_in1k', 'convnext_tiny.fb_in22k_ft_in1k_384', 'convnext_tiny.fb_in22k']
+    """  # noqa: E501
+    return [checkpoint.name for checkpoint in matching(pattern)]
 
 
 def table(rows):

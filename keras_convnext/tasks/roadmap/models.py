@@ -31,8 +31,8 @@ from keras_convnext.facts.layer_names import LayerName
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.facts.variants import Variant
+from keras_convnext.images.geometry import official_crop
 from keras_convnext.images.preprocessing import Preprocessing
-from keras_convnext.images.preprocessing import official_crop
 from keras_convnext.layers import DepthwiseConv2D
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers.norms import LayerNormalization

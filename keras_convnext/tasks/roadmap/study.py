@@ -16,8 +16,8 @@ from keras_convnext import visualize
 from keras_convnext._util.annotations import Figure
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.checks import one_of
-from keras_convnext._util.optional import is_installed
-from keras_convnext._util.optional import tell_left_out
+from keras_convnext._util.requirements import is_installed
+from keras_convnext._util.requirements import tell_left_out
 from keras_convnext._util.writing import written_aside
 from keras_convnext.data.source import Source
 from keras_convnext.models.profiling import profile

@@ -102,14 +102,17 @@ def UperNet(
     pyramid = feature_pyramid(model, LEVELS, norm=True)
     _check_data_format(model)
     checks.rate("dropout_rate", dropout_rate)
-    source, own_crop = weights_.find(model.variant, weights)
-    own_classes, own_channels = CLASSES, CHANNELS
+    source = weights_.find(model.variant, weights)
+    own_classes, own_channels, own_crop = CLASSES, CHANNELS, CROP
     if source:
         own_classes, own_channels = weights_.sizes(source)
-    classes, class_names = _classes(classes, own_classes)
+        if source.info.preprocessing:
+            own_crop = source.info.preprocessing.image_size[0]
+    classes, class_names = arguments.classes_and_names(classes)
+    classes = classes or own_classes
     channels = own_channels if channels is None else channels
     _check_at_least("channels", channels, 2)
-    crop = (own_crop or CROP) if crop is None else crop
+    crop = own_crop if crop is None else crop
     _check_at_least("crop", crop, 32)
 
     first = model.get_layer(model.pyramid_level_inputs[LEVELS[0]])
@@ -246,18 +249,6 @@ class Heads:
 
     def concatenation(self, name, maps):
         return self.named(layers.Concatenate, f"{name}_concatenation")(maps)
-
-
-def _classes(classes, own):
-    """The number of classes, and their names or `None`."""
-    if isinstance(classes, (list, tuple)):
-        names = tuple(str(name) for name in classes)
-        arguments.number_of_classes(len(names))
-        return len(names), names
-    if classes is None:
-        return own, None
-    arguments.number_of_classes(classes)
-    return int(classes), None
 
 
 def _check_at_least(name, value, smallest):

@@ -1,15 +1,38 @@
-"""`keras-convnext benchmark`: how fast models are, beside others."""
+"""`python benchmarks/race`: how fast models are, beside others."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+
+from keras_convnext._util.checks import one_of
+from race import report
+from race.contest import COMMAND
+from race.contest import run
+from race.contestants import MODES
+from race.contestants import select
+from race.tasks import Task
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
+def main():
+    """Runs the command; bad input ends with its message and status 2."""
+    try:
+        app(prog_name=COMMAND)
+    except (ValueError, ImportError, OSError) as error:
+        typer.echo(f"race: {error}", err=True)
+        sys.exit(2)
+
+
+@app.command()
 def benchmark(
     model: Annotated[
-        str, typer.Option(help="A name, see `models`.")
+        str, typer.Option(help="A name, see `keras-convnext models`.")
     ] = "convnext_tiny",
     contestants: Annotated[
         list[str] | None,
@@ -80,35 +103,30 @@ def benchmark(
     the first call, peak memory, and how near all that comes to what the
     machine's matrix products allow.
 
-    Example: keras-convnext benchmark --contestant ours/torch --contestant
+    Example: python benchmarks/race --contestant ours/torch --contestant
     timm/eager --mode inference --batch-size 8
 
-    Example: keras-convnext benchmark --dtype mixed_bfloat16 --batch-size 64
+    Example: python benchmarks/race --dtype mixed_bfloat16 --batch-size 64
     --training-batch-size 64 --training-image-size 224 --output gpu
     """
-    from keras_convnext import benchmark as benchmark_
-    from keras_convnext._util import checks
-    from keras_convnext.benchmark import report
-    from keras_convnext.benchmark.contestants import MODES
-
-    chosen = benchmark_.select(contestants or ())
+    chosen = select(contestants or ())
     if listed:
         _print_list(chosen, as_json)
         return
     for mode in modes or ():
-        checks.one_of("mode", mode, MODES)
+        one_of("mode", mode, MODES)
     tasks = []
     if "inference" in (modes or MODES):
         tasks += [
-            benchmark_.Task("inference", count, image_size)
+            Task("inference", count, image_size)
             for count in batch_sizes or (1, 8, 32)
         ]
     if "training" in (modes or MODES):
         tasks += [
-            benchmark_.Task("training", count, training_image_size)
+            Task("training", count, training_image_size)
             for count in training_batch_sizes or (8,)
         ]
-    results = benchmark_.run(
+    results = run(
         output,
         chosen,
         tasks,
@@ -126,9 +144,6 @@ def benchmark(
 
 
 def _print_list(contestants, as_json):
-    from rich.console import Console
-    from rich.table import Table
-
     if as_json:
         rows = [
             {

@@ -10,20 +10,21 @@ from typing import Any
 
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.checks import one_of
-from keras_convnext.benchmark import machine
-from keras_convnext.benchmark import report
-from keras_convnext.benchmark.contestants import MODES
-from keras_convnext.benchmark.contestants import Contestant
-from keras_convnext.benchmark.contestants import select
-from keras_convnext.benchmark.progress import Progress
-from keras_convnext.benchmark.starter import Starter
-from keras_convnext.benchmark.tasks import TASKS
-from keras_convnext.benchmark.tasks import Task
-from keras_convnext.benchmark.turn import Turn
-from keras_convnext.benchmark.turn import groups
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.models.builder import total_stride
+from race import machine
+from race import report
+from race.contestants import MODES
+from race.contestants import Contestant
+from race.contestants import select
+from race.progress import Progress
+from race.starter import Starter
+from race.tasks import TASKS
+from race.tasks import Task
+from race.turn import Turn
+from race.turn import groups
 
+COMMAND = "python benchmarks/race"
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -69,7 +70,7 @@ def run(
         ImportError: without matplotlib.
 
     Examples:
-        >>> keras_convnext.benchmark.run(
+        >>> race.run(
         ...     "speed", select(["ours/torch", "timm/eager"])
         ... )  # doctest: +SKIP
     """
@@ -80,7 +81,7 @@ def run(
     contestants = select() if contestants is None else contestants
     results = {
         "date": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([*COMMAND.split(), *sys.argv[1:]]),
         "model": model,
         "dtype": dtype,
         "pairs": pairs,

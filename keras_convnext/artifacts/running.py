@@ -8,16 +8,15 @@ import numpy as np
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata as metadata_
 from keras_convnext.artifacts import tflite
-from keras_convnext.artifacts.options import Options
-from keras_convnext.artifacts.requirements import require
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.models import inspection
 
 
-def open_artefact(path: PathLike) -> "Artefact":
+def open_artifact(path: PathLike) -> "Artifact":
     """Opens a `.keras` file, or what `keras_convnext.export` wrote.
 
     Args:
@@ -25,15 +24,15 @@ def open_artefact(path: PathLike) -> "Artefact":
             file, or of the folder of a SavedModel.
 
     Returns:
-        An `Artefact`.
+        An `Artifact`.
 
     Raises:
         ValueError: if it is none of these, or was not written by this package.
         ImportError: without the package that runs it, with the extra.
 
     Examples:
-        >>> artefact = open_artefact("model.onnx")  # doctest: +SKIP
-        >>> artefact.predict(images).argmax(axis=1)  # doctest: +SKIP
+        >>> artifact = open_artifact("model.onnx")  # doctest: +SKIP
+        >>> artifact.predict(images).argmax(axis=1)  # doctest: +SKIP
     """
     path = Path(path)
     kind = "" if path.is_dir() else path.suffix
@@ -48,7 +47,7 @@ def open_artefact(path: PathLike) -> "Artefact":
     return RUNTIMES[kind](path)
 
 
-class Artefact:
+class Artifact:
     """A model in some runtime.
 
     Attributes:
@@ -70,7 +69,7 @@ class Artefact:
         return metadata_.preprocessing(self.metadata)
 
     def run(self, inputs: Array) -> dict[str, Array]:
-        """Every output by name, for inputs as the artefact takes them.
+        """Every output by name, for inputs as the artifact takes them.
 
         Args:
             inputs: array `(n, ...)` in `metadata["data_format"]` and
@@ -107,19 +106,16 @@ class Artefact:
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-class KerasArtefact(Artefact):
+class KerasArtifact(Artifact):
     """A Keras model in this process, on its backend."""
 
     def __init__(self, path, model=None):
         if model is None:
             model = keras.saving.load_model(path, compile=False)
         graph.check(model)
-        options = Options(
-            "keras",
-            inspection.image_shape(model)[:2],
-            inspection.data_format(model),
-        )
-        super().__init__(path, metadata_.of_model(model, options))
+        size = inspection.image_shape(model)[:2]
+        data_format = inspection.data_format(model)
+        super().__init__(path, metadata_.of_model(model, size, data_format))
         self.model = graph.named(model)
 
     def run(self, inputs):
@@ -127,11 +123,11 @@ class KerasArtefact(Artefact):
         return {name: np.asarray(x) for name, x in outputs.items()}
 
 
-class OnnxArtefact(Artefact):
+class OnnxArtifact(Artifact):
     """An ONNX file in ONNX Runtime, on the CPU."""
 
     def __init__(self, path):
-        onnxruntime = require("onnxruntime")
+        onnxruntime = require("onnxruntime", "ONNX files")
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3
         self.session = onnxruntime.InferenceSession(
@@ -145,11 +141,11 @@ class OnnxArtefact(Artefact):
         return dict(zip(names, self.session.run(names, {"image": inputs})))
 
 
-class TfliteArtefact(Artefact):
+class TfliteArtifact(Artifact):
     """A TFLite file in the LiteRT interpreter, image by image."""
 
     def __init__(self, path):
-        interpreter = require("ai_edge_litert.interpreter", "ai-edge-litert")
+        interpreter = require("ai_edge_litert.interpreter", "TFLite files")
         super().__init__(path, metadata_.from_json(tflite.read_metadata(path)))
         self.interpreter = interpreter.Interpreter(str(path))
         # Allocated for the first image: where any size will do, the file
@@ -171,19 +167,19 @@ class TfliteArtefact(Artefact):
             self.interpreter.resize_tensor_input(index, image.shape)
             self.interpreter.allocate_tensors()
             self.shape = image.shape
-        self.interpreter.set_tensor(index, _quantised(image, self.input))
+        self.interpreter.set_tensor(index, _quantized(image, self.input))
         self.interpreter.invoke()
         return [
-            _dequantised(self.interpreter.get_tensor(x["index"]), x)
+            _dequantized(self.interpreter.get_tensor(x["index"]), x)
             for x in self.outputs
         ]
 
 
-class SavedModelArtefact(Artefact):
+class SavedModelArtifact(Artifact):
     """A SavedModel in TensorFlow, whatever backend Keras runs on."""
 
     def __init__(self, path):
-        tensorflow = require("tensorflow")
+        tensorflow = require("tensorflow", "SavedModels")
         file = path / "assets" / metadata_.FILE
         known = file.read_text(encoding="utf-8") if file.exists() else None
         super().__init__(path, metadata_.from_json(known))
@@ -196,11 +192,11 @@ class SavedModelArtefact(Artefact):
         return {name: x.numpy() for name, x in outputs.items()}
 
 
-class OpenvinoArtefact(Artefact):
+class OpenvinoArtifact(Artifact):
     """OpenVINO IR on the CPU, in float32."""
 
     def __init__(self, path):
-        openvino = require("openvino")
+        openvino = require("openvino", "OpenVINO files")
         core = openvino.Core()
         loaded = core.read_model(path)
         info = loaded.get_rt_info()
@@ -215,11 +211,11 @@ class OpenvinoArtefact(Artefact):
         return {name: results[name] for name in self.metadata["outputs"]}
 
 
-class TorchArtefact(Artefact):
+class TorchArtifact(Artifact):
     """A `.pt2` program in torch, whatever backend Keras runs on."""
 
     def __init__(self, path):
-        self.torch = require("torch")
+        self.torch = require("torch", "`.pt2` files")
         extra = {metadata_.FILE: ""}
         program = self.torch.export.load(str(path), extra_files=extra)
         super().__init__(path, metadata_.from_json(extra[metadata_.FILE]))
@@ -232,12 +228,12 @@ class TorchArtefact(Artefact):
 
 
 RUNTIMES = {
-    "": SavedModelArtefact,
-    ".keras": KerasArtefact,
-    ".onnx": OnnxArtefact,
-    ".pt2": TorchArtefact,
-    ".tflite": TfliteArtefact,
-    ".xml": OpenvinoArtefact,
+    "": SavedModelArtifact,
+    ".keras": KerasArtifact,
+    ".onnx": OnnxArtifact,
+    ".pt2": TorchArtifact,
+    ".tflite": TfliteArtifact,
+    ".xml": OpenvinoArtifact,
 }
 
 
@@ -246,7 +242,7 @@ def operations(path):
     if path.suffix == ".tflite":
         return dict(tflite.operations(path))
     if path.suffix == ".onnx":
-        onnx = require("onnx")
+        onnx = require("onnx", "ONNX files")
         nodes = onnx.load(path, load_external_data=False).graph.node
         return dict(Counter(node.op_type for node in nodes))
     return None
@@ -256,7 +252,7 @@ def _is_saved_model(path):
     return (path / "saved_model.pb").exists()
 
 
-def _quantised(values, details):
+def _quantized(values, details):
     scale, zero = details["quantization"]
     if not scale:
         return values.astype(details["dtype"])
@@ -265,7 +261,7 @@ def _quantised(values, details):
     return np.clip(levels, limits.min, limits.max).astype(details["dtype"])
 
 
-def _dequantised(values, details):
+def _dequantized(values, details):
     scale, zero = details["quantization"]
     if not scale:
         return values

@@ -68,7 +68,7 @@ def chart(results, figure=None):
     """Draws images per second as bars, grouped by what they run on.
 
     Args:
-        results: of `benchmark.run`.
+        results: of `race.run`.
         figure: matplotlib figure to draw into; a new one if `None`.
 
     Returns:
@@ -166,7 +166,7 @@ def _conditions(results):
 
 
 def _coverage(results):
-    from keras_convnext.benchmark import ratios
+    from race import ratios
 
     return f"{ratios.interval(range(results['pairs']))[2]:.1%}"
 

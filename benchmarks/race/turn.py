@@ -5,8 +5,8 @@ import statistics
 import time
 from dataclasses import asdict
 
-from keras_convnext.benchmark import ratios
-from keras_convnext.benchmark.process import Failure
+from race import ratios
+from race.process import Failure
 
 # Threads of the one who ran last spin for a while, waiting for more.
 SETTLE_SECONDS = 0.3

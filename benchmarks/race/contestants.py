@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from keras_convnext._util.checks import did_you_mean
-from keras_convnext._util.optional import is_installed
+from keras_convnext._util.requirements import is_installed
 from keras_convnext.facts.variants import VARIANTS
 
 # The first that is installed serves where any will do.
@@ -243,7 +243,7 @@ def select(patterns: Iterable[str] = ()) -> list[Contestant]:
         if not fnmatch.filter(CONTESTANTS, pattern):
             raise ValueError(
                 "`contestant` must be the name of one or a pattern of names, "
-                "see `keras-convnext benchmark --list`. Received: "
+                "see `python benchmarks/race --list`. Received: "
                 f"contestant={pattern!r}{did_you_mean(pattern, CONTESTANTS)}"
             )
     return [

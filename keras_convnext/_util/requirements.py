@@ -1,0 +1,72 @@
+"""Optional packages, and the error that says how to get them."""
+
+import importlib
+import importlib.util
+import sys
+
+# By the module to import: the name on PyPI, and the extra that brings it.
+PACKAGES = {
+    "ai_edge_litert": ("ai-edge-litert", "export"),
+    "matplotlib": ("matplotlib", "demo"),
+    "onnx": ("onnx", "export"),
+    "onnxruntime": ("onnxruntime", "export"),
+    "openvino": ("openvino", "openvino"),
+    "sklearn": ("scikit-learn", "demo"),
+    "tensorflow": ("tensorflow", "tensorflow"),
+    "tensorflow_datasets": ("tensorflow-datasets", "tfds"),
+    "torch": ("torch", "torch"),
+}
+
+
+def is_installed(module):
+    return importlib.util.find_spec(module) is not None
+
+
+def require(module, purpose, otherwise=""):
+    """Imports a module, or says which extra of this package brings it.
+
+    Args:
+        module: name of a module of one of `PACKAGES`.
+        purpose: what it is needed for, as in "needed for pictures".
+        otherwise: what can be done without it, as in "or use `load_image`".
+
+    Raises:
+        ImportError: if it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise missing(module, purpose, otherwise) from error
+
+
+def missing(module, purpose, otherwise="", extras=()):
+    """The `ImportError` of `require`.
+
+    Args:
+        module, purpose, otherwise: as for `require`.
+        extras: others that the purpose takes.
+    """
+    package, extra = PACKAGES[module.partition(".")[0]]
+    extras = ",".join(dict.fromkeys([*extras, extra]))
+    return ImportError(
+        f"{package} is not installed, which is needed for {purpose}. Run "
+        f'`pip install "keras-convnext[{extras}]"`'
+        f"{', or ' if otherwise else ''}{otherwise}"
+    )
+
+
+def tell_left_out(made):
+    """Says on stderr what there will not be for want of packages.
+
+    Hours of work are not to end for want of a picture.
+
+    Args:
+        made: dict from packages to what they make.
+    """
+    for package, what in made.items():
+        if not is_installed(package):
+            print(
+                f"No {what} without {package}: "
+                'pip install "keras-convnext[train]"',
+                file=sys.stderr,
+            )

@@ -1,0 +1,78 @@
+"""The one record of an export: everything that writers and checks ask for."""
+
+import functools
+from dataclasses import dataclass
+
+import keras
+
+from keras_convnext.artifacts import graph
+from keras_convnext.artifacts import metadata as metadata_module
+from keras_convnext.artifacts.options import Options
+from keras_convnext.models import inspection
+from keras_convnext.models import rebuilding
+from keras_convnext.models.inference import optimize_for_inference
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A model on its way into a file.
+
+    Attributes:
+        options: the `Options` of the export.
+        metadata: the dict of `metadata.of_model`.
+        lean: the model in float32 without the layers that only training
+            needs, with a dict of named outputs: writers write this one.
+        model: the model in float32, whose outputs the artifact must repeat;
+            `None` in a process that only writes.
+    """
+
+    options: Options
+    metadata: dict
+    lean: keras.Model
+    model: keras.Model | None = None
+
+    @classmethod
+    def of(cls, model, options):
+        """The record of a model, which is left as it is."""
+        model = graph.as_float32(model)
+        metadata = metadata_module.of_model(
+            model,
+            options.size,
+            options.data_format,
+            options.input_dtype,
+            options.quantization,
+            options.features,
+        )
+        # The metadata promise an input that is not normalized yet.
+        lean = optimize_for_inference(model, fold_normalization=False)
+        lean = graph.named(lean, options.features)
+        return cls(options, metadata, lean, model)
+
+    @property
+    def text(self):
+        """The metadata as JSON, as files hold them."""
+        return metadata_module.to_json(self.metadata)
+
+    @property
+    def outputs(self):
+        """Names of the outputs, in order."""
+        return self.metadata["outputs"]
+
+    @property
+    def input_shape(self):
+        """Shape of one image as the artifact takes it."""
+        size, channels = self.options.size, self.metadata["channels"]
+        return graph.to_layout(*size, channels, self.options.data_format)
+
+    @functools.cached_property
+    def permutation(self):
+        """Axes that turn the artifact's input into the model's, or `None`."""
+        if self.options.data_format == inspection.data_format(self.lean):
+            return None
+        is_first = self.options.data_format == "channels_first"
+        return (0, 2, 3, 1) if is_first else (0, 3, 1, 2)
+
+    def rebuilt(self, clone_function=rebuilding.step):
+        """The lean model on an input of the size that is exported."""
+        image = graph.image(self.lean, self.options.size)
+        return rebuilding.rebuild(self.lean, image, clone_function)

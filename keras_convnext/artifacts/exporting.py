@@ -1,0 +1,149 @@
+"""Writes a model for another runtime, reloads it there, and compares."""
+
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+
+from keras_convnext._util.annotations import Array
+from keras_convnext._util.annotations import PathLike
+from keras_convnext.artifacts import handover
+from keras_convnext.artifacts import options as options_module
+from keras_convnext.artifacts import real_images
+from keras_convnext.artifacts import verification
+from keras_convnext.artifacts.exportable import Exportable
+from keras_convnext.artifacts.formats import FORMATS
+from keras_convnext.artifacts.formats import check_packages
+from keras_convnext.artifacts.verification import Report
+
+
+def export(
+    model: keras.Model,
+    path: PathLike,
+    format: str | None = None,
+    *,
+    quantization: str | None = None,
+    representative_data: PathLike | Array | None = None,
+    image_size: int | tuple[int, int] | str | None = None,
+    data_format: str | None = None,
+    input_dtype: str = "float32",
+    features: bool = False,
+    verify: bool = True,
+    verification_data: PathLike | Array | None = None,
+    overwrite: bool = False,
+    verbose: bool = True,
+) -> Report:
+    """Writes a model for another runtime, and proves it equal.
+
+    Works on every Keras backend; what takes TensorFlow runs in a process of
+    its own where another backend is running. The artifact is reloaded in its
+    own runtime and compared with the model on real images before it appears
+    at `path`.
+
+    Args:
+        model: a model of this package, or any Functional model of one image
+            input. Half-precision models are exported in float32.
+        path: file or, for SavedModel, folder to write; OpenVINO's weights
+            are beside it, in a `.bin`.
+        format: `"saved_model"`, `"tflite"`, `"onnx"`, `"openvino"` or
+            `"torch"`; `None` goes by the ending of `path`: `.tflite`, `.onnx`,
+            `.xml` or `.pt2`.
+        quantization: `None` (float32); for TFLite `"float16"`, `"dynamic"`
+            (int8 weights) or `"int8"` (all integers); for ONNX `"int8"`.
+        representative_data: for `"int8"`: array `(n, height, width, channels)`
+            of images of 0–255, or a folder of images; some hundred.
+        image_size: `None` for the model's own, an int or `(height, width)`,
+            or `"dynamic"`.
+        data_format: layout of the input, `"channels_last"` or
+            `"channels_first"`; `None` for the model's own.
+        input_dtype: `"float32"` or `"uint8"`.
+        features: whether the classifier's input becomes an output too.
+        verify: whether to compare the artifact with the model.
+        verification_data: images to compare on, as `representative_data`;
+            two photographs if `None`. Give some hundred of your own to learn
+            how often an int8 model agrees.
+        overwrite: whether `path`, and weights beside it, may exist.
+        verbose: whether to print the table of the comparison.
+
+    Returns:
+        A `verification.Report`. The outputs of the artifact are `scores` (what
+        the model returns), `logits` (before the softmax) and `features`, as
+        far as there are.
+
+    Raises:
+        ValueError: for arguments out of range, models whose graph is not
+            known, and artifacts that differ from the model: those stay beside
+            `path`, in the folder that the message names.
+        ImportError: without the packages of a format, naming the extra.
+        OSError: if the path cannot be written.
+
+    Examples:
+        >>> keras_convnext.export(model, "model.onnx")  # doctest: +SKIP
+        >>> keras_convnext.export(
+        ...     model,
+        ...     "model.tflite",
+        ...     quantization="int8",
+        ...     representative_data=images,
+        ... )  # doctest: +SKIP
+    """
+    path = Path(path)
+    format = options_module.format_of(path, format)
+    options_module.check_target(path, format, overwrite)
+    options = options_module.options(
+        model,
+        format,
+        image_size,
+        data_format,
+        input_dtype,
+        quantization,
+        features,
+    )
+    check_packages(format, quantization, verify and verification_data is None)
+    exportable = Exportable.of(model, options)
+    images = real_images.to_calibrate(representative_data, exportable)
+    batches = real_images.to_compare(verification_data, exportable, verify)
+    folder = Path(
+        tempfile.mkdtemp(prefix=f"unfinished_{path.name}_", dir=path.parent)
+    )
+    try:
+        report = _write_and_compare(
+            exportable, folder / path.name, images, batches
+        )
+        _move(folder, path, report.problem)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    report = replace(report, path=path)
+    if verbose:
+        report.print()
+    return report
+
+
+def _write_and_compare(exportable, path, images, batches):
+    backend = FORMATS[exportable.options.format].backend
+    if backend in (None, keras.backend.backend()):
+        handover.write_here(exportable, path, images)
+    else:
+        handover.write(backend, exportable, path, images)
+    if not batches:
+        return verification.describe(path, exportable.options)
+    return verification.verify(exportable, path, batches)
+
+
+def _move(folder, path, problem):
+    """What was written goes to its place, or aside if it is not the model."""
+    if problem:
+        kept = path.with_name(folder.name.replace("unfinished", "unverified"))
+        os.replace(folder, kept)
+        raise ValueError(
+            "The artifact must compute what the model does. Received: "
+            f"{problem}. It is kept in {str(kept)!r}; what stood at "
+            f"{str(path)!r} is untouched. `verify=False` writes it regardless"
+        )
+    if path.is_dir():
+        shutil.rmtree(path)
+    # Weights beside a file first: it is not complete without.
+    for file in sorted(folder.iterdir(), key=lambda x: x.name == path.name):
+        os.replace(file, path.with_name(file.name))

@@ -1,0 +1,53 @@
+"""Options that several commands have, declared once."""
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[
+    str, typer.Option(help="A name, see `models`, or a `.keras` file.")
+]
+ModelOrArtifact = Annotated[
+    str,
+    typer.Option(
+        help="A name, see `models`, a `.keras` file, or the result of "
+        "`export`: an `.onnx`, `.tflite`, `.xml` or `.pt2` file, or the folder "
+        "of a SavedModel."
+    ),
+]
+Weights = Annotated[
+    str,
+    typer.Option(
+        help="Of a model by name: a tag or alias (see `weights`), a file, a "
+        "URL, hf://owner/repository, or 'none' for random ones."
+    ),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+Exif = Annotated[
+    bool,
+    typer.Option(
+        "--exif/--no-exif",
+        help="Turn photographs upright; published results do not.",
+    ),
+]
+OnError = Annotated[
+    str,
+    typer.Option(
+        help="Images that cannot be read: skip, with a warning, or raise."
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(min=0, help="The same seed gives the same model.")
+]
+Top = Annotated[
+    int,
+    typer.Option(min=1, help="Classes per image, as far as there are."),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace a result that exists.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Pattern = Annotated[
+    str,
+    typer.Argument(help="Shell-style pattern of names, as '*tiny*'."),
+]

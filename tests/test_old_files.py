@@ -1,0 +1,96 @@
+"""Files that an earlier state of the package wrote can still be read."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from runs import RECIPE
+from runs import new_model
+from runs import splits
+from runs import write_photographs
+
+import keras_convnext
+from keras_convnext.data import Records
+
+FOLDER = Path(__file__).parent / "written_by_0_1_0"
+MODELS = sorted(path.stem for path in FOLDER.glob("*.keras"))
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return dict(np.load(FOLDER / "answers.npz"))
+
+
+def check_equal(name, model, answers):
+    outputs = model(answers["images"].astype("float32"), training=False)
+    if not isinstance(outputs, dict):
+        outputs = {"": outputs}
+    # Half precision keeps three digits.
+    tolerance = 2e-2 if name == "v2" else 1e-4
+    for key, output in outputs.items():
+        output = keras.ops.convert_to_numpy(output)
+        expected = answers[f"{name}.{key}".rstrip(".")]
+        scale = max(1.0, np.abs(expected).max())
+        np.testing.assert_allclose(
+            output, expected, rtol=0, atol=tolerance * scale
+        )
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_load_and_compute_the_same(name, answers):
+    model = keras.saving.load_model(FOLDER / f"{name}.keras")
+    check_equal(name, model, answers)
+
+
+def test_models_know_what_they_knew():
+    model = keras.saving.load_model(FOLDER / "v1.keras")
+    assert model.class_names == ["ant", "bee", "cat"]
+    assert model.variant.depths == (1, 1)
+    assert model.preprocessing.image_size == (32, 32)
+
+
+@pytest.mark.parametrize("ending", ["weights.h5", "safetensors", "keras"])
+def test_weights_load(ending, answers):
+    model = keras_convnext.ConvNeXt(
+        depths=(1, 1),
+        dims=(8, 12),
+        input_shape=(32, 32, 3),
+        classes=3,
+        classifier_activation=None,
+        weights=FOLDER / f"v1.{ending}",
+    )
+    check_equal("v1", model, answers)
+
+
+def test_a_killed_run_goes_on(tmp_path):
+    output = tmp_path / "run"
+    shutil.copytree(FOLDER / "run", output)
+    data, validation = splits(write_photographs(tmp_path / "photographs"))
+    model = new_model()
+    keras_convnext.train(model, RECIPE, data, output, validation)
+    summary = json.loads((output / "run.json").read_text())
+    assert summary["status"] == "complete"
+    assert summary["epochs"] == RECIPE.epochs
+    # The first epoch was not trained again, and averages have new names.
+    before, after = (
+        next(csv.DictReader((folder / "history.csv").open(newline="")))
+        for folder in (FOLDER / "run", output)
+    )
+    assert after["val_accuracy"] == before["val_ema_accuracy"]
+    assert after["val_raw_loss"] == before["val_loss"]
+    assert after["loss"] == before["loss"]
+    assert after.keys() & before.keys() == before.keys() - {
+        "val_ema_accuracy",
+        "val_ema_loss",
+    }
+    assert set(summary["best"]) == {"val_accuracy", "val_raw_accuracy"}
+
+
+def test_records_are_read():
+    records = Records(FOLDER / "records")
+    assert records.classes == ("ant", "bee")
+    assert len(records) == 6
