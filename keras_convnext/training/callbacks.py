@@ -12,7 +12,7 @@ from rich.progress import MofNCompleteColumn
 from keras_convnext._util.progress import Rate
 from keras_convnext._util.progress import new_bar
 from keras_convnext._util.requirements import is_installed
-from keras_convnext.training.recipes.averaging import averaged_weights
+from keras_convnext.training.optimizers.averaging import averaged_weights
 from keras_convnext.training.run import Interrupted
 from keras_convnext.training.run import NotFinite
 from keras_convnext.visualize import learning_curves

@@ -13,8 +13,8 @@ from keras_convnext.tasks.segmentation.overlay import palette
 from keras_convnext.tasks.segmentation.overlay import write_overlay
 from keras_convnext.tasks.segmentation.recipe import SegmentationRecipe
 from keras_convnext.tasks.segmentation.recipe import ade20k
-from keras_convnext.tasks.segmentation.schedule import WarmupPoly
 from keras_convnext.tasks.segmentation.upernet import UperNet
+from keras_convnext.training.optimizers.schedules import WarmupPoly
 from keras_convnext.weights.registry import checkpoints
 
 CHECKPOINTS = checkpoints("segment")

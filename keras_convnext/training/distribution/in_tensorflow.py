@@ -7,7 +7,7 @@ from keras_convnext.training.distribution.cluster import Cluster
 from keras_convnext.training.distribution.cluster import number_of_devices
 from keras_convnext.training.distribution.shared_draws import with_shared_draws
 from keras_convnext.training.distribution.validation import PaddedLoader
-from keras_convnext.training.recipes.optimizer import has_float16
+from keras_convnext.training.optimizers.adamw import has_float16
 
 
 class TensorFlowCluster(Cluster):
