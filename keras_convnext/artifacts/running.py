@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -54,7 +55,7 @@ class Artifact:
         metadata: the dict of `metadata.of_model`.
     """
 
-    def __init__(self, path, metadata):
+    def __init__(self, path: PathLike, metadata: dict[str, Any] | None):
         self.path = path
         if metadata is None:
             raise ValueError(

@@ -93,9 +93,9 @@ class Report:
             console.print(f"operations: {shown}")
 
     @property
-    def problem(self):
+    def problem(self) -> str:
         """What is wrong with the artifact, or `""`."""
-        if not self.images:
+        if not self.images or self.difference is None:
             return ""
         if self.bound is not None:
             if self.difference <= self.bound:
@@ -111,7 +111,7 @@ class Report:
             else (self.similarity, LEAST_SIMILARITY)
         )
         what = "best classes agree" if enough else "logits are alike"
-        if value >= least:
+        if value is not None and value >= least:
             return ""
         return f"{what} to {value:.1%} only, expected are {least:.0%}"
 
