@@ -6,7 +6,7 @@ Writes JPEGs of scikit-learn's photographs and reads them by ImageNet-1k's
 recipe: crop to 224 pixels, flip, RandAugment, erasing, Mixup and CutMix. Our
 loaders and timm's take turns on the same files and cores, timm's in as many
 processes as there are cores, with its defaults for training and with
-`use_prefetcher`, which mixes in the processes and normalises whole batches.
+`use_prefetcher`, which mixes in the processes and normalizes whole batches.
 Prints images per second and how many times timm's faster loader that is, the
 medians of all rounds, and then ours with stage after stage left out.
 """

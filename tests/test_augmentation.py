@@ -43,7 +43,7 @@ IMAGES = (
     CHINA[:150, 200:301],
     FLOWER[100:187, 300:450].swapaxes(0, 1).copy(),
     photographs(1, 8, 9)[0],
-    photographs(1, 20, 20)[0],  # few enough for an equalisation to overflow
+    photographs(1, 20, 20)[0],  # few enough for an equalization to overflow
     photographs(1, 2, 5)[0],
     photographs(1, 1, 1)[0],
     np.full((6, 7, 3), 200, "uint8"),
@@ -83,7 +83,7 @@ def test_the_operations_are_the_increasing_ones_of_timm():
 
     increasing = auto_augment._RAND_INCREASING_TRANSFORMS
     assert list(operations.OPERATIONS) == increasing
-    assert tuple(FILL) == operations.fill_colour(IMAGENET_MEAN, 3)
+    assert tuple(FILL) == operations.fill_color(IMAGENET_MEAN, 3)
 
 
 @pytest.mark.parametrize("name", operations.OPERATIONS)
@@ -102,8 +102,8 @@ def test_pixels_are_those_of_timm(monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", operations.OPERATIONS)
-def test_grey_pixels_are_those_of_timm(monkeypatch, name):
-    assert operations.fill_colour(IMAGENET_MEAN, 1) == (117,)
+def test_gray_pixels_are_those_of_timm(monkeypatch, name):
+    assert operations.fill_color(IMAGENET_MEAN, 1) == (117,)
     for image in (photographs(1, 30, 21)[0], photographs(1, 8, 8)[0]):
         image = image[..., :1]
         for magnitude, sign in ((9, 1), (9, -1), (2.5, 1)):
@@ -120,8 +120,8 @@ def test_grey_pixels_are_those_of_timm(monkeypatch, name):
 
 
 def test_one_number_fills_all_channels():
-    assert operations.fill_colour((0.2,), 1) == (51,)
-    assert operations.fill_colour((0.2,), 3) == (51, 51, 51)
+    assert operations.fill_color((0.2,), 1) == (51,)
+    assert operations.fill_color((0.2,), 3) == (51, 51, 51)
 
 
 def test_no_bits_are_black():
@@ -263,10 +263,10 @@ def test_cropped_pixels_are_those_of_torchvision(
     (by_tf,) = mapped(layer, CHINA[None])
     assert by_tf.dtype == "uint8"
     np.testing.assert_array_equal(by_tf, expected)
-    grey = layer(CHINA[..., :1])
-    np.testing.assert_array_equal(grey, result[..., :1])
-    (grey,) = mapped(layer, CHINA[None, ..., :1])
-    np.testing.assert_array_equal(grey, result[..., :1])
+    gray = layer(CHINA[..., :1])
+    np.testing.assert_array_equal(gray, result[..., :1])
+    (gray,) = mapped(layer, CHINA[None, ..., :1])
+    np.testing.assert_array_equal(gray, result[..., :1])
     np.testing.assert_array_equal(layer(CHINA + 0.3), result)
 
 
@@ -310,15 +310,15 @@ def test_evaluation_crops_as_load_image_does(size):
     layer = RandomResizedCrop(size)
     expected = load_image(CHINA, size)
     np.testing.assert_array_equal(layer(CHINA, training=False), expected)
-    grey = layer(CHINA[..., :1].astype("float32"), training=False)
+    gray = layer(CHINA[..., :1].astype("float32"), training=False)
     np.testing.assert_array_equal(
-        grey, load_image(CHINA[..., 0], size)[..., :1]
+        gray, load_image(CHINA[..., 0], size)[..., :1]
     )
     by_tf = layer(tf.constant(CHINA)[None], training=False)
     np.testing.assert_array_equal(by_tf[0], expected)
     by_tf = layer(tf.constant(CHINA[..., :1]), training=False)
     assert by_tf.shape == (*expected.shape[:2], 1)
-    np.testing.assert_array_equal(by_tf, grey)
+    np.testing.assert_array_equal(by_tf, gray)
 
 
 # Flips and erasures
@@ -341,7 +341,7 @@ def test_flips_are_as_frequent_as_asked_for(path, probability):
     assert within(results[:, 0, 0, 0], probability, 0.5)
 
 
-def normalised(images):
+def normalized(images):
     mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
     return (images / 255 - mean) / std
 
@@ -383,7 +383,7 @@ def test_erasures_are_noise_in_a_box(path):
         assert boxed == area * mask.size  # a box, and full
     timm_areas = erased_areas_of_timm(len(areas))
     assert stats.ks_2samp(areas, timm_areas).pvalue > 1e-6
-    noise = normalised(results)[erased]
+    noise = normalized(results)[erased]
     for channel in noise.T:
         assert within(channel, 0, 1)
         assert within(channel**2, 1, 2**0.5)
@@ -403,15 +403,15 @@ def erased_areas_of_timm(count):
 
 
 def test_erasing_takes_any_channels_with_their_statistics():
-    grey, many = (np.zeros((9, 9, n), "uint8") for n in (1, 5))
-    for images in (grey, many, tf.constant(grey)):
+    gray, many = (np.zeros((9, 9, n), "uint8") for n in (1, 5))
+    for images in (gray, many, tf.constant(gray)):
         result = RandomErasing(1, 0.5, 0.25, seed=3)(images)
         assert result.shape == images.shape and np.any(result != 0)
         with pytest.raises(ValueError, match="3 channels.*one number for each"):
             RandomErasing()(images)
     result = RandomErasing(1, (1, 2, 3, 4, 5), (1e-6,) * 5, seed=3)(many)
-    colours = np.unique(result.round().reshape(-1, 5), axis=0)
-    np.testing.assert_array_equal(colours, [[0] * 5, 255 * np.arange(1, 6)])
+    colors = np.unique(result.round().reshape(-1, 5), axis=0)
+    np.testing.assert_array_equal(colors, [[0] * 5, 255 * np.arange(1, 6)])
 
 
 def test_erasing_writes_where_it_is_told():

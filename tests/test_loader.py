@@ -157,8 +157,8 @@ def test_processes_evaluate_every_image_once(good):
 def test_arrays_in_the_models_shape_are_evaluated_as_they_are():
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), "uint8")
     source = Arrays(images, np.arange(6) % 2)
-    grey = Preprocessing((8, 8), mean=(0.5,), std=(0.2,))
-    loader = EvalLoader(source, grey, batch_size=3)
+    gray = Preprocessing((8, 8), mean=(0.5,), std=(0.2,))
+    loader = EvalLoader(source, gray, batch_size=3)
     np.testing.assert_array_equal(
         np.concatenate([x for x, _ in loader]), images
     )
@@ -241,7 +241,7 @@ def difference(image, other):
 
 PLAIN_JPEGS = (
     "cat/exif_1.jpg",
-    "cat/grey.jpg",
+    "cat/gray.jpg",
     "dog/SHOUTED.JPG",
     "dog/progressive.jpeg",
     "dog/über den Wolken 1.jpg",
@@ -502,7 +502,7 @@ def test_ten_broken_images_end_the_run(name):
 
 
 @pytest.mark.parametrize("name", LOADERS)
-def test_grey_arrays_become_rgb_for_models_of_three_channels(name):
+def test_gray_arrays_become_rgb_for_models_of_three_channels(name):
     images = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1), "uint8")
     source = Arrays(images, np.arange(9))
     recipe = recipes.digits.replace(batch_size=3)

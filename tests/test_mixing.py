@@ -55,17 +55,17 @@ class Told(MixupCutmix):
 
 
 def timm_mixed(monkeypatch, inputs, draw, smoothing):
-    """timm's images and targets for `(is_cutmix, weight, centre of 0–1)`."""
+    """timm's images and targets for `(is_cutmix, weight, center of 0–1)`."""
     peers.import_timm()
     import torch
     from timm.data import mixup
 
-    is_cutmix, weight, centre = draw
-    centre = iter(centre)
+    is_cutmix, weight, center = draw
+    center = iter(center)
     monkeypatch.setattr(
         mixup.np.random,
         "randint",
-        lambda low, high, size: low + int(next(centre) * (high - low)),
+        lambda low, high, size: low + int(next(center) * (high - low)),
     )
     mixer = mixup.Mixup(label_smoothing=smoothing, num_classes=CLASSES)
     mixer._params_per_batch = lambda: (weight, is_cutmix)
@@ -95,11 +95,11 @@ def timm_mixed(monkeypatch, inputs, draw, smoothing):
 def test_mixes_are_those_of_timm(monkeypatch, path, draw, smoothing):
     inputs = sample()
     expected = timm_mixed(monkeypatch, inputs, draw, smoothing)
-    is_cutmix, weight, centre = draw
+    is_cutmix, weight, center = draw
     box = None
     if is_cutmix:
         height, width = inputs["images"].shape[1:3]
-        box = boxes.cut_box(centre, weight, height, width)
+        box = boxes.cut_box(center, weight, height, width)
         weight = 1 - box[2] * box[3] / (height * width)
     layer = Told(label_smoothing=smoothing, num_classes=CLASSES)
     result = mix(path, layer.tell(weight, box), inputs)
@@ -118,11 +118,11 @@ def test_boxes_are_those_of_timm(monkeypatch):
         height, width = generator.integers(1, 60, 2).tolist()
         weight = generator.random()
         drawn = generator.random(2)
-        centre = iter(drawn)
+        center = iter(drawn)
         monkeypatch.setattr(
             mixup.np.random,
             "randint",
-            lambda low, high, size, centre=centre: int(next(centre) * high),
+            lambda low, high, size, center=center: int(next(center) * high),
         )
         shape = (1, 3, height, width)
         bounds, true_weight = mixup.cutmix_bbox_and_lam(shape, weight)

@@ -14,7 +14,9 @@ from runs import splits
 from runs import write_photographs
 
 import keras_convnext
+from keras_convnext.artifacts.metadata import from_json
 from keras_convnext.data import Records
+from keras_convnext.facts.info import ModelInfo
 
 FOLDER = Path(__file__).parent / "written_by_0_1_0"
 MODELS = sorted(path.stem for path in FOLDER.glob("*.keras"))
@@ -94,3 +96,11 @@ def test_records_are_read():
     records = Records(FOLDER / "records")
     assert records.classes == ("ant", "bee")
     assert len(records) == 6
+
+
+def test_the_license_survives_its_new_spelling():
+    values = {"weights": "fb_in1k", "licence": "mit", "unknown": 1}
+    info = ModelInfo.from_config(values)
+    assert (info.weights, info.license) == ("fb_in1k", "mit")
+    metadata = from_json('{"licence": "mit", "normalises": true}')
+    assert metadata == {"license": "mit", "normalizes": True}

@@ -174,7 +174,7 @@ def test_dicts_and_layers_of_keras_stand_between():
         assert x.shape == (4, 32, 32, 3) and y.shape == (4, 5)
 
 
-def test_erasing_leaves_the_noise_that_the_model_will_normalise():
+def test_erasing_leaves_the_noise_that_the_model_will_normalize():
     recipe = PLAIN.replace(random_erasing=1.0, crop_scale=None)
     recipe = recipe.replace(horizontal_flip=0.0, batch_size=64)
     images = np.zeros((64, 32, 32, 1), "uint8")

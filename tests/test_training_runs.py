@@ -34,7 +34,7 @@ from keras_convnext import training
 from keras_convnext.cli import app
 from keras_convnext.data import Arrays
 from keras_convnext.training import callbacks
-from keras_convnext.training import checkpoints as checkpoints_
+from keras_convnext.training import checkpoints as checkpoints_module
 from keras_convnext.training import state
 from keras_convnext.training.distribution import Cluster
 
@@ -219,7 +219,7 @@ def test_tf_data_goes_on_too(photographs, tmp_path, monkeypatch):
     check_equal(state.capture(stopped), state.capture(whole))
 
 
-def test_rematerialised_runs_save_plain_models(photographs, whole, tmp_path):
+def test_rematerialized_runs_save_plain_models(photographs, whole, tmp_path):
     run(new_model(), photographs, tmp_path, rematerialize=True)
     plain, lean = (
         keras.saving.load_model(output / "best_raw.keras")
@@ -322,7 +322,7 @@ def test_checkpoints_are_on_the_disk_before_they_count(tmp_path, monkeypatch):
 def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(
     photographs, tmp_path, monkeypatch, whole
 ):
-    save_file = checkpoints_.save_file
+    save_file = checkpoints_module.save_file
 
     def full(tensors, path):
         if "0000000006" in str(path):
@@ -331,7 +331,7 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(
         save_file(tensors, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints_, "save_file", full)
+        patch.setattr(checkpoints_module, "save_file", full)
         with pytest.raises(
             training.CheckpointError, match="No space left.*step 3: make room"
         ):
@@ -550,7 +550,7 @@ def block(input_shape, **options):
     )
 
 
-def test_models_of_normalised_images_are_refused(tmp_path):
+def test_models_of_normalized_images_are_refused(tmp_path):
     model = block((SIZE, SIZE, 3), include_preprocessing=False)
     data = two_classes("cat", "dog")
     with pytest.raises(ValueError, match="`include_preprocessing=False`"):

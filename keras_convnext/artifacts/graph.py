@@ -30,12 +30,12 @@ def check(model):
             f"{model.name!r} with inputs of shape {shapes}. Export "
             "`keras.Model` from one image to what you need"
         )
-    quantised = [x.name for x in all_layers(model) if _is_quantised(x)]
-    if quantised:
+    quantized = [x.name for x in all_layers(model) if _is_quantized(x)]
+    if quantized:
         raise ValueError(
-            "Expected a model of floats: a quantised one would lose its "
+            "Expected a model of floats: a quantized one would lose its "
             "digits twice. Received: "
-            f"{model.name!r} with quantised layers such as {quantised[0]!r}. "
+            f"{model.name!r} with quantized layers such as {quantized[0]!r}. "
             "Export the model from before `quantize`, with `quantization=`"
         )
 
@@ -121,7 +121,7 @@ def _is_float32(layer):
     )
 
 
-def _is_quantised(layer):
+def _is_quantized(layer):
     return getattr(layer.dtype_policy, "quantization_mode", None) is not None
 
 

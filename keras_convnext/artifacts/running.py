@@ -11,7 +11,7 @@ from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import graph
-from keras_convnext.artifacts import metadata as metadata_
+from keras_convnext.artifacts import metadata as metadata_module
 from keras_convnext.artifacts import tflite
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.models import inspection
@@ -67,7 +67,7 @@ class Artifact:
     @property
     def preprocessing(self) -> Preprocessing | None:
         """The `Preprocessing` of the images, or `None`."""
-        return metadata_.preprocessing(self.metadata)
+        return metadata_module.preprocessing(self.metadata)
 
     def run(self, inputs: Array) -> dict[str, Array]:
         """Every output by name, for inputs as the artifact takes them.
@@ -99,7 +99,7 @@ class Artifact:
                 "Expected a model with its classifier. Received: "
                 f"{str(self.path)!r} with outputs {known}. `run` returns them"
             )
-        outputs = self.run(metadata_.inputs(self.metadata, images))
+        outputs = self.run(metadata_module.inputs(self.metadata, images))
         if "scores" in outputs:
             return outputs["scores"]
         logits = outputs["logits"].astype("float64")
@@ -116,7 +116,9 @@ class KerasArtifact(Artifact):
         graph.check(model)
         size = inspection.image_shape(model)[:2]
         data_format = inspection.data_format(model)
-        super().__init__(path, metadata_.of_model(model, size, data_format))
+        super().__init__(
+            path, metadata_module.of_model(model, size, data_format)
+        )
         self.model = graph.named(model)
 
     def run(self, inputs):
@@ -135,7 +137,9 @@ class OnnxArtifact(Artifact):
             str(path), settings, providers=["CPUExecutionProvider"]
         )
         known = self.session.get_modelmeta().custom_metadata_map
-        super().__init__(path, metadata_.from_json(known.get(metadata_.KEY)))
+        super().__init__(
+            path, metadata_module.from_json(known.get(metadata_module.KEY))
+        )
 
     def run(self, inputs):
         names = [output.name for output in self.session.get_outputs()]
@@ -147,7 +151,9 @@ class TfliteArtifact(Artifact):
 
     def __init__(self, path):
         interpreter = require("ai_edge_litert.interpreter", "TFLite files")
-        super().__init__(path, metadata_.from_json(tflite.read_metadata(path)))
+        super().__init__(
+            path, metadata_module.from_json(tflite.read_metadata(path))
+        )
         self.interpreter = interpreter.Interpreter(str(path))
         # Allocated for the first image: where any size will do, the file
         # says 1×1, of which nothing is left behind the stem.
@@ -181,9 +187,9 @@ class SavedModelArtifact(Artifact):
 
     def __init__(self, path):
         tensorflow = require("tensorflow", "SavedModels")
-        file = path / "assets" / metadata_.FILE
+        file = path / "assets" / metadata_module.FILE
         known = file.read_text(encoding="utf-8") if file.exists() else None
-        super().__init__(path, metadata_.from_json(known))
+        super().__init__(path, metadata_module.from_json(known))
         self.tensorflow = tensorflow
         self.loaded = tensorflow.saved_model.load(str(path))
 
@@ -201,8 +207,12 @@ class OpenvinoArtifact(Artifact):
         core = openvino.Core()
         loaded = core.read_model(path)
         info = loaded.get_rt_info()
-        known = info[metadata_.KEY].value if metadata_.KEY in info else None
-        super().__init__(path, metadata_.from_json(known))
+        known = (
+            info[metadata_module.KEY].value
+            if metadata_module.KEY in info
+            else None
+        )
+        super().__init__(path, metadata_module.from_json(known))
         self.compiled = core.compile_model(
             loaded, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
         )
@@ -217,9 +227,11 @@ class TorchArtifact(Artifact):
 
     def __init__(self, path):
         self.torch = require("torch", "`.pt2` files")
-        extra = {metadata_.FILE: ""}
+        extra = {metadata_module.FILE: ""}
         program = self.torch.export.load(str(path), extra_files=extra)
-        super().__init__(path, metadata_.from_json(extra[metadata_.FILE]))
+        super().__init__(
+            path, metadata_module.from_json(extra[metadata_module.FILE])
+        )
         self.program = program.module()
 
     def run(self, inputs):

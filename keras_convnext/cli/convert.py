@@ -25,7 +25,7 @@ def convert(
     ] = "keras",
     model: Annotated[
         str | None,
-        typer.Option(help="Name of the model; recognised if not given."),
+        typer.Option(help="Name of the model; recognized if not given."),
     ] = None,
     force: options.Force = False,
 ) -> None:

@@ -81,7 +81,7 @@ def evaluate(
     ] = None,
     force: options.Force = False,
 ) -> None:
-    """Measure accuracy and cross-entropy on labelled images.
+    """Measure accuracy and cross-entropy on labeled images.
 
     Top-1, top-5, the accuracy of every class and the most confused pairs,
     beside the published figures. Preprocessing is that of the weights.

@@ -45,7 +45,7 @@ def explain(
 
     Example: keras-convnext explain cat.jpg --output cat_explained.png
 
-    Example: keras-convnext explain scan.png --model mine.keras --class tumour
+    Example: keras-convnext explain scan.png --model mine.keras --class tumor
     """
 
     visualize.new_figure()  # raises before the model is built
@@ -59,7 +59,7 @@ def explain(
     if not inspection.normalizes(network):
         raise ValueError(
             "Expected a model that takes pixels of 0–255. Received: "
-            f"{model!r}, built with `include_preprocessing=False`. Normalise "
+            f"{model!r}, built with `include_preprocessing=False`. Normalize "
             "images yourself, and call `keras_convnext.visualize.grad_cam`"
         )
     pixels = keras_convnext.load_image_for(

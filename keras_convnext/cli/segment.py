@@ -21,7 +21,7 @@ def segment(
     ],
     output: Annotated[
         Path,
-        typer.Option(help="File for the picture with coloured classes: .png."),
+        typer.Option(help="File for the picture with colored classes: .png."),
     ],
     model: Annotated[
         str,
@@ -58,12 +58,12 @@ def segment(
         typer.Option(min=32, help="Pixels; as in training if not given."),
     ] = None,
     opacity: Annotated[
-        float, typer.Option(min=0, max=1, help="Of the colours.")
+        float, typer.Option(min=0, max=1, help="Of the colors.")
     ] = 0.5,
     as_json: options.Json = False,
     force: options.Force = False,
 ) -> None:
-    """Colour an image by the class of every pixel.
+    """Color an image by the class of every pixel.
 
     Prints the share of each class. Ends with status 0, or 2 for bad input.
 

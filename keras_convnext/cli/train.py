@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from keras_convnext import data as data_
+from keras_convnext import data as data_module
 from keras_convnext import training
 from keras_convnext.cli import options
 from keras_convnext.cli.loading import load_model
@@ -161,12 +161,12 @@ def train(
     if not dry_run and (is_asked or distribution.is_launched()):
         distribution.start(_number(devices), hosts, host_index, model_parallel)
     training.make_repeatable(seed, deterministic)
-    source, held_out = data_.open_splits(
+    source, held_out = data_module.open_splits(
         data, validation, validation_split, seed
     )
     chosen, network = _model(model, weights, recipe, changes, source, dtype)
     if dry_run:
-        batches = data_.TrainLoader(
+        batches = data_module.TrainLoader(
             source, chosen.train_pipeline(len(source.classes)), chosen.epochs
         )
         typer.echo(training.describe(network, chosen, batches.steps_per_epoch))

@@ -15,7 +15,7 @@ def weights(
     pattern: options.Pattern = "*",
     as_json: options.Json = False,
 ) -> None:
-    """List the published weights: tag, size, classes, top-1, licence.
+    """List the published weights: tag, size, classes, top-1, license.
 
     Example: keras-convnext weights 'convnext_tiny.fb_*'
     """

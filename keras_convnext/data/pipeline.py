@@ -182,7 +182,7 @@ class TrainPipeline(Pipeline):
         recipe: a `Recipe`, with one value in every field.
         classes: int; needed where the recipe mixes.
         seed: int that all augmentation and mixing follows from.
-        mean, std: what the model normalises with: the colour that fills what
+        mean, std: what the model normalizes with: the color that fills what
             comes from outside an image, and the noise of erased pixels.
 
     Examples:

@@ -117,7 +117,7 @@ class Arrays(Source):
 
     Args:
         images: `uint8` array `(n, height, width, channels)` of 0–255, or
-            `(n, height, width)` of grey ones.
+            `(n, height, width)` of gray ones.
         labels: int array `(n,)` of class numbers from 0.
         classes: names; the numbers themselves if `None`.
 

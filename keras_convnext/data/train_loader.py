@@ -28,12 +28,12 @@ class TrainLoader(Batches):
     What a batch holds follows from the seed and the number of its step, and
     neither from the batches before nor from threads. Order, crops and
     augmentation are the same in every process count and with every loader;
-    only the loaders' decoders differ, by less than a grey level in the mean.
+    only the loaders' decoders differ, by less than a gray level in the mean.
 
     Args:
         source: a `Source`.
         pipeline: a `TrainPipeline`. Its `batch_size` is that of all processes
-            together, and grey images become RGB if it is for three channels.
+            together, and gray images become RGB if it is for three channels.
         epochs: int.
         seed: int that order, augmentation and mixing follow from.
         process_index, process_count: ints; each process gets its equal part

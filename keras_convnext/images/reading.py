@@ -42,7 +42,7 @@ class Unreadable(ValueError):
 
 
 class Photograph:
-    """An image in grey or RGB as by PIL, decoded when it is needed.
+    """An image in gray or RGB as by PIL, decoded when it is needed.
 
     Layers take it in the place of an array `(height, width, 3)`.
 
@@ -102,7 +102,7 @@ class Photograph:
 
         A JPEG that is large against the result is decoded smaller, yet at
         least `OVERSAMPLING` times as large as the result. Pixels then differ
-        by about one grey level in the mean from those of the whole image.
+        by about one gray level in the mean from those of the whole image.
 
         Args:
             box: top, left, height and width, pixels.
@@ -133,7 +133,7 @@ class Photograph:
             scale: how many times smaller that is: 1, or for JPEGs 2, 4 or 8.
 
         Returns:
-            A `PIL.Image` in grey or RGB.
+            A `PIL.Image` in gray or RGB.
         """
         if scale > 1:
             size = self.width // scale, self.height // scale
@@ -189,7 +189,7 @@ class TfPhotograph(Photograph):
 
 
 def to_pil(array):
-    """A `PIL.Image` in grey or RGB of a `uint8` array."""
+    """A `PIL.Image` in gray or RGB of a `uint8` array."""
     return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
 
 

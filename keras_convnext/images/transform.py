@@ -39,13 +39,13 @@ def load_image(
             `floor(size / crop_pct)` before the crop. `None` is the official
             rule: below 384 pixels 0.875 and `"center"`, from there on 1 and
             `"squash"`.
-        mode: `"center"` (resize the short side, crop the centre), `"squash"`
+        mode: `"center"` (resize the short side, crop the center), `"squash"`
             (resize both sides, losing the aspect ratio) or `"border"` (resize
             the long side, pad).
         interpolation: `"bicubic"` or `"bilinear"`, antialiased.
         apply_exif: whether to turn photographs upright. Published results
             ignore the orientation: pass `False` to repeat them.
-        mean: three numbers of 0–1, the colour of the padding of `"border"`.
+        mean: three numbers of 0–1, the color of the padding of `"border"`.
 
     Returns:
         `uint8` array `(height, width, 3)` of 0–255, RGB. Other kinds of
@@ -55,7 +55,7 @@ def load_image(
         ValueError: if the image cannot be read, with its name, and for
             arguments out of range.
 
-    Source: equal to timm's `create_transform` before normalisation, which for
+    Source: equal to timm's `create_transform` before normalization, which for
     `"center"` is the ConvNeXt repository's below 384 pixels and for
     `"squash"` with `crop_pct=1.0` the one from there on.
 

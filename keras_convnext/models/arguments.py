@@ -216,10 +216,10 @@ def mean_and_std(mean, std, channels, include_preprocessing):
         if not include_preprocessing:
             return (), ()
         raise ValueError(
-            f"Inputs of {channels} channels have no default normalisation. "
+            f"Inputs of {channels} channels have no default normalization. "
             "Pass `mean` and `std` with one number for each channel, for "
             "pixels scaled to 0–1, or `include_preprocessing=False` and "
-            f"normalise the images yourself. Received: {channels} channels"
+            f"normalize the images yourself. Received: {channels} channels"
         )
     mean, std = (_per_channel(values, channels) for values in (mean, std))
     if len(mean) != channels or len(std) != channels or min(std) <= 0:

@@ -208,7 +208,7 @@ class Builder:
         return x
 
     def features(self, x, pooling):
-        """Pooling and normalisation, and the hidden layer where there is one.
+        """Pooling and normalization, and the hidden layer where there is one.
 
         A pooled vector is computed in the head's precision: a sum over many
         positions overflows in float16.

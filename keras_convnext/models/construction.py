@@ -53,17 +53,17 @@ def build(
 ) -> ConvNeXtModel:
     """Builds the model of a `Variant`; the constructors' one implementation.
 
-    Takes images in RGB with values of 0–255 (`uint8` or float) and normalises
+    Takes images in RGB with values of 0–255 (`uint8` or float) and normalizes
     them itself, unless `include_preprocessing=False`. The first nine
     arguments are those of `keras.applications.ConvNeXtTiny`.
 
     Args:
         variant: a `Variant`.
         include_top: whether the model ends in a classifier. Without one it
-            returns the last feature map, normalised, or with `pooling` a
+            returns the last feature map, normalized, or with `pooling` a
             vector.
-        include_preprocessing: whether the model normalises its input. If not,
-            images are expected normalised by `mean` and `std`.
+        include_preprocessing: whether the model normalizes its input. If not,
+            images are expected normalized by `mean` and `std`.
         weights: `None` for random weights; an alias (`"imagenet"`,
             `"imagenet22k"`, `"imagenet22k_ft_imagenet"`, `…_384`) or tag of
             `keras_convnext.list_weights()`; `"hf://org/repository[@revision]"`;
@@ -97,7 +97,7 @@ def build(
         head_init_scale: factor on the classifier's initial weights.
         kernel_size: depthwise kernel size, one odd int or one for each stage;
             `None` for the variant's own.
-        mean, std: normalisation, a number for each channel, for pixels scaled
+        mean, std: normalization, a number for each channel, for pixels scaled
             to 0–1; needed for inputs that do not have three channels.
             Default to ImageNet's.
         output_stride: pixels that one step of the last feature map spans:
@@ -110,7 +110,7 @@ def build(
         A `ConvNeXtModel`, a Functional `keras.Model`.
 
     Raises:
-        ValueError: for any argument that cannot be honoured.
+        ValueError: for any argument that cannot be honored.
     """
     variant = _customized(variant, kernel_size, layer_scale_init_value)
     options = arguments.checked(

@@ -19,7 +19,7 @@ def profile(
     """Counts parameters, multiply-adds and activations of a model.
 
     As the paper counts: the multiply-adds of convolutions and dense layers
-    for one image, and nothing of normalisations, activations and additions.
+    for one image, and nothing of normalizations, activations and additions.
     Activations are the elements that these layers give out. A layer that is
     called twice counts twice, its parameters once.
 

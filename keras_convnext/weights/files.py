@@ -1,6 +1,6 @@
 """Reads weight files into `{name: array}`, whatever wrote them.
 
-The format is recognised from the content, never from the file's name. Arrays
+The format is recognized from the content, never from the file's name. Arrays
 stay on disk where the format allows it, until they are used.
 """
 
@@ -51,13 +51,13 @@ WRAPPERS = ("model", "state_dict", "module")
 class WeightFile:
     """The content of a file: named arrays, and what a `.keras` file knows.
 
-    `normalises` tells whether the model does, by itself. `release` gives back
+    `normalizes` tells whether the model does, by itself. `release` gives back
     the memory of what was read; the arrays stay valid.
     """
 
     tensors: dict
     info: ModelInfo = field(default_factory=ModelInfo)
-    normalises: bool = True
+    normalizes: bool = True
     release: Callable = lambda: None
 
 
@@ -120,11 +120,11 @@ def _read_zip(path):
     with h5py.File(weights, "r") as file:
         tensors = _read_h5(file)
     return WeightFile(
-        tensors, _model_info(config), normalises=_normalises(config)
+        tensors, _model_info(config), normalizes=_normalizes(config)
     )
 
 
-def _normalises(config):
+def _normalizes(config):
     names = {x.get("class_name") for x in config["config"].get("layers", ())}
     return "ImageNormalization" in names
 

@@ -50,7 +50,7 @@ def find(variant, weights, task="classify"):
         task: what the weights are for, a key of `registry.TASKS`.
 
     Raises:
-        ValueError: for anything that cannot be found, read or recognised.
+        ValueError: for anything that cannot be found, read or recognized.
     """
     if weights is None:
         return None
@@ -74,28 +74,28 @@ def from_file(variant, path, name, info=None):
 
 def _published(variant, weights, task):
     checkpoint = registry.find(variant.name, weights, task)
-    _show_licence(checkpoint)
+    _show_license(checkpoint)
     info = ModelInfo(
         weights=checkpoint.tag,
         preprocessing=checkpoint.preprocessing,
         label_set=checkpoint.label_set or None,
-        licence=checkpoint.licence,
+        license=checkpoint.license,
     )
     path = hub.fetch_checkpoint(checkpoint)
     return from_file(variant, path, checkpoint.name, info)
 
 
-_shown_licences: set[str] = set()
+_shown_licenses: set[str] = set()
 
 
-def _show_licence(checkpoint):
-    if checkpoint.licence in registry.FREE_LICENCES:
+def _show_license(checkpoint):
+    if checkpoint.license in registry.FREE_LICENSES:
         return
-    if checkpoint.name not in _shown_licences:
-        _shown_licences.add(checkpoint.name)
+    if checkpoint.name not in _shown_licenses:
+        _shown_licenses.add(checkpoint.name)
         warnings.warn(
-            f"The weights {checkpoint.name} come under the licence "
-            f"{checkpoint.licence}, which restricts their use: read it "
+            f"The weights {checkpoint.name} come under the license "
+            f"{checkpoint.license}, which restricts their use: read it "
             "before you do.",
             stacklevel=2,
         )
@@ -113,7 +113,7 @@ def fit(source, channels, classes, include_top):
     The stem takes any number of channels, as in timm: one is the sum over
     red, green and blue; more are copies of them in turn, scaled so that the
     sum stays. A classifier of another number of classes is left out, with a
-    warning, and stays as initialised.
+    warning, and stays as initialized.
 
     Returns:
         `(tensors, optional)`: arrays by name, and the layers that the model

@@ -41,7 +41,7 @@ TASKS = {
     "classify": ("{!r}", ALIASES),
     "segment": ("an UperNet on {!r}", SEGMENTATION_ALIASES),
 }
-FREE_LICENCES = (APACHE, MIT, "bsd-3-clause")
+FREE_LICENSES = (APACHE, MIT, "bsd-3-clause")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Checkpoint:
             `Preprocessing`; `normalization` is a key of `NORMALIZATIONS`.
         classes: outputs of the classifier, 0 without one.
         label_set: what the outputs are, `""` if no classes.
-        licence: SPDX-like id.
+        license: SPDX-like id.
         top1, top5: reported ImageNet-1k accuracy in percent at `image_size`,
             or `None`.
         dtype: of the published parameters.
@@ -79,7 +79,7 @@ class Checkpoint:
     normalization: str
     classes: int
     label_set: str
-    licence: str
+    license: str
     top1: float | None
     top5: float | None
     dtype: str
@@ -222,7 +222,7 @@ def table(rows):
     """A `rich` table of checkpoints."""
     from rich.table import Table
 
-    columns = ("model", "tag", "size", "classes", "top-1 %", "licence")
+    columns = ("model", "tag", "size", "classes", "top-1 %", "license")
     drawn = Table()
     for column in columns:
         drawn.add_column(column, overflow="fold")
@@ -233,7 +233,7 @@ def table(rows):
             str(row.image_size),
             str(row.classes or "–"),
             "–" if row.top1 is None else f"{row.top1:.1f}",
-            row.licence,
+            row.license,
         )
     return drawn
 

@@ -51,7 +51,7 @@ def cut_box(draws, weight, height, width):
     """The box of CutMix that leaves about `weight` of the image.
 
     Args:
-        draws: `(2,)`, for the row and the column of its centre.
+        draws: `(2,)`, for the row and the column of its center.
 
     Returns:
         Top, left, height and width within the image, as ints.
@@ -79,7 +79,7 @@ def _first(fits, heights, widths, draws, height, width):
 
 
 def _largest(height, width, ratio):
-    """In the centre, with the nearest ratio to the image's."""
+    """In the center, with the nearest ratio to the image's."""
     box_height = min(height, round(width / ratio[0]))
     box_width = min(width, round(height * ratio[1]))
     top = (height - box_height) // 2
@@ -89,7 +89,7 @@ def _largest(height, width, ratio):
 
 def _span(draw, part, length):
     cut = math.floor(length * part)
-    centre = math.floor(draw * length)
-    start = max(centre - cut // 2, 0)
-    stop = min(centre + (cut + 1) // 2, length)
+    center = math.floor(draw * length)
+    start = max(center - cut // 2, 0)
+    stop = min(center + (cut + 1) // 2, length)
     return start, stop - start

@@ -231,7 +231,7 @@ def is_tf_tensor(value: Any | Tensor) -> bool:
     return tf is not None and isinstance(value, tf.Tensor)
 
 
-def grey_levels(image):
+def gray_levels(image):
     """Rounded and clipped to `uint8`."""
     if image.dtype == "uint8":
         return image

@@ -9,7 +9,7 @@ from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation import boxes
 from keras_convnext.data.augmentation.data_layer import ImageLayer
 from keras_convnext.data.augmentation.data_layer import channel_numbers
-from keras_convnext.data.augmentation.data_layer import grey_levels
+from keras_convnext.data.augmentation.data_layer import gray_levels
 from keras_convnext.data.augmentation.data_layer import mapped
 from keras_convnext.data.augmentation.data_layer import probability_of
 from keras_convnext.images.geometry import IMAGENET_MEAN
@@ -29,7 +29,7 @@ class RandomResizedCrop(ImageLayer):
         scale: the least and greatest part of the area that is kept.
         ratio: the least and greatest width by height; their logarithm is
             drawn uniformly. After ten boxes that do not fit, the crop is the
-            largest in the centre.
+            largest in the center.
         interpolation: `"bicubic"` or `"bilinear"`, antialiased.
         seed, **kwargs: see `DataLayer`.
 
@@ -139,14 +139,14 @@ class RandomFlip(ImageLayer):
 class RandomErasing(ImageLayer):
     """Fills a random rectangle of some images with noise.
 
-    The official code erases what is normalised already, with normal noise.
-    This layer stands before a model that normalises, and erases with what
+    The official code erases what is normalized already, with normal noise.
+    This layer stands before a model that normalizes, and erases with what
     becomes the same noise there: `255 * (mean + std * noise)`.
 
     Args:
         probability: float of 0–1, the part of images that are erased.
         mean, std: numbers, one for each channel or one for all, by which the
-            model normalises pixels of 0–1.
+            model normalizes pixels of 0–1.
         seed, **kwargs: see `DataLayer`.
 
     Call arguments:
@@ -229,4 +229,4 @@ def _range(name, values, maximum):
 def _photograph(image):
     if isinstance(image, Photograph):
         return image
-    return Photograph(grey_levels(image))
+    return Photograph(gray_levels(image))

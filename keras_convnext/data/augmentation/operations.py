@@ -42,7 +42,7 @@ def _affine(matrix_of):
 
 
 # Of a level of 0–1, a tenth of the magnitude, a sign of ±1 for those that have
-# a direction, and the colour of what comes from outside.
+# a direction, and the color of what comes from outside.
 OPERATIONS = {
     "AutoContrast": lambda image, *_: ImageOps.autocontrast(image),
     "Equalize": lambda image, *_: ImageOps.equalize(image),
@@ -74,11 +74,11 @@ def distorted(picture, name, magnitude, sign=1, fill=(124, 116, 104)):
     """One operation at one magnitude.
 
     Args:
-        picture: `PIL.Image` in grey or RGB.
+        picture: `PIL.Image` in gray or RGB.
         name: a key of `OPERATIONS`.
         magnitude: float of 0–10.
         sign: 1 or -1, for operations that have a direction.
-        fill: grey level for each channel, for what comes from outside.
+        fill: gray level for each channel, for what comes from outside.
 
     Returns:
         A `PIL.Image` of the same size: that of timm's operation.
@@ -91,7 +91,7 @@ def distorted(picture, name, magnitude, sign=1, fill=(124, 116, 104)):
         ... ).getpixel((0, 0))
         255
     """
-    # Of grey images PIL takes a number alone.
+    # Of gray images PIL takes a number alone.
     fill = fill if len(fill) > 1 else fill[0]
     return OPERATIONS[name](picture, magnitude / MAXIMUM, sign, fill)
 
@@ -158,10 +158,10 @@ def _error(config, section, hint=""):
     )
 
 
-def fill_colour(mean, channels):
-    """The mean of 0–1 as grey levels; grey images get PIL's grey of it."""
-    colour = [min(255, round(255 * value)) for value in mean]
-    if channels == 1 and len(colour) == 3:
-        red, green, blue = colour
+def fill_color(mean, channels):
+    """The mean of 0–1 as gray levels; gray images get PIL's gray of it."""
+    color = [min(255, round(255 * value)) for value in mean]
+    if channels == 1 and len(color) == 3:
+        red, green, blue = color
         return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16,)
-    return tuple(colour * channels if len(colour) == 1 else colour)
+    return tuple(color * channels if len(color) == 1 else color)

@@ -8,11 +8,11 @@ import numpy as np
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation.data_layer import ImageLayer
 from keras_convnext.data.augmentation.data_layer import channel_numbers
-from keras_convnext.data.augmentation.data_layer import grey_levels
+from keras_convnext.data.augmentation.data_layer import gray_levels
 from keras_convnext.data.augmentation.operations import MAXIMUM
 from keras_convnext.data.augmentation.operations import OPERATIONS
 from keras_convnext.data.augmentation.operations import distorted
-from keras_convnext.data.augmentation.operations import fill_colour
+from keras_convnext.data.augmentation.operations import fill_color
 from keras_convnext.data.augmentation.operations import parse
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.reading import to_pil
@@ -29,8 +29,8 @@ class RandAugment(ImageLayer):
             standard deviation (0), `n` how many operations are drawn (2), `p`
             the probability with which each is applied (0.5); `inc1` is
             required.
-        mean: one or three numbers of 0–1, the colour of what comes from
-            outside the image; grey images get the grey of a colour.
+        mean: one or three numbers of 0–1, the color of what comes from
+            outside the image; gray images get the gray of a color.
         seed, **kwargs: see `DataLayer`.
 
     Call arguments:
@@ -69,8 +69,8 @@ class RandAugment(ImageLayer):
         self._parsed = parse(config)
 
     def _augment_image(self, image, generator):
-        picture = to_pil(grey_levels(image))
-        fill = fill_colour(self.mean, image.shape[-1])
+        picture = to_pil(gray_levels(image))
+        fill = fill_color(self.mean, image.shape[-1])
         for k, is_applied, magnitude, sign in zip(*self._draw(generator)):
             if is_applied:
                 picture = distorted(picture, NAMES[k], magnitude, sign, fill)

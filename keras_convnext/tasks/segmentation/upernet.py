@@ -22,7 +22,7 @@ from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.model import ModelCard
 from keras_convnext.models.pyramid import LEVELS
 from keras_convnext.models.pyramid import feature_pyramid
-from keras_convnext.tasks.segmentation import weights as weights_
+from keras_convnext.tasks.segmentation import weights as weights_module
 from keras_convnext.tasks.segmentation.model import AUXILIARY
 from keras_convnext.tasks.segmentation.model import CARD
 from keras_convnext.tasks.segmentation.model import DECODE
@@ -102,10 +102,10 @@ def UperNet(
     pyramid = feature_pyramid(model, LEVELS, norm=True)
     _check_data_format(model)
     checks.rate("dropout_rate", dropout_rate)
-    source = weights_.find(model.variant, weights)
+    source = weights_module.find(model.variant, weights)
     own_classes, own_channels, own_crop = CLASSES, CHANNELS, CROP
     if source:
-        own_classes, own_channels = weights_.sizes(source)
+        own_classes, own_channels = weights_module.sizes(source)
         if source.info.preprocessing:
             own_crop = source.info.preprocessing.image_size[0]
     classes, class_names = arguments.classes_and_names(classes)
@@ -144,7 +144,7 @@ def UperNet(
             outputs = {DECODE: outputs, AUXILIARY: helping}
     segmenter = SegmentationModel(image, outputs, name=name)
     if source:
-        weights_.load(segmenter, source, prefix)
+        weights_module.load(segmenter, source, prefix)
     return segmenter
 
 
@@ -203,8 +203,8 @@ class Heads:
         return self.convolution("decode_fusion", x, channels, 3)
 
     def convolution(self, name, x, filters, kernel_size):
-        """Convolution, batch normalisation and ReLU."""
-        # He's normal initialisation over the outputs, as in mmseg.
+        """Convolution, batch normalization and ReLU."""
+        # He's normal initialization over the outputs, as in mmseg.
         deviation = math.sqrt(2 / (kernel_size**2 * filters))
         x = self.named(
             Conv2D,

@@ -40,7 +40,7 @@ class TensorFlowCluster(Cluster):
                 "On several devices Keras' optimizers accumulate no gradients "
                 "on TensorFlow. Received: gradient_accumulation_steps="
                 f"{recipe.gradient_accumulation_steps}. Take JAX or PyTorch "
-                "for it, or rematerialise to fit a larger batch"
+                "for it, or rematerialize to fit a larger batch"
             )
 
     def for_training(self, model):
