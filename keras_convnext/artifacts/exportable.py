@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 
 from keras_convnext.artifacts import graph
-from keras_convnext.artifacts import metadata as metadata_module
+from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts.options import Options
 from keras_convnext.models import inspection
 from keras_convnext.models import rebuilding
@@ -35,7 +35,7 @@ class Exportable:
     def of(cls, model, options):
         """The record of a model, which is left as it is."""
         model = graph.as_float32(model)
-        metadata = metadata_module.of_model(
+        metadata = embedded.of_model(
             model,
             options.size,
             options.data_format,
@@ -51,7 +51,7 @@ class Exportable:
     @property
     def text(self):
         """The metadata as JSON, as files hold them."""
-        return metadata_module.to_json(self.metadata)
+        return embedded.to_json(self.metadata)
 
     @property
     def outputs(self):

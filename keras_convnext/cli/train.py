@@ -34,11 +34,7 @@ def train(
     weights: options.Weights = "imagenet",
     recipe: Annotated[
         str,
-        typer.Option(
-            help="imagenet1k, imagenet22k, isotropic, finetune_384, "
-            "finetune_from_22k, finetune_from_22k_384, v2_imagenet22k, "
-            "v2_finetune, v2_finetune_from_22k, small_data or digits."
-        ),
+        typer.Option(help=f"One of {', '.join(recipes.RECIPES)}."),
     ] = "small_data",
     validation: Annotated[
         str | None,

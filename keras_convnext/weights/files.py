@@ -25,22 +25,11 @@ from safetensors.numpy import save_file
 
 from keras_convnext._util.requirements import require
 from keras_convnext.facts.info import ModelInfo
+from keras_convnext.layers import forms
 from keras_convnext.weights import registry
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-# Variables of each layer class in the order in which Keras saves them.
-VARIABLES = {
-    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
-    "conv2d": ("kernel", "bias"),
-    "dense": ("kernel", "bias"),
-    "depthwise_conv2d": ("kernel", "bias"),
-    "global_response_normalization": ("gamma", "beta"),
-    "layer_normalization": ("gamma", "beta"),
-    "layer_scale": ("gamma",),
-    "rms_normalization": ("scale",),
-    "simple_normalization": ("gamma",),
-}
 # Deflate makes a thousandth at best; what claims more is there to fill memory.
 LARGE, EXPANSION = 1 << 28, 1000  # bytes; times
 # Where training scripts keep the weights among other things.
@@ -146,14 +135,14 @@ def _read_h5_file(path):
 
 
 def _read_h5(file):
-    tensors = {}
+    tensors, variables = {}, forms.variables_by_folder()
 
     def visit(path, group):
         if path.split("/")[-1] != "vars" or not len(group):
             return
         layer = group.attrs.get("name")
         kind = re.sub(r"_\d+$", "", path.split("/")[-2])
-        names = VARIABLES.get(kind, ())
+        names = variables.get(kind, ())
         for index, dataset in group.items():
             known = int(index) < len(names)
             variable = names[int(index)] if known else index
