@@ -264,7 +264,7 @@ def test_other_arrays_are_value_errors(array):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"mode": "center"}, "Did you mean center"),
+        ({"mode": "centre"}, "Did you mean center"),
         ({"interpolation": "nearest"}, "`interpolation` must be one of"),
         ({"size": 0}, "`size` must be a positive int.*size=0"),
         ({"size": 224.0}, "`size` must be a positive int"),

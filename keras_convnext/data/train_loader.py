@@ -29,6 +29,7 @@ class TrainLoader(Batches):
     neither from the batches before nor from threads. Order, crops and
     augmentation are the same in every process count and with every loader;
     only the loaders' decoders differ, by less than a gray level in the mean.
+    It is also a `keras.utils.PyDataset`: `fit` takes it epoch after epoch.
 
     Args:
         source: a `Source`.

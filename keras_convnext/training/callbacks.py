@@ -7,9 +7,7 @@ from contextlib import nullcontext
 
 import keras
 from keras import ops
-from rich.progress import MofNCompleteColumn
 
-from keras_convnext._util.progress import Rate
 from keras_convnext._util.progress import new_bar
 from keras_convnext._util.requirements import is_installed
 from keras_convnext.training.optimizers.averaging import averaged_weights
@@ -218,7 +216,7 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.run = run
         self.epochs = epochs
-        self.bar = new_bar([MofNCompleteColumn(), Rate("images", batch_size)])
+        self.bar = new_bar(unit="images", units_per_step=batch_size)
         self.task = self.bar.add_task(
             "",
             total=epochs * steps_per_epoch,
