@@ -6,7 +6,7 @@ Writes JPEGs of scikit-learn's photographs and reads them by ImageNet-1k's
 recipe: crop to 224 pixels, flip, RandAugment, erasing, Mixup and CutMix. Our
 loaders and timm's take turns on the same files and cores, timm's in as many
 processes as there are cores, with its defaults for training and with
-`use_prefetcher`, which mixes in the processes and normalises whole batches.
+`use_prefetcher`, which mixes in the processes and normalizes whole batches.
 Prints images per second and how many times timm's faster loader that is, the
 medians of all rounds, and then ours with stage after stage left out.
 """
@@ -27,7 +27,6 @@ from sklearn import datasets
 from keras_convnext import recipes
 from keras_convnext.data import ImageFolder
 from keras_convnext.data import TrainLoader
-from keras_convnext.data.reading import Photograph
 from keras_convnext.data.threads import in_order
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -105,7 +104,7 @@ def profile(folder, count, rounds):
         ways[name] = our_batches(source, recipe, "tf")
 
     def decoded(number):
-        Photograph(source.read(number), is_upright=True).pixels()
+        source.image(number).pixels()
 
     ways["decoding whole files"] = lambda: in_order(decoded, range(count))
     ways["reading files"] = lambda: in_order(source.read, range(count))

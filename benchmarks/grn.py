@@ -1,7 +1,7 @@
-"""What V2's response normalisation costs: ConvNeXt V2 beside V1, in turn.
+"""What V2's response normalization costs: ConvNeXt V2 beside V1, in turn.
 
 Tiny of both, inference (batch 8, 224 px) and training steps with AdamW
-(batch 8, 128 px); ratios are of neighbours, and above 1 where V2 is faster.
+(batch 8, 128 px); ratios are of neighbors, and above 1 where V2 is faster.
 
     KERAS_BACKEND=jax python benchmarks/grn.py
 """

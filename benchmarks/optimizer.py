@@ -1,7 +1,7 @@
 """What layer decay costs: training steps of ConvNeXt-Tiny, side by side.
 
 Steps of `keras.optimizers.AdamW` and of this package's `AdamW` with layer
-decay (and with a moving average too) take turns; ratios are of neighbours.
+decay (and with a moving average too) take turns; ratios are of neighbors.
 
     KERAS_BACKEND=jax python benchmarks/optimizer.py
 """

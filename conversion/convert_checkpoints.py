@@ -100,8 +100,8 @@ def original_logits(row, images):
         np.array(values, "float64")
         for values in registry.NORMALIZATIONS[row.normalization]
     )
-    normalised = (images.astype("float64") / 255 - mean) / std
-    batch = torch.from_numpy(normalised).permute(0, 3, 1, 2).float()
+    normalized = (images.astype("float64") / 255 - mean) / std
+    batch = torch.from_numpy(normalized).permute(0, 3, 1, 2).float()
     with torch.no_grad():
         return original(batch).numpy()
 

@@ -26,7 +26,7 @@ from keras_convnext import VARIANTS
 from keras_convnext.artifacts.formats import FORMATS
 from keras_convnext.weights import registry
 
-# Format and quantisation by the name that the command takes.
+# Format and quantization by the name that the command takes.
 KINDS = {
     "saved_model": ("saved_model", None),
     "tflite": ("tflite", None),
@@ -84,7 +84,7 @@ def export(target, name, kind, options):
     weights = None if options.weights == "none" else options.weights
     model = keras_convnext.create_model(name, weights=weights)
     if weights is None:
-        randomise(model)
+        randomize(model)
     report = keras_convnext.export(
         model,
         target,
@@ -103,7 +103,7 @@ def export(target, name, kind, options):
     }
 
 
-def randomise(model):
+def randomize(model):
     """Layer scale and GRN, which start near zero, take part."""
     generator = np.random.default_rng(0)
     for layer in model.layers:

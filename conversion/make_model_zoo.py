@@ -64,7 +64,7 @@ def make_page():
             lines.append("No published weights.")
             continue
         lines += [
-            "| tag | size | crop | classes | top-1 | licence |",
+            "| tag | size | crop | classes | top-1 | license |",
             "| --- | ---: | --- | ---: | ---: | --- |",
         ]
         default = default_tag(variant.name)
@@ -73,7 +73,7 @@ def make_page():
             lines.append(
                 f"| {tag} | {row.image_size} | {row.crop_mode} "
                 f"{row.crop_pct:g} | {row.classes or '–'} | "
-                f"{'–' if row.top1 is None else row.top1} | {row.licence} |"
+                f"{'–' if row.top1 is None else row.top1} | {row.license} |"
             )
     return "\n".join(lines) + "\n"
 

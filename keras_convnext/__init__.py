@@ -55,6 +55,7 @@ from keras_convnext.models.rematerialization import rematerialized
 from keras_convnext.tasks import roadmap
 from keras_convnext.tasks import segmentation
 from keras_convnext.training import distribution
+from keras_convnext.training import optimizers
 from keras_convnext.training import recipes
 from keras_convnext.training import train
 from keras_convnext.weights.registry import list_weights
@@ -104,6 +105,7 @@ __all__ = [
     "load_image_for",
     "open_artifact",
     "optimize_for_inference",
+    "optimizers",
     "preprocess_input",
     "profile",
     "recipes",

@@ -19,7 +19,7 @@ def log(*words):
 
 
 class Double:
-    takes_normalised = False
+    takes_normalized = False
     device = "CPU"
     name = "double"
     call_seconds = 0.3

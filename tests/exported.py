@@ -54,7 +54,7 @@ def crops(count, size=64):
 
 
 def pair(name, **options):
-    """A reduced model with randomised weights, and its PyTorch original."""
+    """A reduced model with randomized weights, and its PyTorch original."""
     variant = FAMILIES[name]
     layout = PEER_OF.get(name, "timm")
     peer = PEERS[layout](variant, 11)

@@ -1,4 +1,4 @@
-"""A classifier whose answers are known: an image's colour is its number."""
+"""A classifier whose answers are known: an image's color is its number."""
 
 import os
 
@@ -12,8 +12,8 @@ IMAGENET = [list(pair) for pair in label_set(1000)]
 SIDE = 4
 
 
-def coloured(number):
-    """An image that says its number: of one colour, so no crop changes it."""
+def colored(number):
+    """An image that says its number: of one color, so no crop changes it."""
     image = np.zeros((SIDE, SIDE, 3), "uint8")
     image[:] = number % 256, number // 256, 0
     return image
@@ -35,11 +35,11 @@ class KnownAnswers(Artifact):
         metadata = {
             "model": "known",
             "weights": None,
-            "licence": None,
+            "license": None,
             "label_set": None,
             "classes": classes,
             "preprocessing": preprocessing,
-            "normalises": True,
+            "normalizes": True,
             "data_format": "channels_last",
             "input_dtype": "float32",
             "size": [SIDE, SIDE],
@@ -52,8 +52,8 @@ class KnownAnswers(Artifact):
 
     def run(self, inputs):
         self.seen.append(inputs)
-        colours = inputs[:, 0, 0].astype(int)
-        numbers = colours[:, 0] + 256 * colours[:, 1]
+        colors = inputs[:, 0, 0].astype(int)
+        numbers = colors[:, 0] + 256 * colors[:, 1]
         (name,) = self.metadata["outputs"]
         return {name: self.table[numbers]}
 
@@ -66,7 +66,7 @@ def named(*names):
 def write(path, number):
     """Writes an image without loss, whatever its suffix says."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(coloured(number)).save(path, format="PNG")
+    Image.fromarray(colored(number)).save(path, format="PNG")
 
 
 def write_validation(folder):

@@ -41,7 +41,7 @@ def good_files():
     files = {
         "cat/bitmap.bmp": encoded(photo, "BMP"),
         "cat/cmyk.jpg": encoded(photo.convert("CMYK"), "JPEG"),
-        "cat/grey.jpg": encoded(photo.convert("L"), "JPEG"),
+        "cat/gray.jpg": encoded(photo.convert("L"), "JPEG"),
         "cat/palette.png": encoded(palette, "PNG", transparency=3),
         "cat/rgba.png": encoded(rgba, "PNG"),
         "cat/sixteen.png": encoded(Image.fromarray(sixteen), "PNG"),

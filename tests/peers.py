@@ -1,5 +1,6 @@
-"""The same models in PyTorch, by other people, with randomised weights."""
+"""The same models in PyTorch, by other people, with randomized weights."""
 
+import contextlib
 import functools
 from unittest import mock
 
@@ -21,11 +22,11 @@ def import_timm():
     They need a torch of the same build, and where TensorFlow was loaded before
     them they end the process. Two declarations are enough for the import.
     """
-    library = torch.library.Library("torchvision", "DEF")
+    library = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):
-        library.define(
-            f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        )
+        schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        with contextlib.suppress(RuntimeError):  # the benchmark declared it
+            library.define(f"{name}{schema}")
     import_timm.library = library  # dropped schemas are undeclared again
     with mock.patch.object(torch.ops, "load_library", side_effect=OSError):
         import timm
@@ -54,7 +55,7 @@ def timm_peer(variant, classes=11):
         # timm applies norms other than LayerNorm to convolutions only.
         conv_mlp=variant.norm != "layer_norm",
     )
-    return randomise(model)
+    return randomize(model)
 
 
 def transformers_peer(variant, classes=11):
@@ -73,10 +74,10 @@ def transformers_peer(variant, classes=11):
         model = ConvNextV2ForImageClassification(ConvNextV2Config(**sizes))
         model.convnextv2.layernorm.eps = variant.epsilon
     else:
-        # Its last normalisation alone has an epsilon of 1e-12.
+        # Its last normalization alone has an epsilon of 1e-12.
         model = ConvNextForImageClassification(ConvNextConfig(**sizes))
         model.convnext.layernorm.eps = variant.epsilon
-    return randomise(model)
+    return randomize(model)
 
 
 class IsotropicPeer(nn.Module):
@@ -118,7 +119,7 @@ class IsotropicBlock(nn.Module):
 
 
 def isotropic_peer(variant, classes=11):
-    return randomise(IsotropicPeer(variant, classes))
+    return randomize(IsotropicPeer(variant, classes))
 
 
 PEERS = {
@@ -128,11 +129,11 @@ PEERS = {
 }
 
 
-def randomise(model, seed=0):
+def randomize(model, seed=0):
     """Weights under which no part of the model is invisible.
 
     Layer scale and GRN matter as much as the rest. The stem is small, so that
-    the epsilon of the normalisation behind it decides the outcome.
+    the epsilon of the normalization behind it decides the outcome.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -156,8 +157,8 @@ def randomise(model, seed=0):
 def peer_logits(model, images, dtype=torch.float32):
     """Logits of a PyTorch model for NHWC images of 0–255."""
     mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
-    normalised = (images.astype("float64") / 255 - mean) / std
-    x = torch.from_numpy(normalised).permute(0, 3, 1, 2).to(dtype)
+    normalized = (images.astype("float64") / 255 - mean) / std
+    x = torch.from_numpy(normalized).permute(0, 3, 1, 2).to(dtype)
     with torch.no_grad():
         outputs = model.to(dtype)(x)
     logits = getattr(outputs, "logits", outputs)
@@ -170,6 +171,6 @@ def load_peer(model, peer, layout):
         name: tensor.detach().numpy()
         for name, tensor in peer.state_dict().items()
     }
-    assert layouts.recognise(state)[0] == layout
+    assert layouts.recognize(state)[0] == layout
     loading.assign(model, layouts.to_ours(state, model.variant), layout)
     return model

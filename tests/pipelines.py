@@ -31,13 +31,6 @@ def mapped(layer, inputs, batch=None, **options):
     return list(dataset.map(layer, **options).as_numpy_iterator())
 
 
-def draws(function, count):
-    """What `function` makes of seeds 0 to `count`, stacked, as NumPy."""
-    seeds = tf.data.Dataset.range(count).map(lambda i: tf.stack([i, 7]))
-    results = seeds.map(function).batch(count).get_single_element()
-    return tf.nest.map_structure(lambda tensor: tensor.numpy(), results)
-
-
 def within(values, mean, deviation):
     """Whether the mean of independent draws is that of their distribution:
     five standard errors, exceeded once in two million times."""

@@ -28,7 +28,7 @@ from race import report
 from race import starter
 from race import turn
 from race import worker
-from race.contestants import Artefact
+from race.contestants import Artifact
 from race.contestants import Contestant
 from scipy import stats
 
@@ -244,10 +244,10 @@ def test_models_that_a_peer_lacks_are_no_error(run):
 def test_processes_are_pinned_told_and_measured_alone(run, monkeypatch, log):
     held = np.ones(400 * 2**20 // 8)  # by this process, not by that one
     monkeypatch.setitem(
-        contestants.ARTEFACTS, "text", Artefact(f"{DOUBLES}:write_text", (), "")
+        contestants.ARTIFACTS, "text", Artifact(f"{DOUBLES}:write_text", (), "")
     )
-    one = double("ours/a", "Describes", artefact="text")
-    two = double("ours/b", "Describes", artefact="text")
+    one = double("ours/a", "Describes", artifact="text")
+    two = double("ours/b", "Describes", artifact="text")
     results = race.run(
         *(os.environ["BENCHMARK_LOG"] + ".d", [one, two], [TASK]),
         *("test_convnext", "float32", 1, 1),
@@ -359,8 +359,8 @@ def test_the_chart_has_a_bar_for_each_grouped_by_backend():
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["ours/torch", "timm/eager", "ours/jax"]
     assert [bar.get_width() for bar in axes.patches] == [16.0, 8.0, 12.0]
-    colours = [bar.get_facecolor() for bar in axes.patches]
-    assert colours[0] == colours[2] != colours[1]
+    colors = [bar.get_facecolor() for bar in axes.patches]
+    assert colors[0] == colors[2] != colors[1]
     tops = [bar.get_y() for bar in axes.patches]
     assert tops[2] - tops[1] > tops[1] - tops[0]
     tasks = 2 * RESULTS["tasks"] + [{**RESULTS["tasks"][0], "contestants": []}]
@@ -402,7 +402,7 @@ def in_runtimes():
 def outputs(model, mode="inference"):
     """Of the first call, as the worker makes it."""
     known = job(mode)
-    result = model.prepare(*worker.batch(known, model.takes_normalised))()
+    result = model.prepare(*worker.batch(known, model.takes_normalized))()
     worker.check(result, known)
     return result
 
@@ -410,7 +410,7 @@ def outputs(model, mode="inference"):
 @long_where_compiled
 def test_ours_and_timm_do_the_same_work(in_torch):
     ours, theirs = in_keras.Ours(job()), in_torch.Timm(job())
-    peers.randomise(theirs.model)
+    peers.randomize(theirs.model)
     peers.load_peer(ours.model, theirs.model, "timm")
     logits = torch.from_numpy(outputs(theirs))
     expected = torch.softmax(logits, 1).numpy()
@@ -432,7 +432,7 @@ def test_training_steps_begin_alike_and_move_every_weight(in_torch):
     ours = in_keras.Ours(job("training"))
     theirs = in_torch.Timm(job("training"))
     # Not the same memory, where JAX would leave the weights.
-    source = peers.randomise(in_torch.Timm(job()).model)
+    source = peers.randomize(in_torch.Timm(job()).model)
     theirs.model.load_state_dict(source.state_dict())
     peers.load_peer(ours.model, source, "timm")
     weights = ours.model.trainable_weights

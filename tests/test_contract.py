@@ -32,7 +32,7 @@ def copy_weights(source, target):
     return target
 
 
-def randomised(model):
+def randomized(model):
     generator = np.random.default_rng(0)
     model.set_weights(
         [generator.normal(0, 0.3, w.shape) for w in model.get_weights()]
@@ -75,8 +75,8 @@ def test_shapes_are_those_of_keras_applications(options):
     assert ours.count_params() == theirs.count_params()
 
 
-def test_without_top_the_last_map_is_normalised_or_pooled(images):
-    classifier = randomised(small())
+def test_without_top_the_last_map_is_normalized_or_pooled(images):
+    classifier = randomized(small())
     features = {
         pooling: copy_weights(
             classifier, small(include_top=False, pooling=pooling)
@@ -111,7 +111,7 @@ def test_channels_first_gives_the_same_result(images):
     """Square maps with as many columns as channels: the shape for which
     Keras' `LayerNormalization(axis=1)` is silently wrong on torch."""
     options = {"depths": (1, 1), "dims": (16, 8), "classes": 5}
-    last = randomised(ConvNeXt(**options, input_shape=(64, 64, 3)))
+    last = randomized(ConvNeXt(**options, input_shape=(64, 64, 3)))
     first = ConvNeXt(
         **options, input_shape=(3, 64, 64), data_format="channels_first"
     )
@@ -124,7 +124,7 @@ def test_channels_first_gives_the_same_result(images):
 
 
 def test_the_global_image_data_format_is_the_default(images):
-    expected = randomised(small(include_top=False, input_shape=None))
+    expected = randomized(small(include_top=False, input_shape=None))
     keras.config.set_image_data_format("channels_first")
     model = small(include_top=False, input_shape=None)
     assert model.input_shape == (None, 3, None, None)
@@ -145,7 +145,7 @@ def test_the_global_image_data_format_is_the_default(images):
     ],
 )
 def test_dtype_policies(policy, output, images):
-    reference = randomised(small())
+    reference = randomized(small())
     model = copy_weights(reference, small(dtype=policy))
     probabilities = model(images)
     assert keras.backend.standardize_dtype(probabilities.dtype) == output
@@ -184,12 +184,12 @@ def test_float64_on_jax_asks_for_x64():
 
 
 def test_preprocessing_is_inside_or_left_to_the_caller(images):
-    inside = randomised(small())
+    inside = randomized(small())
     outside = copy_weights(inside, small(include_preprocessing=False))
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    normalised = ((images / 255 - mean) / std).astype("float32")
+    normalized = ((images / 255 - mean) / std).astype("float32")
     np.testing.assert_allclose(
-        predict(inside, images), predict(outside, normalised), atol=1e-4
+        predict(inside, images), predict(outside, normalized), atol=1e-4
     )
     np.testing.assert_allclose(
         predict(inside, images.astype("uint8")), predict(inside, images)
@@ -215,7 +215,7 @@ def test_the_smallest_image_leaves_one_position():
 
 
 def test_dynamic_and_rectangular_sizes(images):
-    model = randomised(small(input_shape=(None, None, 3)))
+    model = randomized(small(input_shape=(None, None, 3)))
     fixed = copy_weights(model, small(input_shape=(64, 96, 3)))
     wide = random_images((2, 64, 96, 3))
     assert predict(model, images).shape == (2, 5)
@@ -227,7 +227,7 @@ def test_dynamic_and_rectangular_sizes(images):
 def test_an_input_tensor_may_follow_other_layers(images):
     image = keras.Input((64, 64, 3))
     darker = keras.layers.Rescaling(0.5)(image)
-    model = randomised(small(input_tensor=darker, input_shape=None))
+    model = randomized(small(input_tensor=darker, input_shape=None))
     reference = copy_weights(model, small())
     assert model.input is image
     np.testing.assert_allclose(
@@ -282,10 +282,9 @@ def test_two_towers_need_a_prefix(images):
     image = keras.Input((64, 64, 3))
     options = {"input_shape": None, "input_tensor": image}
     left = small(**options, include_top=False, pooling="avg")
-    with pytest.raises(ValueError, match="layer_prefix"):
-        small(**options, include_top=False, pooling="avg")
-    with pytest.raises(ValueError, match="weights"):
-        small(**options, layer_prefix="right_", weights="no/such/file.keras")
+    alternative = small(**options, include_top=False, pooling="avg")
+    with pytest.raises(ValueError, match="unique"):
+        keras.Model(image, [left.output, alternative.output])
     right = small(**options, layer_prefix="right_")
     both = keras.Model(image, [left.output, right.output])
     assert both.get_layer("right_stem_conv") is right.get_layer(
@@ -293,6 +292,26 @@ def test_two_towers_need_a_prefix(images):
     )
     assert right.pyramid_level_inputs["P2"] == "right_stage_0_block_0_add"
     assert [len(output) for output in both(images)] == [2, 2]
+
+
+def test_alternatives_may_share_an_input(images):
+    image = keras.Input((64, 64, 3))
+    models = [
+        small(input_tensor=image, input_shape=None, grn=grn)
+        for grn in (False, True)
+    ]
+    first, second = (predict(model, images) for model in models)
+    assert first.shape == second.shape and np.abs(first - second).max() > 0
+
+
+def test_classes_may_be_names():
+    model = small(classes=["ant", "bee"])
+    assert model.output_shape == (None, 2)
+    assert model.class_names == ["ant", "bee"]
+    headless = small(classes=["ant", "bee"], include_top=False)
+    assert headless.info.class_names is None
+    with pytest.raises(ValueError, match="a list of names.*Received: classes"):
+        small(classes=[])
 
 
 def test_kernel_sizes_layer_scale_and_head_scale():
@@ -424,7 +443,7 @@ def test_every_family_reports_itself(name):
     assert model.output_shape == (None, 1000)
     assert model.preprocessing.image_size == (64, 64)
     assert model.class_names is None
-    assert model.licence is None
+    assert model.license is None
     for layer in model.pyramid_level_inputs.values():
         model.get_layer(layer)
 

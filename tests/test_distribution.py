@@ -26,7 +26,7 @@ from keras_convnext.cli import app
 from keras_convnext.data import EvalLoader
 from keras_convnext.training import Checkpoints
 from keras_convnext.training import sharing
-from keras_convnext.training.distribution import cluster as cluster_
+from keras_convnext.training.distribution import cluster as cluster_module
 from keras_convnext.training.distribution import planning
 from keras_convnext.training.distribution import shared_draws
 from keras_convnext.training.distribution import validation
@@ -238,7 +238,7 @@ def check_two_devices(version, photographs, whole, tmp_path):
     output = tmp_path / "run"
     finish(*two_devices(arguments(photographs, tmp_path, output, version)))
     names = {path.name for path in output.iterdir()}
-    assert names >= {"best.keras", "best_ema.keras", "curves.png", "run.json"}
+    assert names >= {"best.keras", "best_raw.keras", "curves.png", "run.json"}
     return check_same(end_of(output), expected)
 
 
@@ -329,7 +329,7 @@ def test_one_device_is_no_distribution(monkeypatch):
         assert type(distribution.setup(devices=1)) is distribution.Cluster
         assert keras.distribution.distribution() is None
     finally:
-        cluster_.make_current(before)
+        cluster_module.make_current(before)
 
 
 class Second(distribution.Cluster):
@@ -724,7 +724,7 @@ def test_commands_of_torchrun():
 
 
 def test_alone_nothing_is_shared():
-    cluster = cluster_.Cluster()
+    cluster = cluster_module.Cluster()
     model = small_model(dtype="float32")
     assert cluster.for_training(model) is model
     assert cluster.largest([False, 2, 0.5]) == [False, 2, 0.5]

@@ -21,7 +21,7 @@ def run(run_command):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A model of the grey digits."""
+    """A model of the gray digits."""
     keras.utils.set_random_seed(0)
     model = keras_convnext.ConvNeXt(
         *((1,), (8,)),

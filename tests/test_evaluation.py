@@ -15,7 +15,7 @@ from exported import pair
 from known_answers import IMAGENET
 from known_answers import SIDE
 from known_answers import KnownAnswers
-from known_answers import coloured
+from known_answers import colored
 from known_answers import linked
 from known_answers import named
 from known_answers import write
@@ -46,8 +46,8 @@ def scored(model, source, rule="classes", **options):
     return evaluate(model, source, rule, **{"verbose": False, **options})
 
 
-def coloured_arrays(labels, classes=None):
-    images = np.stack([coloured(number) for number in range(len(labels))])
+def colored_arrays(labels, classes=None):
+    images = np.stack([colored(number) for number in range(len(labels))])
     return Arrays(images, labels, classes)
 
 
@@ -85,7 +85,7 @@ def test_figures_are_those_of_scikit_learn(random_case, batch_size):
     names = [f"class {index}" for index in range(10)]
     result = scored(
         KnownAnswers(logits, named(*names)),
-        coloured_arrays(labels, names),
+        colored_arrays(labels, names),
         batch_size=batch_size,
         top=3,
         confused=1000,
@@ -120,7 +120,7 @@ def test_the_most_confused_pairs_come_first():
     labels, answers = [1, 1, 1, 1, 0, 0, 2], [2, 2, 0, 1, 2, 0, 2]
     result = scored(
         KnownAnswers(one_hot(answers, 3), named("ant", "cat", "dog")),
-        coloured_arrays(labels, ("ant", "cat", "dog")),
+        colored_arrays(labels, ("ant", "cat", "dog")),
         confused=2,
     )
     assert [
@@ -137,16 +137,16 @@ def test_of_equal_outputs_the_first_is_better():
     table = np.zeros((3, 8))
     table[1, 6:] = 1
     table[2, 3:] = -1
-    result = scored(KnownAnswers(table), coloured_arrays([3, 3, 3], range(8)))
+    result = scored(KnownAnswers(table), colored_arrays([3, 3, 3], range(8)))
     # Fourth of equals; sixth, as two are better; fourth again.
     assert result.accuracy == {"top1": 0, "top5": 2 / 3}
-    first = scored(KnownAnswers(table), coloured_arrays([0, 0, 0], range(8)))
+    first = scored(KnownAnswers(table), colored_arrays([0, 0, 0], range(8)))
     assert first.top1 == 2 / 3
 
 
 def test_cross_entropy_survives_large_logits():
     table = np.array([[2000.0, 0.0], [0.0, 1000.0]], "float32")
-    result = scored(KnownAnswers(table), coloured_arrays([0, 0], range(2)))
+    result = scored(KnownAnswers(table), colored_arrays([0, 0], range(2)))
     assert result.cross_entropy == 500
 
 
@@ -155,7 +155,7 @@ def test_cross_entropy_survives_large_logits():
 )
 def test_without_logits_of_a_softmax_there_is_no_cross_entropy(known):
     artifact = KnownAnswers(one_hot([1, 1], 2), **known)
-    result = scored(artifact, coloured_arrays([0, 1]))
+    result = scored(artifact, colored_arrays([0, 1]))
     assert (result.top1, result.cross_entropy) == (0.5, None)
     assert "cross_entropy" not in result.measured
 
@@ -165,7 +165,7 @@ def test_outputs_that_are_no_numbers_are_an_error(bad):
     table = one_hot([0, 1, 0], 2)
     table[2, 0] = bad
     with pytest.raises(ValueError, match="finite. Received.*image 2"):
-        scored(KnownAnswers(table), coloured_arrays([0, 1, 0]))
+        scored(KnownAnswers(table), colored_arrays([0, 1, 0]))
 
 
 class Endless(Source):
@@ -178,7 +178,7 @@ class Endless(Source):
         self.labels = np.arange(count, dtype="int32") % 1000
 
     def read(self, number):
-        return coloured(number % 1000)
+        return colored(number % 1000)
 
     def name(self, number):
         return str(number)
@@ -202,7 +202,7 @@ def test_memory_does_not_grow_with_the_images():
 
 def test_classes_are_found_by_name_in_any_order():
     artifact = KnownAnswers(one_hot([2, 0, 2], 3), named("elk", "ant", "cat"))
-    result = scored(artifact, coloured_arrays([1, 1, 1], ("ant", "cat")))
+    result = scored(artifact, colored_arrays([1, 1, 1], ("ant", "cat")))
     assert result.matched_by == "names"
     assert (result.top1, result.outputs) == (2 / 3, 3)
     assert result.confused[0]["predicted"] == "elk"
@@ -218,7 +218,7 @@ def test_classes_are_found_by_wordnet_ids_and_numbers():
         (["toilet_tissue", "tiger_shark", "great_white_shark"], "names"),
         (["999", "3", "2"], "numbers"),
     ):
-        result = scored(artifact, coloured_arrays([2, 1, 0], names))
+        result = scored(artifact, colored_arrays([2, 1, 0], names))
         assert (result.matched_by, result.top1) == (how, 1)
         assert result.classes[2] == {
             "class": "great_white_shark",
@@ -230,13 +230,13 @@ def test_classes_are_found_by_wordnet_ids_and_numbers():
 
 def test_own_names_that_are_numbers_are_names():
     artifact = KnownAnswers(one_hot([0, 1], 3), named("1", "10", "2"))
-    result = scored(artifact, coloured_arrays([0, 1], ("1", "10")))
+    result = scored(artifact, colored_arrays([0, 1], ("1", "10")))
     assert (result.matched_by, result.top1) == ("names", 1)
 
 
 def test_without_names_the_place_counts():
     artifact = KnownAnswers(one_hot([0, 0], 2))
-    result = scored(artifact, coloured_arrays([0, 1], ("cat", "ant")))
+    result = scored(artifact, colored_arrays([0, 1], ("cat", "ant")))
     assert (result.matched_by, result.top1) == ("positions", 0.5)
     assert result.confused[0]["true"] == "ant"
     assert result.confused[0]["predicted"] == "cat"
@@ -259,7 +259,7 @@ def test_classes_that_cannot_be_told_are_an_error(
 ):
     artifact = KnownAnswers(np.zeros((2, outputs)), classes)
     with pytest.raises(ValueError, match=message):
-        scored(artifact, coloured_arrays([0, 1], names))
+        scored(artifact, colored_arrays([0, 1], names))
 
 
 # ImageNet's own sets
@@ -308,8 +308,8 @@ def test_v2_folders_are_class_numbers(validation, tmp_path):
     assert (result.top1, result.matched_by) == (1, "numbers")
 
 
-def test_given_statistics_are_those_that_images_are_normalised_with():
-    artifact = KnownAnswers(np.eye(2), named("a", "b"), normalises=False)
+def test_given_statistics_are_those_that_images_are_normalized_with():
+    artifact = KnownAnswers(np.eye(2), named("a", "b"), normalizes=False)
     given = Preprocessing((SIDE, SIDE), mean=(0.5,) * 3, std=(0.1,) * 3)
     classifier = Classifier(artifact, lambda own: given, batch_size=2)
     artifact.run = lambda inputs: (
@@ -344,8 +344,8 @@ def test_real_labels_score_as_timm_does(validation, tmp_path):
     assert 0.05 < result.top1 < result.accuracy["top5"] < 0.95
     assert result.top1 == pytest.approx(expected[1] / 100, abs=1e-12)
     assert result.accuracy["top5"] == pytest.approx(expected[5] / 100)
-    assert result.unlabelled == sum(not each for each in labels)
-    assert result.images + result.unlabelled == 1000
+    assert result.unlabeled == sum(not each for each in labels)
+    assert result.images + result.unlabeled == 1000
     assert result.cross_entropy is None
 
 
@@ -359,7 +359,7 @@ def test_real_labels_by_hand(validation, tmp_path):
     classes = IMAGENET[::-1]  # the model's order is not the labels'
     artifact = KnownAnswers(one_hot(999 - answers, 1000), classes)
     result = scored(artifact, validation, "real", labels=tmp_path / "real.json")
-    assert (result.images, result.unlabelled) == (3, 997)
+    assert (result.images, result.unlabeled) == (3, 997)
     assert result.top1 == 2 / 3
     (mistake,) = result.confused
     assert mistake["true_id"] == mistake["predicted_id"] == WNIDS[9]
@@ -533,7 +533,7 @@ def test_corruptions_have_the_same_classes(c_of_two_classes, tmp_path):
 
 def test_c_takes_a_folder_and_all_classes(tmp_path):
     with pytest.raises(ValueError, match="the folder of ImageNet-C"):
-        scored(TWO, coloured_arrays([0, 1]), "c")
+        scored(TWO, colored_arrays([0, 1]), "c")
     write_c(tmp_path, {})
     with pytest.raises(ValueError, match="has 1000 classes. Received: 2"):
         scored(TWO, tmp_path, "c")
@@ -612,7 +612,7 @@ def test_benchmarks_ignore_exif(validation):
 
 
 @long_where_compiled
-def test_grey_digits():
+def test_gray_digits():
     (_, _), (images, labels) = load_digits()
     model = keras_convnext.ConvNeXt(
         *((1,), (8,)),
@@ -765,11 +765,11 @@ def test_no_tensorflow_is_needed(validation, monkeypatch):
 def test_bad_options_are_an_error(options, message):
     artifact = KnownAnswers(np.zeros((2, 2)))
     with pytest.raises(ValueError, match=message):
-        scored(artifact, coloured_arrays([0, 1]), **options)
+        scored(artifact, colored_arrays([0, 1]), **options)
 
 
 def test_bad_models_are_an_error(trained_like):
-    source = coloured_arrays([0, 1])
+    source = colored_arrays([0, 1])
     features = keras.Model(trained_like.input, trained_like.layers[3].output)
     wrong_size = rules.replace(trained_like.preprocessing, image_size=(8, 8))
     no_crop = rules.replace(trained_like.preprocessing, crop_pct=2.0)
@@ -841,7 +841,7 @@ def test_other_readings_have_no_published_figures(
 
 def test_reports_are_json_and_come_back(random_case):
     logits, labels = random_case
-    result = scored(KnownAnswers(logits), coloured_arrays(labels))
+    result = scored(KnownAnswers(logits), colored_arrays(labels))
     values = result.as_dict()
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert values["preprocessing"]["image_size"] == [SIDE, SIDE]
@@ -854,10 +854,10 @@ def test_reports_are_printed(capsys):
         one_hot([0, 1, 1], 3),
         named(*names),
         weights="fb_in1k",
-        licence="mit",
+        license="mit",
         quantization="int8",
     )
-    scored(artifact, coloured_arrays([0, 1, 2], names)).print()
+    scored(artifact, colored_arrays([0, 1, 2], names)).print()
     printed = capsys.readouterr().out
     for text in (
         "known, int8 (fb_in1k, mit)",

@@ -184,7 +184,7 @@ def compiler():
     return partial(torch.compile, dynamic=True, backend="eager")
 
 
-def test_response_normalisation_compiles_for_any_size(compiler):
+def test_response_normalization_compiles_for_any_size(compiler):
     import torch
 
     layer = keras_convnext.layers.GlobalResponseNormalization()

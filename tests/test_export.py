@@ -114,8 +114,8 @@ def check_row(format, quantization, name, record_property, tmp_path):
     if is_int8:
         again = open_artifact(path).run(images.astype("float32"))["logits"]
         np.testing.assert_allclose(again, ours, atol=1e-6)
-        centred = (x - x.mean(0) for x in (ours, theirs))
-        correlation = np.corrcoef(*(x.ravel() for x in centred))[0, 1]
+        centered = (x - x.mean(0) for x in (ours, theirs))
+        correlation = np.corrcoef(*(x.ravel() for x in centered))[0, 1]
         record_property("correlation over images", f"{correlation:.4f}")
         assert correlation > 0.9
     else:
@@ -229,8 +229,8 @@ def test_layouts_sizes_and_bytes_in_one_file(model_format, format, tmp_path):
 
 @short_on("tensorflow")
 def test_saved_models_of_any_size_take_jpeg(tmp_path):
-    """Decoded, resized and normalised inside; bicubic in TensorFlow differs
-    from PIL by less than a grey level."""
+    """Decoded, resized and normalized inside; bicubic in TensorFlow differs
+    from PIL by less than a gray level."""
     model, peer = pair("v1", input_shape=(None, None, 3))
     report = keras_convnext.export(
         model, tmp_path / "m", "saved_model", verbose=False

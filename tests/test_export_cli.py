@@ -247,28 +247,28 @@ def test_bad_arguments_end_before_any_work(
 
 
 @pytest.mark.parametrize(
-    "name, neighbour", [("m.xml", "m.bin"), ("m.onnx", "m.onnx.data")]
+    "name, neighbor", [("m.xml", "m.bin"), ("m.onnx", "m.onnx.data")]
 )
-def test_neighbours_stay(model, name, neighbour, monkeypatch, tmp_path):
+def test_neighbors_stay(model, name, neighbor, monkeypatch, tmp_path):
     """OpenVINO's weights lie beside the file, as those of large ONNX files."""
 
     def write(exportable, path, images):
         path.write_text("new")
-        path.with_name(neighbour).write_text("weights")
+        path.with_name(neighbor).write_text("weights")
 
     monkeypatch.setattr(handover, "write_here", write)
     monkeypatch.setattr(exporting, "check_packages", lambda *_: None)
     monkeypatch.setattr(verification, "describe", described)
-    (tmp_path / neighbour).write_text("mine")
-    with pytest.raises(ValueError, match=f"overwrite=True.*{neighbour}'"):
+    (tmp_path / neighbor).write_text("mine")
+    with pytest.raises(ValueError, match=f"overwrite=True.*{neighbor}'"):
         export(model, tmp_path / name, verify=False)
     assert [x.read_text() for x in tmp_path.iterdir()] == ["mine"]
     export(model, tmp_path / name, verify=False, overwrite=True)
     assert (tmp_path / name).read_text() == "new"
-    assert (tmp_path / neighbour).read_text() == "weights"
-    (tmp_path / neighbour).unlink()
-    (tmp_path / neighbour).mkdir()
-    with pytest.raises(ValueError, match=f"{neighbour}'. Remove it yourself"):
+    assert (tmp_path / neighbor).read_text() == "weights"
+    (tmp_path / neighbor).unlink()
+    (tmp_path / neighbor).mkdir()
+    with pytest.raises(ValueError, match=f"{neighbor}'. Remove it yourself"):
         export(model, tmp_path / name, verify=False, overwrite=True)
     assert (tmp_path / name).read_text() == "new"
 
@@ -303,9 +303,9 @@ def described(path, options):
         (
             lambda: small(include_preprocessing=False),
             {"input_dtype": "uint8"},
-            "normalise",
+            "normalize",
         ),
-        (lambda: quantised(small()), {}, "from before `quantize`"),
+        (lambda: quantized(small()), {}, "from before `quantize`"),
     ],
 )
 def test_bad_models_end_before_any_work(
@@ -323,7 +323,7 @@ def small(**options):
     )
 
 
-def quantised(model):
+def quantized(model):
     model.quantize("int8")
     return model
 
@@ -435,12 +435,12 @@ def test_the_other_process_leaves_the_gpu_to_this_one():
 def test_images_to_calibrate_on_are_taken_evenly(monkeypatch, tmp_path):
     """Folders are often sorted by class."""
     monkeypatch.setattr(real_images, "FOLDER_IMAGES", 2)
-    for grey in range(4):
-        pixels = np.full((32, 32, 3), grey, "uint8")
-        Image.fromarray(pixels).save(tmp_path / f"{grey}.png")
+    for gray in range(4):
+        pixels = np.full((32, 32, 3), gray, "uint8")
+        Image.fromarray(pixels).save(tmp_path / f"{gray}.png")
     known = {
         "preprocessing": asdict(Preprocessing((32, 32))),
-        "normalises": True,
+        "normalizes": True,
         "channels": 3,
         "data_format": "channels_last",
         "input_dtype": "float32",

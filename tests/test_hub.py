@@ -53,14 +53,14 @@ def checkpoint(monkeypatch, **changes):
         replace(row, **changes) if row.model == NAME else row
         for row in registry.checkpoints()
     )
-    monkeypatch.setattr(registry, "checkpoints", lambda: rows)
+    monkeypatch.setattr(registry, "checkpoints", lambda *_: rows)
 
 
 def check(model, peer):
-    """With the weights' own normalisation: 0.5 and 0.5."""
+    """With the weights' own normalization: 0.5 and 0.5."""
     images = random_images((1, 160, 160, 3))
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    # What the peer sees, were it to normalise as ImageNet does.
+    # What the peer sees, were it to normalize as ImageNet does.
     same = ((images / 255 - 0.5) / 0.5 * std + mean) * 255
     assert model.preprocessing.mean == (0.5, 0.5, 0.5)
     assert_logits_agree(predict(model, images), peer_logits(peer, same))
@@ -86,7 +86,7 @@ def test_published_weights_come_from_the_hub_and_then_from_the_cache(
     assert model.input_shape == (None, 160, 160, 3)
     assert model.info.weights == "r160_in1k"
     assert model.info.label_set == "imagenet1k"
-    assert model.licence == "apache-2.0"
+    assert model.license == "apache-2.0"
     assert model.preprocessing.crop_pct == 0.95
     (cached,) = (tmp_path / "hf").rglob("model.safetensors")
     assert cached.read_bytes() == content

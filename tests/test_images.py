@@ -173,10 +173,10 @@ def test_other_modes_become_rgb_as_in_pil(mode, format):
     )
 
 
-def test_grey_arrays_become_rgb():
-    grey = noise(50, 60)
+def test_gray_arrays_become_rgb():
+    gray = noise(50, 60)
     np.testing.assert_array_equal(
-        load_image(grey), load_image(np.stack([grey] * 3, axis=-1))
+        load_image(gray), load_image(np.stack([gray] * 3, axis=-1))
     )
 
 
@@ -264,7 +264,7 @@ def test_other_arrays_are_value_errors(array):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"mode": "centre"}, "Did you mean center"),
+        ({"mode": "center"}, "Did you mean center"),
         ({"interpolation": "nearest"}, "`interpolation` must be one of"),
         ({"size": 0}, "`size` must be a positive int.*size=0"),
         ({"size": 224.0}, "`size` must be a positive int"),
@@ -317,13 +317,13 @@ def test_tf_data_gives_nearly_the_same_pixels(mode, interpolation):
                 assert difference.mean() <= 0.5
 
 
-def test_tf_function_takes_static_shapes_grey_images_and_png():
+def test_tf_function_takes_static_shapes_gray_images_and_png():
     tf = pytest.importorskip("tensorflow")
     load = tf.function(tf_load_image)
-    grey = CHINA[..., :1]
-    result = load(tf.constant(grey)).numpy()
+    gray = CHINA[..., :1]
+    result = load(tf.constant(gray)).numpy()
     assert result.shape == (224, 224, 3)
-    expected = load_image(grey[..., 0]).astype("float32")
+    expected = load_image(gray[..., 0]).astype("float32")
     assert np.abs(result - expected).mean() <= 0.5
     np.testing.assert_array_equal(
         load(tf.constant(encoded(CHINA))), load(tf.constant(CHINA))

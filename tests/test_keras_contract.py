@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import keras_convnext
+from keras_convnext.models.execution import HOOKS
 from keras_convnext.training.recipes import AdamW
 
 ROOT = Path(__file__).parent.parent
@@ -261,6 +262,25 @@ def clone_of_the_same_layers(_):
     assert clone.layers[1:] == model.layers[1:] == called
 
 
+def torch_hooks(_):
+    from torch import nn
+    from torch.nn.modules import module
+
+    layer = nn.Linear(1, 1)
+    for name in HOOKS:
+        assert not getattr(layer, name)
+    layer.register_forward_hook(print)
+    layer.register_forward_pre_hook(print)
+    layer.register_full_backward_hook(print)
+    layer.register_full_backward_pre_hook(print)
+    for name in HOOKS:
+        assert len(getattr(layer, name)) == 1
+    assert not module._has_any_global_hook()
+    handle = module.register_module_forward_hook(print)
+    assert module._has_any_global_hook()
+    handle.remove()
+
+
 # In the order of the table in docs/design.md, by its first column.
 CONTRACT = {
     **{f"Optimizer.{name}": is_called(name) for name in sorted(CALLS)},
@@ -288,6 +308,7 @@ CONTRACT = {
     "Model.get_config": config_of_layers,
     "layers/<class>/vars/<i>": saved_names,
     "clone_model(clone_function, call_function)": clone_of_the_same_layers,
+    "torch.nn.modules.module._has_any_global_hook": torch_hooks,
 }
 
 

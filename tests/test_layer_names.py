@@ -131,6 +131,21 @@ def test_all_places_of_a_part_are_named():
     assert of("decode_fusion_conv") == ["decode_fusion_conv"]
 
 
+@pytest.mark.once
+def test_a_pattern_finds_one_part_in_all_blocks():
+    found = re.compile(layer_names.block_pattern("expand")).fullmatch
+    expand, project = (
+        [
+            f"{x}{y}"
+            for x in ("", "left_")
+            for y in layer_names.names_of(z, (2, 12))
+        ]
+        for z in ("expand", "project")
+    )
+    assert all(map(found, expand))
+    assert not any(map(found, project))
+
+
 # --- models -------------------------------------------------------------------
 
 OVERLAP = ("stem_conv_0_pad", "stem_conv_0", "stem_conv_1_pad", "stem_conv_1")
@@ -346,12 +361,10 @@ def test_names_are_those_of_saved_files(name):
 # --- nobody else reads them ---------------------------------------------------
 
 # What stands elsewhere, and why.
-OF_VARIANTS = {"'stem_norm'": "a field of `Variant`"}
 OF_KERAS = "a name of keras.applications, whose grammar is nearly ours"
 A_GIVEN = "a prefix that the caller knows; also of UperNet's heads"
 ALLOWED = {
-    "benchmark/contestants.py": OF_VARIANTS,
-    "facts/variants.py": OF_VARIANTS,
+    "facts/variants.py": {"'stem_norm'": "a field of `Variant`"},
     "tasks/segmentation/model.py": {
         "x.name.endswith(CARD)": "UperNet's own card, beside its backbone's"
     },

@@ -174,11 +174,11 @@ def test_depthwise_accumulates_half_precision_in_float32(implementation):
     kernel = np.full((7, 7, 2, 1), 2.0**-12)
     kernel[0, 0] = 1
     layer.set_weights([kernel, np.zeros(2)])
-    centre = as_numpy(layer(np.ones((1, 9, 9, 2), "float16")))[0, 4, 4]
+    center = as_numpy(layer(np.ones((1, 9, 9, 2), "float16")))[0, 4, 4]
     # TensorFlow's own loses them.
     is_rough = (BACKEND, implementation) == ("tensorflow", "native")
     rtol = 2e-2 if is_rough else 5e-4
-    np.testing.assert_allclose(centre, 1 + 48 / 4096, rtol=rtol, atol=0)
+    np.testing.assert_allclose(center, 1 + 48 / 4096, rtol=rtol, atol=0)
 
 
 def test_depthwise_implementation_is_chosen_in_one_place(monkeypatch):
@@ -206,7 +206,7 @@ def test_depthwise_refuses_what_it_cannot_do(arguments, message):
         DepthwiseConv2D(**arguments)
 
 
-# Global response normalisation
+# Global response normalization
 
 
 def reference_grn(x, gamma, beta):

@@ -16,6 +16,7 @@ from pipelines import CHINA
 from pipelines import within
 
 from keras_convnext import Preprocessing
+from keras_convnext import load_image
 from keras_convnext import recipes
 from keras_convnext.data import Arrays
 from keras_convnext.data import EvalLoader
@@ -25,8 +26,8 @@ from keras_convnext.data import Subset
 from keras_convnext.data import TrainLoader
 from keras_convnext.data import order_of
 from keras_convnext.data.augmentation import RandomResizedCrop
-from keras_convnext.data.reading import Photograph
-from keras_convnext.data.reading import TfPhotograph
+from keras_convnext.images.reading import Photograph
+from keras_convnext.images.reading import TfPhotograph
 
 pytestmark = pytest.mark.once
 
@@ -156,8 +157,8 @@ def test_processes_evaluate_every_image_once(good):
 def test_arrays_in_the_models_shape_are_evaluated_as_they_are():
     images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), "uint8")
     source = Arrays(images, np.arange(6) % 2)
-    grey = Preprocessing((8, 8), mean=(0.5,), std=(0.2,))
-    loader = EvalLoader(source, grey, batch_size=3)
+    gray = Preprocessing((8, 8), mean=(0.5,), std=(0.2,))
+    loader = EvalLoader(source, gray, batch_size=3)
     np.testing.assert_array_equal(
         np.concatenate([x for x, _ in loader]), images
     )
@@ -217,7 +218,7 @@ def test_batches_are_alike(good):
 @pytest.fixture
 def by_tensorflow(monkeypatch):
     """Small JPEGs, too, and how many."""
-    from keras_convnext.data import reading
+    from keras_convnext.images import reading
 
     calls = []
     decode = tf.io.decode_and_crop_jpeg
@@ -240,7 +241,7 @@ def difference(image, other):
 
 PLAIN_JPEGS = (
     "cat/exif_1.jpg",
-    "cat/grey.jpg",
+    "cat/gray.jpg",
     "dog/SHOUTED.JPG",
     "dog/progressive.jpeg",
     "dog/über den Wolken 1.jpg",
@@ -255,12 +256,10 @@ def test_the_crop_of_a_file_is_that_of_its_pixels(name, by_tensorflow):
     for number in range(3):
         seed = (0, number)
         expected = layer(pixels, seed=seed)
-        by_pil, by_tf = (
-            layer.crop_file(x, seed) for x in photographs_of(content)
-        )
+        by_pil, by_tf = (layer(x, seed=seed) for x in photographs_of(content))
         np.testing.assert_array_equal(by_pil, expected)
         assert difference(by_tf, expected) <= 0.5
-        other = layer.crop_file(Photograph(content, True), (1, number))
+        other = layer(Photograph(content, True), seed=(1, number))
         assert "tiny" in name or difference(other, expected) > 1
     assert len(by_tensorflow) == (3 if name in PLAIN_JPEGS else 0)
 
@@ -271,8 +270,9 @@ def test_what_tensorflow_cannot_decode_is_left_to_pil(by_tensorflow, ending):
     content = oddities.good_files()["dog/SHOUTED.JPG"]
     table = content.index(b"\xff\xc4") + 4  # which, of which there are four
     broken = content[:table] + b"\x09" + content[table + 1 : -2] + ending
-    with pytest.raises(OSError, match="truncated|broken|marker|stream"):
-        RandomResizedCrop(32).crop_file(TfPhotograph(broken, True), (0, 0))
+    photograph = TfPhotograph(broken, True)
+    with pytest.raises(ValueError, match="truncated|broken|marker|stream"):
+        RandomResizedCrop(32)(photograph, seed=(0, 0))
     assert len(by_tensorflow) == bool(ending)
 
 
@@ -288,7 +288,7 @@ def test_large_jpegs_are_decoded_smaller_and_look_alike(by_tensorflow):
             photograph.region = lambda box, scale, region=region: (
                 scales.append(scale) or region(box, scale)
             )
-            result = layer.crop_file(photograph, seed)
+            result = layer(photograph, seed=seed)
             assert 0 < difference(result, expected) <= 1
     assert set(scales) == {4} and len(by_tensorflow) == 4
 
@@ -337,7 +337,7 @@ def test_the_loaders_give_the_same(good, by_tensorflow):
 
 
 def test_batches_are_those_of_the_recipes_pipeline(good):
-    """The loader shortens the way, and ends where it does."""
+    """Pixel by pixel also where only the crop is decoded."""
     loader = loader_of(good, loader="python", seed=5)
     batches = collect(loader.batches(3))
     pipeline = RECIPE.train_pipeline(2)
@@ -351,6 +351,27 @@ def test_batches_are_those_of_the_recipes_pipeline(good):
     ]
     batch = {key: np.stack([x[key] for x in samples]) for key in samples[0]}
     assert_equal(batches[:1], [pipeline.batch(batch, (5, 3))])
+
+
+def test_fit_sees_the_images_that_a_run_sees(good):
+    recipe = RECIPE.replace(mixup_alpha=0.0, cutmix_alpha=0.0)
+    loader = loader_of(good, recipe, loader="python", seed=5)
+    for_fit = recipe.train_pipeline(2, seed=5)(good)
+    assert len(for_fit) == len(loader) == loader.steps_per_epoch == 2
+    batches = [for_fit[i] for i in range(2)]
+    assert_equal(batches, collect(loader.batches())[:2])
+    assert_equal(batches, [loader[i] for i in range(2)])
+    assert batches[0][0].dtype == "float32"
+
+
+def test_fit_evaluates_files_as_load_image_does(source, good):
+    pipeline = RECIPE.eval_pipeline()
+    batches = pipeline(good)
+    images = np.concatenate([batches[i][0] for i in range(len(batches))])
+    expected = [load_image(good.read(i), 32) for i in numbers(good)]
+    np.testing.assert_array_equal(images, expected)
+    with pytest.raises(ValueError, match="empty.jpg', which is not an image"):
+        collect(pipeline(source))
 
 
 @pytest.mark.parametrize("name", LOADERS)
@@ -428,7 +449,7 @@ def test_a_process_reads_its_images_and_their_partners(good):
         good, process_index=1, process_count=4, mixup_group=8, loader="python"
     )
     read = []
-    loader._fill = lambda image, number, place: read.append(place) or 0
+    loader._fill = lambda out, number, seed: read.append(seed[1]) or 0
     list(loader.batches(loader.steps - 1))
     first = 8 * (loader.steps - 1)
     assert sorted(read) == [first + x for x in (2, 3, 4, 5)]
@@ -481,7 +502,7 @@ def test_ten_broken_images_end_the_run(name):
 
 
 @pytest.mark.parametrize("name", LOADERS)
-def test_grey_arrays_become_rgb_for_models_of_three_channels(name):
+def test_gray_arrays_become_rgb_for_models_of_three_channels(name):
     images = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1), "uint8")
     source = Arrays(images, np.arange(9))
     recipe = recipes.digits.replace(batch_size=3)

@@ -7,7 +7,6 @@ import numpy as np
 import peers
 import pytest
 import tensorflow as tf
-from pipelines import draws
 from pipelines import mapped
 from pipelines import photographs
 from pipelines import within
@@ -18,7 +17,6 @@ from keras_convnext.data.augmentation.mixing import CutMix
 from keras_convnext.data.augmentation.mixing import MixUp
 from keras_convnext.data.augmentation.mixing import MixupCutmix
 from keras_convnext.data.augmentation.soft_labels import soft_labels
-from keras_convnext.data.augmentation.soft_labels import tf_soft_labels
 
 pytestmark = pytest.mark.once
 
@@ -48,31 +46,26 @@ def mix(path, layer, inputs, **options):
 class Told(MixupCutmix):
     """Mixes with a weight and a box that it is told."""
 
-    def tell(self, is_cutmix, weight, box):
-        self._told = is_cutmix, weight, box
+    def tell(self, weight, box):
+        self._told = weight, box
         return self
 
-    def draw_tf(self, seed, height, width):
-        is_cutmix, weight, box = self._told
-        box = tf.unstack(tf.constant(box, tf.float64))
-        return tf.constant(is_cutmix), tf.constant(weight, tf.float64), box
-
-    def draw_numpy(self, generator, height, width):
+    def _draw(self, generator, height, width):
         return self._told
 
 
 def timm_mixed(monkeypatch, inputs, draw, smoothing):
-    """timm's images and targets for `(is_cutmix, weight, centre of 0–1)`."""
+    """timm's images and targets for `(is_cutmix, weight, center of 0–1)`."""
     peers.import_timm()
     import torch
     from timm.data import mixup
 
-    is_cutmix, weight, centre = draw
-    centre = iter(centre)
+    is_cutmix, weight, center = draw
+    center = iter(center)
     monkeypatch.setattr(
         mixup.np.random,
         "randint",
-        lambda low, high, size: low + int(next(centre) * (high - low)),
+        lambda low, high, size: low + int(next(center) * (high - low)),
     )
     mixer = mixup.Mixup(label_smoothing=smoothing, num_classes=CLASSES)
     mixer._params_per_batch = lambda: (weight, is_cutmix)
@@ -102,14 +95,14 @@ def timm_mixed(monkeypatch, inputs, draw, smoothing):
 def test_mixes_are_those_of_timm(monkeypatch, path, draw, smoothing):
     inputs = sample()
     expected = timm_mixed(monkeypatch, inputs, draw, smoothing)
-    is_cutmix, weight, centre = draw
-    box = (0.0, 0.0, 0.0, 0.0)
+    is_cutmix, weight, center = draw
+    box = None
     if is_cutmix:
         height, width = inputs["images"].shape[1:3]
-        box = boxes.cut_box(np, centre, weight, height, width)
+        box = boxes.cut_box(center, weight, height, width)
         weight = 1 - box[2] * box[3] / (height * width)
     layer = Told(label_smoothing=smoothing, num_classes=CLASSES)
-    result = mix(path, layer.tell(is_cutmix, weight, box), inputs)
+    result = mix(path, layer.tell(weight, box), inputs)
     for values, theirs in zip((result["images"], result["labels"]), expected):
         assert values.dtype == "float32"
         np.testing.assert_allclose(values, theirs, rtol=1e-6, atol=1e-6)
@@ -125,59 +118,50 @@ def test_boxes_are_those_of_timm(monkeypatch):
         height, width = generator.integers(1, 60, 2).tolist()
         weight = generator.random()
         drawn = generator.random(2)
-        centre = iter(drawn)
+        center = iter(drawn)
         monkeypatch.setattr(
             mixup.np.random,
             "randint",
-            lambda low, high, size, centre=centre: int(next(centre) * high),
+            lambda low, high, size, center=center: int(next(center) * high),
         )
         shape = (1, 3, height, width)
         bounds, true_weight = mixup.cutmix_bbox_and_lam(shape, weight)
-        for ops, arguments in (
-            (np, (weight, height, width)),
-            (tf, tf.unstack(tf.constant([weight, height, width], "double"))),
-        ):
-            box = boxes.cut_box(ops, drawn, *arguments)
-            top, left, box_height, box_width = map(int, box)
-            ours = (top, top + box_height, left, left + box_width)
-            assert ours == tuple(map(int, bounds))
-            area = box_height * box_width / (height * width)
-            assert 1 - area == pytest.approx(true_weight, abs=1e-12)
+        top, left, *sides = boxes.cut_box(drawn, weight, height, width)
+        ours = (top, top + sides[0], left, left + sides[1])
+        assert ours == tuple(map(int, bounds))
+        area = sides[0] * sides[1] / (height * width)
+        assert 1 - area == pytest.approx(true_weight, abs=1e-12)
 
 
 # Draws
 
 
-def drawn(path, layer, count=4000, shape=(32, 48)):
-    if path == "tf":
-        return draws(lambda seed: layer.draw_tf(seed, *shape), count)
+def drawn(layer, count=4000, shape=(32, 48)):
     results = []
     for number in range(count):
         generator = np.random.default_rng(number)
-        is_cutmix, weight, box = layer.draw_numpy(generator, *shape)
-        results.append((is_cutmix, weight, box or (0, 0, 0, 0)))
+        weight, box = layer._draw(generator, *shape)
+        results.append((box is not None, weight, box or (0, 0, 0, 0)))
     is_cutmix, weights, all_boxes = (np.array(x) for x in zip(*results))
     return is_cutmix, weights, all_boxes.T
 
 
-@both_paths
-def test_mixup_weights_are_beta(path):
+def test_mixup_weights_are_beta():
     for alpha in (0.8, 1.0, 0.2):
-        is_cutmix, weights, _ = drawn(path, MixUp(alpha))
+        is_cutmix, weights, _ = drawn(MixUp(alpha))
         assert not is_cutmix.any()
         expected = stats.beta(alpha, alpha)
         assert stats.kstest(weights, expected.cdf).pvalue > 1e-6
-    _, weights, _ = drawn(path, MixUp(1e-4), 200)
+    _, weights, _ = drawn(MixUp(1e-4), 200)
     assert np.isfinite(weights).all()
 
 
-@both_paths
-def test_cutmix_boxes_are_distributed_as_timms(path):
+def test_cutmix_boxes_are_distributed_as_timms():
     peers.import_timm()
     from timm.data import mixup
 
     height, width = shape = (32, 48)
-    is_cutmix, weights, box = drawn(path, CutMix(1.0), shape=shape)
+    is_cutmix, weights, box = drawn(CutMix(1.0), shape=shape)
     assert is_cutmix.all()
     top, left, box_height, box_width = box
     area = box_height * box_width
@@ -196,7 +180,6 @@ def test_cutmix_boxes_are_distributed_as_timms(path):
         assert stats.ks_2samp(values, theirs).pvalue > 1e-6
 
 
-@both_paths
 @pytest.mark.parametrize(
     ("options", "part"),
     [
@@ -207,8 +190,8 @@ def test_cutmix_boxes_are_distributed_as_timms(path):
         ({"cutmix_alpha": 0, "switch_probability": 0.9}, 0.0),
     ],
 )
-def test_batches_switch_as_asked(path, options, part):
-    is_cutmix, weights, _ = drawn(path, MixupCutmix(**options), 2000)
+def test_batches_switch_as_asked(options, part):
+    is_cutmix, weights, _ = drawn(MixupCutmix(**options), 2000)
     assert (
         within(is_cutmix, part, 0.5)
         if 0 < part < 1
@@ -277,10 +260,9 @@ def test_labels_of_every_form_become_the_same(path):
 def test_soft_labels_are_smoothed_like_others():
     soft = np.array([[0.25, 0.75], [1.0, 0.0]])
     expected = 0.8 * soft + 0.1
-    for function in (soft_labels, tf_soft_labels):
-        result = function(soft, smoothing=0.2)
-        np.testing.assert_allclose(result, expected, rtol=1e-6)
-        assert result.dtype == "float32"
+    result = soft_labels(soft, smoothing=0.2)
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+    assert result.dtype == "float32"
 
 
 @both_paths
@@ -310,10 +292,9 @@ def test_other_labels_are_refused(path, labels, num_classes, reason):
 def test_classes_must_exist(label):
     inputs = {**sample(2), "labels": np.array([0, label])}
     layer = MixUp(num_classes=CLASSES)
-    with pytest.raises(ValueError, match=f"Received.*{label}"):
-        mix("numpy", layer, inputs)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="below"):
-        mix("tf", layer, inputs)
+    for path in ("numpy", "tf"):
+        with pytest.raises(ValueError, match=f"below.*Received.*{label}"):
+            mix(path, layer, inputs)
     with pytest.raises(tf.errors.InvalidArgumentError, match="below"):
         mapped(layer, inputs, 2)
 
@@ -375,6 +356,9 @@ def test_a_seed_decides_alone(name, path):
         np.testing.assert_array_equal(first[key], again[key])
         assert (first[key] != other[key]).any()
     np.testing.assert_array_equal(inputs["images"], photographs())
+    by_arrays = mix("numpy", layers[0], inputs, seed=(0, 1))
+    for key in first:
+        np.testing.assert_array_equal(first[key], by_arrays[key])
 
 
 @every_layer

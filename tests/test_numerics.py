@@ -1,4 +1,4 @@
-"""Logits against PyTorch models by other people, weights randomised."""
+"""Logits against PyTorch models by other people, weights randomized."""
 
 import keras
 import numpy as np

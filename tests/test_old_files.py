@@ -1,5 +1,6 @@
 """Files that an earlier state of the package wrote can still be read."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -13,7 +14,9 @@ from runs import splits
 from runs import write_photographs
 
 import keras_convnext
+from keras_convnext.artifacts.metadata import from_json
 from keras_convnext.data import Records
+from keras_convnext.facts.info import ModelInfo
 
 FOLDER = Path(__file__).parent / "written_by_0_1_0"
 MODELS = sorted(path.stem for path in FOLDER.glob("*.keras"))
@@ -74,15 +77,30 @@ def test_a_killed_run_goes_on(tmp_path):
     summary = json.loads((output / "run.json").read_text())
     assert summary["status"] == "complete"
     assert summary["epochs"] == RECIPE.epochs
-    # The first epoch was not trained again.
+    # The first epoch was not trained again, and averages have new names.
     before, after = (
-        (folder / "history.csv").read_text().splitlines()[:2]
+        next(csv.DictReader((folder / "history.csv").open(newline="")))
         for folder in (FOLDER / "run", output)
     )
-    assert before == after
+    assert after["val_accuracy"] == before["val_ema_accuracy"]
+    assert after["val_raw_loss"] == before["val_loss"]
+    assert after["loss"] == before["loss"]
+    assert after.keys() & before.keys() == before.keys() - {
+        "val_ema_accuracy",
+        "val_ema_loss",
+    }
+    assert set(summary["best"]) == {"val_accuracy", "val_raw_accuracy"}
 
 
 def test_records_are_read():
     records = Records(FOLDER / "records")
     assert records.classes == ("ant", "bee")
     assert len(records) == 6
+
+
+def test_the_license_survives_its_new_spelling():
+    values = {"weights": "fb_in1k", "licence": "mit", "unknown": 1}
+    info = ModelInfo.from_config(values)
+    assert (info.weights, info.license) == ("fb_in1k", "mit")
+    metadata = from_json('{"licence": "mit", "normalises": true}')
+    assert metadata == {"license": "mit", "normalizes": True}

@@ -20,7 +20,7 @@ from keras_convnext.models.rematerialization import Rematerialized
 pytestmark = LONG_WHERE_COMPILED
 
 
-def randomised(model, seed=0):
+def randomized(model, seed=0):
     """Layer scale and GRN too; from their start they would hide errors."""
     generator = np.random.default_rng(seed)
     model.set_weights(
@@ -48,7 +48,7 @@ SMALL = {"depths": (1, 2), "dims": (16, 24), "input_shape": (32, 32, 3)}
 
 @pytest.mark.every_backend
 @pytest.mark.parametrize(
-    "options, normalisations",
+    "options, normalizations",
     [
         ({}, 0),
         ({"grn": True, "layer_scale_init_value": 0.0}, 0),
@@ -61,8 +61,8 @@ SMALL = {"depths": (1, 2), "dims": (16, 24), "input_shape": (32, 32, 3)}
         ({"include_top": False}, 0),
     ],
 )
-def test_outputs_stay(options, normalisations):
-    model = randomised(
+def test_outputs_stay(options, normalizations):
+    model = randomized(
         keras_convnext.ConvNeXt(
             **SMALL,
             classes=5,
@@ -78,13 +78,13 @@ def test_outputs_stay(options, normalisations):
         images /= 255
     check_equal(model, fast, images)
     assert count(fast, LayerScale) == count(fast, keras.layers.Dropout) == 0
-    assert count(fast, ImageNormalization) == normalisations
+    assert count(fast, ImageNormalization) == normalizations
     assert type(fast) is type(model)
     assert fast.preprocessing == model.preprocessing
 
 
 def test_the_model_itself_stays(tmp_path):
-    model = randomised(keras_convnext.ConvNeXt(**SMALL, classes=5))
+    model = randomized(keras_convnext.ConvNeXt(**SMALL, classes=5))
     images = random_images((2, 32, 32, 3))
     before, expected = model.get_weights(), predict(model, images)
     nodes = len(model.get_config()["layers"])
@@ -97,7 +97,7 @@ def test_the_model_itself_stays(tmp_path):
 
 
 def test_it_saves_and_loads(tmp_path):
-    model = randomised(keras_convnext.ConvNeXt(**SMALL, classes=5))
+    model = randomized(keras_convnext.ConvNeXt(**SMALL, classes=5))
     fast = optimize_for_inference(model)
     fast.save(tmp_path / "fast.keras")
     loaded = keras.saving.load_model(tmp_path / "fast.keras")
@@ -107,8 +107,8 @@ def test_it_saves_and_loads(tmp_path):
     )
 
 
-def test_half_precision_keeps_its_normalisation():
-    model = randomised(
+def test_half_precision_keeps_its_normalization():
+    model = randomized(
         keras_convnext.ConvNeXt(**SMALL, classes=5, dtype="mixed_bfloat16")
     )
     fast = optimize_for_inference(model)
@@ -122,7 +122,7 @@ def test_half_precision_keeps_its_normalisation():
 
 @pytest.mark.every_backend
 def test_float64_stays_exact(float64):
-    model = randomised(
+    model = randomized(
         keras_convnext.ConvNeXt(
             **SMALL, classes=5, dtype="float64", classifier_activation=None
         )
@@ -136,7 +136,7 @@ def test_float64_stays_exact(float64):
 
 
 def test_nested_backbones_and_layouts():
-    backbone = randomised(
+    backbone = randomized(
         keras_convnext.ConvNeXt(
             **{**SMALL, "input_shape": (3, 32, 32)},
             include_top=False,
@@ -157,7 +157,7 @@ def test_nested_backbones_and_layouts():
 def towers():
     """Two ConvNeXts of the same layers' names, the first called twice."""
     a, b = (
-        randomised(
+        randomized(
             keras_convnext.ConvNeXt(
                 **SMALL, classes=5, classifier_activation=None, name=name
             ),
@@ -186,8 +186,8 @@ def test_nested_models_are_exported(towers, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
-def test_rematerialised_blocks_are_unfolded(dtype, tmp_path):
-    model = randomised(
+def test_rematerialized_blocks_are_unfolded(dtype, tmp_path):
+    model = randomized(
         keras_convnext.ConvNeXt(
             **SMALL, classes=5, classifier_activation=None, dtype=dtype
         )
@@ -205,7 +205,7 @@ def test_rematerialised_blocks_are_unfolded(dtype, tmp_path):
     assert report.difference <= report.bound
 
 
-def test_the_normalisation_may_stay():
+def test_the_normalization_may_stay():
     model = create_model("test_convnext2", weights=None)
     fast = optimize_for_inference(model, fold_normalization=False)
     assert count(fast, ImageNormalization) == 1

@@ -144,7 +144,7 @@ def test_weights_load_without_the_classifier(model, images, tmp_path):
     features = ConvNeXt(
         **SMALL, weights=tmp_path / "m.keras", include_top=False, pooling="avg"
     )
-    # The normalisation inside the model belongs to its weights.
+    # The normalization inside the model belongs to its weights.
     assert features.preprocessing.mean == (0.5, 0.5, 0.5)
     assert features.class_names is None
     inner = keras.Model(model.input, model.get_layer("head_norm").output)
@@ -225,20 +225,20 @@ def test_weights_of_other_models_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "mode", ["int8", pytest.param("int4", marks=pytest.mark.long)]
 )
-def test_quantisation_survives(model, images, mode, tmp_path):
+def test_quantization_survives(model, images, mode, tmp_path):
     expected = predict(model, images)
     model.quantize(mode)
     dense = model.get_layer("stage_0_block_0_expand")
     assert dense.dtype_policy.quantization_mode == mode
-    quantised = predict(model, images)
-    assert not np.array_equal(quantised, expected)
+    quantized = predict(model, images)
+    assert not np.array_equal(quantized, expected)
     bound = {"int8": 0.05, "int4": 0.5}[mode] * np.abs(expected).max()
-    np.testing.assert_allclose(quantised, expected, atol=bound)
+    np.testing.assert_allclose(quantized, expected, atol=bound)
     model.save(tmp_path / "m.keras")
     again = keras.saving.load_model(tmp_path / "m.keras")
     dense = again.get_layer("stage_0_block_0_expand")
     assert dense.dtype_policy.quantization_mode == mode
-    np.testing.assert_allclose(predict(again, images), quantised, atol=1e-5)
+    np.testing.assert_allclose(predict(again, images), quantized, atol=1e-5)
 
 
 def test_the_next_backend_loads_the_file_and_agrees(tmp_path):

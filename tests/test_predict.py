@@ -208,7 +208,7 @@ def test_bad_options_are_usage_errors(run, photos, saved, option):
     assert run(photos, "--model", saved, *option)[0] == 2
 
 
-@pytest.mark.parametrize("kind", ["features", "vectors", "grey", "other"])
+@pytest.mark.parametrize("kind", ["features", "vectors", "gray", "other"])
 def test_models_of_another_kind_are_usage_errors(run, photos, tmp_path, kind):
     if kind == "other":
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
@@ -216,7 +216,7 @@ def test_models_of_another_kind_are_usage_errors(run, photos, tmp_path, kind):
         arguments = {
             "features": {"include_top": False},
             "vectors": {"include_top": False, "pooling": "avg"},
-            "grey": {"input_shape": (8, 8, 1), "mean": 0.5, "std": 0.5},
+            "gray": {"input_shape": (8, 8, 1), "mean": 0.5, "std": 0.5},
         }
         model = tiny(class_names=None, **arguments[kind])
     file = save(model, tmp_path / "other.keras")

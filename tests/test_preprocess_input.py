@@ -31,20 +31,20 @@ def test_it_is_the_identity_as_in_keras_applications():
         ("test_convnext.r160_in1k", HALF),
     ],
 )
-def test_weights_bring_their_normalisation(weights, expected):
+def test_weights_bring_their_normalization(weights, expected):
     mean, std = expected
-    normalised = (IMAGES / 255 - mean) / std
+    normalized = (IMAGES / 255 - mean) / std
     whole = IMAGES.astype("uint8")
     for images in (IMAGES, whole, keras.ops.convert_to_tensor(IMAGES)):
         result = preprocess_input(images, weights=weights)
         result = keras.ops.convert_to_numpy(result)
         assert result.dtype == "float32"
-        np.testing.assert_allclose(result, normalised, atol=1e-6)
+        np.testing.assert_allclose(result, normalized, atol=1e-6)
     result = preprocess_input(
         IMAGES.transpose(0, 3, 1, 2), "channels_first", weights
     )
     np.testing.assert_allclose(
-        result, normalised.transpose(0, 3, 1, 2), atol=1e-6
+        result, normalized.transpose(0, 3, 1, 2), atol=1e-6
     )
 
 

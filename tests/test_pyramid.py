@@ -1,4 +1,4 @@
-"""Feature maps of every stage against timm's, weights randomised."""
+"""Feature maps of every stage against timm's, weights randomized."""
 
 import itertools
 
@@ -81,11 +81,11 @@ def theirs(checkpoint, name, images, output_stride=32):
 
     features = features_of(checkpoint, name, output_stride)
     with torch.no_grad():
-        maps = features(normalised(images))
+        maps = features(normalized(images))
     return [x.permute(0, 2, 3, 1).numpy() for x in maps]
 
 
-def normalised(images):
+def normalized(images):
     """NHWC images of 0–255 as PyTorch takes them."""
     import torch
 
@@ -151,7 +151,7 @@ def test_a_training_step_under_dilation_equals_torch(checkpoint):
     before = {name: model.get_layer(name).get_weights()[0] for name in names}
     model.train_on_batch(images, np.zeros((2, 8, 8, 32)))
     features = features_of(checkpoint, "v1", 8)
-    features(normalised(images))[3].square().mean().backward()
+    features(normalized(images))[3].square().mean().backward()
     torch_names = ("stages_3.downsample.1", "stages_3.blocks.0.conv_dw")
     for name, torch_name in zip(names, torch_names):
         step = before[name] - model.get_layer(name).get_weights()[0]

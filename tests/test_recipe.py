@@ -195,7 +195,7 @@ def test_schedules_equal_the_official_arrays(warmup, official, warm, total):
     np.testing.assert_allclose(after, 1e-6, rtol=1e-6)
 
 
-def test_schedules_survive_serialisation():
+def test_schedules_survive_serialization():
     schedule = recipes.WarmupCosine(1e-3, 3, 30, 1e-5, "exclusive")
     copy = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(schedule)

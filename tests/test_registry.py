@@ -52,7 +52,7 @@ def test_every_row_of_timm_is_here_with_its_preprocessing():
         assert row.preprocessing.mean == config.mean
         assert row.preprocessing.std == config.std
         assert row.classes == config.num_classes
-        assert row.licence == config.license
+        assert row.license == config.license
 
 
 def test_the_official_files_number_27_and_26():
@@ -131,20 +131,20 @@ def test_unknown_tags_list_those_there_are():
         registry.find("convnextv2_atto", "imagenet22k")
 
 
-def test_restrictive_licences_are_shown_once():
-    loading._shown_licences.clear()
-    for model, tag, licence in (
+def test_restrictive_licenses_are_shown_once():
+    loading._shown_licenses.clear()
+    for model, tag, license in (
         ("convnextv2_atto", "fcmae_ft_in1k", "cc-by-nc-4.0"),
         ("convnext_tiny", "dinov3_lvd1689m", "dinov3-license"),
         ("convnext_tiny", "eupe_lvd1689m", "fair-noncommercial"),
     ):
         row = registry.find(model, tag)
-        with pytest.warns(UserWarning, match=licence):
-            loading._show_licence(row)
+        with pytest.warns(UserWarning, match=license):
+            loading._show_license(row)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            loading._show_licence(row)
-            loading._show_licence(registry.find("convnext_tiny", "imagenet"))
+            loading._show_license(row)
+            loading._show_license(registry.find("convnext_tiny", "imagenet"))
 
 
 def test_weights_are_listed():

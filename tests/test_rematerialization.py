@@ -1,4 +1,4 @@
-"""Rematerialised models compute the same, and keep less."""
+"""Rematerialized models compute the same, and keep less."""
 
 import keras
 import numpy as np

@@ -20,10 +20,10 @@ from keras_convnext.data import Tfds
 from keras_convnext.data import load_digits
 from keras_convnext.data import open_splits
 from keras_convnext.data import write_records
-from keras_convnext.data.reading import Photograph
 from keras_convnext.data.splits import open_data
 from keras_convnext.data.splits import split
-from keras_convnext.images.transform import SUFFIXES
+from keras_convnext.images.reading import SUFFIXES
+from keras_convnext.images.reading import Photograph
 
 pytestmark = pytest.mark.once
 

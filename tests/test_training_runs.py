@@ -34,7 +34,7 @@ from keras_convnext import training
 from keras_convnext.cli import app
 from keras_convnext.data import Arrays
 from keras_convnext.training import callbacks
-from keras_convnext.training import checkpoints as checkpoints_
+from keras_convnext.training import checkpoints as checkpoints_module
 from keras_convnext.training import state
 from keras_convnext.training.distribution import Cluster
 
@@ -98,7 +98,7 @@ def test_a_run_leaves_what_it_promises(photographs, whole):
     output, _ = whole
     assert sorted(path.name for path in output.iterdir()) == [
         "best.keras",
-        "best_ema.keras",
+        "best_raw.keras",
         "checkpoints",
         "curves.png",
         "history.csv",
@@ -113,9 +113,9 @@ def test_a_run_leaves_what_it_promises(photographs, whole):
     assert summary["versions"]["backend"] == keras.backend.backend()
     assert summary["settings"]["data"]["images"] == 36
     assert summary["metrics"]["epoch"] == RECIPE.epochs
-    accuracies = [float(row["val_ema_accuracy"]) for row in rows(output)]
+    accuracies = [float(row["val_accuracy"]) for row in rows(output)]
     assert len(accuracies) == RECIPE.epochs
-    assert summary["best"]["val_ema_accuracy"] == max(accuracies)
+    assert summary["best"]["val_accuracy"] == max(accuracies)
     events = list((output / "tensorboard").iterdir())
     assert len(events) == 1 and events[0].stat().st_size > 500
 
@@ -147,9 +147,9 @@ def test_models_of_a_run_are_those_of_its_metrics(photographs, whole):
     _, validation = splits(photographs)
     history = rows(output)
     for name, key in (
-        ("last", "val_accuracy"),
+        ("last", "val_raw_accuracy"),
         ("best", "val_accuracy"),
-        ("best_ema", "val_ema_accuracy"),
+        ("best_raw", "val_raw_accuracy"),
     ):
         model = keras.saving.load_model(output / f"{name}.keras")
         assert model.class_names == ["china", "flower"]
@@ -219,10 +219,10 @@ def test_tf_data_goes_on_too(photographs, tmp_path, monkeypatch):
     check_equal(state.capture(stopped), state.capture(whole))
 
 
-def test_rematerialised_runs_save_plain_models(photographs, whole, tmp_path):
+def test_rematerialized_runs_save_plain_models(photographs, whole, tmp_path):
     run(new_model(), photographs, tmp_path, rematerialize=True)
     plain, lean = (
-        keras.saving.load_model(output / "best_ema.keras")
+        keras.saving.load_model(output / "best_raw.keras")
         for output in (whole[0], tmp_path)
     )
     assert [x.name for x in lean.layers] == [x.name for x in plain.layers]
@@ -322,7 +322,7 @@ def test_checkpoints_are_on_the_disk_before_they_count(tmp_path, monkeypatch):
 def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(
     photographs, tmp_path, monkeypatch, whole
 ):
-    save_file = checkpoints_.save_file
+    save_file = checkpoints_module.save_file
 
     def full(tensors, path):
         if "0000000006" in str(path):
@@ -331,7 +331,7 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(
         save_file(tensors, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints_, "save_file", full)
+        patch.setattr(checkpoints_module, "save_file", full)
         with pytest.raises(
             training.CheckpointError, match="No space left.*step 3: make room"
         ):
@@ -531,7 +531,7 @@ def test_sequential_models_train_to_the_end(tmp_path):
     data = two_classes("cat", "dog")
     result = training.train(sequential(), recipe, data, tmp_path, data)
     assert result["status"] == "complete"
-    assert (tmp_path / "best_ema.keras").exists()
+    assert (tmp_path / "best_raw.keras").exists()
 
 
 @pytest.mark.parametrize("group", [0, -4, 3, True])
@@ -550,7 +550,7 @@ def block(input_shape, **options):
     )
 
 
-def test_models_of_normalised_images_are_refused(tmp_path):
+def test_models_of_normalized_images_are_refused(tmp_path):
     model = block((SIZE, SIZE, 3), include_preprocessing=False)
     data = two_classes("cat", "dog")
     with pytest.raises(ValueError, match="`include_preprocessing=False`"):

@@ -184,11 +184,11 @@ def test_what_counts_do_not_tell_is_as_in_timm(name):
 
 
 def test_what_all_weights_restrict_the_variant_restricts():
-    free = set(registry.FREE_LICENCES)
+    free = set(registry.FREE_LICENSES)
     for name, variant in VARIANTS.items():
-        own = {x.licence for x in registry.matching(name) if x.model == name}
+        own = {x.license for x in registry.matching(name) if x.model == name}
         if own:
-            assert (variant.licence in free) == bool(own & free), name
+            assert (variant.license in free) == bool(own & free), name
 
 
 def test_list_models_filters_by_pattern():

@@ -53,8 +53,8 @@ def images():
 
 def their_grad_cam(peer, images, classes):
     """Grad-CAM's two equations, by PyTorch's gradient of timm's model."""
-    normalised = (images / 255 - IMAGENET_MEAN) / IMAGENET_STD
-    x = torch.from_numpy(normalised.transpose(0, 3, 1, 2)).float()
+    normalized = (images / 255 - IMAGENET_MEAN) / IMAGENET_STD
+    x = torch.from_numpy(normalized.transpose(0, 3, 1, 2)).float()
     features = peer.forward_features(x).detach().requires_grad_()
     logits = peer.forward_head(features)
     chosen = logits[torch.arange(len(images)), torch.tensor(classes)]
@@ -333,7 +333,7 @@ def test_explain_takes_channels_first(saved, layouts):
     assert np.abs(last - first).max() <= 2
 
 
-def test_explain_refuses_models_of_normalised_images(saved):
+def test_explain_refuses_models_of_normalized_images(saved):
     model = keras_convnext.ConvNeXt(
         (1,), (8,), input_shape=(32, 32, 3), include_preprocessing=False
     )

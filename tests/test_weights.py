@@ -18,7 +18,7 @@ from families import FAMILIES
 from peers import import_timm
 from peers import isotropic_peer
 from peers import peer_logits
-from peers import randomise
+from peers import randomize
 from peers import timm_peer
 from peers import transformers_peer
 from safetensors.torch import save_file
@@ -296,7 +296,7 @@ def test_dinov3_files(tmp_path):
     config = DINOv3ConvNextConfig(
         hidden_sizes=list(variant.dims), depths=list(variant.depths)
     )
-    peer = randomise(DINOv3ConvNextModel(config))
+    peer = randomize(DINOv3ConvNextModel(config))
     peer.save_pretrained(tmp_path)
     model = load(
         variant,
@@ -327,7 +327,7 @@ def torchvision_peer(variant, classes=11):
         CNBlockConfig(dims[i], dims[i + 1], depth)
         for i, depth in enumerate(variant.depths)
     ]
-    return randomise(ConvNeXt(blocks, num_classes=classes))
+    return randomize(ConvNeXt(blocks, num_classes=classes))
 
 
 def test_torchvision_files(tmp_path):
@@ -528,7 +528,7 @@ def test_files_for_pytorch_load_strictly_where_they_came_from(tmp_path):
     from timm.models.convnext import checkpoint_filter_fn
 
     again = timm_peer(variant, 7)
-    randomise(again, seed=1)
+    randomize(again, seed=1)
     again.load_state_dict(checkpoint_filter_fn(official, again))
     np.testing.assert_array_equal(peer_logits(again, images), expected)
 
@@ -574,8 +574,8 @@ def test_files_may_be_read_by_whom_the_user_lets(name, umask, tmp_path):
     assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o666 & ~umask
 
 
-@pytest.mark.parametrize("channels, normalises", [(3, 0), (1, 0), (1, 1)])
-def test_a_keras_file_becomes_the_same_model(channels, normalises, tmp_path):
+@pytest.mark.parametrize("channels, normalizes", [(3, 0), (1, 0), (1, 1)])
+def test_a_keras_file_becomes_the_same_model(channels, normalizes, tmp_path):
     shape = (SIZE, SIZE, channels)
     model = build(
         Variant("mine", (1, 1, 2, 1), (8, 16, 24, 32)),
@@ -583,11 +583,11 @@ def test_a_keras_file_becomes_the_same_model(channels, normalises, tmp_path):
         classes=2,
         classifier_activation=None,
         input_shape=shape,
-        include_preprocessing=bool(normalises),
-        **({"mean": 0.3, "std": 0.4} if normalises else {}),
+        include_preprocessing=bool(normalizes),
+        **({"mean": 0.3, "std": 0.4} if normalizes else {}),
     )
-    randomise_keras(model)
-    model.update_info(class_names=("a", "b"), licence="mine", weights="own")
+    randomize_keras(model)
+    model.update_info(class_names=("a", "b"), license="mine", weights="own")
     paths = tmp_path / "mine.keras", tmp_path / "again.keras"
     model.save(paths[0])
     keras_convnext.convert_weights(*paths)
@@ -599,7 +599,7 @@ def test_a_keras_file_becomes_the_same_model(channels, normalises, tmp_path):
     )
 
 
-def randomise_keras(model):
+def randomize_keras(model):
     generator = np.random.default_rng(0)
     model.set_weights(
         [generator.normal(size=x.shape, scale=0.1) for x in model.get_weights()]

@@ -56,7 +56,7 @@ class Contestant:
         against: name of ours that it is compared with; `None` for ours.
         models: their names for models, by ours; `None` for all by our own.
         modes: out of `MODES`.
-        artefact: key of `ARTEFACTS`: the file that the builder opens.
+        artifact: key of `ARTIFACTS`: the file that the builder opens.
         is_same_network: whether it computes what ours do, multiply-add by
             multiply-add.
     """
@@ -68,7 +68,7 @@ class Contestant:
     against: str | None = None
     models: dict | None = None
     modes: tuple = MODES
-    artefact: str | None = None
+    artifact: str | None = None
     is_same_network: bool = True
 
     @property
@@ -80,13 +80,13 @@ class Contestant:
     def missing(self) -> list[str]:
         """Names of the modules that are not installed."""
         needed = list(self.needs)
-        if self.artefact:
-            needed += ARTEFACTS[self.artefact].needs
+        if self.artifact:
+            needed += ARTIFACTS[self.artifact].needs
         return [x for x in needed if not is_installed(x)]
 
 
 @dataclass(frozen=True)
-class Artefact:
+class Artifact:
     """A file that is written before the clock starts, by another process.
 
     Attributes:
@@ -100,12 +100,12 @@ class Artefact:
     ending: str
 
 
-ARTEFACTS = {
-    "onnx of ours": Artefact("in_keras.py:write_ours", ("onnx",), ".onnx"),
-    "openvino of ours": Artefact(
+ARTIFACTS = {
+    "onnx of ours": Artifact("in_keras.py:write_ours", ("onnx",), ".onnx"),
+    "openvino of ours": Artifact(
         "in_keras.py:write_ours", ("onnx", "openvino"), ".xml"
     ),
-    "onnx of timm": Artefact(
+    "onnx of timm": Artifact(
         "in_torch.py:write_timm", ("torch", "timm", "onnxscript"), ".onnx"
     ),
 }
@@ -188,7 +188,7 @@ CONTESTANTS = {
             "onnxruntime",
             ("onnxruntime",),
             modes=("inference",),
-            artefact="onnx of ours",
+            artifact="onnx of ours",
         ),
         Contestant(
             "timm/onnxruntime",
@@ -198,7 +198,7 @@ CONTESTANTS = {
             "ours/onnxruntime",
             TIMM,
             modes=("inference",),
-            artefact="onnx of timm",
+            artifact="onnx of timm",
         ),
         Contestant(
             "ours/openvino",
@@ -206,7 +206,7 @@ CONTESTANTS = {
             "openvino",
             ("openvino",),
             modes=("inference",),
-            artefact="openvino of ours",
+            artifact="openvino of ours",
         ),
         Contestant(
             "timm/openvino",
@@ -216,7 +216,7 @@ CONTESTANTS = {
             "ours/openvino",
             TIMM,
             modes=("inference",),
-            artefact="onnx of timm",
+            artifact="onnx of timm",
         ),
     )
 }

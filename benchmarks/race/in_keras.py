@@ -17,7 +17,7 @@ PRODUCTS = 30
 class KerasModel:
     """`predict_on_batch` or `train_on_batch`, on NumPy arrays."""
 
-    takes_normalised = False
+    takes_normalized = False
 
     def __init__(self, job):
         keras.config.set_dtype_policy(job["dtype"])
@@ -79,7 +79,7 @@ class KerasApplications(KerasModel):
 
 
 class ZeroModels(KerasModel):
-    takes_normalised = True
+    takes_normalized = True
 
     def build(self, job, shape, activation):
         from zeromodels.models.convnext import ConvNeXtImageClassify

@@ -10,12 +10,12 @@ PRECISIONS = {
 
 
 class Runtime:
-    """A file that takes pixels, or else normalised images, channels first."""
+    """A file that takes pixels, or else normalized images, channels first."""
 
-    takes_normalised = False
+    takes_normalized = False
 
     def prepare(self, images, _):
-        if self.takes_normalised:
+        if self.takes_normalized:
             images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
         return lambda: self.predict(images)
 
@@ -51,7 +51,7 @@ class OnnxRuntimeOurs(Runtime):
 
 
 class OnnxRuntimeTimm(OnnxRuntimeOurs):
-    takes_normalised = True
+    takes_normalized = True
 
 
 class OpenvinoOurs(Runtime):
@@ -75,4 +75,4 @@ class OpenvinoOurs(Runtime):
 
 
 class OpenvinoTimm(OpenvinoOurs):
-    takes_normalised = True
+    takes_normalized = True

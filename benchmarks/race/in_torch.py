@@ -40,7 +40,7 @@ class TorchModel:
     """A module on the GPU if there is one: channels_last there, and autocast
     for mixed precision."""
 
-    takes_normalised = True
+    takes_normalized = True
     is_compiled = False
 
     def __init__(self, job):

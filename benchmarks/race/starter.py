@@ -5,7 +5,7 @@ from dataclasses import asdict
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
-from race.contestants import ARTEFACTS
+from race.contestants import ARTIFACTS
 from race.contestants import installed_backend
 from race.process import Failure
 from race.process import started
@@ -16,7 +16,7 @@ class Starter:
 
     def __init__(self, model, dtype, cores, folder):
         self.folder = folder
-        self.artefacts = {}
+        self.artifacts = {}
         self.job = {
             "model": model,
             "variant": asdict(VARIANTS[model]),
@@ -38,8 +38,8 @@ class Starter:
             "their_model": models and models[self.job["model"]],
             **asdict(task),
         }
-        if contestant.artefact:
-            job["path"] = self._artefact(contestant.artefact, task.image_size)
+        if contestant.artifact:
+            job["path"] = self._artifact(contestant.artifact, task.image_size)
         return self._process(job, contestant.runs_on)
 
     def survey(self, image_sizes):
@@ -62,22 +62,22 @@ class Starter:
             },
         }
 
-    def _artefact(self, name, image_size):
+    def _artifact(self, name, image_size):
         """The path of a file, which a process of its own has written."""
         key = name, image_size
-        if key not in self.artefacts:
-            artefact = ARTEFACTS[name]
-            file = f"{len(self.artefacts)}{artefact.ending}"
+        if key not in self.artifacts:
+            artifact = ARTIFACTS[name]
+            file = f"{len(self.artifacts)}{artifact.ending}"
             job = {
-                "builder": artefact.builder,
-                "needs": artefact.needs,
+                "builder": artifact.builder,
+                "needs": artifact.needs,
                 "image_size": image_size,
                 "path": str(self.folder / file),
             }
             with self._process(job, installed_backend()) as process:
                 process.answer()
-            self.artefacts[key] = job["path"]
-        return self.artefacts[key]
+            self.artifacts[key] = job["path"]
+        return self.artifacts[key]
 
     def _process(self, job, runs_on):
         backends = ("tensorflow", "jax", "torch")

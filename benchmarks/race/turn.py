@@ -39,7 +39,7 @@ class Turn:
         macs = results["macs"][str(self.task.image_size)]
         for contestant in contestants:
             if contestant.name in self.records:
-                self._summarise(contestant, macs, results["ceiling"]["gflops"])
+                self._summarize(contestant, macs, results["ceiling"]["gflops"])
         return {
             **asdict(self.task),
             "contestants": list(self.records.values()),
@@ -142,7 +142,7 @@ class Turn:
         record["failure"] = str(failure)
         self.progress.say(f"{self.task}: {record['name']}: {failure}")
 
-    def _summarise(self, contestant, macs, ceiling):
+    def _summarize(self, contestant, macs, ceiling):
         """Adds what follows from the raw times."""
         record, count = self.records[contestant.name], self.task.batch_size
         if not record["seconds"]:

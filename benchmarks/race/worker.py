@@ -61,7 +61,7 @@ def work(job, requests, answer):
         answer(**model)
         return
 
-    run = model.prepare(*batch(job, model.takes_normalised))
+    run = model.prepare(*batch(job, model.takes_normalized))
     start = time.perf_counter()
     result = run()
     model.finish()
@@ -97,15 +97,15 @@ def load(name):
     return getattr(module, name)
 
 
-def batch(job, normalise):
-    """Images, channels last, of 0–255 or normalised, and labels."""
+def batch(job, normalize):
+    """Images, channels last, of 0–255 or normalized, and labels."""
     import numpy as np
 
     generator = np.random.default_rng(0)
     size, count = job["image_size"], job["batch_size"]
     images = generator.integers(0, 256, (count, size, size, 3))
     labels = generator.integers(0, 1000, count)
-    if normalise:
+    if normalize:
         images = (images / 255 - job["mean"]) / job["std"]
     return images.astype("float32"), labels
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import keras
 
 from keras_convnext.artifacts import graph
-from keras_convnext.artifacts import metadata as metadata_module
+from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts.options import Options
 from keras_convnext.models import inspection
+from keras_convnext.models import rebuilding
 from keras_convnext.models.inference import optimize_for_inference
 
 
@@ -34,7 +35,7 @@ class Exportable:
     def of(cls, model, options):
         """The record of a model, which is left as it is."""
         model = graph.as_float32(model)
-        metadata = metadata_module.of_model(
+        metadata = embedded.of_model(
             model,
             options.size,
             options.data_format,
@@ -50,7 +51,7 @@ class Exportable:
     @property
     def text(self):
         """The metadata as JSON, as files hold them."""
-        return metadata_module.to_json(self.metadata)
+        return embedded.to_json(self.metadata)
 
     @property
     def outputs(self):
@@ -71,7 +72,7 @@ class Exportable:
         is_first = self.options.data_format == "channels_first"
         return (0, 2, 3, 1) if is_first else (0, 3, 1, 2)
 
-    def rebuilt(self, clone_function=graph.step):
+    def rebuilt(self, clone_function=rebuilding.step):
         """The lean model on an input of the size that is exported."""
         image = graph.image(self.lean, self.options.size)
-        return graph.rebuild(self.lean, image, clone_function)
+        return rebuilding.rebuild(self.lean, image, clone_function)

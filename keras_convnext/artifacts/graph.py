@@ -6,33 +6,9 @@ from keras_convnext._util.image_layout import to_layout
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.models import inspection
+from keras_convnext.models import rebuilding
 from keras_convnext.models.inspection import all_layers
 from keras_convnext.models.rematerialization import Rematerialized
-
-
-class Step(keras.layers.Layer):
-    """Stands for a layer in a rebuilt graph, and shares its weights.
-
-    Calling the layer itself would add nodes to the user's model.
-    """
-
-    def __init__(self, layer, call=None):
-        super().__init__(dtype=layer.dtype_policy, autocast=False)
-        self.layer = layer
-        self.rewritten = call or (lambda layer, x: layer(x))
-        self.built = True
-
-    def call(self, inputs, **kwargs):
-        return self.rewritten(self.layer, inputs)
-
-    def compute_output_spec(self, inputs, **kwargs):
-        return self.layer.compute_output_spec(inputs)
-
-
-def step(layer, call=None):
-    """A `Step`; bare operations have neither weights nor nodes to spare."""
-    is_layer = isinstance(layer, keras.layers.Layer)
-    return Step(layer, call) if is_layer else layer
 
 
 def check(model):
@@ -54,12 +30,12 @@ def check(model):
             f"{model.name!r} with inputs of shape {shapes}. Export "
             "`keras.Model` from one image to what you need"
         )
-    quantised = [x.name for x in all_layers(model) if _is_quantised(x)]
-    if quantised:
+    quantized = [x.name for x in all_layers(model) if _is_quantized(x)]
+    if quantized:
         raise ValueError(
-            "Expected a model of floats: a quantised one would lose its "
+            "Expected a model of floats: a quantized one would lose its "
             "digits twice. Received: "
-            f"{model.name!r} with quantised layers such as {quantised[0]!r}. "
+            f"{model.name!r} with quantized layers such as {quantized[0]!r}. "
             "Export the model from before `quantize`, with `quantization=`"
         )
 
@@ -78,7 +54,7 @@ def as_float32(model):
             config["dtype"] = "float32"
         return layer.__class__.from_config(config)
 
-    plain = functional(model)
+    plain = rebuilding.functional(model)
     copy = keras.models.clone_model(
         plain,
         input_tensors=image(model, inspection.image_shape(model)[:2]),
@@ -121,24 +97,6 @@ def image(model, size):
     return keras.Input(shape, name="image", dtype="float32")
 
 
-def rebuild(model, image, clone_function, call_function=None):
-    """The graph on another input; see `keras.models.clone_model`."""
-    return keras.models.clone_model(
-        model,
-        input_tensors=image,
-        clone_function=clone_function,
-        call_function=call_function,
-    )
-
-
-def functional(model):
-    """Of one input and plain outputs, also what was a `Sequential`."""
-    outputs = model.outputs
-    return keras.Model(
-        model.inputs[0], outputs[0] if len(outputs) == 1 else outputs
-    )
-
-
 def _is_head_activation(layer):
     if not isinstance(layer, keras.layers.Activation):
         return False
@@ -163,7 +121,7 @@ def _is_float32(layer):
     )
 
 
-def _is_quantised(layer):
+def _is_quantized(layer):
     return getattr(layer.dtype_policy, "quantization_mode", None) is not None
 
 

@@ -10,6 +10,7 @@ from keras_convnext._util.version import __version__
 from keras_convnext.artifacts import graph
 from keras_convnext.facts import labels
 from keras_convnext.facts.info import as_record
+from keras_convnext.facts.info import with_new_names
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.models import inspection
 from keras_convnext.models.inspection import info_of
@@ -35,9 +36,9 @@ def of_model(
         quantization, features: as for `export`.
 
     Returns:
-        `model`, `weights`, `licence`: what it is; `classes`: a list of
+        `model`, `weights`, `license`: what it is; `classes`: a list of
         `[id, name]` or `None`; `preprocessing`: the `Preprocessing` or
-        `None`; `normalises`: whether pixels of 0–255 go in; `data_format`,
+        `None`; `normalizes`: whether pixels of 0–255 go in; `data_format`,
         `input_dtype`, `size` (height and width, `None` for any) and
         `channels` of the input; `outputs`: their names; `activation` from
         `logits` to `scores`; `label_set`; `quantization`; `producer`.
@@ -49,11 +50,11 @@ def of_model(
         f" on {keras.backend.backend()}",
         "model": info.variant.name if info and info.variant else model.name,
         "weights": info.weights if info else None,
-        "licence": info.licence if info else None,
+        "license": info.license if info else None,
         "label_set": info.label_set if info else None,
         "classes": _classes(model, info, outputs),
         "preprocessing": _preprocessing(info, size),
-        "normalises": inspection.normalizes(model),
+        "normalizes": inspection.normalizes(model),
         "data_format": data_format,
         "input_dtype": input_dtype,
         "size": list(size),
@@ -70,7 +71,7 @@ def to_json(values):
 
 def from_json(text):
     """The dict, or `None` where there is none."""
-    return json.loads(text) if text else None
+    return with_new_names(json.loads(text)) if text else None
 
 
 def preprocessing(values):
@@ -82,7 +83,7 @@ def preprocessing(values):
 
 def inputs(values, images):
     """Images of 0–255, channels last, as an artifact takes them."""
-    if not values["normalises"]:
+    if not values["normalizes"]:
         known = preprocessing(values)
         mean, std = (known.mean, known.std) if known else (0.0, 1.0)
         # Without statistics of its own it is left with pixels of 0–1.

@@ -7,6 +7,7 @@ from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import onnx_graph
+from keras_convnext.models import rebuilding
 
 # Protocol buffers end at 2 GiB; the nodes need some of it.
 EXTERNAL_DATA_BYTES = 2**31 - 2**24
@@ -67,7 +68,7 @@ def trace(g, model, tensor, name):
         layer = getattr(step, "layer", step)
         x = keras.tree.map_structure(lambda tensor: names[id(tensor)], inputs)
         if isinstance(layer, keras.Model):
-            inner = graph.functional(layer)
+            inner = rebuilding.functional(layer)
             given = keras.Input(inputs.shape[1:], dtype=inputs.dtype)
             name, _ = trace(g, inner, given, x)
         else:
@@ -77,7 +78,7 @@ def trace(g, model, tensor, name):
         names[id(output)] = name
         return output
 
-    copy = graph.rebuild(model, tensor, graph.step, visit)
+    copy = rebuilding.rebuild(model, tensor, rebuilding.step, visit)
     return keras.tree.map_structure(
         lambda output: (names[id(output)], tuple(output.shape)), copy.output
     )

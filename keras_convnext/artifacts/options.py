@@ -86,7 +86,7 @@ def options(
         )
     if input_dtype == "uint8" and not inspection.normalizes(model):
         raise ValueError(
-            "uint8 pixels are for models that normalise them. Received: "
+            "uint8 pixels are for models that normalize them. Received: "
             f"{model.name!r}, built with `include_preprocessing=False`, and "
             "input_dtype='uint8'. Pass 'float32'"
         )

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import metadata
-from keras_convnext.images.transform import images_below
+from keras_convnext.images.reading import images_below
 from keras_convnext.images.transform import load_image
 
 FOLDER_IMAGES = 500
@@ -97,12 +97,12 @@ def _photographs(height, width, channels):
     photographs = np.stack(photographs)
     if channels == 3:
         return photographs
-    grey = photographs.mean(-1, keepdims=True).round().astype("uint8")
-    more = np.concatenate([photographs, grey], -1)
+    gray = photographs.mean(-1, keepdims=True).round().astype("uint8")
+    more = np.concatenate([photographs, gray], -1)
     return (
-        grey
+        gray
         if channels == 1
         else np.resize(
-            np.moveaxis(more, -1, 0), (channels, *grey.shape[:3])
+            np.moveaxis(more, -1, 0), (channels, *gray.shape[:3])
         ).transpose(1, 2, 3, 0)
     )

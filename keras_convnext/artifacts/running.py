@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import graph
-from keras_convnext.artifacts import metadata as metadata_
+from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts import tflite
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.models import inspection
@@ -54,7 +55,7 @@ class Artifact:
         metadata: the dict of `metadata.of_model`.
     """
 
-    def __init__(self, path, metadata):
+    def __init__(self, path: PathLike, metadata: dict[str, Any] | None):
         self.path = path
         if metadata is None:
             raise ValueError(
@@ -66,7 +67,7 @@ class Artifact:
     @property
     def preprocessing(self) -> Preprocessing | None:
         """The `Preprocessing` of the images, or `None`."""
-        return metadata_.preprocessing(self.metadata)
+        return embedded.preprocessing(self.metadata)
 
     def run(self, inputs: Array) -> dict[str, Array]:
         """Every output by name, for inputs as the artifact takes them.
@@ -98,7 +99,7 @@ class Artifact:
                 "Expected a model with its classifier. Received: "
                 f"{str(self.path)!r} with outputs {known}. `run` returns them"
             )
-        outputs = self.run(metadata_.inputs(self.metadata, images))
+        outputs = self.run(embedded.inputs(self.metadata, images))
         if "scores" in outputs:
             return outputs["scores"]
         logits = outputs["logits"].astype("float64")
@@ -115,7 +116,7 @@ class KerasArtifact(Artifact):
         graph.check(model)
         size = inspection.image_shape(model)[:2]
         data_format = inspection.data_format(model)
-        super().__init__(path, metadata_.of_model(model, size, data_format))
+        super().__init__(path, embedded.of_model(model, size, data_format))
         self.model = graph.named(model)
 
     def run(self, inputs):
@@ -134,7 +135,7 @@ class OnnxArtifact(Artifact):
             str(path), settings, providers=["CPUExecutionProvider"]
         )
         known = self.session.get_modelmeta().custom_metadata_map
-        super().__init__(path, metadata_.from_json(known.get(metadata_.KEY)))
+        super().__init__(path, embedded.from_json(known.get(embedded.KEY)))
 
     def run(self, inputs):
         names = [output.name for output in self.session.get_outputs()]
@@ -146,7 +147,7 @@ class TfliteArtifact(Artifact):
 
     def __init__(self, path):
         interpreter = require("ai_edge_litert.interpreter", "TFLite files")
-        super().__init__(path, metadata_.from_json(tflite.read_metadata(path)))
+        super().__init__(path, embedded.from_json(tflite.read_metadata(path)))
         self.interpreter = interpreter.Interpreter(str(path))
         # Allocated for the first image: where any size will do, the file
         # says 1×1, of which nothing is left behind the stem.
@@ -180,9 +181,9 @@ class SavedModelArtifact(Artifact):
 
     def __init__(self, path):
         tensorflow = require("tensorflow", "SavedModels")
-        file = path / "assets" / metadata_.FILE
+        file = path / "assets" / embedded.FILE
         known = file.read_text(encoding="utf-8") if file.exists() else None
-        super().__init__(path, metadata_.from_json(known))
+        super().__init__(path, embedded.from_json(known))
         self.tensorflow = tensorflow
         self.loaded = tensorflow.saved_model.load(str(path))
 
@@ -200,8 +201,8 @@ class OpenvinoArtifact(Artifact):
         core = openvino.Core()
         loaded = core.read_model(path)
         info = loaded.get_rt_info()
-        known = info[metadata_.KEY].value if metadata_.KEY in info else None
-        super().__init__(path, metadata_.from_json(known))
+        known = info[embedded.KEY].value if embedded.KEY in info else None
+        super().__init__(path, embedded.from_json(known))
         self.compiled = core.compile_model(
             loaded, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
         )
@@ -216,9 +217,9 @@ class TorchArtifact(Artifact):
 
     def __init__(self, path):
         self.torch = require("torch", "`.pt2` files")
-        extra = {metadata_.FILE: ""}
+        extra = {embedded.FILE: ""}
         program = self.torch.export.load(str(path), extra_files=extra)
-        super().__init__(path, metadata_.from_json(extra[metadata_.FILE]))
+        super().__init__(path, embedded.from_json(extra[embedded.FILE]))
         self.program = program.module()
 
     def run(self, inputs):

@@ -45,7 +45,7 @@ def write_function(exportable, path, batch):
 def _from_jpeg(tf, exportable, forward, preprocessing):
     arguments = preprocessing.arguments()
     shape = (*preprocessing.image_size, 3)
-    normalizes = exportable.metadata["normalises"]
+    normalizes = exportable.metadata["normalizes"]
     turn = inspection.data_format(exportable.lean) == "channels_first"
 
     def load(encoded):

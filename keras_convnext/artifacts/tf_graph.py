@@ -4,6 +4,7 @@ import keras
 
 from keras_convnext.artifacts import graph
 from keras_convnext.layers import forms
+from keras_convnext.models import rebuilding
 
 
 def twin(model, tensor):
@@ -11,11 +12,11 @@ def twin(model, tensor):
 
     def step(layer):
         if isinstance(layer, keras.Model):
-            inner = twin(graph.functional(layer), _any_input(layer))
-            return graph.step(layer, lambda layer, x: inner(x))
-        return graph.step(layer, forms.of(layer).tensorflow)
+            inner = twin(rebuilding.functional(layer), _any_input(layer))
+            return rebuilding.step(layer, lambda layer, x: inner(x))
+        return rebuilding.step(layer, forms.of(layer).tensorflow)
 
-    return graph.rebuild(model, tensor, step)
+    return rebuilding.rebuild(model, tensor, step)
 
 
 def _any_input(model):

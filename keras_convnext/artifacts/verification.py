@@ -19,6 +19,7 @@ from keras_convnext.artifacts import handover
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import running
 from keras_convnext.models import inspection
+from keras_convnext.models import rebuilding
 
 # Largest difference as a part of the largest logit, at least of 1.
 BOUNDS = {None: 1e-4, "float16": 1e-2}
@@ -92,9 +93,9 @@ class Report:
             console.print(f"operations: {shown}")
 
     @property
-    def problem(self):
+    def problem(self) -> str:
         """What is wrong with the artifact, or `""`."""
-        if not self.images:
+        if not self.images or self.difference is None:
             return ""
         if self.bound is not None:
             if self.difference <= self.bound:
@@ -110,7 +111,7 @@ class Report:
             else (self.similarity, LEAST_SIMILARITY)
         )
         what = "best classes agree" if enough else "logits are alike"
-        if value >= least:
+        if value is not None and value >= least:
             return ""
         return f"{what} to {value:.1%} only, expected are {least:.0%}"
 
@@ -158,7 +159,7 @@ def outputs_of(exportable, batches):
     """The model's own outputs, on the backend that Keras runs on."""
     named = graph.named(exportable.model, exportable.options.features)
     image = graph.image(named, exportable.options.size)
-    model = graph.rebuild(named, image, graph.step)
+    model = rebuilding.rebuild(named, image, rebuilding.step)
     own = {
         **exportable.metadata,
         "data_format": inspection.data_format(named),

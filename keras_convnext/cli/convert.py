@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from keras_convnext import convert_weights
-from keras_convnext.cli.options import Force
+from keras_convnext.cli import options
 
 
 def convert(
@@ -25,9 +25,9 @@ def convert(
     ] = "keras",
     model: Annotated[
         str | None,
-        typer.Option(help="Name of the model; recognised if not given."),
+        typer.Option(help="Name of the model; recognized if not given."),
     ] = None,
-    force: Force = False,
+    force: options.Force = False,
 ) -> None:
     """Convert a weight file, bit for bit, between Keras and PyTorch.
 

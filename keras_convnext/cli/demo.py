@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext.cli import options
 from keras_convnext.cli.digits_demo import run_demo
-from keras_convnext.cli.options import Seed
 
 
 def demo(
@@ -20,7 +20,7 @@ def demo(
             help="Passes over the training scans; the recipe's by default.",
         ),
     ] = None,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
 ) -> None:
     """Train a small ConvNeXt on handwritten digits, within three minutes.
 

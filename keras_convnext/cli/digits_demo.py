@@ -135,8 +135,8 @@ def draw(history, images, labels, predictions, rows=5, columns=8):
     for axis, index in zip(grid.subplots(rows, columns).flat, order):
         axis.imshow(images[index, ..., 0], cmap="gray_r")
         axis.set_axis_off()
-        title, colour = str(predictions[index]), "green"
+        title, color = str(predictions[index]), "green"
         if not right[index]:
-            title, colour = f"{title} ({labels[index]})", "red"
-        axis.set_title(title, color=colour, fontsize=10)
+            title, color = f"{title} ({labels[index]})", "red"
+        axis.set_title(title, color=color, fontsize=10)
     return figure

@@ -9,13 +9,9 @@ import typer
 
 from keras_convnext import evaluation
 from keras_convnext._util.writing import written_aside
+from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import open_classifier
-from keras_convnext.cli.options import BatchSize
-from keras_convnext.cli.options import Force
-from keras_convnext.cli.options import Json
-from keras_convnext.cli.options import ModelOrArtifact
-from keras_convnext.cli.options import Weights
 from keras_convnext.evaluation import rules
 
 
@@ -27,8 +23,8 @@ def evaluate(
             "of TFRecords, an .npz file, 'tfds:NAME' or 'digits'."
         ),
     ],
-    model: ModelOrArtifact = "convnext_tiny",
-    weights: Weights = "imagenet",
+    model: options.ModelOrArtifact = "convnext_tiny",
+    weights: options.Weights = "imagenet",
     rule: Annotated[
         str,
         typer.Option(
@@ -78,14 +74,14 @@ def evaluate(
             "not given, as published results do not.",
         ),
     ] = None,
-    batch_size: BatchSize = 32,
-    as_json: Json = False,
+    batch_size: options.BatchSize = 32,
+    as_json: options.Json = False,
     output: Annotated[
         Path | None, typer.Option(help="File for everything as JSON.")
     ] = None,
-    force: Force = False,
+    force: options.Force = False,
 ) -> None:
-    """Measure accuracy and cross-entropy on labelled images.
+    """Measure accuracy and cross-entropy on labeled images.
 
     Top-1, top-5, the accuracy of every class and the most confused pairs,
     beside the published figures. Preprocessing is that of the weights.
@@ -106,13 +102,13 @@ def evaluate(
     size = None if image_size is None else (image_size, image_size)
     artifact = open_classifier(model, weights, **_built_for(size))
     own = rules.preprocessing_for(known_rule, artifact.preprocessing)
-    options = {
+    overrides = {
         "image_size": size,
         "crop_pct": crop_pct,
         "crop_mode": crop_mode,
         "interpolation": interpolation,
     }
-    given = {key: x for key, x in options.items() if x is not None}
+    given = {key: x for key, x in overrides.items() if x is not None}
     result = evaluation.evaluate(
         artifact,
         data,

@@ -9,25 +9,20 @@ import typer
 
 import keras_convnext
 from keras_convnext import visualize
+from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import load_model
-from keras_convnext.cli.options import Exif
-from keras_convnext.cli.options import Force
-from keras_convnext.cli.options import Json
-from keras_convnext.cli.options import Model
-from keras_convnext.cli.options import Top
-from keras_convnext.cli.options import Weights
 from keras_convnext.models import inspection
 
 
 def explain(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="A file.")],
-    model: Model = "convnext_tiny",
-    weights: Weights = "imagenet",
+    model: options.Model = "convnext_tiny",
+    weights: options.Weights = "imagenet",
     output: Annotated[
         Path, typer.Option(help="The picture: .png, .jpg, .pdf or .svg.")
     ] = Path("explanation.png"),
-    top: Top = 3,
+    top: options.Top = 3,
     class_name: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,15 +37,15 @@ def explain(
             help="Last layer of a block; the network's last block if not given."
         ),
     ] = None,
-    apply_exif: Exif = True,
-    force: Force = False,
-    as_json: Json = False,
+    apply_exif: options.Exif = True,
+    force: options.Force = False,
+    as_json: options.Json = False,
 ) -> None:
     """Draw which parts of an image speak for its classes, by Grad-CAM.
 
     Example: keras-convnext explain cat.jpg --output cat_explained.png
 
-    Example: keras-convnext explain scan.png --model mine.keras --class tumour
+    Example: keras-convnext explain scan.png --model mine.keras --class tumor
     """
 
     visualize.new_figure()  # raises before the model is built
@@ -64,7 +59,7 @@ def explain(
     if not inspection.normalizes(network):
         raise ValueError(
             "Expected a model that takes pixels of 0–255. Received: "
-            f"{model!r}, built with `include_preprocessing=False`. Normalise "
+            f"{model!r}, built with `include_preprocessing=False`. Normalize "
             "images yourself, and call `keras_convnext.visualize.grad_cam`"
         )
     pixels = keras_convnext.load_image_for(

@@ -8,11 +8,9 @@ import typer
 
 import keras_convnext
 from keras_convnext._util.progress import progress
-from keras_convnext.artifacts import options
+from keras_convnext.artifacts import options as export_options
+from keras_convnext.cli import options
 from keras_convnext.cli.loading import load_model
-from keras_convnext.cli.options import Force
-from keras_convnext.cli.options import Json
-from keras_convnext.cli.options import Weights
 
 
 def export(
@@ -29,7 +27,7 @@ def export(
             "of the output if not given."
         ),
     ] = None,
-    weights: Weights = "imagenet",
+    weights: options.Weights = "imagenet",
     quantization: Annotated[
         str | None,
         typer.Option(help="TFLite: float16, dynamic or int8. ONNX: int8."),
@@ -72,8 +70,8 @@ def export(
             "photographs if not given."
         ),
     ] = None,
-    force: Force = False,
-    as_json: Json = False,
+    force: options.Force = False,
+    as_json: options.Json = False,
 ) -> None:
     """Export a model, on any backend, and prove the artifact equal to it.
 
@@ -87,8 +85,8 @@ def export(
     """
 
     # Before the weights are fetched.
-    format = options.format_of(output, format)
-    options.check_target(output, format, force)
+    format = export_options.format_of(output, format)
+    export_options.check_target(output, format, force)
     with progress(f"exporting {model} to {output}", total=None):
         report = keras_convnext.export(
             load_model(model, weights),

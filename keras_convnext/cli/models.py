@@ -10,15 +10,14 @@ from rich.table import Table
 
 from keras_convnext import VARIANTS
 from keras_convnext import list_models
-from keras_convnext.cli.options import Json
-from keras_convnext.cli.options import Pattern
+from keras_convnext.cli import options
 
-COLUMNS = ("name", "depths", "dims", "image_size", "licence")
+COLUMNS = ("name", "depths", "dims", "image_size", "license")
 
 
 def models(
-    pattern: Pattern = "*",
-    as_json: Json = False,
+    pattern: options.Pattern = "*",
+    as_json: options.Json = False,
 ) -> None:
     """List the architectures whose names match a pattern.
 
@@ -34,7 +33,7 @@ def models(
         return
     table = Table()
     for name in COLUMNS:
-        table.add_column(name, no_wrap=name in ("name", "licence"))
+        table.add_column(name, no_wrap=name in ("name", "license"))
     for variant in variants:
         table.add_row(*(str(getattr(variant, name)) for name in COLUMNS))
     Console().print(table)

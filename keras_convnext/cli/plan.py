@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from keras_convnext.cli.options import Json
+from keras_convnext.cli import options
 from keras_convnext.training import distribution
 
 
@@ -38,7 +38,7 @@ def plan(
         str | None,
         typer.Option(help="Bytes/s between devices, each way, such as 50GB."),
     ] = None,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Print memory, batches and time of a training on many devices.
 

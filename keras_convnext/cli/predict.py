@@ -10,15 +10,10 @@ import numpy as np
 import typer
 
 from keras_convnext._util.progress import progress
+from keras_convnext.cli import options
 from keras_convnext.cli.loading import open_classifier
-from keras_convnext.cli.options import BatchSize
-from keras_convnext.cli.options import Exif
-from keras_convnext.cli.options import Json
-from keras_convnext.cli.options import ModelOrArtifact
-from keras_convnext.cli.options import Top
-from keras_convnext.cli.options import Weights
-from keras_convnext.images.transform import SUFFIXES
-from keras_convnext.images.transform import images_below
+from keras_convnext.images.reading import SUFFIXES
+from keras_convnext.images.reading import images_below
 
 
 def predict(
@@ -29,12 +24,12 @@ def predict(
             help="Files, folders (searched with all below them) and patterns.",
         ),
     ],
-    model: ModelOrArtifact = "convnext_tiny",
-    weights: Weights = "imagenet",
-    top: Top = 5,
-    as_json: Json = False,
-    batch_size: BatchSize = 32,
-    apply_exif: Exif = True,
+    model: options.ModelOrArtifact = "convnext_tiny",
+    weights: options.Weights = "imagenet",
+    top: options.Top = 5,
+    as_json: options.Json = False,
+    batch_size: options.BatchSize = 32,
+    apply_exif: options.Exif = True,
 ) -> None:
     """Name the best classes of images, with their scores.
 

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from keras_convnext._util.progress import progress
-from keras_convnext.cli.options import Json
-from keras_convnext.cli.options import OnError
+from keras_convnext.cli import options
 from keras_convnext.data import Records
 from keras_convnext.data import splits
 from keras_convnext.data import write_records
@@ -35,8 +34,8 @@ def records(
             "--verify", help="Hold shards that are there to their checksums."
         ),
     ] = False,
-    on_error: OnError = "skip",
-    as_json: Json = False,
+    on_error: options.OnError = "skip",
+    as_json: options.Json = False,
 ) -> None:
     """Write images as TFRecord shards; killed at any moment, it goes on.
 

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from keras_convnext import data
-from keras_convnext.cli.options import Json
-from keras_convnext.tasks import roadmap as roadmap_
+from keras_convnext.cli import options
+from keras_convnext.tasks import roadmap as roadmap_module
 
 
 def roadmap(
@@ -38,7 +38,7 @@ def roadmap(
         Path,
         typer.Option(help="Folder for what is trained; goes on in it."),
     ] = Path("roadmap_output"),
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Print what each step of the roadmap costs; optionally train them all.
 
@@ -52,9 +52,9 @@ def roadmap(
 
     regime = regime or ("small" if train else "tiny")
     if train is None:
-        rows = roadmap_.table(regime, steps)
+        rows = roadmap_module.table(regime, steps)
     else:
-        rows = roadmap_.study(
+        rows = roadmap_module.study(
             *data.open_splits(train),
             output,
             regime,
@@ -65,6 +65,6 @@ def roadmap(
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    typer.echo(roadmap_.as_markdown(rows), nl=False)
+    typer.echo(roadmap_module.as_markdown(rows), nl=False)
     if train is not None:
         typer.echo(f"written: {output.resolve()}")

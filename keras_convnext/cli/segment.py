@@ -8,10 +8,9 @@ import numpy as np
 import typer
 
 import keras_convnext
+from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import load_model
-from keras_convnext.cli.options import Force
-from keras_convnext.cli.options import Json
 from keras_convnext.tasks import segmentation
 from keras_convnext.tasks.segmentation.model import check_segmenter
 
@@ -22,7 +21,7 @@ def segment(
     ],
     output: Annotated[
         Path,
-        typer.Option(help="File for the picture with coloured classes: .png."),
+        typer.Option(help="File for the picture with colored classes: .png."),
     ],
     model: Annotated[
         str,
@@ -59,12 +58,12 @@ def segment(
         typer.Option(min=32, help="Pixels; as in training if not given."),
     ] = None,
     opacity: Annotated[
-        float, typer.Option(min=0, max=1, help="Of the colours.")
+        float, typer.Option(min=0, max=1, help="Of the colors.")
     ] = 0.5,
-    as_json: Json = False,
-    force: Force = False,
+    as_json: options.Json = False,
+    force: options.Force = False,
 ) -> None:
-    """Colour an image by the class of every pixel.
+    """Color an image by the class of every pixel.
 
     Prints the share of each class. Ends with status 0, or 2 for bad input.
 

@@ -6,14 +6,10 @@ from typing import Annotated
 
 import typer
 
-from keras_convnext import data as data_
+from keras_convnext import data as data_module
 from keras_convnext import training
+from keras_convnext.cli import options
 from keras_convnext.cli.loading import load_model
-from keras_convnext.cli.options import Json
-from keras_convnext.cli.options import Model
-from keras_convnext.cli.options import OnError
-from keras_convnext.cli.options import Seed
-from keras_convnext.cli.options import Weights
 from keras_convnext.cli.recipe_options import changed
 from keras_convnext.cli.recipe_options import recipe_options
 from keras_convnext.training import distribution
@@ -34,15 +30,11 @@ def train(
         Path,
         typer.Option(help="Folder for the results, and to go on from."),
     ],
-    model: Model = "convnext_tiny",
-    weights: Weights = "imagenet",
+    model: options.Model = "convnext_tiny",
+    weights: options.Weights = "imagenet",
     recipe: Annotated[
         str,
-        typer.Option(
-            help="imagenet1k, imagenet22k, isotropic, finetune_384, "
-            "finetune_from_22k, finetune_from_22k_384, v2_imagenet22k, "
-            "v2_finetune, v2_finetune_from_22k, small_data or digits."
-        ),
+        typer.Option(help=f"One of {', '.join(recipes.RECIPES)}."),
     ] = "small_data",
     validation: Annotated[
         str | None,
@@ -55,7 +47,7 @@ def train(
             "validation images."
         ),
     ] = 0.1,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
     deterministic: Annotated[
         bool,
         typer.Option(
@@ -79,7 +71,7 @@ def train(
     keep: Annotated[
         int, typer.Option(min=1, help="Checkpoints that stay.")
     ] = 3,
-    on_error: OnError = "skip",
+    on_error: options.OnError = "skip",
     loader: Annotated[
         str | None,
         typer.Option(help="tf or python; tf on the TensorFlow backend."),
@@ -141,7 +133,7 @@ def train(
             help="Print recipe, parameter groups and learning rates only.",
         ),
     ] = False,
-    as_json: Json = False,
+    as_json: options.Json = False,
     **changes: str | None,
 ) -> None:
     """Train a model on images; killed at any moment, it goes on.
@@ -165,12 +157,12 @@ def train(
     if not dry_run and (is_asked or distribution.is_launched()):
         distribution.start(_number(devices), hosts, host_index, model_parallel)
     training.make_repeatable(seed, deterministic)
-    source, held_out = data_.open_splits(
+    source, held_out = data_module.open_splits(
         data, validation, validation_split, seed
     )
     chosen, network = _model(model, weights, recipe, changes, source, dtype)
     if dry_run:
-        batches = data_.TrainLoader(
+        batches = data_module.TrainLoader(
             source, chosen.train_pipeline(len(source.classes)), chosen.epochs
         )
         typer.echo(training.describe(network, chosen, batches.steps_per_epoch))

@@ -7,16 +7,15 @@ import sys
 import typer
 from rich.console import Console
 
-from keras_convnext.cli.options import Json
-from keras_convnext.cli.options import Pattern
+from keras_convnext.cli import options
 from keras_convnext.weights import registry
 
 
 def weights(
-    pattern: Pattern = "*",
-    as_json: Json = False,
+    pattern: options.Pattern = "*",
+    as_json: options.Json = False,
 ) -> None:
-    """List the published weights: tag, size, classes, top-1, licence.
+    """List the published weights: tag, size, classes, top-1, license.
 
     Example: keras-convnext weights 'convnext_tiny.fb_*'
     """

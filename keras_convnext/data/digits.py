@@ -7,7 +7,7 @@ from keras_convnext._util.requirements import require
 
 
 def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Loads 1797 grey scans of handwritten digits, 8×8 pixels each.
+    """Loads 1797 gray scans of handwritten digits, 8×8 pixels each.
 
     The split is fixed: every fifth scan is held out for testing.
 
@@ -28,7 +28,7 @@ def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """
     datasets = require("sklearn.datasets", "the handwritten digits")
     digits = datasets.load_digits()
-    # Scans have 17 grey levels.
+    # Scans have 17 gray levels.
     images = np.round(digits.images * (255 / 16)).astype("uint8")[..., None]
     labels = digits.target.astype("int32")
     held_out = np.arange(len(labels)) % 5 == 4

@@ -57,17 +57,15 @@ class EvalLoader(keras.utils.PyDataset):
         self.source, self.preprocessing = source, preprocessing
         self.batch_size = batch_size
         self._reader = Reader(source, on_error)
+        self.skipped = self._reader.skipped
         self._numbers = range(process_index, len(source), process_count)
+        self._batches = math.ceil(len(self._numbers) / batch_size)
         self._shape = (*preprocessing.image_size, len(preprocessing.mean))
         if source.is_encoded:
             preprocessing.arguments()  # raises for other than RGB
 
-    @property
-    def skipped(self) -> dict[str, str]:
-        return self._reader.skipped
-
     def __len__(self) -> int:
-        return math.ceil(len(self._numbers) / self.batch_size)
+        return self._batches
 
     def __getitem__(self, index: int) -> tuple[Images, Array]:
         """`uint8` images `(batch, height, width, channels)`, and labels.
@@ -78,13 +76,7 @@ class EvalLoader(keras.utils.PyDataset):
         numbers, images = self.load(index)
         if not len(images):  # of which Keras makes NaN on some backends
             own = self._numbers_of(index)
-            first, last = (self.source.name(x) for x in (own[0], own[-1]))
-            raise ValueError(
-                f"Of {len(own)} images after one another at least one must be "
-                f"readable. Received: none from {first!r}, "
-                f"{self.skipped[first]}, to {last!r}. Check that they are "
-                "whole, or take larger batches"
-            )
+            raise self._reader.none_of(own, ", or take larger batches")
         return images, self.source.labels[numbers]
 
     def load(self, index: int) -> tuple[Array, Images]:
@@ -95,29 +87,18 @@ class EvalLoader(keras.utils.PyDataset):
             source, and the images; of length 0 if none can be read.
         """
         numbers = self._numbers_of(index)
-        images = [self._image(number) for number in numbers]
-        read = [x for x in zip(numbers, images) if x[1] is not None]
-        result = np.empty((len(read), *self._shape), "uint8")
-        for i, (_, image) in enumerate(read):
-            result[i] = image
-        return np.array([number for number, _ in read], "int64"), result
+        images = [self._reader.read(x, self._transformed) for x in numbers]
+        read = [i for i, image in enumerate(images) if image is not None]
+        result = np.array([images[i] for i in read], "uint8")
+        numbers = np.array(numbers, "int64")[read]
+        return numbers, result.reshape(-1, *self._shape)
 
     def _numbers_of(self, index):
-        count, batches = len(self._numbers), len(self)
-        start, stop = (count * i // batches for i in (index, index + 1))
+        count = len(self._numbers)
+        start, stop = (count * i // self._batches for i in (index, index + 1))
         return self._numbers[start:stop]
 
-    def _image(self, number):
-        if self.source.is_encoded:
-            return self._reader.read(number, self._transformed)
-        image = self.source.read(number)
-        if image.shape == self._shape:
+    def _transformed(self, image, number):
+        if not self.source.is_encoded and image.shape == self._shape:
             return image
-        if image.shape[-1] == 1:
-            image = image[..., 0]
-        return self._transformed(image)
-
-    def _transformed(self, content):
-        return load_image_for(
-            self.preprocessing, content, self.source.is_upright
-        )
+        return load_image_for(self.preprocessing, image)

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_convnext._util.annotations import PathLike
 from keras_convnext.data.source import Source
-from keras_convnext.images.transform import SUFFIXES
+from keras_convnext.images.reading import SUFFIXES
 
 ARRANGEMENT = "Arrange the images as CLASS/IMAGE, one folder for each class"
 

@@ -1,16 +1,13 @@
 """A recipe's data maps: from single images to what `fit` takes."""
 
-import math
 from collections.abc import Callable
-from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from typing import Any
 
-import keras
 import numpy as np
 
+from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Tensor
 from keras_convnext.data.augmentation import MixupCutmix
 from keras_convnext.data.augmentation import RandAugment
@@ -18,11 +15,10 @@ from keras_convnext.data.augmentation import RandomErasing
 from keras_convnext.data.augmentation import RandomFlip
 from keras_convnext.data.augmentation import RandomResizedCrop
 from keras_convnext.data.augmentation.data_layer import is_tf_tensor
+from keras_convnext.data.batches import Batches
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
-
-if TYPE_CHECKING:  # which imports this module
-    from keras_convnext.training.recipes.recipe import Recipe
+from keras_convnext.images.reading import Photograph
 
 
 class Pipeline:
@@ -32,56 +28,71 @@ class Pipeline:
 
     - a `tf.data.Dataset` of `(image, label)` or `{"images", "labels"}`, for
       a `tf.data.Dataset` (any backend trains on it);
-    - a pair of arrays `(images, labels)`, or anything with `len` and `[i]`
-      that gives `(image, label)`, for a `keras.utils.PyDataset` that needs no
-      TensorFlow.
+    - a pair of arrays `(images, labels)`, a `Source`, or anything with `len`
+      and `[i]` that gives `(image, label)`, for a `keras.utils.PyDataset` that
+      needs no TensorFlow.
 
-    or use its two maps, `sample` and `batch`, in a loader of your own: both
-    take TensorFlow tensors as well as NumPy arrays, both in the convention
-    `{"images", "labels"}` of Keras' own layers, so that those fit between.
+    `TrainLoader` makes its batches by the same two maps, `sample` and `batch`;
+    use them in a loader of your own, too: both take TensorFlow tensors as well
+    as NumPy arrays, both in the convention `{"images", "labels"}` of Keras'
+    own layers, so that those fit between.
 
     Under one seed the results repeat, whatever runs in parallel.
+
+    Args:
+        recipe: a `Recipe`.
+        seed: int that all augmentation and mixing follows from.
     """
 
     training = True
 
-    def __init__(
-        self,
-        batch_size: int,
-        crop: Callable | None,
-        distortions: Iterable[Callable | None] = (),
-        erasing: Callable | None = None,
-        mixing: Callable | None = None,
-        seed: int = 0,
-    ):
-        self.batch_size = batch_size
-        self.crop, self.erasing = crop, erasing
-        self.distortions = [x for x in distortions if x is not None]
-        layers = (crop, *self.distortions, erasing)
-        self.layers = [x for x in layers if x is not None]
-        self.mixing = mixing
+    def __init__(self, recipe: Any, seed: int = 0):
+        self.batch_size = _micro_batch(recipe)
         self.seed = seed
+        self.crop: Callable | None = None
+        self.distortions: list[Callable] = []
+        self.erasing: Callable | None = None
+        self.mixing: Callable | None = None
 
     def sample(
-        self, sample: Any, seed: Sequence[int] | Tensor | None = None
+        self,
+        sample: Any,
+        seed: Sequence[int] | Tensor | None = None,
+        out: Array | None = None,
     ) -> dict[str, Any]:
         """One image and its label, augmented.
 
         Args:
             sample: `(image, label)` or `{"images": image, "labels": label}`;
-                images are `uint8`, `(height, width, channels)`.
+                images are `uint8`, `(height, width, channels)`, or a
+                `Photograph`, of which only the crop is decoded.
             seed: pair of ints that the outcome follows from.
+            out: array for the resulting image, as in NumPy.
 
         Returns:
             The sample as a dict.
         """
         sample = _as_dict(sample)
-        for layer in self.layers:
-            sample = layer(sample, training=self.training, seed=seed)
+        options = {"training": self.training, "seed": seed}
+        if self.crop is not None:
+            sample = self.crop(sample, **options)
+        elif isinstance(sample["images"], Photograph):
+            sample["images"] = sample["images"].pixels()
+        for layer in self.distortions:
+            sample = layer(sample, **options)
+        if out is not None:
+            _check_shape(sample["images"], out)
+            out[...] = sample["images"]
+            sample["images"] = options["out"] = out
+        if self.erasing is not None:
+            sample = self.erasing(sample, **options)
         return sample
 
     def batch(
-        self, batch: Any, seed: Sequence[int] | Tensor | None = None
+        self,
+        batch: Any,
+        seed: Sequence[int] | Tensor | None = None,
+        out: Array | None = None,
     ) -> tuple[Any, Any]:
         """A batch of samples, mixed, as the pair that `fit` takes.
 
@@ -89,6 +100,8 @@ class Pipeline:
             batch: dict or pair of images `(batch, height, width, channels)`
                 and labels.
             seed: pair of ints that the outcome follows from.
+            out: `float32` array for the mixed images, as in NumPy; it may be
+                those given.
 
         Returns:
             `(images, labels)`: images of 0–255, and class numbers or, after
@@ -96,7 +109,9 @@ class Pipeline:
         """
         batch = _as_dict(batch)
         if self.mixing is not None:
-            batch = self.mixing(batch, training=self.training, seed=seed)
+            batch = self.mixing(
+                batch, training=self.training, seed=seed, out=out
+            )
         return batch["images"], batch["labels"]
 
     def __call__(
@@ -118,49 +133,44 @@ class Pipeline:
                 training.
         """
         batch_size = batch_size or self.batch_size
-        if hasattr(source, "element_spec"):
-            self._check_length(source.cardinality().numpy(), batch_size)
-            return self._tf_batches(source, batch_size)
+        is_tf = hasattr(source, "element_spec")
         if isinstance(source, tuple):
-            source = ArraySource(*source)
-        self._check_length(len(source), batch_size)
+            source = _Pairs(*source)
+        count = source.cardinality().numpy() if is_tf else len(source)
+        self.check_count(count, batch_size)
+        if is_tf:
+            return self._tf_batches(source, batch_size)
         shuffle = self.training if shuffle is None else shuffle
-        return SampleBatches(self, source, batch_size, shuffle)
+        return Batches(self, source, batch_size, shuffle, self.seed)
 
-    def _check_length(self, length, batch_size):
-        if self.training and 0 <= length < batch_size:
+    def check_count(self, count: int, batch_size: int) -> None:
+        """Raises `ValueError` if training has too few images for a batch."""
+        if self.training and 0 <= count < batch_size:
             raise ValueError(
                 "Training leaves out a last batch that is not full, so there "
-                f"must be at least {batch_size} samples. Received: {length} "
-                "samples. Pass a smaller `batch_size` and scale the recipe: "
-                f"`recipe.with_batch_size({max(length // 2, 1)})`"
+                f"must be at least {batch_size} images. Received: {count}. "
+                "Take a smaller batch, `recipe.with_batch_size"
+                f"({max(count // 2, 1)})`, or add images"
             )
 
     def _tf_batches(self, dataset, batch_size):
         import tensorflow as tf
 
-        # Seeds come beside the samples: numbers drawn inside of parallel
-        # calls would depend on which is first.
-        dataset = tf.data.Dataset.zip(dataset.map(_pair), self._tf_seeds(0))
-        dataset = dataset.map(
-            lambda sample, seed: self.sample(sample, seed),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
+        def mapped(dataset, function, stream):
+            # Seeds come beside the samples: numbers drawn inside of parallel
+            # calls would depend on which is first.
+            seeds = tf.data.Dataset.random(
+                2 * self.seed + stream, rerandomize_each_iteration=True
+            ).batch(2, drop_remainder=True)
+            pairs = tf.data.Dataset.zip(dataset, seeds)
+            return pairs.map(
+                lambda values, seed: function(values, seed),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+
+        dataset = mapped(dataset.map(_pair), self.sample, 0)
         dataset = dataset.batch(batch_size, drop_remainder=self.training)
-        dataset = tf.data.Dataset.zip(dataset, self._tf_seeds(1))
-        dataset = dataset.map(
-            lambda batch, seed: self.batch(batch, seed),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
-        return dataset.prefetch(tf.data.AUTOTUNE)
-
-    def _tf_seeds(self, stream):
-        import tensorflow as tf
-
-        numbers = tf.data.Dataset.random(
-            seed=2 * self.seed + stream, rerandomize_each_iteration=True
-        )
-        return numbers.batch(2, drop_remainder=True)
+        return mapped(dataset, self.batch, 1).prefetch(tf.data.AUTOTUNE)
 
 
 class TrainPipeline(Pipeline):
@@ -172,7 +182,7 @@ class TrainPipeline(Pipeline):
         recipe: a `Recipe`, with one value in every field.
         classes: int; needed where the recipe mixes.
         seed: int that all augmentation and mixing follows from.
-        mean, std: what the model normalises with: the colour that fills what
+        mean, std: what the model normalizes with: the color that fills what
             comes from outside an image, and the noise of erased pixels.
 
     Examples:
@@ -186,40 +196,33 @@ class TrainPipeline(Pipeline):
 
     def __init__(
         self,
-        recipe: "Recipe",
+        recipe: Any,
         classes: int | None,
         seed: int = 0,
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
     ):
-        crop = flip = distort = erase = mixing = None
+        super().__init__(recipe, seed)
+        size = recipe.image_size
+        self.input_shape = (size, size, len(mean))
         if recipe.crop_scale is not None:
-            crop = RandomResizedCrop(
-                recipe.image_size, recipe.crop_scale, recipe.crop_ratio
+            self.crop = RandomResizedCrop(
+                size, recipe.crop_scale, recipe.crop_ratio
             )
         if recipe.horizontal_flip:
-            flip = RandomFlip(recipe.horizontal_flip)
+            self.distortions.append(RandomFlip(recipe.horizontal_flip))
         if recipe.rand_augment is not None:
-            distort = RandAugment(recipe.rand_augment, mean)
+            self.distortions.append(RandAugment(recipe.rand_augment, mean))
         if recipe.random_erasing:
-            erase = RandomErasing(recipe.random_erasing, mean, std)
+            self.erasing = RandomErasing(recipe.random_erasing, mean, std)
         if recipe.mixes:
-            mixing = MixupCutmix(
+            self.mixing = MixupCutmix(
                 recipe.mixup_alpha,
                 recipe.cutmix_alpha,
                 recipe.switch_probability,
                 recipe.label_smoothing,
                 num_classes=classes,
             )
-        super().__init__(
-            _micro_batch(recipe),
-            crop,
-            [flip, distort],
-            erase,
-            mixing,
-            seed,
-        )
-        self.input_shape = (recipe.image_size, recipe.image_size, len(mean))
 
 
 class EvalPipeline(Pipeline):
@@ -234,27 +237,13 @@ class EvalPipeline(Pipeline):
 
     training = False
 
-    def __init__(self, recipe: "Recipe"):
-        crop = None
+    def __init__(self, recipe: Any):
+        super().__init__(recipe)
         if recipe.crop_scale is not None:
-            crop = RandomResizedCrop(recipe.image_size)
-        super().__init__(_micro_batch(recipe), crop)
+            self.crop = RandomResizedCrop(recipe.image_size)
 
 
-def _micro_batch(recipe):
-    """How many images `fit` gets at a time."""
-    size, steps = recipe.batch_size, recipe.gradient_accumulation_steps
-    if size < 1 or steps < 1 or size % steps:
-        raise ValueError(
-            "A recipe's `batch_size` must be positive, and divisible by its "
-            "`gradient_accumulation_steps`: micro-batches are equal parts. "
-            f"Received: batch_size={size} and "
-            f"gradient_accumulation_steps={steps}. Change one of them"
-        )
-    return size // steps
-
-
-class ArraySource:
+class _Pairs:
     """Images and labels in memory, as a source of samples."""
 
     def __init__(self, images, labels):
@@ -272,58 +261,33 @@ class ArraySource:
         return self.images[index], self.labels[index]
 
 
-class SampleBatches(keras.utils.PyDataset):
-    """Batches of a pipeline over a source with `len` and `[i]`.
+def _micro_batch(recipe):
+    """How many images `fit` gets at a time."""
+    size, steps = recipe.batch_size, recipe.gradient_accumulation_steps
+    if size < 1 or steps < 1 or size % steps:
+        raise ValueError(
+            "A recipe's `batch_size` must be positive, and divisible by its "
+            "`gradient_accumulation_steps`: micro-batches are equal parts. "
+            f"Received: batch_size={size} and "
+            f"gradient_accumulation_steps={steps}. Change one of them"
+        )
+    return size // steps
 
-    Order and augmentation follow from the pipeline's seed, the epoch and the
-    sample's place in it.
-    """
 
-    def __init__(self, pipeline, source, batch_size, shuffle, **kwargs):
-        super().__init__(**kwargs)
-        self.pipeline = pipeline
-        self.source = source
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.epoch = 0
-        self.order = self._drawn_order()
-
-    def __len__(self):
-        whole = math.floor if self.pipeline.training else math.ceil
-        return whole(len(self.source) / self.batch_size)
-
-    def __getitem__(self, index):
-        start = index * self.batch_size
-        seed = self.pipeline.seed
-        first = self.epoch * len(self.source)
-        samples = [
-            self.pipeline.sample(self.source[i], (seed, first + start + place))
-            for place, i in enumerate(
-                self.order[start : start + self.batch_size]
-            )
-        ]
-        batch = {
-            key: np.stack([sample[key] for sample in samples])
-            for key in samples[0]
-        }
-        return self.pipeline.batch(batch, (seed, first + start))
-
-    def _drawn_order(self):
-        if not self.shuffle:
-            return np.arange(len(self.source))
-        words = [self.pipeline.seed, self.epoch]
-        return np.random.default_rng(words).permutation(len(self.source))
-
-    def on_epoch_end(self):
-        self.epoch += 1
-        self.order = self._drawn_order()
+def _check_shape(image, out):
+    if image.shape != out.shape:
+        raise ValueError(
+            "All images of a batch must have one shape. Received: one of shape "
+            f"{image.shape}, where {out.shape} was expected. Resize them, or "
+            "take a recipe with a `crop_scale`"
+        )
 
 
 def _as_dict(sample):
     if isinstance(sample, Mapping):
         return dict(sample)
     images, labels = sample
-    if not is_tf_tensor(images):
+    if not (is_tf_tensor(images) or isinstance(images, Photograph)):
         images = np.asarray(images)
     return {"images": images, "labels": labels}
 

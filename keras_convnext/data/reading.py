@@ -1,120 +1,40 @@
-"""Image files as training takes them, and those that cannot be read."""
+"""Images of a source, and what is done about those that cannot be read."""
 
-import io
 import threading
 import warnings
 
-import numpy as np
-from PIL import ExifTags
-from PIL import Image
-from PIL import ImageOps
-
 from keras_convnext._util.checks import one_of
-from keras_convnext.images.transform import why_unreadable
+from keras_convnext.images.reading import Photograph
+from keras_convnext.images.reading import Unreadable
 
 TRIES = 10
-END_OF_JPEG = b"\xff\xd9"
-# Below so many pixels PIL is as fast as TensorFlow, which crops (measured).
-LARGE = 1_000_000
-
-
-class Photograph:
-    """An image file in grey or RGB as by PIL, decoded when it is needed.
-
-    Args:
-        content: bytes of a file of any format that PIL reads.
-        is_upright: whether to apply the EXIF orientation.
-
-    Attributes:
-        height, width: ints, pixels.
-        is_jpeg: whether it can be decoded in part, and smaller than it is.
-    """
-
-    def __init__(self, content, is_upright):
-        image = Image.open(io.BytesIO(content))
-        # Which may be anything, text too.
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-        if is_upright and orientation in range(2, 9):
-            image = ImageOps.exif_transpose(image)
-        if image.mode not in ("L", "RGB"):
-            image = image.convert("RGB")
-        if 0 in image.size:
-            raise ValueError("which has no pixels")
-        self.content, self.image = content, image
-        self.width, self.height = image.size
-        # What was turned or converted is decoded, and has no format any more.
-        self.is_jpeg = image.format == "JPEG"
-
-    def region(self, box, scale=1):
-        """Decodes a part of the image.
-
-        Args:
-            box: left, top, right and bottom, pixels of the smaller image.
-            scale: how many times smaller that is: 1, or for JPEGs 2, 4 or 8.
-
-        Returns:
-            A `PIL.Image` in grey or RGB.
-        """
-        if scale > 1:
-            size = self.width // scale, self.height // scale
-            self.image.draft(self.image.mode, size)
-        return self.image.crop(box)
-
-    def pixels(self):
-        """All of it, as a `uint8` array `(height, width, 3)`."""
-        return np.asarray(self.image.convert("RGB"))
-
-
-class TfPhotograph(Photograph):
-    """The same, but of large JPEGs TensorFlow decodes the region alone."""
-
-    def region(self, box, scale=1):
-        is_large = self.width * self.height >= LARGE
-        # What is wrong with a file that is cut off, PIL tells.
-        is_whole = self.content.endswith(END_OF_JPEG)
-        if not (self.is_jpeg and is_large and is_whole):
-            return super().region(box, scale)
-        import tensorflow as tf
-
-        left, top, right, bottom = box
-        try:
-            pixels = tf.io.decode_and_crop_jpeg(
-                self.content,
-                (top, left, bottom - top, right - left),
-                channels=3,
-                ratio=scale,
-                dct_method="INTEGER_ACCURATE",  # that of PIL
-            )
-        except tf.errors.InvalidArgumentError:
-            return super().region(box, scale)
-        return Image.fromarray(pixels.numpy())
 
 
 class Reader:
-    """Image files of a source by number, and what to do about broken ones.
+    """Images of a source by number, and what to do about broken ones.
 
     Args:
-        source: a `Source` of encoded images.
+        source: a `Source`.
         on_error: `"skip"` or `"raise"`.
+        photograph: class of what files become, `Photograph` or one below it.
 
     Attributes:
         skipped: dict from names of images that could not be read to reasons.
     """
 
-    def __init__(self, source, on_error):
+    def __init__(self, source, on_error, photograph=Photograph):
         one_of("on_error", on_error, ("skip", "raise"))
         self.source, self.on_error = source, on_error
+        self.photograph = photograph
         self.skipped = {}
         self._lock = threading.Lock()
 
-    def read(self, number, decode):
-        """What `decode` makes of the bytes; `None` if it is to be skipped."""
+    def read(self, number, use):
+        """`use(image, number)`; `None` if the image is to be skipped."""
         try:
-            return decode(self.source.read(number))
-        # Broken files end in anything: SyntaxError, EOFError, struct.error …
-        except Exception as error:
-            name = self.source.name(number)
-            reason = why_unreadable(error.__cause__ or error)
+            return use(self.source.image(number, self.photograph), number)
+        except Unreadable as error:
+            name, reason = self.source.name(number), error.reason
             if self.on_error == "raise":
                 raise ValueError(
                     "Expected images that can be read. Received: "
@@ -132,16 +52,20 @@ class Reader:
             )
         return None
 
-    def read_near(self, number, decode):
-        """The same of the next image that can be read, and its number."""
+    def read_near(self, number, use):
+        """The same of the next image that can be read."""
         numbers = [(number + i) % len(self.source) for i in range(TRIES)]
         for tried in numbers:
-            result = self.read(tried, decode)
+            result = self.read(tried, use)
             if result is not None:
-                return result, tried
-        first, last = (self.source.name(x) for x in (number, numbers[-1]))
-        raise ValueError(
-            f"Of {TRIES} images after one another at least one must be "
-            f"readable. Received: none from {first!r}, "
-            f"{self.skipped[first]}, to {last!r}. Check that they are whole"
+                return result
+        raise self.none_of(numbers)
+
+    def none_of(self, numbers, advice=""):
+        """The error where no image of several in a row can be read."""
+        first, last = (self.source.name(numbers[i]) for i in (0, -1))
+        return ValueError(
+            f"Of {len(numbers)} images after one another at least one must be "
+            f"readable. Received: none from {first!r}, {self.skipped[first]}, "
+            f"to {last!r}. Check that they are whole{advice}"
         )

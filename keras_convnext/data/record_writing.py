@@ -16,7 +16,6 @@ from keras_convnext._util.writing import only_writer
 from keras_convnext._util.writing import sha256_of
 from keras_convnext._util.writing import written_aside
 from keras_convnext.data import records
-from keras_convnext.data.reading import Photograph
 from keras_convnext.data.reading import Reader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import WORKERS
@@ -185,10 +184,10 @@ def _write(tf, reader, path, numbers, workers, progress):
     return shard
 
 
-def _whole(content):
+def _whole(photograph, number):
     """The bytes of an image that can be read to its end."""
-    Photograph(content, is_upright=False).pixels()
-    return content
+    photograph.pixels()
+    return photograph.content
 
 
 def _example(tf, content, label, text, name):

@@ -1,4 +1,10 @@
-"""Images in TFRecord shards, read by number without TensorFlow."""
+"""Images in TFRecord shards, read by number without TensorFlow.
+
+Why not ArrayRecord, which needs no index beside it: array_record has no wheels
+for Windows (nor for Intel Macs on Python 3.13), where these are read by NumPy
+alone. And it does not hold labels apart: opening ImageNet would read every
+image, or take a file beside it again (measured: benchmarks/NOTES.md).
+"""
 
 import json
 import os

@@ -11,6 +11,8 @@ import numpy as np
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import ArrayLike
+from keras_convnext.images.reading import Photograph
+from keras_convnext.images.reading import Unreadable
 
 
 class Source:
@@ -37,7 +39,28 @@ class Source:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, number: int) -> bytes | Array:
+    def __getitem__(self, number: int) -> tuple[Photograph | Array, int]:
+        """An image, not decoded yet, and its label."""
+        return self.image(number), self.labels[number]
+
+    def image(
+        self, number: int, photograph: type[Photograph] = Photograph
+    ) -> Photograph | Array:
+        """What encoded bytes come to, or the array.
+
+        Raises:
+            Unreadable: if the bytes cannot be read.
+        """
+        if not self.is_encoded:
+            return self.read(number)
+        name = repr(self.name(number))
+        try:
+            content = self.read(number)
+        except Exception as error:
+            raise Unreadable(name, error) from error
+        return photograph(content, self.is_upright, name)
+
+    def read(self, number: int) -> Any:
         """Encoded bytes, or `uint8` array `(height, width, channels)`."""
         raise NotImplementedError
 
@@ -94,7 +117,7 @@ class Arrays(Source):
 
     Args:
         images: `uint8` array `(n, height, width, channels)` of 0–255, or
-            `(n, height, width)` of grey ones.
+            `(n, height, width)` of gray ones.
         labels: int array `(n,)` of class numbers from 0.
         classes: names; the numbers themselves if `None`.
 

@@ -14,7 +14,7 @@ from keras_convnext.data.source import Source
 
 
 class Tfds(Source):
-    """A split of a prepared TFDS data set of labelled images.
+    """A split of a prepared TFDS data set of labeled images.
 
     Opening it reads every example once, for its label; of large data sets
     `write_records` makes ones that open at once. Nothing is downloaded.

@@ -1,10 +1,6 @@
-"""Augmented batches from a source, on every backend."""
+"""Augmented batches of a source for a run that can stop anywhere."""
 
-import functools
-import itertools
-import threading
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -13,34 +9,31 @@ from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.checks import check_process
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.checks import positive_int
+from keras_convnext.data.batches import Batches
 from keras_convnext.data.pipeline import TrainPipeline
-from keras_convnext.data.reading import Photograph
 from keras_convnext.data.reading import Reader
-from keras_convnext.data.reading import TfPhotograph
 from keras_convnext.data.source import Source
-from keras_convnext.data.source import order_of
-from keras_convnext.data.threads import WORKERS
 from keras_convnext.data.threads import in_order
+from keras_convnext.images.reading import Photograph
+from keras_convnext.images.reading import TfPhotograph
 
-# Samples that a thread makes at a time.
-CHUNK = 8
 # So that no thread rests while the samples of a batch become one.
 BATCHES_AT_ONCE = 2
 
 
-class TrainLoader:
+class TrainLoader(Batches):
     """Augmented batches of a source; training can go on from any of them.
 
     Steps count over all epochs: step `s` is in epoch `s // steps_per_epoch`.
     What a batch holds follows from the seed and the number of its step, and
     neither from the batches before nor from threads. Order, crops and
     augmentation are the same in every process count and with every loader;
-    only the loaders' decoders differ, by less than a grey level in the mean.
+    only the loaders' decoders differ, by less than a gray level in the mean.
 
     Args:
         source: a `Source`.
         pipeline: a `TrainPipeline`. Its `batch_size` is that of all processes
-            together, and grey images become RGB if it is for three channels.
+            together, and gray images become RGB if it is for three channels.
         epochs: int.
         seed: int that order, augmentation and mixing follow from.
         process_index, process_count: ints; each process gets its equal part
@@ -97,39 +90,26 @@ class TrainLoader:
         check_process(process_index, process_count)
         size = pipeline.batch_size
         part = _part(size, "process_count", process_count)
-        self.source, self.pipeline, self.seed = source, pipeline, seed
-        self.loader = loader
         if mixup_group is not None:
             positive_int("mixup_group", mixup_group)
         self._group = part if mixup_group is None else mixup_group
         _part(size, "mixup_group", self._group)
-        # Places in a batch, of what this process reads.
+        pipeline.check_count(len(source), size)
+        super().__init__(pipeline, source, size, shuffle=True, seed=seed)
+        self.loader = loader
+        self.steps_per_epoch = len(self)
+        self.steps = self.steps_per_epoch * epochs
         start = process_index * part
         self._places = range(start, start + part)
         if pipeline.mixing is not None:
             self._places = _with_partners(self._places, self._group)
         start = self._places.index(start)
         self._own = slice(start, start + part)
-        self.steps_per_epoch = len(source) // size
-        self.steps = self.steps_per_epoch * epochs
-        if not self.steps_per_epoch:
-            raise ValueError(
-                "Training leaves out a last batch that is not full, so there "
-                f"must be at least {size} images. Received: {len(source)}. "
-                "Take a smaller batch, `recipe.with_batch_size"
-                f"({max(len(source) // 2, 1)})`, or add images"
-            )
-        self._photograph = TfPhotograph if loader == "tf" else Photograph
-        self._reader = Reader(source, on_error)
-        self._orders = functools.lru_cache(maxsize=2)(
-            functools.partial(order_of, len(source), seed)
-        )
-        self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(WORKERS)
-
-    @property
-    def skipped(self) -> dict[str, str]:
-        return self._reader.skipped
+        photograph = TfPhotograph if loader == "tf" else Photograph
+        self._reader = Reader(source, on_error, photograph)
+        self.skipped = self._reader.skipped
+        is_float = pipeline.erasing or pipeline.mixing
+        self._spec = pipeline.input_shape, "float32" if is_float else "uint8"
 
     def batches(self, first_step: int = 0) -> Iterable[tuple[Tensor, Tensor]]:
         """All batches from a step on, to the end of the last epoch.
@@ -143,95 +123,54 @@ class TrainLoader:
             shuffle=False)`: images of 0–255, and class numbers or, after
             mixing, distributions.
         """
-        if self.loader == "python":
-            steps = range(first_step, self.steps)
-            return in_order(self._batch, steps, BATCHES_AT_ONCE)
-        import tensorflow as tf
-
-        example = self.pipeline.batch(self._new(1), (0, 0))
 
         def batch(step):
-            types = [x.dtype for x in example]
-            arrays = tf.numpy_function(self._batch, (step,), types)
-            count = self._own.stop - self._own.start
+            return self.make(*divmod(int(step), self.steps_per_epoch))
+
+        if self.loader == "python":
+            steps = range(first_step, self.steps)
+            return in_order(batch, steps, BATCHES_AT_ONCE)
+        import tensorflow as tf
+
+        example = self.pipeline.batch(
+            (self._new(1), np.zeros(1, "int32")), (0, 0)
+        )
+        types = [x.dtype for x in example]
+        count = self._own.stop - self._own.start
+
+        def tensors(step):
+            arrays = tf.numpy_function(batch, (step,), types)
             shapes = [(count, *x.shape[1:]) for x in example]
             return tuple(map(tf.ensure_shape, arrays, shapes))
 
         steps = tf.data.Dataset.range(first_step, self.steps)
-        batches = steps.map(batch, num_parallel_calls=BATCHES_AT_ONCE)
+        batches = steps.map(tensors, num_parallel_calls=BATCHES_AT_ONCE)
         return batches.prefetch(1)
 
-    def _new(self, count):
-        pipeline = self.pipeline
-        is_float = pipeline.erasing or pipeline.mixing
-        dtype = "float32" if is_float else "uint8"
-        shape = (count, *pipeline.input_shape)
-        return np.zeros(shape, dtype), np.zeros(count, "int32")
+    def _first(self, epoch, index):
+        return (epoch * self.steps_per_epoch + index) * self.batch_size
 
-    def _batch(self, step):
-        epoch, place = divmod(int(step), self.steps_per_epoch)
-        size = self.pipeline.batch_size
-        with self._lock:  # one thread draws an order, the others wait
-            order = self._orders(epoch)
-        numbers = order[place * size :][:size].tolist()
-        first = int(step) * size
-        images, labels = self._new(len(self._places))
+    def _groups(self, first):
+        """Images that are opposite to one another also within the group."""
+        numbers = (first + np.array(self._places)) // self._group
+        for number in range(numbers[0], numbers[-1] + 1):
+            yield number, slice(*np.searchsorted(numbers, (number, number + 1)))
 
-        def fill(start):
-            for i, x in enumerate(self._places[start : start + CHUNK], start):
-                labels[i] = self._fill(images[i], numbers[x], first + x)
+    def _fill(self, out, number, seed):
+        def sample(image, number):
+            pair = self._fitting(image, number), self.source.labels[number]
+            return self.pipeline.sample(pair, seed, out)["labels"]
 
-        for _ in self._pool.map(fill, range(0, len(images), CHUNK)):
-            pass  # but errors are raised
-        if self.pipeline.mixing is None:
-            return images, labels
-        distributions = [
-            self.pipeline.mixing.mix_in_place(
-                images[part],
-                labels[part],
-                (self.seed, first // self._group + number),
-            )
-            for number, part in _by_group(self._places, self._group)
-        ]
-        return images[self._own], np.concatenate(distributions)[self._own]
-
-    def _fill(self, result, number, place):
-        """`pipeline.sample` for a place among those of all epochs.
-
-        Without copies of what is large: only the crop is decoded, and pixels
-        are erased where they are to stay.
-
-        Returns:
-            The label.
-        """
-        seed = (self.seed, place)
-        if self.source.is_encoded:
-            image, number = self._reader.read_near(
-                number, lambda content: self._cropped(content, seed)
-            )
-        else:
-            image = self.source.read(number)
-            if self.pipeline.crop is not None:
-                image = self.pipeline.crop(image, seed=seed)
-        image = self._fitting(image, number)
-        for layer in self.pipeline.distortions:
-            image = layer(image, seed=seed)
-        result[...] = image
-        if self.pipeline.erasing is not None:
-            self.pipeline.erasing.erase_in_place(result, seed)
-        return self.source.labels[number]
-
-    def _cropped(self, content, seed):
-        photograph = self._photograph(content, self.source.is_upright)
-        if self.pipeline.crop is None:
-            return photograph.pixels()
-        return self.pipeline.crop.crop_file(photograph, seed)
+        return self._reader.read_near(number, sample)
 
     def _fitting(self, image, number):
+        """The image, with the channels of the model's."""
         shape = self.pipeline.input_shape
         if image.shape[-1] == 1 < shape[-1]:
             image = np.repeat(image, shape[-1], axis=-1)
-        if image.shape != shape:
+        # A crop has the size.
+        start = 0 if self.pipeline.crop is None else -1
+        if image.shape[start:] != shape[start:]:
             raise ValueError(
                 f"Expected images of shape {shape}, by the recipe, which "
                 f"crops none, and the model. Received: "
@@ -255,15 +194,3 @@ def _with_partners(places, group):
     """These places, and those that their images are mixed with, in order."""
     partners = [2 * (x // group * group) + group - 1 - x for x in places]
     return sorted({*places, *partners})
-
-
-def _by_group(places, group):
-    """The number of each group, and the slice of its places among these.
-
-    They are opposite to one another within it, like those of the whole group.
-    """
-    start = 0
-    for number, own in itertools.groupby(places, lambda x: x // group):
-        stop = start + len(list(own))
-        yield number, slice(start, stop)
-        start = stop

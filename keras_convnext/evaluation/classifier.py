@@ -5,7 +5,7 @@ from dataclasses import asdict
 import keras
 import numpy as np
 
-from keras_convnext.artifacts import metadata as metadata_
+from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts.running import Artifact
 from keras_convnext.artifacts.running import KerasArtifact
 from keras_convnext.images import geometry
@@ -73,7 +73,7 @@ class Classifier:
         # One width for all batches: another would be compiled anew.
         batch = np.resize(images, (self.batch_size, *self.shape))
         known = {**self.metadata, "preprocessing": asdict(self.preprocessing)}
-        outputs = self.artifact.run(metadata_.inputs(known, batch))
+        outputs = self.artifact.run(embedded.inputs(known, batch))
         name = "logits" if "logits" in outputs else "scores"
         return np.asarray(outputs[name], "float64")[: len(images)]
 

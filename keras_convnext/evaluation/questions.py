@@ -27,7 +27,7 @@ class Questions:
         targets: list of the sets of outputs that are right for each class, or
             for each image.
         is_by_image: which of the two.
-        unlabelled: how many images were left out, having no labels.
+        unlabeled: how many images were left out, having no labels.
     """
 
     parts: dict
@@ -36,7 +36,7 @@ class Questions:
     competing: np.ndarray
     targets: list
     is_by_image: bool = False
-    unlabelled: int = 0
+    unlabeled: int = 0
 
     def right(self, numbers, labels):
         """Sets of outputs for images of these numbers and classes."""
@@ -114,5 +114,5 @@ def _by_real_labels(questions, classifier, labels):
         parts={name: _view(source, numbers=numbers)},
         targets=[set(columns[sorted(each)].tolist()) for each in targets],
         is_by_image=True,
-        unlabelled=len(source) - len(numbers),
+        unlabeled=len(source) - len(numbers),
     )

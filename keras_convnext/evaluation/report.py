@@ -20,7 +20,7 @@ class Evaluation:
     """What an evaluation measured, and of what.
 
     Attributes:
-        model, weights, licence, quantization: what was evaluated.
+        model, weights, license, quantization: what was evaluated.
         rule: key of `evaluation.rules.RULES`.
         images: how many were scored.
         accuracy: dict of `top1` and, where more outputs compete, `top5` (or
@@ -34,7 +34,7 @@ class Evaluation:
             `count` of the most frequent mistakes.
         unreadable: dict from names of images that could not be read, and do
             not count, to reasons.
-        unlabelled: how many images have no labels in ReaL, and do not count.
+        unlabeled: how many images have no labels in ReaL, and do not count.
         matched_by: `"names"`, `"ids"`, `"numbers"` or `"positions"`: how the
             data's classes were found among the model's outputs.
         outputs: how many outputs competed.
@@ -51,7 +51,7 @@ class Evaluation:
 
     model: str
     weights: str | None
-    licence: str | None
+    license: str | None
     quantization: str | None
     rule: str
     images: int
@@ -60,7 +60,7 @@ class Evaluation:
     classes: list
     confused: list
     unreadable: dict
-    unlabelled: int
+    unlabeled: int
     matched_by: str
     outputs: int
     preprocessing: Preprocessing
@@ -134,9 +134,9 @@ class Evaluation:
     def _what(self):
         """Lines on what was measured how, and what was left out."""
         weights = self.weights or "no published weights"
-        licence = f", {self.licence}" if self.licence else ""
+        license = f", {self.license}" if self.license else ""
         precision = f", {self.quantization}" if self.quantization else ""
-        yield f"{self.model}{precision} ({weights}{licence})"
+        yield f"{self.model}{precision} ({weights}{license})"
         is_part = self.corruptions and self.mce is None
         title = RULES[self.rule].title
         yield (
@@ -152,8 +152,8 @@ class Evaluation:
             f"{known.interpolation}, EXIF {exif}; "
             f"{self.images / self.seconds:.0f} images/s"
         )
-        if self.unlabelled:
-            yield f"{self.unlabelled} images have no labels"
+        if self.unlabeled:
+            yield f"{self.unlabeled} images have no labels"
         if self.unreadable:
             names = list(self.unreadable)
             more = len(names) - SHOWN

@@ -37,7 +37,7 @@ def evaluate(
     preprocessing: Preprocessing | None = None,
     apply_exif: bool | None = None,
 ) -> "Evaluation":
-    """Measures a model on labelled images, by the rules of its data set.
+    """Measures a model on labeled images, by the rules of its data set.
 
     Every image counts once, as the weights' own evaluation sees it. Memory
     does not grow with the number of images.
@@ -117,7 +117,7 @@ def evaluate(
     return Evaluation(
         model=known["model"],
         weights=known["weights"],
-        licence=known["licence"],
+        license=known["license"],
         quantization=known["quantization"],
         rule=rule,
         images=tally.count,
@@ -125,7 +125,7 @@ def evaluate(
         cross_entropy=tally.cross_entropy,
         **_by_class(classifier, questions, tally, confused),
         unreadable=unreadable,
-        unlabelled=questions.unlabelled,
+        unlabeled=questions.unlabeled,
         matched_by=questions.matched_by,
         outputs=len(questions.competing),
         preprocessing=classifier.preprocessing,

@@ -6,6 +6,9 @@ from dataclasses import fields
 from keras_convnext.facts.variants import Variant
 from keras_convnext.images.preprocessing import Preprocessing
 
+# Files that were written earlier spell these keys in British English.
+RENAMED = {"licence": "license", "normalises": "normalizes"}
+
 
 @dataclass(frozen=True)
 class ModelInfo:
@@ -18,7 +21,7 @@ class ModelInfo:
         class_names: one name per class, or `None`.
         label_set: `"imagenet1k"`, `"imagenet12k"` or `"imagenet22k"` where the
             classes are those, `"clip"` for a projection, or `None`.
-        licence: licence of the loaded weights, or `None`.
+        license: license of the loaded weights, or `None`.
         pyramid_level_inputs: name of the layer that ends each stage, by level
             (`"P2"` is stride 4), as keras-cv looks it up.
     """
@@ -28,7 +31,7 @@ class ModelInfo:
     preprocessing: Preprocessing | None = None
     class_names: tuple | None = None
     label_set: str | None = None
-    licence: str | None = None
+    license: str | None = None
     pyramid_level_inputs: dict | None = None
 
     @classmethod
@@ -49,14 +52,19 @@ def as_record(record, values):
 
     Unknown fields are dropped: a newer release may have saved them.
     """
-    known = {field.name for field in fields(record)}
+    names = {field.name for field in fields(record)}
     return record(
         **{
             key: _as_tuple(value)
-            for key, value in values.items()
-            if key in known
+            for key, value in with_new_names(values).items()
+            if key in names
         }
     )
+
+
+def with_new_names(values):
+    """A dict from an older file, with the names that its keys have today."""
+    return {RENAMED.get(key, key): value for key, value in values.items()}
 
 
 def _as_tuple(value):

@@ -1,7 +1,7 @@
 """Names of the ImageNet classes, offline, and predictions put into words.
 
 The label sets come from timm's tables and WordNet; `conversion/make_labels.py`
-writes them, `label_sets/WORDNET_LICENSE.txt` holds WordNet's licence.
+writes them, `label_sets/WORDNET_LICENSE.txt` holds WordNet's license.
 """
 
 import bz2

@@ -26,16 +26,16 @@ class Variant:
             (the first of half width) or `"overlap_act"` (an activation
             between them).
         patch_size: side of the patch stem in pixels.
-        stem_norm: whether a normalisation follows the stem.
+        stem_norm: whether a normalization follows the stem.
         norm: `"layer_norm"`, `"rms_norm"` or `"simple_norm"`.
-        epsilon: added to the variance in every normalisation.
+        epsilon: added to the variance in every normalization.
         activation: `"gelu"` is the exact erf form.
-        grn: global response normalisation in the blocks (ConvNeXt V2).
+        grn: global response normalization in the blocks (ConvNeXt V2).
         layer_scale_init_value: initial layer scale; 0 means no layer scale.
-        head: `"pool_norm"` (pool, then normalise) or `"norm_pool"`.
+        head: `"pool_norm"` (pool, then normalize) or `"norm_pool"`.
         head_hidden_size: width of a hidden GELU layer before the classifier.
         image_size: default height and width in pixels.
-        licence: SPDX-like id of the licence of the published weights.
+        license: SPDX-like id of the license of the published weights.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Variant:
     head: str = "pool_norm"
     head_hidden_size: int | None = None
     image_size: int = 224
-    licence: str = APACHE
+    license: str = APACHE
 
 
 ATTO = ((2, 2, 6, 2), (40, 80, 160, 320))
@@ -70,9 +70,9 @@ HUGE = ((3, 3, 27, 3), (352, 704, 1408, 2816))
 ZEPTO = ((2, 2, 4, 2), (32, 64, 128, 256))
 TEST = ((1, 1, 1, 1), (32, 64, 96, 128))
 
-# V2 replaces layer scale by global response normalisation.
+# V2 replaces layer scale by global response normalization.
 V2: dict[str, Any] = {"grn": True, "layer_scale_init_value": 0.0}
-# One stage at stride 16, no normalisation behind the stem.
+# One stage at stride 16, no normalization behind the stem.
 ISOTROPIC: dict[str, Any] = {
     "kernel_sizes": (7,),
     "patch_size": 16,
@@ -85,11 +85,11 @@ _RECORDS = (
     Variant("convnext_femto", *FEMTO),
     Variant("convnext_pico", *PICO),
     Variant("convnext_nano", *NANO),
-    Variant("convnext_tiny", *TINY, licence=MIT),
-    Variant("convnext_small", *SMALL, licence=MIT),
-    Variant("convnext_base", *BASE, licence=MIT),
-    Variant("convnext_large", *LARGE, licence=MIT),
-    Variant("convnext_xlarge", *XLARGE, licence=MIT),
+    Variant("convnext_tiny", *TINY, license=MIT),
+    Variant("convnext_small", *SMALL, license=MIT),
+    Variant("convnext_base", *BASE, license=MIT),
+    Variant("convnext_large", *LARGE, license=MIT),
+    Variant("convnext_xlarge", *XLARGE, license=MIT),
     Variant("convnext_xxlarge", *XXLARGE, epsilon=1e-5, image_size=256),
     # timm's relatives.
     Variant("convnext_tiny_hnf", *TINY, head="norm_pool"),
@@ -133,15 +133,15 @@ _RECORDS = (
         image_size=160,
     ),
     # ConvNeXt V2, arXiv:2301.00808; Small is timm's, without weights.
-    Variant("convnextv2_atto", *ATTO, **V2, licence=CC_BY_NC),
-    Variant("convnextv2_femto", *FEMTO, **V2, licence=CC_BY_NC),
-    Variant("convnextv2_pico", *PICO, **V2, licence=CC_BY_NC),
-    Variant("convnextv2_nano", *NANO, **V2, licence=CC_BY_NC),
-    Variant("convnextv2_tiny", *TINY, **V2, licence=CC_BY_NC),
+    Variant("convnextv2_atto", *ATTO, **V2, license=CC_BY_NC),
+    Variant("convnextv2_femto", *FEMTO, **V2, license=CC_BY_NC),
+    Variant("convnextv2_pico", *PICO, **V2, license=CC_BY_NC),
+    Variant("convnextv2_nano", *NANO, **V2, license=CC_BY_NC),
+    Variant("convnextv2_tiny", *TINY, **V2, license=CC_BY_NC),
     Variant("convnextv2_small", *SMALL, **V2),
-    Variant("convnextv2_base", *BASE, **V2, licence=CC_BY_NC),
-    Variant("convnextv2_large", *LARGE, **V2, licence=CC_BY_NC),
-    Variant("convnextv2_huge", *HUGE, **V2, licence=CC_BY_NC),
+    Variant("convnextv2_base", *BASE, **V2, license=CC_BY_NC),
+    Variant("convnextv2_large", *LARGE, **V2, license=CC_BY_NC),
+    Variant("convnextv2_huge", *HUGE, **V2, license=CC_BY_NC),
     # Isotropic ConvNeXt, arXiv:2201.03545 §3.3: only Large has layer scale.
     Variant(
         "convnext_isotropic_small",
@@ -149,7 +149,7 @@ _RECORDS = (
         (384,),
         **ISOTROPIC,
         layer_scale_init_value=0.0,
-        licence=MIT,
+        license=MIT,
     ),
     Variant(
         "convnext_isotropic_base",
@@ -157,10 +157,10 @@ _RECORDS = (
         (768,),
         **ISOTROPIC,
         layer_scale_init_value=0.0,
-        licence=MIT,
+        license=MIT,
     ),
     Variant(
-        "convnext_isotropic_large", (36,), (1024,), **ISOTROPIC, licence=MIT
+        "convnext_isotropic_large", (36,), (1024,), **ISOTROPIC, license=MIT
     ),
 )
 

@@ -14,7 +14,7 @@ INTERPOLATIONS = ("bicubic", "bilinear")
 def official_crop(image_size):
     """`crop_pct` and `crop_mode` of the official evaluation at a size.
 
-    Below 384 pixels: resize the short side, crop the centre. From there on:
+    Below 384 pixels: resize the short side, crop the center. From there on:
     resize both sides, losing the aspect ratio.
     """
     return (1.0, "squash") if min(image_size) >= 384 else (0.875, "center")
@@ -24,7 +24,7 @@ def checked(size, crop_pct, mode, interpolation, mean):
     """The arguments, with the official rule for those that are `None`.
 
     Returns:
-        `(size, crop_pct, mode, fill)`: the size as a pair, and the colour of
+        `(size, crop_pct, mode, fill)`: the size as a pair, and the color of
         the padding.
     """
     size = _pair(size)
@@ -44,7 +44,7 @@ def checked(size, crop_pct, mode, interpolation, mean):
         return size, crop_pct, mode, (0, 0, 0)
     if len(mean) != 3 or not all(0 <= value <= 1 for value in mean):
         raise ValueError(
-            "`mean` must hold three numbers of 0–1, the colour of the border. "
+            "`mean` must hold three numbers of 0–1, the color of the border. "
             f"Received: mean={mean!r}"
         )
     return size, crop_pct, mode, tuple(round(255 * value) for value in mean)

@@ -27,7 +27,7 @@ def tf_load_image(
 
     Returns:
         `uint8` tensor of static shape `(height, width, 3)`. Photographs differ
-        from `load_image` by less than one grey level in the mean.
+        from `load_image` by less than one gray level in the mean.
 
     Raises:
         ImportError: if TensorFlow is not installed.

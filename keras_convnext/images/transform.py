@@ -1,13 +1,9 @@
 """Images as the published evaluations saw them, bit for bit."""
 
-import io
-import os
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
-from PIL import ImageOps
-from PIL import UnidentifiedImageError
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Images
@@ -15,16 +11,16 @@ from keras_convnext._util.annotations import PathLike
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import checked
 from keras_convnext.images.geometry import resized_shape
+from keras_convnext.images.reading import Photograph
 
 RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
 }
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def load_image(
-    source: PathLike | bytes | Image.Image | Array,
+    source: PathLike | bytes | Image.Image | Array | Photograph,
     size: int | tuple[int, int] = 224,
     crop_pct: float | None = None,
     mode: str | None = None,
@@ -36,19 +32,20 @@ def load_image(
 
     Args:
         source: path, encoded bytes, `PIL.Image`, or `uint8` array
-            `(height, width, 3)` or `(height, width)` of 0–255.
+            `(height, width, 3)` or `(height, width)` of 0–255; or a
+            `Photograph` of them.
         size: side of the result, or `(height, width)`.
         crop_pct: above 0 and at most 1: the image is resized to
             `floor(size / crop_pct)` before the crop. `None` is the official
             rule: below 384 pixels 0.875 and `"center"`, from there on 1 and
             `"squash"`.
-        mode: `"center"` (resize the short side, crop the centre), `"squash"`
+        mode: `"center"` (resize the short side, crop the center), `"squash"`
             (resize both sides, losing the aspect ratio) or `"border"` (resize
             the long side, pad).
         interpolation: `"bicubic"` or `"bilinear"`, antialiased.
         apply_exif: whether to turn photographs upright. Published results
             ignore the orientation: pass `False` to repeat them.
-        mean: three numbers of 0–1, the colour of the padding of `"border"`.
+        mean: three numbers of 0–1, the color of the padding of `"border"`.
 
     Returns:
         `uint8` array `(height, width, 3)` of 0–255, RGB. Other kinds of
@@ -58,7 +55,7 @@ def load_image(
         ValueError: if the image cannot be read, with its name, and for
             arguments out of range.
 
-    Source: equal to timm's `create_transform` before normalisation, which for
+    Source: equal to timm's `create_transform` before normalization, which for
     `"center"` is the ConvNeXt repository's below 384 pixels and for
     `"squash"` with `crop_pct=1.0` the one from there on.
 
@@ -69,11 +66,14 @@ def load_image(
     size, crop_pct, mode, fill = checked(
         size, crop_pct, mode, interpolation, mean
     )
-    image = _read(source, apply_exif)
+    if not isinstance(source, Photograph):
+        source = Photograph(source, apply_exif)
     height, width = resized_shape(
-        np, image.height, image.width, size, crop_pct, mode
+        np, source.height, source.width, size, crop_pct, mode
     )
-    image = image.resize((int(width), int(height)), RESAMPLING[interpolation])
+    image = source.rgb().resize(
+        (int(width), int(height)), RESAMPLING[interpolation]
+    )
     return _crop_or_pad(np.asarray(image), size, fill)
 
 
@@ -94,72 +94,3 @@ def _overlap(length, goal):
         return slice(length), slice(start, start + length)
     start = round((length - goal) / 2)
     return slice(start, start + goal), slice(goal)
-
-
-def _read(source, apply_exif):
-    """A `PIL.Image` in RGB; whatever is wrong with it is a `ValueError`."""
-    if isinstance(source, np.ndarray):
-        return Image.fromarray(_checked_array(source)).convert("RGB")
-    try:
-        if isinstance(source, Image.Image):
-            return _rgb(source, apply_exif)
-        is_encoded = isinstance(source, bytes)
-        file = io.BytesIO(source) if is_encoded else os.fspath(source)
-        with Image.open(file) as image:
-            return _rgb(image, apply_exif)
-    # Broken files end in anything: SyntaxError, EOFError, struct.error …
-    except Exception as error:
-        raise ValueError(
-            "Expected a path, bytes, PIL image or uint8 array that holds an "
-            f"image. Received: {_description(source)}, "
-            f"{why_unreadable(error)}. Check that it is there, whole, and of "
-            "a format that Pillow reads"
-        ) from error
-
-
-def _rgb(image, apply_exif):
-    if apply_exif:
-        image = ImageOps.exif_transpose(image)
-    if 0 in image.size:
-        raise ValueError("which has no pixels")
-    return image.convert("RGB")
-
-
-def _checked_array(array):
-    is_image = array.ndim >= 2 and array.shape[2:] in ((), (3,))
-    if array.dtype != "uint8" or not is_image or 0 in array.shape:
-        raise ValueError(
-            "Expected a uint8 array of shape (height, width, 3) or (height, "
-            f"width). Received: {array.dtype} array of shape {array.shape}. "
-            "Scale it to 0–255, convert it, and drop any alpha"
-        )
-    return array
-
-
-def _description(source):
-    if isinstance(source, bytes):
-        return f"bytes of length {len(source)}"
-    if isinstance(source, (str, os.PathLike)):
-        return repr(os.fspath(source))
-    return f"source of type {type(source).__name__}"
-
-
-def why_unreadable(error):
-    """What a message says of a file after its name and a comma."""
-    if isinstance(error, FileNotFoundError):
-        return "which does not exist"
-    # Its message would name a buffer by its address.
-    if isinstance(error, UnidentifiedImageError):
-        return "which is not an image"
-    return f"which cannot be read ({error})"
-
-
-def images_below(path):
-    """Paths of all images in a folder and below it, sorted; a file is one."""
-    if not path.is_dir():
-        return [path]
-    return sorted(
-        below
-        for below in path.rglob("*")
-        if below.suffix.lower() in SUFFIXES and below.is_file()
-    )

@@ -4,6 +4,7 @@ A layer's file ends in one `add`: the record of its forms. Whoever writes or
 runs layers asks `of`, and knows no kind by itself.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -51,9 +52,16 @@ def of(layer):
     return _FORMS.get(type(layer), Forms())
 
 
-def all_forms():
-    """The `Forms` of every registered class."""
-    return dict(_FORMS)
+def variables_by_folder():
+    """Names of weights by the folder that Keras' files have for a class."""
+    return {
+        _snake_case(kind.__name__): x.variables for kind, x in _FORMS.items()
+    }
+
+
+def _snake_case(name):
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def call(layer, inputs):

@@ -16,7 +16,7 @@ from keras_convnext.layers.arithmetic import mean
 
 @register
 class GlobalResponseNormalization(keras.layers.Layer):
-    """Global response normalisation of ConvNeXt V2 (arXiv:2301.00808 §4).
+    """Global response normalization of ConvNeXt V2 (arXiv:2301.00808 §4).
 
     With `g` the Frobenius norm of each channel over height and width, and `n`
     = `g` / (mean of `g` over the channels + epsilon), returns

@@ -13,7 +13,7 @@ from keras_convnext.layers import forms
 
 @register
 class ImageNormalization(keras.layers.Layer):
-    """Normalises pixels of 0–255 by one mean and deviation per channel.
+    """Normalizes pixels of 0–255 by one mean and deviation per channel.
 
     A scale and an offset on the last axis, whatever Keras' global image data
     format is (`keras.layers.Rescaling` follows that one, and

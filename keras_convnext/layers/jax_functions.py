@@ -1,7 +1,7 @@
 """What XLA compiles well on CPUs, where the obvious formulas fare badly.
 
 XLA fuses a cheap producer into every one that reads it. A depthwise
-convolution looks cheap: fused into both sums of a layer normalisation and into
+convolution looks cheap: fused into both sums of a layer normalization and into
 its outputs it was computed three times. It is kept out of matrix products and
 of what an optimization barrier hides.
 """
@@ -26,9 +26,9 @@ def layer_normalization(inputs, gamma, beta, epsilon):
 
     size = inputs.shape[-1]
     mean_of = jnp.full((size, 1), 1 / size, inputs.dtype)
-    centred = inputs - inputs @ mean_of
-    variance = (centred * centred) @ mean_of
-    return centred / jnp.sqrt(variance + epsilon) * gamma + beta
+    centered = inputs - inputs @ mean_of
+    variance = (centered * centered) @ mean_of
+    return centered / jnp.sqrt(variance + epsilon) * gamma + beta
 
 
 @functools.cache

@@ -33,9 +33,9 @@ class LayerNormalization(keras.layers.LayerNormalization):
             )
         if self.compute_dtype != "float64":
             return super().call(inputs)
-        centred = inputs - mean(inputs, -1)
-        variance = mean(ops.square(centred), -1)
-        scaled = centred * ops.rsqrt(variance + self.epsilon) * self.gamma
+        centered = inputs - mean(inputs, -1)
+        variance = mean(ops.square(centered), -1)
+        scaled = centered * ops.rsqrt(variance + self.epsilon) * self.gamma
         return scaled + self.beta
 
 
@@ -146,10 +146,10 @@ def _torch_layer_norm(layer, inputs):
 
 
 def _tensorflow_layer_norm(layer, x):
-    centred = x - ops.mean(x, -1, keepdims=True)
+    centered = x - ops.mean(x, -1, keepdims=True)
     # Not `ops.square`: the converter would subtract the mean twice.
-    variance = ops.mean(centred * centred, -1, keepdims=True)
-    return centred * ops.rsqrt(variance + layer.epsilon) * layer.gamma + (
+    variance = ops.mean(centered * centered, -1, keepdims=True)
+    return centered * ops.rsqrt(variance + layer.epsilon) * layer.gamma + (
         layer.beta
     )
 

@@ -62,7 +62,7 @@ class Dense(keras.layers.Dense):
 
     def quantize(self, mode=None, type_check=True, config=None):
         # Keras refuses subclasses, whose `call` may differ; this one's does
-        # not in any dtype that can be quantised.
+        # not in any dtype that can be quantized.
         return super().quantize(mode, type_check=False, config=config)
 
 

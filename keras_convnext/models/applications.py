@@ -114,7 +114,7 @@ def ConvNeXt(
         A `ConvNeXtModel`, a Functional `keras.Model`.
 
     Raises:
-        ValueError: for any argument that cannot be honoured.
+        ValueError: for any argument that cannot be honored.
 
     Examples:
         >>> model = keras_convnext.ConvNeXt(

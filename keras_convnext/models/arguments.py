@@ -1,6 +1,8 @@
 """Checks of the constructors' arguments."""
 
 import numbers
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import keras
 
@@ -9,13 +11,81 @@ from keras_convnext._util.checks import is_positive_int
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.checks import positive_int
 from keras_convnext._util.checks import positive_number
+from keras_convnext._util.checks import rate
+from keras_convnext._util.image_layout import data_format
 from keras_convnext._util.image_layout import from_layout
 from keras_convnext._util.image_layout import to_layout
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.models.builder import HEADS
 from keras_convnext.models.builder import NORMS
+from keras_convnext.models.builder import POOLINGS
 from keras_convnext.models.builder import STEMS
+from keras_convnext.models.builder import stage_strides
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of a constructor that decide on layers, checked.
+
+    Attributes:
+        class_names: tuple of names, where `classes` was given as such.
+        policy, head_policy: dtype policies of the body and the head.
+        Others: as for `construction.build`, complete.
+    """
+
+    include_top: bool
+    include_preprocessing: bool
+    pooling: str | None
+    classes: int | None
+    class_names: tuple | None
+    classifier_activation: Callable
+    data_format: str
+    policy: keras.DTypePolicy
+    head_policy: str | keras.DTypePolicy
+    layer_prefix: str
+    drop_path_rate: float
+    dropout_rate: float
+    head_init_scale: float
+    output_stride: int
+
+    @property
+    def image_dtype(self):
+        """Pixels are in at least float32, whatever the policy."""
+        is_float64 = self.policy.compute_dtype == "float64"
+        return "float64" if is_float64 else "float32"
+
+    @property
+    def channels_first(self):
+        return self.data_format == "channels_first"
+
+
+def checked(variant, *, classes, dtype, **arguments):
+    """The `Options`, or a `ValueError` that says what was expected."""
+    check_variant(variant)
+    one_of("pooling", arguments["pooling"], (None, *POOLINGS))
+    rate("drop_path_rate", arguments["drop_path_rate"])
+    rate("dropout_rate", arguments["dropout_rate"])
+    positive_number("head_init_scale", arguments["head_init_scale"])
+    strides = stage_strides(variant)
+    stride = arguments.pop("output_stride")
+    stride = strides[-1] if stride is None else stride
+    # The last two downsamplings can be dilated, as in timm.
+    one_of("output_stride", stride, strides[:-4:-1])
+    function = activation(
+        "classifier_activation", arguments.pop("classifier_activation")
+    )
+    classes, class_names = classes_and_names(classes)
+    policy, head_policy = dtype_policy(dtype)
+    return Options(
+        **{**arguments, "data_format": data_format(arguments["data_format"])},
+        classes=classes,
+        class_names=class_names,
+        classifier_activation=function,
+        policy=policy,
+        head_policy=head_policy,
+        output_stride=stride,
+    )
 
 
 def check_variant(variant):
@@ -72,11 +142,23 @@ def activation(name, value):
         ) from error
 
 
+def classes_and_names(classes):
+    """The number of classes and their names, as far as they are given."""
+    if isinstance(classes, (list, tuple)):
+        names = tuple(str(name) for name in classes)
+        number_of_classes(len(names))
+        return len(names), names
+    if classes is None:
+        return None, None
+    number_of_classes(classes)
+    return int(classes), None  # Keras takes no other integers
+
+
 def number_of_classes(value):
     if not is_positive_int(value):
         raise ValueError(
-            "`classes` must be a positive int, or None for the number that "
-            "the weights have (1000 without weights). Received: "
+            "`classes` must be a positive int, a list of names, or None for "
+            "as many as the weights have (1000 without weights). Received: "
             f"classes={value!r}"
         )
 
@@ -134,10 +216,10 @@ def mean_and_std(mean, std, channels, include_preprocessing):
         if not include_preprocessing:
             return (), ()
         raise ValueError(
-            f"Inputs of {channels} channels have no default normalisation. "
+            f"Inputs of {channels} channels have no default normalization. "
             "Pass `mean` and `std` with one number for each channel, for "
             "pixels scaled to 0–1, or `include_preprocessing=False` and "
-            f"normalise the images yourself. Received: {channels} channels"
+            f"normalize the images yourself. Received: {channels} channels"
         )
     mean, std = (_per_channel(values, channels) for values in (mean, std))
     if len(mean) != channels or len(std) != channels or min(std) <= 0:

@@ -22,6 +22,7 @@ from keras_convnext.layers.plain import Add
 from keras_convnext.layers.plain import Conv2D
 from keras_convnext.layers.plain import Dense
 from keras_convnext.layers.plain import GlobalAveragePooling2D
+from keras_convnext.models.model import ModelCard
 
 MLP_RATIO = 4
 
@@ -46,23 +47,40 @@ class Builder:
     costs less than twice in every block.
     """
 
-    def __init__(
-        self,
-        variant,
-        dtype,
-        head_dtype,
-        output_stride,
-        prefix="",
-        drop_path_rate=0.0,
-    ):
+    def __init__(self, variant, options):
         self.variant = variant
-        self.dtype = dtype
-        self.head_dtype = head_dtype
-        self.name = LayerName(prefix)
+        self.options = options
+        self.dtype, self.head_dtype = options.policy, options.head_policy
+        self.name = LayerName(options.layer_prefix)
         # Linear from 0 at the first block to the full rate at the last.
-        rates = np.linspace(0.0, drop_path_rate, sum(variant.depths))
+        rates = np.linspace(0.0, options.drop_path_rate, sum(variant.depths))
         self.drop_path_rates = rates.tolist()
-        self.dilations = dilations(variant, output_stride)
+        self.dilations = dilations(variant, options.output_stride)
+
+    def outputs(self, image, info):
+        """The whole graph, from the image to the outputs of the model."""
+        options, name = self.options, self.name
+        dtype = options.image_dtype
+        x = self.named(ModelCard, name.of(Part.CARD), info, dtype=dtype)(image)
+        if options.channels_first:
+            to_last = name.of(Part.TO_CHANNELS_LAST)
+            x = self.named(layers.Permute, to_last, (2, 3, 1))(x)
+        if options.include_preprocessing:
+            x = self.named(
+                ImageNormalization,
+                name.of(Part.NORMALIZATION),
+                info.preprocessing.mean,
+                info.preprocessing.std,
+                dtype=dtype,
+            )(x)
+        x = self.stages(self.stem(x))
+        if options.include_top:
+            return self.classifier(self.features(x, "avg"))
+        x = self.features(x, options.pooling)
+        if options.pooling is None and options.channels_first:
+            to_first = name.of(Part.TO_CHANNELS_FIRST)
+            x = self.named(layers.Permute, to_first, (3, 1, 2))(x)
+        return x
 
     def named(self, layer_class, name, *args, dtype=None, **kwargs):
         return layer_class(
@@ -103,10 +121,6 @@ class Builder:
             dtype=dtype,
             kernel_initializer=initializer(scale),
         )
-
-    def preprocessing(self, x, mean, std, dtype):
-        name = self.name.of(Part.NORMALIZATION)
-        return self.named(ImageNormalization, name, mean, std, dtype=dtype)(x)
 
     def stem(self, x):
         variant, name = self.variant, self.name
@@ -194,7 +208,7 @@ class Builder:
         return x
 
     def features(self, x, pooling):
-        """Pooling and normalisation, and the hidden layer where there is one.
+        """Pooling and normalization, and the hidden layer where there is one.
 
         A pooled vector is computed in the head's precision: a sum over many
         positions overflows in float16.
@@ -220,26 +234,27 @@ class Builder:
             x = self.activation(name, "gelu", dtype)(x)
         return x
 
-    def classifier(self, x, classes, activation, dropout_rate, head_init_scale):
-        if dropout_rate:
+    def classifier(self, x):
+        options = self.options
+        if options.dropout_rate:
             x = self.named(
                 layers.Dropout,
                 self.name.of(Part.HEAD_DROPOUT),
-                dropout_rate,
+                options.dropout_rate,
                 dtype=self.head_dtype,
             )(x)
         x = self.dense(
             self.name.of(Part.HEAD_CLASSIFIER),
-            classes,
+            options.classes,
             dtype=self.head_dtype,
-            scale=head_init_scale,
+            scale=options.head_init_scale,
         )(x)
         # A layer of its own, so that the logits have a name.
-        if activation is not keras.activations.linear:
+        if options.classifier_activation is not keras.activations.linear:
             x = self.named(
                 layers.Activation,
                 self.name.of(Part.HEAD_ACTIVATION),
-                activation,
+                options.classifier_activation,
                 dtype=self.head_dtype,
             )(x)
         return x

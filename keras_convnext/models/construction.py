@@ -5,15 +5,12 @@ The one place where checks, topology and weights meet.
 
 import contextlib
 import numbers
-import weakref
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import replace
 
 import keras
-from keras import layers
 
-from keras_convnext._util import checks
 from keras_convnext._util import image_layout
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.annotations import Tensor
@@ -27,7 +24,6 @@ from keras_convnext.layers.initializers import skip_random_numbers
 from keras_convnext.models import arguments
 from keras_convnext.models import builder
 from keras_convnext.models.model import ConvNeXtModel
-from keras_convnext.models.model import ModelCard
 from keras_convnext.weights import loading
 
 
@@ -39,7 +35,7 @@ def build(
     input_tensor: Tensor | None = None,
     input_shape: Sequence[int | None] | None = None,
     pooling: str | None = None,
-    classes: int | None = None,
+    classes: int | Sequence[str] | None = None,
     classifier_activation: str | Callable | None = "softmax",
     name: str | None = None,
     *,
@@ -57,17 +53,17 @@ def build(
 ) -> ConvNeXtModel:
     """Builds the model of a `Variant`; the constructors' one implementation.
 
-    Takes images in RGB with values of 0–255 (`uint8` or float) and normalises
+    Takes images in RGB with values of 0–255 (`uint8` or float) and normalizes
     them itself, unless `include_preprocessing=False`. The first nine
     arguments are those of `keras.applications.ConvNeXtTiny`.
 
     Args:
         variant: a `Variant`.
         include_top: whether the model ends in a classifier. Without one it
-            returns the last feature map, normalised, or with `pooling` a
+            returns the last feature map, normalized, or with `pooling` a
             vector.
-        include_preprocessing: whether the model normalises its input. If not,
-            images are expected normalised by `mean` and `std`.
+        include_preprocessing: whether the model normalizes its input. If not,
+            images are expected normalized by `mean` and `std`.
         weights: `None` for random weights; an alias (`"imagenet"`,
             `"imagenet22k"`, `"imagenet22k_ft_imagenet"`, `…_384`) or tag of
             `keras_convnext.list_weights()`; `"hf://org/repository[@revision]"`;
@@ -80,8 +76,8 @@ def build(
             and without top to any size. Published weights bring their own
             size.
         pooling: `None`, `"avg"` or `"max"`; only without top.
-        classes: number of classes; `None` for as many as the weights have,
-            1000 without weights.
+        classes: number of classes, or a list with the name of each; `None`
+            for as many as the weights have, 1000 without weights.
         classifier_activation: activation of the classifier, or `None` for
             logits.
         name: name of the model. Layers are named independently of it.
@@ -101,7 +97,7 @@ def build(
         head_init_scale: factor on the classifier's initial weights.
         kernel_size: depthwise kernel size, one odd int or one for each stage;
             `None` for the variant's own.
-        mean, std: normalisation, a number for each channel, for pixels scaled
+        mean, std: normalization, a number for each channel, for pixels scaled
             to 0–1; needed for inputs that do not have three channels.
             Default to ImageNet's.
         output_stride: pixels that one step of the last feature map spans:
@@ -114,151 +110,110 @@ def build(
         A `ConvNeXtModel`, a Functional `keras.Model`.
 
     Raises:
-        ValueError: for any argument that cannot be honoured.
+        ValueError: for any argument that cannot be honored.
     """
-    variant = _customised(variant, kernel_size, layer_scale_init_value)
-    arguments.check_variant(variant)
-    checks.one_of("pooling", pooling, (None, *builder.POOLINGS))
-    checks.rate("drop_path_rate", drop_path_rate)
-    checks.rate("dropout_rate", dropout_rate)
-    checks.positive_number("head_init_scale", head_init_scale)
-    strides = builder.stage_strides(variant)
-    if output_stride is None:
-        output_stride = strides[-1]
-    # The last two downsamplings can be dilated, as in timm.
-    checks.one_of("output_stride", output_stride, strides[:-4:-1])
-    classifier_activation = arguments.activation(
-        "classifier_activation", classifier_activation
+    variant = _customized(variant, kernel_size, layer_scale_init_value)
+    options = arguments.checked(
+        variant,
+        include_top=include_top,
+        include_preprocessing=include_preprocessing,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        dtype=dtype,
+        data_format=data_format,
+        layer_prefix=layer_prefix,
+        drop_path_rate=drop_path_rate,
+        dropout_rate=dropout_rate,
+        head_init_scale=head_init_scale,
+        output_stride=output_stride,
     )
-    data_format = image_layout.data_format(data_format)
-    policy, head_policy = arguments.dtype_policy(dtype)
     source = loading.find(variant, weights)
-    known = source.info if source else ModelInfo()
-    classes = _classes(classes, source, include_top)
-    if source and source.is_projection and classes == source.classes:
-        classifier_activation = keras.activations.linear
-
-    # Pixels in at least float32, whatever the policy.
-    is_float64 = policy.compute_dtype == "float64"
-    image_dtype = "float64" if is_float64 else "float32"
-    saved = known.preprocessing
-    default_size = (variant.image_size,) * 2
-    if saved is not None:
-        default_size = tuple(saved.image_size)
-    image = _image(
-        input_tensor,
-        input_shape,
-        data_format,
-        output_stride,
-        default_size if include_top else (None, None),
-        str(LayerName(layer_prefix).of(Part.IMAGE)),
-        image_dtype,
-    )
-    if input_tensor is not None:
-        _check_towers(input_tensor, layer_prefix)
-    height, width, channels = image_layout.from_layout(
-        image.shape[1:], data_format
-    )
-    if mean is None and std is None and saved is not None:
-        fits = len(saved.mean) == channels
-        mean, std = (saved.mean, saved.std) if fits else (None, None)
-    mean, std = arguments.mean_and_std(
-        mean, std, channels, include_preprocessing
-    )
-    size = (height, width) if height and width else default_size
-    keeps_classes = source and include_top and classes == source.classes
-    info = replace(
-        known,
-        variant=variant,
-        preprocessing=replace(
-            _at_size(saved or Preprocessing(size, *official_crop(size)), size),
-            mean=mean,
-            std=std,
-        ),
-        class_names=known.class_names if keeps_classes else None,
-        label_set=known.label_set if keeps_classes else None,
-        pyramid_level_inputs=builder.pyramid_levels(variant, layer_prefix),
-    )
-
+    options = _with_classes_of(source, options)
+    size = _default_size(variant, source)
+    image = _image(input_tensor, input_shape, options, size)
+    shape = image_layout.from_layout(image.shape[1:], options.data_format)
+    preprocessing = _preprocessing(source, shape, size, mean, std, options)
+    info = _info(variant, source, preprocessing, options)
     skipping = skip_random_numbers() if source else contextlib.nullcontext()
     with skipping:
-        outputs = _outputs(
-            builder.Builder(
-                variant,
-                policy,
-                head_policy,
-                output_stride,
-                layer_prefix,
-                drop_path_rate,
-            ),
-            image,
-            info,
-            include_top=include_top,
-            include_preprocessing=include_preprocessing,
-            pooling=pooling,
-            classes=classes,
-            classifier_activation=classifier_activation,
-            dropout_rate=dropout_rate,
-            head_init_scale=head_init_scale,
-            channels_first=data_format == "channels_first",
-            image_dtype=image_dtype,
-        )
+        outputs = builder.Builder(variant, options).outputs(image, info)
     model = ConvNeXtModel(_source(image), outputs, name=name or variant.name)
     if source:
-        tensors, optional = loading.fit(source, channels, classes, include_top)
-        loading.assign(
-            model,
-            tensors,
-            source.name,
-            layer_prefix,
-            optional,
-            source.release,
+        loading.load(
+            model, source, shape[2], options.classes, include_top, layer_prefix
         )
-    if input_tensor is not None:
-        _remember_tower(input_tensor, layer_prefix)
     return model
 
 
-def _outputs(
-    build,
-    image,
-    info,
-    *,
-    include_top,
-    include_preprocessing,
-    pooling,
-    classes,
-    classifier_activation,
-    dropout_rate,
-    head_init_scale,
-    channels_first,
-    image_dtype,
-):
-    """The whole graph, from the image to what the model returns."""
-    name = build.name
-    card = build.named(ModelCard, name.of(Part.CARD), info, dtype=image_dtype)
-    x = card(image)
-    if channels_first:
-        name = name.of(Part.TO_CHANNELS_LAST)
-        x = build.named(layers.Permute, name, (2, 3, 1))(x)
-    if include_preprocessing:
-        preprocessing = info.preprocessing
-        x = build.preprocessing(
-            x, preprocessing.mean, preprocessing.std, image_dtype
-        )
-    x = build.stages(build.stem(x))
-    x = build.features(x, "avg" if include_top else pooling)
-    if include_top:
-        return build.classifier(
-            x, classes, classifier_activation, dropout_rate, head_init_scale
-        )
-    if pooling is None and channels_first:
-        name = name.of(Part.TO_CHANNELS_FIRST)
-        x = build.named(layers.Permute, name, (3, 1, 2))(x)
-    return x
+def _with_classes_of(source, options):
+    """The options with the number of classes: 1000, or as in the weights."""
+    if source is None:
+        return replace(options, classes=options.classes or 1000)
+    if options.classes is None and source.classes is None:
+        if options.include_top:
+            raise ValueError(
+                f"The weights {source.name!r} have no classifier. Pass the "
+                "number of `classes` to put a new one on top, or "
+                "`include_top=False` for features. Received: classes=None, "
+                "include_top=True"
+            )
+        return options
+    options = replace(options, classes=options.classes or source.classes)
+    if source.is_projection and options.classes == source.classes:
+        linear = keras.activations.linear
+        options = replace(options, classifier_activation=linear)
+    return options
 
 
-def _customised(variant, kernel_size, layer_scale_init_value):
+def _default_size(variant, source):
+    """Height and width: as the weights ask, or the variant's own."""
+    if source and source.info.preprocessing:
+        return tuple(source.info.preprocessing.image_size)
+    return (variant.image_size,) * 2
+
+
+def _preprocessing(source, shape, default_size, mean, std, options):
+    """The `Preprocessing` of the weights, for images of another size or kind.
+
+    Args:
+        shape: height, width and channels of the input.
+        default_size: in place of an unknown height and width.
+    """
+    height, width, channels = shape
+    size = (height, width) if height and width else default_size
+    saved = source.info.preprocessing if source else None
+    if saved and mean is None and std is None and len(saved.mean) == channels:
+        mean, std = saved.mean, saved.std
+    mean, std = arguments.mean_and_std(
+        mean, std, channels, options.include_preprocessing
+    )
+    saved = saved or Preprocessing(size, *official_crop(size))
+    return replace(_at_size(saved, size), mean=mean, std=std)
+
+
+def _info(variant, source, preprocessing, options):
+    """What the model knows of itself."""
+    info = source.info if source else ModelInfo()
+    keeps_classes = (
+        source and options.include_top and options.classes == source.classes
+    )
+    names = options.class_names if options.include_top else None
+    if names is None and keeps_classes:
+        names = info.class_names
+    return replace(
+        info,
+        variant=variant,
+        preprocessing=preprocessing,
+        class_names=names,
+        label_set=info.label_set if keeps_classes else None,
+        pyramid_level_inputs=builder.pyramid_levels(
+            variant, options.layer_prefix
+        ),
+    )
+
+
+def _customized(variant, kernel_size, layer_scale_init_value):
     if kernel_size is not None:
         sizes = kernel_sizes(kernel_size, len(variant.depths))
         variant = replace(variant, kernel_sizes=sizes)
@@ -286,31 +241,7 @@ def as_tuple(values):
     )
 
 
-def _classes(classes, source, include_top):
-    """The number of classes: the given one, the weights' own, or 1000."""
-    if classes is not None:
-        arguments.number_of_classes(classes)
-        return int(classes)  # Keras takes no other integers
-    if source is None:
-        return 1000
-    if source.classes is None and include_top:
-        raise ValueError(
-            f"The weights {source.name!r} have no classifier. Pass the number "
-            "of `classes` to put a new one on top, or `include_top=False` for "
-            "features. Received: classes=None, include_top=True"
-        )
-    return source.classes
-
-
-def _image(
-    input_tensor,
-    input_shape,
-    data_format,
-    stride,
-    default_size,
-    name,
-    dtype,
-):
+def _image(input_tensor, input_shape, options, default_size):
     """The tensor to build upon: a new input or a checked `input_tensor`."""
     if input_tensor is not None:
         if not keras.utils.is_keras_tensor(input_tensor):
@@ -329,38 +260,19 @@ def _image(
         input_shape = shape
     shape = arguments.input_shape(
         input_shape,
-        data_format,
-        default_size,
-        stride,
+        options.data_format,
+        default_size if options.include_top else (None, None),
+        options.output_stride,
     )
     if input_tensor is not None:
         return input_tensor
-    return keras.Input(shape, name=name, dtype=dtype)
+    name = LayerName(options.layer_prefix).of(Part.IMAGE)
+    return keras.Input(shape, name=str(name), dtype=options.image_dtype)
 
 
 def _source(image):
     inputs = keras.utils.get_source_inputs(image)
     return inputs[0] if len(inputs) == 1 else inputs
-
-
-# The prefixes of the towers that were built on each `input_tensor`'s inputs.
-_TOWERS: weakref.WeakKeyDictionary[Tensor, set[str]] = (
-    weakref.WeakKeyDictionary()
-)
-
-
-def _check_towers(input_tensor, prefix):
-    """Names must differ within one model, and inputs make the model."""
-    for source in keras.utils.get_source_inputs(input_tensor):
-        if prefix in _TOWERS.get(source, ()):
-            raise ValueError(
-                "Another ConvNeXt was built on the same input. Layers are "
-                "named independently of the model's name, so two of them in "
-                "one model need different prefixes: pass "
-                "`layer_prefix='second_'` to one, or give it an input of its "
-                f"own. Received: layer_prefix={prefix!r} again for "
-                f"{source.name!r}"
-            )
 
 
 def _at_size(preprocessing, size):
@@ -371,8 +283,3 @@ def _at_size(preprocessing, size):
         pct, mode = official_crop(size)
         found = replace(found, crop_pct=pct, crop_mode=mode)
     return found
-
-
-def _remember_tower(input_tensor, prefix):
-    for source in keras.utils.get_source_inputs(input_tensor):
-        _TOWERS.setdefault(source, set()).add(prefix)

@@ -24,7 +24,7 @@ HANDED_ON = (
     "preprocessing",
     "class_names",
     "label_set",
-    "licence",
+    "license",
 )
 
 
@@ -43,7 +43,7 @@ def convert_weights(
             `.weights.h5`, `.safetensors`, `.pth`, `.pt` or `.bin`.
         to: `"keras"`, `"official"`, `"timm"`, `"transformers"` or
             `"torchvision"`.
-        model: name of the variant; `None` to recognise it.
+        model: name of the variant; `None` to recognize it.
         overwrite: whether `target` may exist.
 
     Returns:
@@ -61,13 +61,13 @@ def convert_weights(
     target = Path(target)
     _check_target(target, to, overwrite)
     file = files.read(source)
-    layout, prefix = layouts.recognise(file.tensors)
+    layout, prefix = layouts.recognize(file.tensors)
     variant = file.info.variant
     if model is not None:
         checks.one_of("model", model, VARIANTS)
         variant = VARIANTS[model]
     elif variant is None:
-        variant = recognise_variant(file.tensors, layout, prefix)
+        variant = recognize_variant(file.tensors, layout, prefix)
     tensors = layouts.from_layout(file.tensors, layout, variant, prefix)
     check_complete(tensors, variant, source)
     with written_aside(target) as unfinished:
@@ -75,7 +75,7 @@ def convert_weights(
     return variant.name
 
 
-def recognise_variant(tensors, layout, prefix=""):
+def recognize_variant(tensors, layout, prefix=""):
     """The variant that has exactly these names, widths and kernel sizes.
 
     Raises:
@@ -190,9 +190,9 @@ def _write_keras(path, tensors, variant, file):
         classes=None if bias is None else len(bias),
         input_shape=(None, None, channels),
         classifier_activation=None,
-        include_preprocessing=file.normalises
+        include_preprocessing=file.normalizes
         and (channels == 3 or file.info.preprocessing is not None),
-        **_normalisation(file.info),
+        **_normalization(file.info),
     )
     loading.assign(model, tensors, str(path), optional=HEAD_WITH_WEIGHTS)
     told = {name: getattr(file.info, name) for name in HANDED_ON}
@@ -201,7 +201,7 @@ def _write_keras(path, tensors, variant, file):
     save(path)
 
 
-def _normalisation(info):
+def _normalization(info):
     if info.preprocessing is None or not info.preprocessing.mean:
         return {}
     return {"mean": info.preprocessing.mean, "std": info.preprocessing.std}

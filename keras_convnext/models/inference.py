@@ -17,15 +17,15 @@ def optimize_for_inference(
     """A copy of a model without what only training needs.
 
     Layer scale is multiplied into the dense layer before it, dropout and
-    stochastic depth are left out, and the normalisation of the image becomes
+    stochastic depth are left out, and the normalization of the image becomes
     part of the first convolution, where that pads nothing: a patch stem.
-    Rematerialised blocks become plain ones. The copy takes the same images.
+    Rematerialized blocks become plain ones. The copy takes the same images.
 
     Args:
         model: a Functional `keras.Model` with a ConvNeXt of this package, or
             several, nested or not.
         fold_normalization: whether the first convolution takes over the
-            normalisation.
+            normalization.
 
     Returns:
         A model of the same class with weights of its own. It cannot take the
@@ -67,8 +67,8 @@ def _copy(model, fold_normalization, copy_of):
         model = keras.Model(image, output, name=model.name)
     layers = {layer.name: layer for layer in _unfolded(model.layers)}
     scaled = _scaled(layers)
-    normalised = _normalised(layers) if fold_normalization else {}
-    dropped = {*scaled.values(), *normalised.values()} | {
+    normalized = _normalized(layers) if fold_normalization else {}
+    dropped = {*scaled.values(), *normalized.values()} | {
         name
         for name, layer in layers.items()
         if isinstance(layer, keras.layers.Dropout)
@@ -81,7 +81,7 @@ def _copy(model, fold_normalization, copy_of):
         if isinstance(layer, Rematerialized):
             return Rematerialized([copied(x) for x in layer.layers])
         config = layer.get_config()
-        if layer.name in normalised:
+        if layer.name in normalized:
             config["use_bias"] = True
         copy = type(layer).from_config(config)
         copies[layer.name] = copy
@@ -109,14 +109,14 @@ def _copy(model, fold_normalization, copy_of):
         if name in scaled:
             (gamma,) = layers[scaled[name]].get_weights()
             weights = [weight * gamma for weight in weights]
-        if name in normalised:
-            weights = _with_normalisation(weights, layers[normalised[name]])
+        if name in normalized:
+            weights = _with_normalization(weights, layers[normalized[name]])
         copy.set_weights(weights)
     return result
 
 
 def _unfolded(layers):
-    """Layers, in place of rematerialised blocks those inside."""
+    """Layers, in place of rematerialized blocks those inside."""
     for layer in layers:
         is_block = isinstance(layer, Rematerialized)
         yield from layer.layers if is_block else [layer]
@@ -134,10 +134,10 @@ def _scaled(layers):
     return found
 
 
-def _normalised(layers):
-    """Name of the normalisation before each convolution that can fold it.
+def _normalized(layers):
+    """Name of the normalization before each convolution that can fold it.
 
-    Other stems pad with zeros, which are none behind the normalisation; and
+    Other stems pad with zeros, which are none behind the normalization; and
     half precision has too few digits for pixels.
     """
     found = {}
@@ -154,7 +154,7 @@ def _normalised(layers):
     return found
 
 
-def _with_normalisation(weights, normalization):
+def _with_normalization(weights, normalization):
     """Kernel and bias for pixels of 0–255."""
     kernel, *bias = (np.asarray(weight, "float64") for weight in weights)
     mean, std = np.array(normalization.mean), np.array(normalization.std)

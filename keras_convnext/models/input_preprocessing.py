@@ -14,9 +14,9 @@ def preprocess_input(
     data_format: str | None = None,
     weights: str | keras.Model | None = None,
 ) -> Tensor:
-    """Normalises images for models built without preprocessing.
+    """Normalizes images for models built without preprocessing.
 
-    Models normalise by themselves unless built with
+    Models normalize by themselves unless built with
     `include_preprocessing=False`: then without `weights` this function is the
     identity, as in `keras.applications.convnext`.
 
@@ -24,7 +24,7 @@ def preprocess_input(
         x: array or tensor of images in RGB with values of 0–255.
         data_format: `"channels_last"` or `"channels_first"`; defaults to
             `keras.config.image_data_format()`.
-        weights: what to normalise for: a tag or alias of
+        weights: what to normalize for: a tag or alias of
             `keras_convnext.list_weights()`, `"model.tag"`, or a model that is
             or holds a ConvNeXt of this package.
 
@@ -51,7 +51,7 @@ def preprocess_input(
     channels = x.shape[-3 if first else -1]
     if channels != len(mean):
         raise ValueError(
-            f"These weights normalise {len(mean)} channels. Received: images "
+            f"These weights normalize {len(mean)} channels. Received: images "
             f"of shape {tuple(x.shape)}"
         )
     if first:

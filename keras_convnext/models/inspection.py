@@ -10,7 +10,7 @@ from keras_convnext.models.model import ModelCard
 def all_layers(model):
     """The layers of a model, in place of nested models those inside."""
     for layer in model.layers:
-        if hasattr(layer, "layers"):  # rematerialised blocks, too
+        if hasattr(layer, "layers"):  # rematerialized blocks, too
             yield from all_layers(layer)
         else:
             yield layer
@@ -36,5 +36,5 @@ def image_shape(model):
 
 
 def normalizes(model):
-    """Whether the normalisation of pixels is inside the model."""
+    """Whether the normalization of pixels is inside the model."""
     return any(isinstance(x, ImageNormalization) for x in all_layers(model))

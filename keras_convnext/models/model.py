@@ -65,7 +65,7 @@ class ConvNeXtModel(keras.Model):
         (0.485, 0.456, 0.406)
     """
 
-    # Keras recognises the constructor of a Functional model by exactly these
+    # Keras recognizes the constructor of a Functional model by exactly these
     # names; with any other `get_config` would lose the graph.
     def __init__(
         self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any
@@ -117,9 +117,9 @@ class ConvNeXtModel(keras.Model):
         return self.info.preprocessing  # type: ignore[return-value]
 
     @property
-    def licence(self) -> str | None:
-        """Licence of the loaded weights, or `None`."""
-        return self.info.licence
+    def license(self) -> str | None:
+        """License of the loaded weights, or `None`."""
+        return self.info.license
 
     @property
     def pyramid_level_inputs(self) -> dict[str, str]:

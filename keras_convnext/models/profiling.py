@@ -10,6 +10,7 @@ from keras import layers
 
 from keras_convnext.facts.layer_names import scope_of
 from keras_convnext.layers.initializers import skip_random_numbers
+from keras_convnext.models import rebuilding
 
 
 def profile(
@@ -18,7 +19,7 @@ def profile(
     """Counts parameters, multiply-adds and activations of a model.
 
     As the paper counts: the multiply-adds of convolutions and dense layers
-    for one image, and nothing of normalisations, activations and additions.
+    for one image, and nothing of normalizations, activations and additions.
     Activations are the elements that these layers give out. A layer that is
     called twice counts twice, its parameters once.
 
@@ -173,82 +174,42 @@ class Profile:
 
 
 def _walk(model, inputs, rows, seen):
-    """Adds a row for each call of a layer; returns the model's outputs.
+    """Adds a row for each call of a layer, shared layers included."""
 
-    A saved config holds who is called with what, in order, shared layers
-    included.
-    """
-    if isinstance(model, keras.Sequential):
-        tensors = inputs[0]
-        for layer in model.layers:
-            tensors = _call(layer, (tensors,), {}, rows, seen)
-        return [tensors]
-    config = model.get_config()
-    if "output_layers" not in config:
+    def visit(step, *args, **kwargs):
+        layer = getattr(step, "layer", step)
+        outputs = step(*args, **kwargs)
+        if isinstance(layer, keras.Model):
+            _walk(layer, keras.tree.flatten(args), rows, seen)
+        elif isinstance(layer, keras.layers.Layer):
+            rows.append(_row(layer, keras.tree.flatten(args), outputs, seen))
+        return outputs
+
+    if not getattr(model, "inputs", None):
         raise ValueError(
             "Expected a Functional or Sequential model, whose layers are "
             f"known. Received: {model.name!r} of type {type(model).__name__}"
         )
-    results = {}
-    sources = _histories(config["input_layers"])
-    for history, tensor in zip(sources, inputs):
-        results[history] = tensor
-    for entry in config["layers"]:
-        layer = model.get_layer(entry["name"])
-        for number, node in enumerate(entry["inbound_nodes"]):
-            args, kwargs = (_filled(node[x], results) for x in NODE)
-            outputs = _call(layer, args, kwargs, rows, seen)
-            for place, tensor in enumerate(keras.tree.flatten(outputs)):
-                results[entry["name"], number, place] = tensor
-    found = [results[x] for x in _histories(config["output_layers"])]
-    return found
+    inputs = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in inputs]
+    plain = keras.Model(model.inputs, model.outputs)
+    rebuilding.rebuild(plain, inputs, rebuilding.step, visit)
 
 
-NODE = ("args", "kwargs")
-
-
-def _histories(config):
-    """Layer, node and place of a model's inputs or outputs, one or many."""
-    if isinstance(config, dict):
-        return [x for part in config.values() for x in _histories(part)]
-    if config and isinstance(config[0], str):
-        return [tuple(config)]
-    return [x for part in config for x in _histories(part)]
-
-
-def _filled(value, results):
-    """Arguments of a call, with tensors in place of what stands for them."""
-    if isinstance(value, dict):
-        if value.get("class_name") == "__keras_tensor__":
-            return results[tuple(value["config"]["keras_history"])]
-        return {key: _filled(part, results) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_filled(part, results) for part in value)
-    return value
-
-
-def _call(layer, args, kwargs, rows, seen):
-    if isinstance(layer, keras.Model):
-        inputs = keras.tree.flatten(args)
-        outputs = _walk(layer, inputs, rows, seen)
-        return outputs[0] if len(outputs) == 1 else outputs
-    outputs = layer.compute_output_spec(*args, **kwargs)
+def _row(layer, inputs, outputs, seen):
     first = keras.tree.flatten(outputs)[0]
     is_new = id(layer) not in seen
     seen.add(id(layer))
-    macs = _macs(layer, keras.tree.flatten(args), first)
-    rows.append(
-        LayerProfile(
-            layer.name,
-            type(layer).__name__,
-            scope_of(layer.name),
-            tuple(first.shape[1:]),
-            layer.count_params() if is_new else 0,
-            macs,
-            math.prod(first.shape[1:]) if macs else 0,
-        )
+    macs = _macs(layer, inputs, first)
+    elements = math.prod(first.shape[1:])
+    return LayerProfile(
+        layer.name,
+        type(layer).__name__,
+        scope_of(layer.name),
+        tuple(first.shape[1:]),
+        layer.count_params() if is_new else 0,
+        macs,
+        elements if macs else 0,
     )
-    return outputs
 
 
 def _macs(layer, inputs, output):

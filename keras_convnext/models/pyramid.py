@@ -25,7 +25,7 @@ def feature_pyramid(
     """A model that returns the feature maps of several stages at once.
 
     Layers and weights are shared with `model`: what trains one trains both.
-    The maps are those of timm's `features_only=True`, without a normalisation
+    The maps are those of timm's `features_only=True`, without a normalization
     behind them. The input is `model`'s: build it with
     `input_shape=(None, None, 3)`, the default without top, for images of any
     size. Each stage floors odd sizes, 63 pixels to 15, 7, 3 and 1.
@@ -35,11 +35,11 @@ def feature_pyramid(
         levels: names of the stages in `model.pyramid_level_inputs`. `"P2"`
             has stride 4, and each level twice that of the one before, up to
             the model's `output_stride`: with 16, `"P5"` has 16 as well.
-        norm: whether a new layer normalisation over the channels follows each
+        norm: whether a new layer normalization over the channels follows each
             map, as in the official detectors and UperNets. The layers are
             `norm0`, for the first stage, to `norm3`, with the model's
             `layer_prefix` before the name. Always a layer norm of epsilon
-            1e-6, whatever normalises inside `model`.
+            1e-6, whatever normalizes inside `model`.
 
     Returns:
         A Functional `keras.Model` from the images of `model` to a dict from

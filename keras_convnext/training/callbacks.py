@@ -3,6 +3,7 @@
 import math
 import sys
 import time
+from contextlib import nullcontext
 
 import keras
 from keras import ops
@@ -11,7 +12,7 @@ from rich.progress import MofNCompleteColumn
 from keras_convnext._util.progress import Rate
 from keras_convnext._util.progress import new_bar
 from keras_convnext._util.requirements import is_installed
-from keras_convnext.training.recipes.averaging import averaged_weights
+from keras_convnext.training.optimizers.averaging import averaged_weights
 from keras_convnext.training.run import Interrupted
 from keras_convnext.training.run import NotFinite
 from keras_convnext.visualize import learning_curves
@@ -21,7 +22,10 @@ CURVES_EVERY = 30.0  # seconds
 
 
 class AveragedValidation(keras.callbacks.Callback):
-    """Validates with the averaged weights too: `val_ema_` in the logs.
+    """Validates with the averaged weights too.
+
+    In the logs `val_accuracy` and so on become those of the average, as with
+    `recipe.callbacks()`; those of the raw weights are `val_raw_accuracy`.
 
     Args:
         data: as `fit` takes for `validation_data`.
@@ -40,7 +44,9 @@ class AveragedValidation(keras.callbacks.Callback):
                 return_dict=True,
                 callbacks=self.watchers,
             )
-        logs.update({f"val_ema_{name}": x for name, x in found.items()})
+        for name, value in found.items():
+            logs[f"val_raw_{name}"] = logs[f"val_{name}"]
+            logs[f"val_{name}"] = value
 
 
 class Recorder(keras.callbacks.Callback):
@@ -131,13 +137,15 @@ class Recorder(keras.callbacks.Callback):
         )
         run.write_history()
         run.write_model("last.keras", self.saved)
+        raw = logs.get("val_raw_accuracy")
         if run.is_best("val_accuracy", logs.get("val_accuracy", math.nan)):
-            run.write_model("best.keras", self.saved)
-        if run.is_best(
-            "val_ema_accuracy", logs.get("val_ema_accuracy", math.nan)
-        ):
-            with averaged_weights(model):
-                run.write_model("best_ema.keras", self.saved)
+            # The weights that were measured.
+            is_averaged = raw is not None
+            average = averaged_weights(model) if is_averaged else nullcontext()
+            with average:
+                run.write_model("best.keras", self.saved)
+        if run.is_best("val_raw_accuracy", math.nan if raw is None else raw):
+            run.write_model("best_raw.keras", self.saved)
         if time.monotonic() - self.drawn_at > CURVES_EVERY:
             self._draw()
         (signal,) = self.cluster.largest([run.signal or 0])

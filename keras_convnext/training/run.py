@@ -111,6 +111,7 @@ class Run:
             if self.is_writer or not cluster.counts_apart:
                 self._tensors = tensors
             self.history, self.best = record["history"], record["best"]
+            self._take_over_old_names()
         self.write_summary("running")
 
     def _found(self):
@@ -119,6 +120,18 @@ class Run:
         if found is not None:
             self._check(found[2]["settings"])
         return found
+
+    def _take_over_old_names(self):
+        """Earlier runs call the metrics of the average `val_ema_…`."""
+        if not any("val_ema_loss" in row for row in self.history):
+            return
+        self.history = [_with_new_names(row) for row in self.history]
+        self.best = _with_new_names(self.best)
+        if self.is_writer:
+            for old, new in (("best", "best_raw"), ("best_ema", "best")):
+                file = self.output / f"{old}.keras"
+                if file.exists():
+                    file.replace(self.output / f"{new}.keras")
 
     @property
     def has_metrics(self):
@@ -244,6 +257,17 @@ class Follower(Run):
 
     def _found(self):
         return None
+
+
+def _with_new_names(values):
+    return {
+        (
+            name.replace("val_ema_", "val_")
+            if name.startswith("val_ema_")
+            else name.replace("val_", "val_raw_")
+        ): value
+        for name, value in values.items()
+    }
 
 
 def versions() -> dict[str, str]:

@@ -53,7 +53,8 @@ def train(
         recipe: a `Recipe`.
         data: a `Source` of training images, see `keras_convnext.data`.
         output: path of a folder for checkpoints, `last.keras`, `best.keras`
-            and `best_ema.keras` (by accuracy on `validation`),
+            and `best_raw.keras` (by accuracy on `validation`; the first has
+            the averaged weights where the recipe averages),
             `history.csv`, `curves.png`, TensorBoard logs and `run.json`.
             If it holds the beginning of this run, the run goes on.
         validation: a `Source` of the same classes, or `None`.

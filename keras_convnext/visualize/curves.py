@@ -10,7 +10,7 @@ from keras_convnext.visualize.figures import new_figure
 CURVES = {
     "": "training",
     "val_": "held out",
-    "val_ema_": "held out, averaged weights",
+    "val_raw_": "held out, raw weights",
 }
 
 
@@ -22,7 +22,7 @@ def learning_curves(
 
     Args:
         history: list of one dict per epoch with `loss`, `accuracy` and where
-            there are such `val_…` and `val_ema_…`, as in `history.csv`; or
+            there are such `val_…` and `val_raw_…`, as in `history.csv`; or
             the dict of lists that `fit` returns as `history.history`.
         figure: matplotlib figure or subfigure to draw into; a new one if
             `None`.

@@ -26,7 +26,7 @@ def written_figure(figure: Figure, path: PathLike, dpi: int = 120) -> PathLike:
 
 
 def show(axis, image, title=None, **options):
-    """Draws an image without ticks; one of one channel in grey."""
+    """Draws an image without ticks; one of one channel in gray."""
     if image.ndim == 3 and image.shape[-1] == 1:
         image = image[..., 0]
     if image.ndim == 2:

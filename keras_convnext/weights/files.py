@@ -1,6 +1,6 @@
 """Reads weight files into `{name: array}`, whatever wrote them.
 
-The format is recognised from the content, never from the file's name. Arrays
+The format is recognized from the content, never from the file's name. Arrays
 stay on disk where the format allows it, until they are used.
 """
 
@@ -25,22 +25,11 @@ from safetensors.numpy import save_file
 
 from keras_convnext._util.requirements import require
 from keras_convnext.facts.info import ModelInfo
+from keras_convnext.layers import forms
 from keras_convnext.weights import registry
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-# Variables of each layer class in the order in which Keras saves them.
-VARIABLES = {
-    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
-    "conv2d": ("kernel", "bias"),
-    "dense": ("kernel", "bias"),
-    "depthwise_conv2d": ("kernel", "bias"),
-    "global_response_normalization": ("gamma", "beta"),
-    "layer_normalization": ("gamma", "beta"),
-    "layer_scale": ("gamma",),
-    "rms_normalization": ("scale",),
-    "simple_normalization": ("gamma",),
-}
 # Deflate makes a thousandth at best; what claims more is there to fill memory.
 LARGE, EXPANSION = 1 << 28, 1000  # bytes; times
 # Where training scripts keep the weights among other things.
@@ -51,13 +40,13 @@ WRAPPERS = ("model", "state_dict", "module")
 class WeightFile:
     """The content of a file: named arrays, and what a `.keras` file knows.
 
-    `normalises` tells whether the model does, by itself. `release` gives back
+    `normalizes` tells whether the model does, by itself. `release` gives back
     the memory of what was read; the arrays stay valid.
     """
 
     tensors: dict
     info: ModelInfo = field(default_factory=ModelInfo)
-    normalises: bool = True
+    normalizes: bool = True
     release: Callable = lambda: None
 
 
@@ -120,11 +109,11 @@ def _read_zip(path):
     with h5py.File(weights, "r") as file:
         tensors = _read_h5(file)
     return WeightFile(
-        tensors, _model_info(config), normalises=_normalises(config)
+        tensors, _model_info(config), normalizes=_normalizes(config)
     )
 
 
-def _normalises(config):
+def _normalizes(config):
     names = {x.get("class_name") for x in config["config"].get("layers", ())}
     return "ImageNormalization" in names
 
@@ -146,14 +135,14 @@ def _read_h5_file(path):
 
 
 def _read_h5(file):
-    tensors = {}
+    tensors, variables = {}, forms.variables_by_folder()
 
     def visit(path, group):
         if path.split("/")[-1] != "vars" or not len(group):
             return
         layer = group.attrs.get("name")
         kind = re.sub(r"_\d+$", "", path.split("/")[-2])
-        names = VARIABLES.get(kind, ())
+        names = variables.get(kind, ())
         for index, dataset in group.items():
             known = int(index) < len(names)
             variable = names[int(index)] if known else index

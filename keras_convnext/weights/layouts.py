@@ -151,7 +151,7 @@ class Pair:
     way_out: Callable
 
 
-def recognise(names):
+def recognize(names):
     """The layout of a file from the names in it, and their prefix.
 
     Returns:
@@ -251,8 +251,8 @@ def from_layout(tensors, layout, variant, prefix=""):
 
 
 def to_ours(tensors, variant):
-    """`from_layout`, the layout and prefix recognised."""
-    layout, prefix = recognise(tensors)
+    """`from_layout`, the layout and prefix recognized."""
+    layout, prefix = recognize(tensors)
     return from_layout(tensors, layout, variant, prefix)
 
 

@@ -40,16 +40,17 @@ class Source:
         return self.info.label_set == "clip"
 
 
-def find(variant, weights):
+def find(variant, weights, task="classify"):
     """Finds and reads what `weights` names, or `None` for `None`.
 
     Args:
         variant: the `Variant` that the weights are for.
         weights: `None`, a path, a URL, `hf://org/repo[@revision]`, or an alias
             or tag of the registry.
+        task: what the weights are for, a key of `registry.TASKS`.
 
     Raises:
-        ValueError: for anything that cannot be found, read or recognised.
+        ValueError: for anything that cannot be found, read or recognized.
     """
     if weights is None:
         return None
@@ -58,8 +59,8 @@ def find(variant, weights):
             path = hub.fetch(weights)
             return from_file(variant, path, hub.without_secrets(weights))
         # Before paths: a folder named "imagenet" may well lie around.
-        if registry.is_name(weights) or not _is_path(weights):
-            return _published(variant, weights)
+        if registry.is_name(weights, task) or not _is_path(weights):
+            return _published(variant, weights, task)
     return from_file(variant, os.fspath(weights), os.fspath(weights))
 
 
@@ -71,33 +72,39 @@ def from_file(variant, path, name, info=None):
     return Source(name, tensors, info, file.release)
 
 
-def _published(variant, weights):
-    checkpoint = registry.find(variant.name, weights)
-    _show_licence(checkpoint)
+def _published(variant, weights, task):
+    checkpoint = registry.find(variant.name, weights, task)
+    _show_license(checkpoint)
     info = ModelInfo(
         weights=checkpoint.tag,
         preprocessing=checkpoint.preprocessing,
         label_set=checkpoint.label_set or None,
-        licence=checkpoint.licence,
+        license=checkpoint.license,
     )
     path = hub.fetch_checkpoint(checkpoint)
     return from_file(variant, path, checkpoint.name, info)
 
 
-_shown_licences: set[str] = set()
+_shown_licenses: set[str] = set()
 
 
-def _show_licence(checkpoint):
-    if checkpoint.licence in registry.FREE_LICENCES:
+def _show_license(checkpoint):
+    if checkpoint.license in registry.FREE_LICENSES:
         return
-    if checkpoint.name not in _shown_licences:
-        _shown_licences.add(checkpoint.name)
+    if checkpoint.name not in _shown_licenses:
+        _shown_licenses.add(checkpoint.name)
         warnings.warn(
-            f"The weights {checkpoint.name} come under the licence "
-            f"{checkpoint.licence}, which restricts their use: read it "
+            f"The weights {checkpoint.name} come under the license "
+            f"{checkpoint.license}, which restricts their use: read it "
             "before you do.",
             stacklevel=2,
         )
+
+
+def load(model, source, channels, classes, include_top, prefix):
+    """Assigns the variables of a model from a source; see `fit`, `assign`."""
+    tensors, optional = fit(source, channels, classes, include_top)
+    assign(model, tensors, source.name, prefix, optional, source.release)
 
 
 def fit(source, channels, classes, include_top):
@@ -106,7 +113,7 @@ def fit(source, channels, classes, include_top):
     The stem takes any number of channels, as in timm: one is the sum over
     red, green and blue; more are copies of them in turn, scaled so that the
     sum stays. A classifier of another number of classes is left out, with a
-    warning, and stays as initialised.
+    warning, and stays as initialized.
 
     Returns:
         `(tensors, optional)`: arrays by name, and the layers that the model
@@ -121,17 +128,27 @@ def fit(source, channels, classes, include_top):
         # Pre-trained without labels: perhaps not even a last norm.
         optional |= {*HEAD_WITH_WEIGHTS}
     elif not include_top or source.classes != classes:
-        for variable in ("kernel", "bias"):
-            tensors.pop(f"{Part.HEAD_CLASSIFIER}/{variable}", None)
-        optional |= {Part.HEAD_CLASSIFIER}
+        optional |= without_classifiers(tensors, [Part.HEAD_CLASSIFIER])
         if include_top:
-            warnings.warn(
-                f"The classifier of {source.name} has {source.classes} "
-                f"classes, not {classes}: it was left out, and the model's "
-                "own starts from random weights.",
-                stacklevel=2,
-            )
+            warn_of_classes(source, source.classes, classes)
     return tensors, optional
+
+
+def without_classifiers(tensors, names):
+    """Removes classifiers, so that the model's own stay; returns the names."""
+    for name in names:
+        for variable in ("kernel", "bias"):
+            tensors.pop(f"{name}/{variable}", None)
+    return set(names)
+
+
+def warn_of_classes(source, present, wanted):
+    warnings.warn(
+        f"The classifier of {source.name} has {present} classes, not "
+        f"{wanted}: it was left out, and the model's own starts from random "
+        "weights.",
+        stacklevel=4,
+    )
 
 
 def adapt_channels(kernel, channels):

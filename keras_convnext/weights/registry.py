@@ -26,6 +26,7 @@ NORMALIZATIONS = {
     "half": ((0.5,) * 3, (0.5,) * 3),
 }
 # What each alias means: the first of these tags that a model has.
+SEGMENTATION_ALIASES = {"ade20k": ("fb_in1k_ade20k_512", "fb_in22k_ade20k_640")}
 ALIASES = {
     "imagenet": ("fb_in1k", "fcmae_ft_in1k"),
     "imagenet22k": ("fb_in22k",),
@@ -35,7 +36,12 @@ ALIASES = {
         "fcmae_ft_in22k_in1k_384",
     ),
 }
-FREE_LICENCES = (APACHE, MIT, "bsd-3-clause")
+# What weights are for: how errors call a model that takes them, and aliases.
+TASKS = {
+    "classify": ("{!r}", ALIASES),
+    "segment": ("an UperNet on {!r}", SEGMENTATION_ALIASES),
+}
+FREE_LICENSES = (APACHE, MIT, "bsd-3-clause")
 
 
 @dataclass(frozen=True)
@@ -43,20 +49,25 @@ class Checkpoint:
     """One published set of weights.
 
     Attributes:
+        task: a key of `TASKS`.
         model, tag: name of the variant, and of the weights.
         hub_repository: Hugging Face repository, `""` if not hosted there.
         url: official file, `""` if there is none.
-        image_size: side of the evaluation images in pixels.
+        image_size: side in pixels of the evaluation images, or of the windows
+            that slide over them.
         crop_pct, crop_mode, interpolation, normalization: see
             `Preprocessing`; `normalization` is a key of `NORMALIZATIONS`.
         classes: outputs of the classifier, 0 without one.
         label_set: what the outputs are, `""` if no classes.
-        licence: SPDX-like id.
+        license: SPDX-like id.
         top1, top5: reported ImageNet-1k accuracy in percent at `image_size`,
             or `None`.
         dtype: of the published parameters.
+        miou, miou_multi_scale: reported mean IoU in percent: sliding window at
+            one scale; whole images at six scales and mirrored.
     """
 
+    task: str
     model: str
     tag: str
     hub_repository: str
@@ -68,10 +79,12 @@ class Checkpoint:
     normalization: str
     classes: int
     label_set: str
-    licence: str
+    license: str
     top1: float | None
     top5: float | None
     dtype: str
+    miou: float | None
+    miou_multi_scale: float | None
 
     @property
     def name(self):
@@ -91,31 +104,37 @@ class Checkpoint:
 
 
 @functools.cache
-def checkpoints():
-    """All checkpoints, for each model timm's default first."""
+def checkpoints(task="classify"):
+    """All checkpoints of a task, for each model timm's default first."""
+    return tuple(row for row in _rows() if row.task == task)
+
+
+def _rows():
     convert = {
         "image_size": int,
         "crop_pct": float,
         "classes": int,
         "top1": _optional_float,
         "top5": _optional_float,
+        "miou": _optional_float,
+        "miou_multi_scale": _optional_float,
     }
     table = resources.files(__package__) / "registry.csv"
     with table.open(encoding="utf-8", newline="") as file:
-        return tuple(
-            Checkpoint(
+        for row in csv.DictReader(file):
+            yield Checkpoint(
                 **{
                     key: convert.get(key, str)(value)
                     for key, value in row.items()
                 }
             )
-            for row in csv.DictReader(file)
-        )
 
 
-def is_name(weights):
+def is_name(weights, task="classify"):
     """Whether this is an alias, or a tag of any model."""
-    return weights in ALIASES or any(c.tag == weights for c in checkpoints())
+    _, aliases = TASKS[task]
+    tags = {checkpoint.tag for checkpoint in checkpoints(task)}
+    return weights in aliases or weights in tags
 
 
 def matching(pattern="*"):
@@ -128,28 +147,31 @@ def matching(pattern="*"):
     ]
 
 
-def find(model, weights):
+def find(model, weights, task="classify"):
     """The checkpoint that an alias or tag means for a model.
 
     Raises:
         ValueError: if the model has no such weights, with those it has.
     """
-    own = {c.tag: c for c in checkpoints() if c.model == model}
+    form, aliases = TASKS[task]
+    called = form.format(model)
+    own = {c.tag: c for c in checkpoints(task) if c.model == model}
     if not own:
+        models = list(dict.fromkeys(c.model for c in checkpoints(task)))
         raise ValueError(
-            f"There are no published weights for {model!r}: pass "
-            "`weights=None` for random weights, or a file. Received: "
+            f"There are no published weights for {called}, only for {models}. "
+            "Pass `weights=None` for random weights, or a file. Received: "
             f"weights={weights!r}"
         )
-    tags = list(ALIASES.get(weights, (weights,)))
+    tags = list(aliases.get(weights, (weights,)))
     if weights == "imagenet":
         tags += [tag for tag, c in own.items() if c.label_set == "imagenet1k"]
     for tag in tags:
         if tag in own:
             return own[tag]
     raise ValueError(
-        f"`weights` of {model!r} must be None, a file, a URL, "
-        f"'hf://org/repo', an alias of {list(ALIASES)} that it has, or one "
+        f"`weights` of {called} must be None, a file, a URL, "
+        f"'hf://org/repo', an alias of {list(aliases)} that it has, or one "
         f"of its tags {list(own)}. Received: "
         f"weights={weights!r}{did_you_mean(weights, own)}"
     )
@@ -200,7 +222,7 @@ def table(rows):
     """A `rich` table of checkpoints."""
     from rich.table import Table
 
-    columns = ("model", "tag", "size", "classes", "top-1 %", "licence")
+    columns = ("model", "tag", "size", "classes", "top-1 %", "license")
     drawn = Table()
     for column in columns:
         drawn.add_column(column, overflow="fold")
@@ -211,7 +233,7 @@ def table(rows):
             str(row.image_size),
             str(row.classes or "–"),
             "–" if row.top1 is None else f"{row.top1:.1f}",
-            row.licence,
+            row.license,
         )
     return drawn
 

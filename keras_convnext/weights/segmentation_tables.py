@@ -1,7 +1,7 @@
 """The tables of names of UperNets, as those of `layout_tables`.
 
 A backbone in the names of its package, and the heads: convolutions without
-bias, each with a batch normalisation behind it, and two classifiers.
+bias, each with a batch normalization behind it, and two classifiers.
 """
 
 from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
@@ -38,7 +38,7 @@ def _backbone(table):
 
 
 def _heads(norm, classifier):
-    """Both heads, by what batch normalisations and classifiers are called."""
+    """Both heads, by what batch normalizations and classifiers are called."""
     rows = []
     for there, here in CONVOLUTIONS:
         rows.append((f"{there}.conv", f"{here}_conv", "conv"))

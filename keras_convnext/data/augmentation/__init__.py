@@ -1,4 +1,4 @@
-"""Layers of the data pipeline: in `tf.data`, or in loaders without it."""
+"""Layers of the data pipeline, in `tf.data` or without TensorFlow."""
 
 from keras_convnext.data.augmentation.image_layers import RandomErasing
 from keras_convnext.data.augmentation.image_layers import RandomFlip

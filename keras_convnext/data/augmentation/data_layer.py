@@ -1,20 +1,16 @@
-"""Layers of the data pipeline: TensorFlow in `tf.data`, NumPy elsewhere."""
+"""Layers of the data pipeline, which work on arrays."""
 
 import numbers
 import sys
 import zlib
-from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Tensor
 from keras_convnext.data.augmentation.seeds import Seeds
-from keras_convnext.data.augmentation.seeds import not_a_pair
 from keras_convnext.data.augmentation.seeds import pair_of
 
 IMAGE_DTYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
@@ -31,15 +27,16 @@ ADVICE = (
 class DataLayer(keras.layers.Layer):
     """Base of the layers that belong in the data pipeline, not in a model.
 
-    They work alike under every Keras backend. TensorFlow tensors, eager or in
-    `tf.data`, are worked on by TensorFlow alone; NumPy arrays by NumPy and
-    Pillow alone, without TensorFlow being installed.
+    They work alike under every Keras backend: NumPy and Pillow do the work.
+    TensorFlow tensors, eager or in `tf.data`, come to them through
+    `tf.numpy_function`; arrays do not need TensorFlow to be installed.
 
-    Subclasses implement `augment_tf(inputs, seed)` and
-    `augment_numpy(inputs, seed)`, and where inference is not the identity
-    `evaluate_tf(inputs)` and `evaluate_numpy(inputs)`, all from dict to dict.
-    `seed` is a tensor `(2,)` or a list of words for
-    `numpy.random.default_rng`, and differs between classes of layers.
+    Subclasses implement `_augment(inputs, words)`, and where inference is not
+    the identity `_evaluate(inputs)`, both from dict to dict of arrays. `words`
+    is a list for `numpy.random.default_rng`, and differs between classes of
+    layers. `_specs(inputs, training)` tells the results' dtypes and shapes,
+    `takes` which classes images may have, and `figures` the names of the
+    constructor's arguments, which are attributes.
 
     Args:
         seed: int, from which the layer draws when a call brings no seed; the
@@ -72,6 +69,9 @@ class DataLayer(keras.layers.Layer):
         >>> dataset = tf.data.Dataset.from_tensors(sample).map(flip)
     """
 
+    takes: tuple[type, ...] = (np.ndarray,)  # beside tensors of TensorFlow
+    figures: tuple[str, ...] = ()
+
     def __init__(self, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if seed is not None and not isinstance(seed, numbers.Integral):
@@ -83,69 +83,65 @@ class DataLayer(keras.layers.Layer):
         self.built = True  # there is nothing to build
         self._seeds = Seeds(seed)
 
-    def __call__(self, inputs, training=True, seed=None):
-        # Keras' own would make a tensor of the backend of every input.
-        return self.call(inputs, training=training, seed=seed)
-
-    def call(self, inputs, training=True, seed=None):
+    def call(self, inputs, training=True, seed=None, **options):
         is_dict = isinstance(inputs, Mapping)
         features = dict(inputs) if is_dict else {"images": inputs}
-        is_tf = self._check(features, training)
-        run = self._run_tf if is_tf else self._run_numpy
-        outputs = run(features, training, seed)
+        self._check(features, training)
+        if seed is not None and not is_tf_tensor(seed):
+            seed = pair_of(seed)
+        is_tf = is_tf_tensor(features["images"])
+        run = self._run_tf if is_tf else self._run
+        outputs = run(features, training, seed, **options)
         return outputs if is_dict else outputs["images"]
 
-    def augment_tf(
-        self, inputs: dict[str, Any], seed: Tensor
-    ) -> dict[str, Any]:
+    # Keras' own would make a tensor of the backend of every input.
+    __call__ = call
+
+    def _augment(self, inputs, words):
         raise NotImplementedError
 
-    def augment_numpy(
-        self, inputs: dict[str, Any], seed: Sequence[int]
-    ) -> dict[str, Any]:
+    def _evaluate(self, inputs):
+        return inputs
+
+    def _specs(self, inputs, training):
+        """The dtype and shape of each result that is none of the inputs."""
         raise NotImplementedError
-
-    def evaluate_tf(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return inputs
-
-    def evaluate_numpy(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        return inputs
 
     def get_config(self):
-        return {**super().get_config(), "seed": self.seed}
+        own = {name: getattr(self, name) for name in ("seed", *self.figures)}
+        return {**super().get_config(), **own}
 
-    def _run_tf(self, features, training, seed):
+    def _run_tf(self, features, training, seed, **options):
         import tensorflow as tf
 
-        # AutoGraph would rewrite all that is called from `dataset.map`.
-        plain = tf.autograph.experimental.do_not_convert
-        if not training:
-            return plain(self.evaluate_tf)(features)
-        if seed is None:
-            seed = self._seeds.next_tf()
-        elif not is_tf_tensor(seed):
-            seed = tf.constant(pair_of(seed))
-        elif not (seed.dtype.is_integer and seed.shape.is_compatible_with(2)):
-            raise not_a_pair(seed)
-        salted = tf.random.fold_in(tf.cast(seed, tf.int64), self._salt())
-        return plain(self.augment_tf)(features, salted)
+        specs = self._specs(features, training)
+        tensors = [features[key] for key in specs]
+        is_fixed = not is_tf_tensor(seed)
 
-    def _run_numpy(self, features, training, seed):
+        def run(*arrays):
+            *arrays, pair = (*arrays, seed) if is_fixed else arrays
+            given = dict(zip(specs, arrays))
+            results = self._run(given, training, pair, **options)
+            return [results[key] for key in specs]
+
+        if not is_fixed:
+            tensors.append(seed)
+        types = [dtype for dtype, _ in specs.values()]
+        # Eagerly, one result does not come as a list.
+        results = tf.nest.flatten(tf.numpy_function(run, tensors, types))
+        shapes = [shape for _, shape in specs.values()]
+        results = map(tf.ensure_shape, results, shapes)
+        return {**features, **dict(zip(specs, results))}
+
+    def _run(self, features, training, seed, **options):
         if not training:
-            return self.evaluate_numpy(features)
+            return self._evaluate(features)
         seed = self._seeds.next() if seed is None else seed
-        return self.augment_numpy(features, self.words_of(seed))
-
-    def words_of(self, seed: Sequence[int]) -> list[int]:
-        """What a pair of ints comes to in this layer's `augment_numpy`."""
+        salt = zlib.crc32(type(self).__name__.encode()) >> 1
         words = pair_of(seed).view("uint32").tolist()
-        return [self._salt(), *words]
-
-    def _salt(self):
-        return zlib.crc32(type(self).__name__.encode()) >> 1
+        return self._augment(features, [salt, *words], **options)
 
     def _check(self, features, training):
-        """Raises for what cannot be worked on. Returns: is it TensorFlow?"""
         name = type(self).__name__
         if not isinstance(training, (bool, np.bool_)):
             raise ValueError(
@@ -160,7 +156,7 @@ class DataLayer(keras.layers.Layer):
             )
         images = features["images"]
         is_tf = is_tf_tensor(images)
-        if not is_tf and not isinstance(images, np.ndarray):
+        if not is_tf and not isinstance(images, self.takes):
             raise ValueError(
                 f"{name} belongs in the data pipeline: it expects NumPy "
                 "arrays, or TensorFlow tensors as in `tf.data`. Received: "
@@ -182,75 +178,34 @@ class DataLayer(keras.layers.Layer):
                 f"are. Received: the keys {list(features)}. Use KerasCV's "
                 "layers for detection and segmentation"
             )
-        return is_tf
 
 
 class ImageLayer(DataLayer):
     """Base of layers that work on one image at a time, each with its draws.
 
-    Subclasses implement `image_tf(image, seed)` and
-    `image_numpy(image, generator)`, and may narrow `channels` and
-    `output_dtype`.
+    Subclasses implement `_augment_image(image, generator)`, and may narrow
+    `channels`.
     """
 
     channels: tuple[int, ...] | None = None  # numbers of them; any
-    output_dtype: str | None = None  # that of the input
 
-    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
+    def _augment_image(self, image, generator):
         raise NotImplementedError
 
-    def image_numpy(
-        self, image: Array, generator: np.random.Generator
-    ) -> Array:
-        raise NotImplementedError
-
-    def augment_tf(
-        self, inputs: dict[str, Any], seed: Tensor
-    ) -> dict[str, Any]:
-        import tensorflow as tf
-
+    def _augment(self, inputs, words, **options):
         def augment(image, number):
-            return self.image_tf(image, tf.random.fold_in(seed, number))
+            generator = np.random.default_rng([*words, number])
+            return self._augment_image(image, generator, **options)
 
-        return self.map_tf(augment, inputs)
+        return mapped(augment, inputs)
 
-    def augment_numpy(
-        self, inputs: dict[str, Any], seed: Sequence[int]
-    ) -> dict[str, Any]:
-        def augment(image, number):
-            generator = np.random.default_rng([*seed, number])
-            return self.image_numpy(image, generator)
-
-        return self.map_numpy(augment, inputs)
-
-    def map_tf(
-        self, function: Callable[[Any, Any], Any], inputs: dict[str, Any]
-    ) -> dict[str, Any]:
-        import tensorflow as tf
-
+    def _specs(self, inputs, training):
         images = inputs["images"]
-        self._check_channels(images.shape)
-        if images.shape.rank == 3:
-            return {**inputs, "images": function(images, 0)}
-        numbers = tf.range(tf.shape(images)[0])
-        images = tf.map_fn(
-            lambda item: function(*item),
-            (images, numbers),
-            fn_output_signature=self.output_dtype or images.dtype,
-        )
-        return {**inputs, "images": images}
+        return {"images": (images.dtype, images.shape)} if training else {}
 
-    def map_numpy(
-        self, function: Callable[[Any, Any], Any], inputs: dict[str, Any]
-    ) -> dict[str, Any]:
-        images = inputs["images"]
-        self._check_channels(images.shape)
-        if images.ndim == 3:
-            return {**inputs, "images": function(images, 0)}
-        images = [function(image, i) for i, image in enumerate(images)]
-        return {**inputs, "images": np.stack(images)}
-
-    def _check_channels(self, shape):
+    def _check(self, features, training):
+        super()._check(features, training)
+        shape = features["images"].shape
         if self.channels is not None and shape[-1] not in self.channels:
             raise ValueError(
                 f"{type(self).__name__} expects images of "
@@ -261,25 +216,26 @@ class ImageLayer(DataLayer):
             )
 
 
-def is_tf_tensor(value):
+def mapped(function, inputs):
+    """A dict with `function(image, number)` of each image."""
+    images = inputs["images"]
+    if images.ndim == 3:
+        return {**inputs, "images": function(images, 0)}
+    images = [function(image, i) for i, image in enumerate(images)]
+    return {**inputs, "images": np.stack(images)}
+
+
+def is_tf_tensor(value: Any | Tensor) -> bool:
     """Without importing TensorFlow, which then made no tensors either."""
     tf = sys.modules.get("tensorflow")
     return tf is not None and isinstance(value, tf.Tensor)
 
 
-def grey_levels(image):
+def gray_levels(image):
     """Rounded and clipped to `uint8`."""
     if image.dtype == "uint8":
         return image
     return np.clip(np.rint(image.astype("float32")), 0, 255).astype("uint8")
-
-
-def tf_grey_levels(image):
-    import tensorflow as tf
-
-    if image.dtype == tf.uint8:
-        return image
-    return tf.saturate_cast(tf.round(tf.cast(image, tf.float32)), tf.uint8)
 
 
 def channel_numbers(name, values, lengths=None):

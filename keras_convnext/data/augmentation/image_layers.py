@@ -1,36 +1,23 @@
 """The augmentation of single images in the papers' recipes, as layers."""
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 from typing import Any
 
 import numpy as np
 
-from keras_convnext._util.annotations import Array
-from keras_convnext._util.annotations import Images
-from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation import boxes
 from keras_convnext.data.augmentation.data_layer import ImageLayer
 from keras_convnext.data.augmentation.data_layer import channel_numbers
-from keras_convnext.data.augmentation.data_layer import grey_levels
+from keras_convnext.data.augmentation.data_layer import gray_levels
+from keras_convnext.data.augmentation.data_layer import mapped
 from keras_convnext.data.augmentation.data_layer import probability_of
-from keras_convnext.data.augmentation.data_layer import tf_grey_levels
-from keras_convnext.data.augmentation.pil_operations import to_pil
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.images.geometry import checked
-from keras_convnext.images.tf_transform import tf_load_image
+from keras_convnext.images.reading import Photograph
 from keras_convnext.images.transform import RESAMPLING
 from keras_convnext.images.transform import load_image
-
-if TYPE_CHECKING:  # which imports this module, by way of the recipes
-    from keras_convnext.data.reading import Photograph
-
-# Sizes in which JPEGs can be decoded at once, as parts of their own.
-JPEG_SCALES = (2, 4, 8)
-OVERSAMPLING = 2
 
 
 @register
@@ -42,24 +29,25 @@ class RandomResizedCrop(ImageLayer):
         scale: the least and greatest part of the area that is kept.
         ratio: the least and greatest width by height; their logarithm is
             drawn uniformly. After ten boxes that do not fit, the crop is the
-            largest in the centre.
+            largest in the center.
         interpolation: `"bicubic"` or `"bilinear"`, antialiased.
         seed, **kwargs: see `DataLayer`.
 
     Call arguments:
         inputs, training, seed: see `DataLayer`. Images have one or three
             channels; floats are rounded and clipped to 0–255 first. In a
-            batch of one size, all images come in it.
+            batch of one size, all images come in it. A `Photograph` in the
+            place of an image is decoded only where it is cropped.
 
     Returns:
         The same, with `uint8` images of the size. `training=False` is the
-        official evaluation transform: `load_image` and `tf_load_image`.
+        official evaluation transform, `load_image`.
 
     Raises:
         ValueError: for arguments out of range and other images.
 
     Source: V1 paper, table 5; equal to torchvision's `RandomResizedCrop` on
-    PIL images for NumPy arrays, and nearly so in TensorFlow.
+    PIL images.
 
     Examples:
         >>> layer = keras_convnext.recipes.RandomResizedCrop(224, seed=0)
@@ -68,7 +56,8 @@ class RandomResizedCrop(ImageLayer):
     """
 
     channels = (1, 3)
-    output_dtype = "uint8"
+    figures = ("size", "scale", "ratio", "interpolation")
+    takes = (np.ndarray, Photograph)
 
     def __init__(
         self,
@@ -85,97 +74,26 @@ class RandomResizedCrop(ImageLayer):
         self.ratio = _range("ratio", ratio, float("inf"))
         self.interpolation = interpolation
 
-    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
-        import tensorflow as tf
-
-        height, width = tf.unstack(tf.shape(image)[:2])
-        top, left, height, width = tf.unstack(
-            boxes.tf_crop_box(seed, height, width, self.scale, self.ratio)
-        )
-        image = image[top : top + height, left : left + width]
-        image = tf.cast(tf_grey_levels(image), tf.float32)
-        image = tf.image.resize(
-            image, self.size, self.interpolation, antialias=True
-        )
-        return tf_grey_levels(image)
-
-    def image_numpy(
-        self, image: Array, generator: np.random.Generator
-    ) -> Array:
-        top, left, height, width = self._box(generator, *image.shape[:2])
-        cropped = to_pil(grey_levels(image)).crop(
-            (left, top, left + width, top + height)
-        )
-        resized = cropped.resize(
-            self.size[::-1], RESAMPLING[self.interpolation]
-        )
-        return np.asarray(resized).reshape(*self.size, -1)
-
-    def crop_file(self, file: "Photograph", seed: Sequence[int]) -> Images:
-        """What a call with this seed makes of a file, decoding but the crop.
-
-        A JPEG that is large against the crop is decoded smaller, yet at least
-        `OVERSAMPLING` times as large as the result. Pixels then differ by
-        about one grey level in the mean from those of the whole image.
-
-        Args:
-            file: a `keras_convnext.data.reading.Photograph`.
-            seed: pair of ints.
-
-        Returns:
-            `uint8` array `(height, width, 3)`.
-        """
-        generator = np.random.default_rng([*self.words_of(seed), 0])
-        top, left, height, width = self._box(generator, file.height, file.width)
-        scale = 1
-        if file.is_jpeg:
-            surplus = min(height / self.size[0], width / self.size[1])
-            scales = [x for x in JPEG_SCALES if x * OVERSAMPLING <= surplus]
-            scale = max(scales, default=1)
-        edges = [x / scale for x in (left, top, left + width, top + height)]
-        outer = *map(math.floor, edges[:2]), *map(math.ceil, edges[2:])
-        inner = [edge - outer[i % 2] for i, edge in enumerate(edges)]
-        resized = file.region(outer, scale).resize(
-            self.size[::-1], RESAMPLING[self.interpolation], inner
-        )
-        return np.asarray(resized.convert("RGB"))
-
-    def _box(self, generator, height, width):
-        """Top, left, height and width of the crop, pixels."""
+    def _augment_image(self, image, generator):
         draws = generator.random((boxes.TRIES, 4))
-        box = boxes.crop_box(np, draws, height, width, self.scale, self.ratio)
-        return [int(value) for value in box]
+        height, width, channels = image.shape
+        box = boxes.crop_box(draws, height, width, self.scale, self.ratio)
+        resampling = RESAMPLING[self.interpolation]
+        pixels = _photograph(image).resized(box, self.size, resampling)
+        return pixels[..., :channels]
 
-    def evaluate_tf(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _evaluate(self, inputs):
         def evaluate(image, _):
-            pixels = tf_grey_levels(image)
-            pixels = tf_load_image(
-                pixels, self.size, interpolation=self.interpolation
-            )
-            return pixels[..., : image.shape[-1]]
-
-        return self.map_tf(evaluate, inputs)
-
-    def evaluate_numpy(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        def evaluate(image, _):
-            pixels = np.broadcast_to(grey_levels(image), (*image.shape[:2], 3))
             pixels = load_image(
-                np.ascontiguousarray(pixels),
-                self.size,
-                interpolation=self.interpolation,
+                _photograph(image), self.size, interpolation=self.interpolation
             )
             return pixels[..., : image.shape[-1]]
 
-        return self.map_numpy(evaluate, inputs)
+        return mapped(evaluate, inputs)
 
-    def get_config(self):
-        own = {
-            "size": self.size,
-            "scale": self.scale,
-            "ratio": self.ratio,
-            "interpolation": self.interpolation,
-        }
-        return {**super().get_config(), **own}
+    def _specs(self, inputs, training):
+        *batch, _, _, channels = inputs["images"].shape
+        return {"images": ("uint8", (*batch, *self.size, channels))}
 
 
 @register
@@ -201,48 +119,41 @@ class RandomFlip(ImageLayer):
         [[[2], [1]]]
     """
 
+    figures = ("probability",)
+
     def __init__(
         self, probability: float = 0.5, seed: int | None = None, **kwargs: Any
     ):
         super().__init__(seed=seed, **kwargs)
         self.probability = probability_of("probability", probability)
 
-    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
-        import tensorflow as tf
-
-        is_flipped = tf.random.stateless_uniform((), seed) < self.probability
-        return tf.where(is_flipped, tf.reverse(image, [1]), image)
-
-    def image_numpy(
-        self, image: Array, generator: np.random.Generator
-    ) -> Array:
+    def _augment_image(self, image, generator):
         if generator.random() >= self.probability:
             return image
         # Four times as fast as a copy of all channels at once.
         channels = range(image.shape[-1])
         return np.stack([image[:, ::-1, c] for c in channels], axis=-1)
 
-    def get_config(self):
-        return {**super().get_config(), "probability": self.probability}
-
 
 @register
 class RandomErasing(ImageLayer):
     """Fills a random rectangle of some images with noise.
 
-    The official code erases what is normalised already, with normal noise.
-    This layer stands before a model that normalises, and erases with what
+    The official code erases what is normalized already, with normal noise.
+    This layer stands before a model that normalizes, and erases with what
     becomes the same noise there: `255 * (mean + std * noise)`.
 
     Args:
         probability: float of 0–1, the part of images that are erased.
         mean, std: numbers, one for each channel or one for all, by which the
-            model normalises pixels of 0–1.
+            model normalizes pixels of 0–1.
         seed, **kwargs: see `DataLayer`.
 
     Call arguments:
         inputs, training, seed: see `DataLayer`. Images have as many channels
             as `mean` has numbers.
+        out: `float32` array for the result of a single image, as in NumPy; it
+            may be the image.
 
     Returns:
         The same, with `float32` images of the same shape, whose erased
@@ -261,7 +172,7 @@ class RandomErasing(ImageLayer):
         True
     """
 
-    output_dtype = "float32"
+    figures = ("probability", "mean", "std")
 
     def __init__(
         self,
@@ -277,70 +188,31 @@ class RandomErasing(ImageLayer):
         self.std = channel_numbers("std", std, (len(self.mean),))
         self.channels = None if len(self.mean) == 1 else (len(self.mean),)
 
-    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
-        import tensorflow as tf
-
-        image = tf.cast(image, tf.float32)
-        seeds = tf.unstack(tf.random.split(seed, 3))
-        draws = tf.random.stateless_uniform(
-            (boxes.TRIES, 4), seeds[0], dtype=tf.float64
-        )
-        height, width, channels = tf.unstack(tf.shape(image))
-        sides = (tf.cast(side, tf.float64) for side in (height, width))
-        found, box = boxes.erased_box(tf, draws, *sides)
-        top, left, box_height, box_width = (tf.cast(x, tf.int32) for x in box)
-
-        def erased():
-            shape = (box_height, box_width, channels)
-            noise = tf.random.stateless_normal(shape, seeds[1])
-            around = [
-                [top, height - top - box_height],
-                [left, width - left - box_width],
-                [0, 0],
-            ]
-            patch = tf.pad(self._pixels(noise), around)
-            inside = tf.pad(tf.ones(shape, tf.bool), around)
-            return tf.where(inside, patch, image)
-
-        draw = tf.random.stateless_uniform((), seeds[2])
-        is_erased = found & (draw < self.probability)
-        result = tf.cond(is_erased, erased, lambda: image)
-        return tf.ensure_shape(result, image.shape)
-
-    def image_numpy(
-        self, image: Array, generator: np.random.Generator
-    ) -> Array:
-        image = image.astype("float32")
-        self._erase(image, generator)
-        return image
-
-    def erase_in_place(self, image: Array, seed: Sequence[int]) -> None:
-        """What a call with this seed does, to a float32 array of one's own."""
-        self._erase(image, np.random.default_rng([*self.words_of(seed), 0]))
+    def _augment_image(self, image, generator, out=None):
+        if out is None:
+            out = np.empty(image.shape, "float32")
+        out[...] = image
+        if generator.random() < self.probability:
+            self._erase(out, generator)
+        return out
 
     def _erase(self, image, generator):
-        if generator.random() >= self.probability:
-            return
         draws = generator.random((boxes.TRIES, 4))
-        found, box = boxes.erased_box(np, draws, *image.shape[:2])
-        if found:
-            top, left, height, width = (int(value) for value in box)
+        box = boxes.erased_box(draws, *image.shape[:2])
+        if box is not None:
+            top, left, height, width = box
             shape = (height, width, image.shape[-1])
             noise = generator.standard_normal(shape, dtype="float32")
             area = slice(top, top + height), slice(left, left + width)
             image[area] = self._pixels(noise)
 
+    def _specs(self, inputs, training):
+        specs = super()._specs(inputs, training)
+        return {key: ("float32", shape) for key, (_, shape) in specs.items()}
+
     def _pixels(self, noise):
         mean, std = (np.array(x, "float32") for x in (self.mean, self.std))
         return 255 * (mean + std * noise)
-
-    def get_config(self):
-        own = {
-            "probability": self.probability,
-            "mean": self.mean,
-            "std": self.std,
-        }
-        return {**super().get_config(), **own}
 
 
 def _range(name, values, maximum):
@@ -352,3 +224,9 @@ def _range(name, values, maximum):
             f"{name}={values}"
         )
     return values
+
+
+def _photograph(image):
+    if isinstance(image, Photograph):
+        return image
+    return Photograph(gray_levels(image))

@@ -1,63 +1,18 @@
-"""Mixup and CutMix of whole batches, with smoothed labels (timm's `Mixup`).
-
-What draws and what mixes are apart: the functions below mix with a given
-weight or box, for NumPy arrays and TensorFlow tensors alike.
-"""
+"""Mixup and CutMix of whole batches, with smoothed labels (timm's `Mixup`)."""
 
 import numbers
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_convnext._util import checks
-from keras_convnext._util.annotations import Array
-from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation import boxes
 from keras_convnext.data.augmentation.data_layer import DataLayer
+from keras_convnext.data.augmentation.data_layer import is_tf_tensor
 from keras_convnext.data.augmentation.data_layer import probability_of
+from keras_convnext.data.augmentation.soft_labels import meaning
 from keras_convnext.data.augmentation.soft_labels import soft_labels
-from keras_convnext.data.augmentation.soft_labels import tf_soft_labels
-
-
-def mixed(values, weight, rest):
-    """Every sample with its opposite: `weight * x + rest * x[::-1]`.
-
-    Args:
-        values: float array or tensor `(batch, ...)`.
-        weight, rest: numbers of its dtype that add up to 1.
-
-    Examples:
-        >>> from keras_convnext.data.augmentation import mixing
-        >>> mixing.mixed(np.eye(2), 0.75, 0.25).tolist()
-        [[0.75, 0.25], [0.25, 0.75]]
-    """
-    return values * weight + values[::-1] * rest
-
-
-def cut(ops, images, rows, columns, box):
-    """Every image with the box of its opposite.
-
-    Args:
-        ops: the module `numpy` or `tensorflow`.
-        images: `(batch, height, width, channels)`.
-        rows, columns: the numbers from 0 to height and width, in the dtype of
-            the box.
-        box: top, left, height and width.
-
-    Examples:
-        >>> images = np.arange(8).reshape(2, 2, 2, 1)
-        >>> keras_convnext.data.augmentation.mixing.cut(
-        ...     np, images, np.arange(2), np.arange(2), (0, 0, 1, 2)
-        ... )[0, ..., 0].tolist()
-        [[4, 5], [2, 3]]
-    """
-    top, left, height, width = box
-    in_rows = (rows >= top) & (rows < top + height)
-    in_columns = (columns >= left) & (columns < left + width)
-    inside = in_rows[:, None] & in_columns
-    return ops.where(inside[..., None], images[::-1], images)
 
 
 @register
@@ -82,6 +37,8 @@ class MixupCutmix(DataLayer):
             labels `(batch, classes)`. Batches of any size; the middle image
             of an odd one stays itself.
         training, seed: see `DataLayer`.
+        out: `float32` array for the images of the result, as in NumPy; it may
+            be those given.
 
     Returns:
         The same, with `float32` images and `float32` labels `(batch,
@@ -89,8 +46,8 @@ class MixupCutmix(DataLayer):
 
     Raises:
         ValueError: for arguments out of range, single images, and labels that
-            are missing or of other shapes; labels of classes that do not
-            exist raise `InvalidArgumentError` in TensorFlow.
+            are missing, of other shapes or of classes that do not exist. The
+            last raise `InvalidArgumentError` when a graph of TensorFlow runs.
 
     Source: V1 paper, table 5; timm's `Mixup(mode="batch")`, with the same
     weight and box to the last digit.
@@ -102,6 +59,14 @@ class MixupCutmix(DataLayer):
         >>> layer(batch)["labels"].shape
         (2, 5)
     """
+
+    figures: tuple[str, ...] = (
+        "mixup_alpha",
+        "cutmix_alpha",
+        "switch_probability",
+        "label_smoothing",
+        "num_classes",
+    )
 
     def __init__(
         self,
@@ -136,127 +101,65 @@ class MixupCutmix(DataLayer):
             return self.switch_probability
         return 1.0 if self.cutmix_alpha else 0.0
 
-    def draw_tf(
-        self, seed: Tensor, height: Tensor, width: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Whether it is CutMix; the first image's weight; the box."""
-        import tensorflow as tf
-
-        seeds = tf.unstack(tf.random.split(seed, 3))
-        draws = tf.random.stateless_uniform((3,), seeds[0], dtype=tf.float64)
-        is_cutmix = draws[0] < self._cutmix_probability
-        alphas = (self.mixup_alpha, self.cutmix_alpha)
-        weights = [
-            _tf_beta(tf, seed, alpha) for seed, alpha in zip(seeds[1:], alphas)
-        ]
-        weight = tf.where(is_cutmix, weights[1], weights[0])
-        height, width = (tf.cast(side, tf.float64) for side in (height, width))
-        box = boxes.cut_box(tf, draws[1:], weight, height, width)
-        rest = box[2] * box[3] / (height * width)
-        return is_cutmix, tf.where(is_cutmix, 1 - rest, weight), box
-
-    def draw_numpy(
-        self, generator: np.random.Generator, height: int, width: int
-    ) -> tuple[bool, float, Any]:
+    def _draw(self, generator, height, width):
+        """The first image's weight, and the box of CutMix or `None`."""
         draws = generator.random(3)
         is_cutmix = draws[0] < self._cutmix_probability
         alpha = self.cutmix_alpha if is_cutmix else self.mixup_alpha
         weight = generator.beta(alpha, alpha) if alpha else 1.0
         if not is_cutmix:
-            return False, weight, None
-        box = boxes.cut_box(np, draws[1:], weight, height, width)
-        return True, 1 - box[2] * box[3] / (height * width), box
+            return weight, None
+        box = boxes.cut_box(draws[1:], weight, height, width)
+        return 1 - box[2] * box[3] / (height * width), box
 
-    def augment_tf(
-        self, inputs: dict[str, Any], seed: Tensor
-    ) -> dict[str, Any]:
-        import tensorflow as tf
-
-        self._check_batch(inputs)
-        images = tf.cast(inputs["images"], tf.float32)
-        height, width = tf.unstack(tf.shape(images)[1:3])
-        is_cutmix, weight, box = self.draw_tf(seed, height, width)
-        weight, rest = (
-            tf.cast(value, tf.float32) for value in (weight, 1 - weight)
-        )
-        images = tf.cond(
-            is_cutmix,
-            lambda: cut(
-                tf,
-                images,
-                tf.range(height),
-                tf.range(width),
-                [tf.cast(value, tf.int32) for value in box],
-            ),
-            lambda: mixed(images, weight, rest),
-        )
-        labels = tf_soft_labels(
+    def _augment(self, inputs, words, out=None):
+        if out is None:
+            out = np.empty(inputs["images"].shape, "float32")
+        out[...] = inputs["images"]
+        labels = soft_labels(
             inputs["labels"], self.num_classes, self.label_smoothing
         )
-        self._check_sizes(images.shape[0], labels.shape[0])
-        labels = mixed(labels, weight, rest)
-        return {**inputs, "images": images, "labels": labels}
-
-    def augment_numpy(
-        self, inputs: dict[str, Any], seed: Sequence[int]
-    ) -> dict[str, Any]:
-        self._check_batch(inputs)
-        images = inputs["images"].astype("float32")
-        labels = self._mix(images, inputs["labels"], seed)
-        return {**inputs, "images": images, "labels": labels}
-
-    def mix_in_place(
-        self, images: Array, labels: Array, seed: Sequence[int]
-    ) -> Array:
-        """What a call with this seed does, to float32 images of one's own.
-
-        Returns:
-            The labels.
-        """
-        return self._mix(images, labels, self.words_of(seed))
-
-    def _mix(self, images, labels, words):
-        labels = soft_labels(labels, self.num_classes, self.label_smoothing)
-        self._check_sizes(images.shape[0], labels.shape[0])
-        is_cutmix, weight, box = self.draw_numpy(
-            np.random.default_rng(words), *images.shape[1:3]
-        )
+        if len(out) != len(labels):
+            raise ValueError(
+                "Expected one label for each image. Received: a batch of "
+                f"{len(out)} images with {len(labels)} labels"
+            )
+        generator = np.random.default_rng(words)
+        weight, box = self._draw(generator, *out.shape[1:3])
         weight, rest = float(weight), float(1 - weight)
-        _mix_pairs(images, weight, rest, box if is_cutmix else None)
-        return mixed(labels, weight, rest)
+        _mix_pairs(out, weight, rest, box)
+        labels = labels * weight + labels[::-1] * rest
+        return {**inputs, "images": out, "labels": labels}
 
-    def _check_batch(self, inputs):
+    def _specs(self, inputs, training):
+        if not training:
+            return {}
+        shape, labels = inputs["images"].shape, inputs["labels"]
+        labels = labels if is_tf_tensor(labels) else np.asarray(labels)
+        classes, _ = meaning(labels, self.num_classes)
+        return {
+            "images": ("float32", shape),
+            "labels": ("float32", (shape[0], classes)),
+        }
+
+    def _check(self, features, training):
+        super()._check(features, training)
+        if not training:
+            return
         name = type(self).__name__
-        if "labels" not in inputs:
+        if "labels" not in features:
             raise ValueError(
                 f"{name} mixes labels with their images: it expects a dict "
                 'with the keys "images" and "labels". Received: the keys '
-                f"{list(inputs)}"
+                f"{list(features)}"
             )
-        shape = inputs["images"].shape
+        shape = features["images"].shape
         if len(shape) != 4:
             raise ValueError(
                 f"{name} mixes batches: it expects images of shape (batch, "
                 "height, width, channels). Received: images of shape "
                 f"{shape}. Call it after `batch`"
             )
-
-    def _check_sizes(self, images, labels):
-        if None not in (images, labels) and images != labels:
-            raise ValueError(
-                "Expected one label for each image. Received: a batch of "
-                f"{images} images with {labels} labels"
-            )
-
-    def get_config(self):
-        own = {
-            "mixup_alpha": self.mixup_alpha,
-            "cutmix_alpha": self.cutmix_alpha,
-            "switch_probability": self.switch_probability,
-            "label_smoothing": self.label_smoothing,
-            "num_classes": self.num_classes,
-        }
-        return {**super().get_config(), **own}
 
 
 @register
@@ -273,6 +176,8 @@ class MixUp(MixupCutmix):
         (2, 5)
     """
 
+    figures = ("alpha", "label_smoothing", "num_classes")
+
     def __init__(
         self,
         alpha: float = 0.8,
@@ -284,9 +189,7 @@ class MixUp(MixupCutmix):
         super().__init__(
             alpha, 0.0, 0.0, label_smoothing, num_classes, seed, **kwargs
         )
-
-    def get_config(self):
-        return _with_one_alpha(super().get_config(), self.mixup_alpha)
+        self.alpha = self.mixup_alpha
 
 
 @register
@@ -303,6 +206,8 @@ class CutMix(MixupCutmix):
         (2, 5)
     """
 
+    figures = ("alpha", "label_smoothing", "num_classes")
+
     def __init__(
         self,
         alpha: float = 1.0,
@@ -314,15 +219,7 @@ class CutMix(MixupCutmix):
         super().__init__(
             0.0, alpha, 1.0, label_smoothing, num_classes, seed, **kwargs
         )
-
-    def get_config(self):
-        return _with_one_alpha(super().get_config(), self.cutmix_alpha)
-
-
-def _with_one_alpha(config, alpha):
-    for name in ("mixup_alpha", "cutmix_alpha", "switch_probability"):
-        del config[name]
-    return {**config, "alpha": alpha}
+        self.alpha = self.cutmix_alpha
 
 
 def _alpha_of(value):
@@ -334,18 +231,8 @@ def _alpha_of(value):
     return float(value)
 
 
-def _tf_beta(tf, seed, alpha):
-    if not alpha:
-        return tf.constant(1.0, tf.float64)
-    first, second = tf.unstack(
-        tf.random.stateless_gamma((2,), seed, alpha, dtype=tf.float64)
-    )
-    # For tiny alphas both underflow.
-    return tf.where(first + second > 0, first / (first + second), 1.0)
-
-
 def _mix_pairs(images, weight, rest, box):
-    """`mixed` or, with a box, `cut`, in place.
+    """Mixes images with their opposites, or swaps a box of them, in place.
 
     Two images at a time stay near the processor, unlike a whole batch.
     """
@@ -355,6 +242,6 @@ def _mix_pairs(images, weight, rest, box):
             other[...] = other * weight + image * rest
             image[...] = first
         else:
-            top, left, height, width = map(int, box)
+            top, left, height, width = box
             area = slice(top, top + height), slice(left, left + width)
             image[area], other[area] = other[area].copy(), image[area].copy()

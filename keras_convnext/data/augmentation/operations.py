@@ -3,46 +3,97 @@
 import re
 from dataclasses import dataclass
 
+from PIL import Image
+from PIL import ImageEnhance
+from PIL import ImageOps
+
 from keras_convnext._util.checks import did_you_mean
 
-
-def _nothing(level, sign):
-    return None
-
-
-def _factor(level, sign):
-    return 1.0 + sign * (level * 0.9)
+MAXIMUM = 10
+BICUBIC = Image.Resampling.BICUBIC
 
 
-def _shear(level, sign):
-    return sign * (level * 0.3)
+def _posterized(image, level, sign, fill):
+    # No bits at all are drawn at magnitude 10, and recent Pillow raises.
+    mask = 256 - 2 ** (4 + int(level * 4.0))
+    return image.point([v & mask for v in range(256)] * len(image.getbands()))
 
 
-def _translation(level, sign):
-    return sign * (level * 0.45)
+def _solarized_add(image, level, sign, fill):
+    amount = int(level * 110.0)
+    table = [min(255, v + amount) if v < 128 else v for v in range(256)]
+    return image.point(table * len(image.getbands()))
 
 
-# What an operation makes of a level of 0–1, a tenth of the magnitude, and a
-# sign of ±1. Floor division, so that tensors are truncated too.
+def _enhanced_by(enhancer):
+    return lambda image, level, sign, fill: enhancer(image).enhance(
+        1.0 + sign * (level * 0.9)
+    )
+
+
+def _affine(matrix_of):
+    return lambda image, level, sign, fill: image.transform(
+        image.size,
+        Image.Transform.AFFINE,
+        matrix_of(image, sign * level),
+        BICUBIC,
+        fillcolor=fill,
+    )
+
+
+# Of a level of 0–1, a tenth of the magnitude, a sign of ±1 for those that have
+# a direction, and the color of what comes from outside.
 OPERATIONS = {
-    "AutoContrast": _nothing,
-    "Equalize": _nothing,
-    "Invert": _nothing,
-    "Rotate": lambda level, sign: sign * (level * 30.0),  # degrees
-    "PosterizeIncreasing": lambda level, sign: 4.0 - level * 4.0 // 1,  # bits
-    "SolarizeIncreasing": lambda level, sign: 256.0 - level * 256.0 // 1,
-    "SolarizeAdd": lambda level, sign: level * 110.0 // 1,
-    "ColorIncreasing": _factor,
-    "ContrastIncreasing": _factor,
-    "BrightnessIncreasing": _factor,
-    "SharpnessIncreasing": _factor,
-    "ShearX": _shear,
-    "ShearY": _shear,
-    "TranslateXRel": _translation,
-    "TranslateYRel": _translation,
+    "AutoContrast": lambda image, *_: ImageOps.autocontrast(image),
+    "Equalize": lambda image, *_: ImageOps.equalize(image),
+    "Invert": lambda image, *_: ImageOps.invert(image),
+    "Rotate": lambda image, level, sign, fill: image.rotate(
+        sign * (level * 30.0), BICUBIC, fillcolor=fill
+    ),
+    "PosterizeIncreasing": _posterized,
+    "SolarizeIncreasing": lambda image, level, *_: ImageOps.solarize(
+        image, 256 - int(level * 256.0)
+    ),
+    "SolarizeAdd": _solarized_add,
+    "ColorIncreasing": _enhanced_by(ImageEnhance.Color),
+    "ContrastIncreasing": _enhanced_by(ImageEnhance.Contrast),
+    "BrightnessIncreasing": _enhanced_by(ImageEnhance.Brightness),
+    "SharpnessIncreasing": _enhanced_by(ImageEnhance.Sharpness),
+    "ShearX": _affine(lambda _, x: (1, x * 0.3, 0, 0, 1, 0)),
+    "ShearY": _affine(lambda _, x: (1, 0, 0, x * 0.3, 1, 0)),
+    "TranslateXRel": _affine(
+        lambda image, x: (1, 0, x * 0.45 * image.width, 0, 1, 0)
+    ),
+    "TranslateYRel": _affine(
+        lambda image, x: (1, 0, 0, 0, 1, x * 0.45 * image.height)
+    ),
 }
 
-MAXIMUM = 10
+
+def distorted(picture, name, magnitude, sign=1, fill=(124, 116, 104)):
+    """One operation at one magnitude.
+
+    Args:
+        picture: `PIL.Image` in gray or RGB.
+        name: a key of `OPERATIONS`.
+        magnitude: float of 0–10.
+        sign: 1 or -1, for operations that have a direction.
+        fill: gray level for each channel, for what comes from outside.
+
+    Returns:
+        A `PIL.Image` of the same size: that of timm's operation.
+
+    Examples:
+        >>> from PIL import Image
+        >>> from keras_convnext.data.augmentation import operations
+        >>> operations.distorted(
+        ...     Image.new("L", (2, 2)), "Invert", 9, fill=(117,)
+        ... ).getpixel((0, 0))
+        255
+    """
+    # Of gray images PIL takes a number alone.
+    fill = fill if len(fill) > 1 else fill[0]
+    return OPERATIONS[name](picture, magnitude / MAXIMUM, sign, fill)
 
 
 @dataclass(frozen=True)
@@ -107,10 +158,10 @@ def _error(config, section, hint=""):
     )
 
 
-def fill_colour(mean, channels):
-    """The mean of 0–1 as grey levels; grey images get PIL's grey of it."""
-    colour = [min(255, round(255 * value)) for value in mean]
-    if channels == 1 and len(colour) == 3:
-        red, green, blue = colour
+def fill_color(mean, channels):
+    """The mean of 0–1 as gray levels; gray images get PIL's gray of it."""
+    color = [min(255, round(255 * value)) for value in mean]
+    if channels == 1 and len(color) == 3:
+        red, green, blue = color
         return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16,)
-    return tuple(colour * channels if len(colour) == 1 else colour)
+    return tuple(color * channels if len(color) == 1 else color)

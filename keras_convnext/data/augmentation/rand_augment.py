@@ -5,20 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from keras_convnext._util.annotations import Array
-from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation.data_layer import ImageLayer
 from keras_convnext.data.augmentation.data_layer import channel_numbers
-from keras_convnext.data.augmentation.data_layer import grey_levels
-from keras_convnext.data.augmentation.data_layer import tf_grey_levels
+from keras_convnext.data.augmentation.data_layer import gray_levels
 from keras_convnext.data.augmentation.operations import MAXIMUM
 from keras_convnext.data.augmentation.operations import OPERATIONS
-from keras_convnext.data.augmentation.operations import fill_colour
+from keras_convnext.data.augmentation.operations import distorted
+from keras_convnext.data.augmentation.operations import fill_color
 from keras_convnext.data.augmentation.operations import parse
-from keras_convnext.data.augmentation.pil_operations import distorted
-from keras_convnext.data.augmentation.pil_operations import to_pil
 from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.reading import to_pil
 
 NAMES = tuple(OPERATIONS)
 
@@ -32,8 +29,8 @@ class RandAugment(ImageLayer):
             standard deviation (0), `n` how many operations are drawn (2), `p`
             the probability with which each is applied (0.5); `inc1` is
             required.
-        mean: one or three numbers of 0–1, the colour of what comes from
-            outside the image; grey images get the grey of a colour.
+        mean: one or three numbers of 0–1, the color of what comes from
+            outside the image; gray images get the gray of a color.
         seed, **kwargs: see `DataLayer`.
 
     Call arguments:
@@ -57,6 +54,7 @@ class RandAugment(ImageLayer):
     """
 
     channels = (1, 3)
+    figures = ("config", "mean")
 
     def __init__(
         self,
@@ -70,73 +68,16 @@ class RandAugment(ImageLayer):
         self.mean = channel_numbers("mean", mean, self.channels)
         self._parsed = parse(config)
 
-    def image_tf(self, image: Tensor, seed: Tensor) -> Tensor:
-        import tensorflow as tf
-
-        pixels = tf_grey_levels(image)
-        chosen, applied, magnitudes, signs = self.draw_tf(seed)
-        # One more branch, for operations that are drawn and not applied.
-        chosen = tf.where(applied, chosen, len(NAMES))
-
-        def apply(k, pixels):
-            return k + 1, self._switch(
-                pixels, chosen[k], magnitudes[k], signs[k]
-            )
-
-        # A loop: each switch of its own would start a dataset 0.3 s later.
-        count = self._parsed.count
-        _, pixels = tf.while_loop(lambda k, _: k < count, apply, (0, pixels))
-        return tf.cast(pixels, image.dtype)
-
-    def _switch(self, image, chosen, magnitude, sign):
-        import tensorflow as tf
-
-        from keras_convnext.data.augmentation.tf_operations import (
-            apply_operation,
-        )
-
-        fill = fill_colour(self.mean, image.shape[-1])
-        branches = [
-            lambda name=name: apply_operation(
-                image, name, magnitude, sign, fill
-            )
-            for name in NAMES
-        ]
-        return tf.switch_case(chosen, [*branches, lambda: image])
-
-    def image_numpy(
-        self, image: Array, generator: np.random.Generator
-    ) -> Array:
-        picture = to_pil(grey_levels(image))
-        fill = fill_colour(self.mean, image.shape[-1])
-        for k, is_applied, magnitude, sign in zip(*self.draw_numpy(generator)):
+    def _augment_image(self, image, generator):
+        picture = to_pil(gray_levels(image))
+        fill = fill_color(self.mean, image.shape[-1])
+        for k, is_applied, magnitude, sign in zip(*self._draw(generator)):
             if is_applied:
                 picture = distorted(picture, NAMES[k], magnitude, sign, fill)
         return np.asarray(picture).reshape(image.shape).astype(image.dtype)
 
-    def draw_tf(self, seed: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _draw(self, generator):
         """Numbers of operations, whether applied, magnitudes and signs."""
-        import tensorflow as tf
-
-        config, shape = self._parsed, (self._parsed.count,)
-        seeds = tf.unstack(tf.random.split(seed, 3))
-        chosen = tf.random.stateless_uniform(
-            shape, seeds[0], 0, len(NAMES), tf.int32
-        )
-        deviations = tf.random.stateless_normal(
-            shape, seeds[1], 0.0, config.deviation, tf.float64
-        )
-        draws = tf.random.stateless_uniform((2, *shape), seeds[2])
-        return (
-            chosen,
-            draws[0] < config.probability,
-            tf.clip_by_value(config.magnitude + deviations, 0, MAXIMUM),
-            tf.where(draws[1] < 0.5, -1.0, 1.0),
-        )
-
-    def draw_numpy(
-        self, generator: np.random.Generator
-    ) -> tuple[Array, Array, Array, Array]:
         config, count = self._parsed, self._parsed.count
         chosen = generator.integers(len(NAMES), size=count)
         deviations = generator.normal(0, config.deviation, count)
@@ -147,7 +88,3 @@ class RandAugment(ImageLayer):
             np.clip(config.magnitude + deviations, 0, MAXIMUM),
             np.where(draws[1] < 0.5, -1.0, 1.0),
         )
-
-    def get_config(self):
-        own = {"config": self.config, "mean": self.mean}
-        return {**super().get_config(), **own}

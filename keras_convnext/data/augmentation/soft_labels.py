@@ -2,8 +2,6 @@
 
 import numpy as np
 
-LABEL_RANGE = "Labels must be at least 0 and below `num_classes`."
-
 
 def soft_labels(labels, num_classes=None, smoothing=0.0):
     """Labels as probabilities: `(1 - smoothing) * one_hot + smoothing / K`.
@@ -27,42 +25,26 @@ def soft_labels(labels, num_classes=None, smoothing=0.0):
         [[0.25, 0.75]]
     """
     labels = np.asarray(labels)
-    classes, is_sparse = _meaning(labels, num_classes)
+    classes, is_sparse = meaning(labels, num_classes)
     if is_sparse:
         labels = labels.reshape(-1)
         if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
             raise ValueError(
-                f"{LABEL_RANGE} Received: labels from {labels.min()} to "
+                "Labels must be at least 0 and below `num_classes`. "
+                f"Received: labels from {labels.min()} to "
                 f"{labels.max()}, num_classes={classes}. Count them from 0"
             )
         labels = labels[:, None] == np.arange(classes)
     return labels.astype("float32") * (1 - smoothing) + smoothing / classes
 
 
-def tf_soft_labels(labels, num_classes=None, smoothing=0.0):
-    """`soft_labels` in TensorFlow operations.
+def meaning(labels, num_classes):
+    """How many classes, and whether labels are ints for them.
 
-    Classes that do not exist raise `InvalidArgumentError` when the graph
-    runs.
+    Args:
+        labels: array, or tensor of TensorFlow whose shape is static.
+        num_classes: int or `None`.
     """
-    import tensorflow as tf
-
-    labels = tf.convert_to_tensor(labels)
-    classes, is_sparse = _meaning(labels, num_classes)
-    if is_sparse:
-        labels = tf.reshape(tf.cast(labels, tf.int64), (-1,))
-        checks = [
-            tf.debugging.assert_non_negative(labels, LABEL_RANGE),
-            tf.debugging.assert_less(labels, np.int64(classes), LABEL_RANGE),
-        ]
-        # In eager mode they have raised already, and are None.
-        with tf.control_dependencies([x for x in checks if x is not None]):
-            labels = tf.one_hot(labels, classes)
-    return tf.cast(labels, tf.float32) * (1 - smoothing) + smoothing / classes
-
-
-def _meaning(labels, num_classes):
-    """How many classes, and whether labels are ints for them."""
     dtype, shape = labels.dtype.name, labels.shape
     rank = getattr(shape, "rank", labels.ndim)
     last = shape[-1] if rank == 2 else None

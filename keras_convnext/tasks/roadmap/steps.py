@@ -25,7 +25,7 @@ class Design:
             convolution.
         few_norms: one in a block, in place of one behind each convolution.
         norm: `"batch_norm"` or `"layer_norm"`.
-        separate_downsampling: normalisation and convolution between stages,
+        separate_downsampling: normalization and convolution between stages,
             in place of a stride in their first block.
     """
 

@@ -216,8 +216,8 @@ def chart(
     for axis, (title, values) in zip(axes, panels.items()):
         means = np.array([x.mean() if x.size else np.nan for x in values])
         spreads = [x.std() if x.size else 0 for x in values]
-        colours = ["tab:blue" if row["kept"] else "lightgrey" for row in rows]
-        axis.barh(places, means, xerr=spreads, color=colours)
+        colors = ["tab:blue" if row["kept"] else "lightgrey" for row in rows]
+        axis.barh(places, means, xerr=spreads, color=colors)
         low, high = np.nanmin(means), np.nanmax(means)
         margin = max(high - low, 1.0)
         axis.set_xlim(max(low - margin, 0), high + margin / 3)

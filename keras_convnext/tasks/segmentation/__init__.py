@@ -1,6 +1,5 @@
 """Semantic segmentation: the paper's UperNets, trained and applied."""
 
-from keras_convnext.tasks.segmentation.checkpoints import CHECKPOINTS
 from keras_convnext.tasks.segmentation.inference import MULTI_SCALE
 from keras_convnext.tasks.segmentation.inference import class_probabilities
 from keras_convnext.tasks.segmentation.inference import read_pixels
@@ -14,8 +13,11 @@ from keras_convnext.tasks.segmentation.overlay import palette
 from keras_convnext.tasks.segmentation.overlay import write_overlay
 from keras_convnext.tasks.segmentation.recipe import SegmentationRecipe
 from keras_convnext.tasks.segmentation.recipe import ade20k
-from keras_convnext.tasks.segmentation.schedule import WarmupPoly
 from keras_convnext.tasks.segmentation.upernet import UperNet
+from keras_convnext.training.optimizers.schedules import WarmupPoly
+from keras_convnext.weights.registry import checkpoints
+
+CHECKPOINTS = checkpoints("segment")
 
 __all__ = [
     "CHECKPOINTS",

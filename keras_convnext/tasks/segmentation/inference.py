@@ -2,7 +2,6 @@
 
 import numbers
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from keras import ops
@@ -13,8 +12,7 @@ from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.checks import positive_int
 from keras_convnext._util.progress import progress
-from keras_convnext.data.reading import Photograph
-from keras_convnext.images.transform import why_unreadable
+from keras_convnext.images.reading import Photograph
 from keras_convnext.tasks.segmentation.model import DECODE
 from keras_convnext.tasks.segmentation.model import SegmentationModel
 from keras_convnext.tasks.segmentation.model import check_segmenter
@@ -221,27 +219,7 @@ def windows(size, crop, stride):
 
 def read_pixels(image: PathLike | Images) -> Images:
     """A photograph or an array as `uint8` array `(height, width, 3)`."""
-    if isinstance(image, np.ndarray):
-        if (
-            image.dtype != "uint8"
-            or image.shape[2:] != (3,)
-            or 0 in image.shape
-        ):
-            raise ValueError(
-                "Expected a uint8 array of shape (height, width, 3) with "
-                f"values of 0–255. Received: {image.dtype} array of shape "
-                f"{image.shape}"
-            )
-        return image
-    try:
-        content = Path(image).read_bytes()
-        return Photograph(content, is_upright=True).pixels()
-    # Broken files end in anything: SyntaxError, EOFError, struct.error …
-    except Exception as error:
-        raise ValueError(
-            "Expected the path of an image, or a uint8 array. Received: "
-            f"{str(image)!r}, {why_unreadable(error)}"
-        ) from error
+    return Photograph(image).pixels()
 
 
 def _logits(model, view, boxes, advance):

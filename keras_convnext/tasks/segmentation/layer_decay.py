@@ -1,8 +1,8 @@
 """Layer-wise learning-rate decay as the official segmenters have it."""
 
 from keras_convnext.tasks.segmentation.model import SegmentationModel
-from keras_convnext.training.recipes.layer_decay import head_of
-from keras_convnext.training.recipes.layer_decay import scales_by
+from keras_convnext.training.optimizers.layer_decay import head_of
+from keras_convnext.training.optimizers.layer_decay import scales_by
 
 
 def stage_wise_scales(

@@ -36,7 +36,7 @@ class SegmentationModel(keras.Model):
         ('sky', 'sea')
     """
 
-    # By exactly these names Keras recognises a Functional model.
+    # By exactly these names Keras recognizes a Functional model.
     def __init__(
         self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any
     ):
@@ -44,7 +44,7 @@ class SegmentationModel(keras.Model):
 
     @property
     def info(self) -> ModelInfo:
-        """The `ModelInfo`: weights, classes, licence, and the size of crops
+        """The `ModelInfo`: weights, classes, license, and the size of crops
         as `preprocessing.image_size`."""
         return next(x.info for x in self.layers if x.name.endswith(CARD))
 

@@ -1,4 +1,4 @@
-"""Masks as pictures: a colour for every class, laid over the image."""
+"""Masks as pictures: a color for every class, laid over the image."""
 
 import numpy as np
 from PIL import Image
@@ -11,10 +11,10 @@ from keras_convnext.tasks.segmentation.inference import read_pixels
 
 
 def palette(classes: int) -> Images:
-    """A colour for every class, by the bits of its number.
+    """A color for every class, by the bits of its number.
 
     The three lowest bits are the highest of red, green and blue, the next
-    three the next ones, as in PASCAL VOC's colour map, whose black is left
+    three the next ones, as in PASCAL VOC's color map, whose black is left
     out. 255 classes are all different.
 
     Args:
@@ -28,11 +28,11 @@ def palette(classes: int) -> Images:
         [[128, 0, 0], [0, 128, 0], [128, 128, 0]]
     """
     numbers = np.arange(1, classes + 1)[:, None]
-    colours = np.zeros((classes, 3), "int64")
+    colors = np.zeros((classes, 3), "int64")
     for bit in range(8):
         lowest = numbers >> (3 * bit + np.arange(3)) & 1
-        colours |= lowest << (7 - bit)
-    return colours.astype("uint8")
+        colors |= lowest << (7 - bit)
+    return colors.astype("uint8")
 
 
 def overlaid(
@@ -41,14 +41,14 @@ def overlaid(
     classes: int,
     opacity: float = 0.5,
 ) -> Images:
-    """An image with every class in a colour of its own.
+    """An image with every class in a color of its own.
 
     Args:
         image: path, or `uint8` array `(height, width, 3)` of 0–255.
         labels: int array `(height, width)`, as `segment` returns it; pixels
             of other numbers than the classes', such as 255, stay as they are.
         classes: int, of the model.
-        opacity: of the colours, from 0 to 1.
+        opacity: of the colors, from 0 to 1.
 
     Returns:
         `uint8` array `(height, width, 3)` of 0–255.
@@ -74,8 +74,8 @@ def overlaid(
             f"`opacity` must be from 0 to 1. Received: opacity={opacity!r}"
         )
     is_class = (labels >= 0) & (labels < classes)
-    colours = palette(classes)[np.where(is_class, labels, 0)]
-    mixed = np.round(pixels * (1 - opacity) + colours * opacity)
+    colors = palette(classes)[np.where(is_class, labels, 0)]
+    mixed = np.round(pixels * (1 - opacity) + colors * opacity)
     return np.where(is_class[..., None], mixed, pixels).astype("uint8")
 
 

@@ -14,12 +14,12 @@ from keras_convnext.tasks.segmentation.model import SegmentationModel
 from keras_convnext.tasks.segmentation.model import check_segmenter
 from keras_convnext.tasks.segmentation.objective import mean_iou
 from keras_convnext.tasks.segmentation.objective import pixel_cross_entropy
-from keras_convnext.tasks.segmentation.schedule import WarmupPoly
 from keras_convnext.tasks.segmentation.upernet import UperNet
+from keras_convnext.training.optimizers.adamw import AdamW
+from keras_convnext.training.optimizers.adamw import with_loss_scaling
+from keras_convnext.training.optimizers.schedules import WarmupPoly
 from keras_convnext.training.recipes.figures import Figures
 from keras_convnext.training.recipes.figures import check_drop_path
-from keras_convnext.training.recipes.optimizer import AdamW
-from keras_convnext.training.recipes.optimizer import with_loss_scaling
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from keras_convnext._util.serialization import register
 def resized(x, height, width, rows=None):
     """`interpolate(x, (height, width), mode="bilinear")` of PyTorch.
 
-    Half-pixel centres (`align_corners=False`), not antialiased.
+    Half-pixel centers (`align_corners=False`), not antialiased.
 
     Args:
         x: float tensor `(batch, rows, columns, channels)`.
@@ -32,7 +32,7 @@ def resized(x, height, width, rows=None):
     count, columns = ops.shape(x)[1:3]
     down = _bilinear(count, height, x.dtype)
     if rows is not None:
-        # With the neighbours that its first and its last row take part of.
+        # With the neighbors that its first and its last row take part of.
         start = max((2 * rows.start + 1) * count // (2 * height) - 1, 0)
         stop = (2 * rows.stop - 1) * count // (2 * height) + 2
         down, x = down[rows, start:stop], x[:, start:stop]
@@ -74,9 +74,9 @@ def _bilinear(size, goal, dtype):
     goal` of them are one old pixel.
     """
     pixel = 2 * goal
-    centres = (2 * _numbers(goal) + 1) * size - goal
-    centres = ops.clip(centres, 0, (size - 1) * pixel)
-    distances = ops.abs(centres[:, None] - _numbers(size)[None] * pixel)
+    centers = (2 * _numbers(goal) + 1) * size - goal
+    centers = ops.clip(centers, 0, (size - 1) * pixel)
+    distances = ops.abs(centers[:, None] - _numbers(size)[None] * pixel)
     weights = ops.maximum(pixel - distances, 0)
     return ops.cast(weights, dtype) / ops.cast(pixel, dtype)
 
@@ -107,7 +107,7 @@ class BilinearResize(keras.layers.Layer):
 
     Returns:
         The first one in the size of the second: bilinear, with half-pixel
-        centres, not antialiased.
+        centers, not antialiased.
 
     Examples:
         >>> layer = keras_convnext.segmentation.resampling.BilinearResize()

@@ -22,7 +22,7 @@ from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.model import ModelCard
 from keras_convnext.models.pyramid import LEVELS
 from keras_convnext.models.pyramid import feature_pyramid
-from keras_convnext.tasks.segmentation import weights as weights_
+from keras_convnext.tasks.segmentation import weights as weights_module
 from keras_convnext.tasks.segmentation.model import AUXILIARY
 from keras_convnext.tasks.segmentation.model import CARD
 from keras_convnext.tasks.segmentation.model import DECODE
@@ -102,14 +102,17 @@ def UperNet(
     pyramid = feature_pyramid(model, LEVELS, norm=True)
     _check_data_format(model)
     checks.rate("dropout_rate", dropout_rate)
-    source, own_crop = weights_.find(model.variant, weights)
-    own_classes, own_channels = CLASSES, CHANNELS
+    source = weights_module.find(model.variant, weights)
+    own_classes, own_channels, own_crop = CLASSES, CHANNELS, CROP
     if source:
-        own_classes, own_channels = weights_.sizes(source)
-    classes, class_names = _classes(classes, own_classes)
+        own_classes, own_channels = weights_module.sizes(source)
+        if source.info.preprocessing:
+            own_crop = source.info.preprocessing.image_size[0]
+    classes, class_names = arguments.classes_and_names(classes)
+    classes = classes or own_classes
     channels = own_channels if channels is None else channels
     _check_at_least("channels", channels, 2)
-    crop = (own_crop or CROP) if crop is None else crop
+    crop = own_crop if crop is None else crop
     _check_at_least("crop", crop, 32)
 
     first = model.get_layer(model.pyramid_level_inputs[LEVELS[0]])
@@ -141,7 +144,7 @@ def UperNet(
             outputs = {DECODE: outputs, AUXILIARY: helping}
     segmenter = SegmentationModel(image, outputs, name=name)
     if source:
-        weights_.load(segmenter, source, prefix)
+        weights_module.load(segmenter, source, prefix)
     return segmenter
 
 
@@ -200,8 +203,8 @@ class Heads:
         return self.convolution("decode_fusion", x, channels, 3)
 
     def convolution(self, name, x, filters, kernel_size):
-        """Convolution, batch normalisation and ReLU."""
-        # He's normal initialisation over the outputs, as in mmseg.
+        """Convolution, batch normalization and ReLU."""
+        # He's normal initialization over the outputs, as in mmseg.
         deviation = math.sqrt(2 / (kernel_size**2 * filters))
         x = self.named(
             Conv2D,
@@ -246,18 +249,6 @@ class Heads:
 
     def concatenation(self, name, maps):
         return self.named(layers.Concatenate, f"{name}_concatenation")(maps)
-
-
-def _classes(classes, own):
-    """The number of classes, and their names or `None`."""
-    if isinstance(classes, (list, tuple)):
-        names = tuple(str(name) for name in classes)
-        arguments.number_of_classes(len(names))
-        return len(names), names
-    if classes is None:
-        return own, None
-    arguments.number_of_classes(classes)
-    return int(classes), None
 
 
 def _check_at_least(name, value, smallest):

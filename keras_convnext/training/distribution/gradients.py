@@ -128,7 +128,7 @@ def _own_metrics(model):
 
 
 def _buckets(parameters):
-    """Neighbours of one type together, up to `BUCKET_BYTES`."""
+    """Neighbors of one type together, up to `BUCKET_BYTES`."""
     buckets, size = [], 0
     for parameter in parameters:
         size += parameter.nbytes

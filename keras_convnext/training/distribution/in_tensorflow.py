@@ -7,7 +7,7 @@ from keras_convnext.training.distribution.cluster import Cluster
 from keras_convnext.training.distribution.cluster import number_of_devices
 from keras_convnext.training.distribution.shared_draws import with_shared_draws
 from keras_convnext.training.distribution.validation import PaddedLoader
-from keras_convnext.training.recipes.optimizer import has_float16
+from keras_convnext.training.optimizers.adamw import has_float16
 
 
 class TensorFlowCluster(Cluster):
@@ -40,7 +40,7 @@ class TensorFlowCluster(Cluster):
                 "On several devices Keras' optimizers accumulate no gradients "
                 "on TensorFlow. Received: gradient_accumulation_steps="
                 f"{recipe.gradient_accumulation_steps}. Take JAX or PyTorch "
-                "for it, or rematerialise to fit a larger batch"
+                "for it, or rematerialize to fit a larger batch"
             )
 
     def for_training(self, model):

@@ -148,12 +148,12 @@ def plan(
         dtype: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`.
         average: whether a moving average of the weights is kept.
         rate: images/s at which one such device trains the model, measured
-            in this `dtype` and without rematerialisation.
+            in this `dtype` and without rematerialization.
         bandwidth: bytes/s between devices, each way, int or such as `"50GB"`.
 
     Returns:
         A `Plan`: of those that fit the one with the fewest micro-batches that
-        are no smaller than eight images, without rematerialisation if it can
+        are no smaller than eight images, without rematerialization if it can
         be.
 
     Raises:
@@ -250,7 +250,7 @@ def kept_elements(found):
     Returns:
         `(between, inside, largest)`: those between blocks, those inside of
         all blocks, and of the largest one, which is all that is kept of blocks
-        when they are rematerialised.
+        when they are rematerialized.
     """
     between, blocks = 0, {}
     for layer in found.layers:

@@ -6,10 +6,9 @@ import keras
 import numpy as np
 
 from keras_convnext.data.eval_loader import EvalLoader
-from keras_convnext.data.threads import WORKERS
 
 
-class PaddedLoader(keras.utils.PyDataset):
+class PaddedLoader(EvalLoader):
     """Batches of one size in every process, the last ones filled up.
 
     Compiled programs of several devices take nothing else. What fills up has
@@ -31,8 +30,7 @@ class PaddedLoader(keras.utils.PyDataset):
         process_index=0,
         process_count=1,
     ):
-        super().__init__(workers=WORKERS)
-        self._loader = EvalLoader(
+        super().__init__(
             source,
             preprocessing,
             batch_size,
@@ -40,28 +38,22 @@ class PaddedLoader(keras.utils.PyDataset):
             process_index,
             process_count,
         )
-        self._shape = (*preprocessing.image_size, len(preprocessing.mean))
         # By batch, of the last pass: an image may be readable only later.
         self._read = {}
-        self._batch_size = batch_size
         most = math.ceil(len(source) / process_count)
-        self._batches = math.ceil(most / batch_size)
-
-    @property
-    def skipped(self):
-        return self._loader.skipped
+        self._padded = math.ceil(most / batch_size)
 
     def __len__(self):
-        return self._batches
+        return self._padded
 
     def __getitem__(self, index):
         """Images, labels and weights."""
-        source, size = self._loader.source, self._batch_size
+        source, size = self.source, self.batch_size
         images = np.zeros((size, *self._shape), "uint8")
         labels = np.full(size, len(source.classes), "int32")
         weights = np.zeros(size, "float32")
-        if index < len(self._loader):
-            numbers, read = self._loader.load(index)
+        if index < self._batches:
+            numbers, read = self.load(index)
             images[: len(read)] = read
             labels[: len(read)] = source.labels[numbers]
             weights[: len(read)] = 1.0
@@ -78,7 +70,7 @@ class PaddedLoader(keras.utils.PyDataset):
         Raises:
             ValueError: if no image could be read.
         """
-        seen = len(self) * self._batch_size
+        seen = len(self) * self.batch_size
         seen, read = cluster.total([seen, sum(self._read.values())])
         if not read:
             raise ValueError(

@@ -9,11 +9,12 @@ from keras_convnext.data.augmentation import RandomFlip
 from keras_convnext.data.augmentation import RandomResizedCrop
 from keras_convnext.data.pipeline import EvalPipeline
 from keras_convnext.data.pipeline import TrainPipeline
-from keras_convnext.training.recipes.averaging import averaged_weights
-from keras_convnext.training.recipes.layer_decay import layer_decay_scales
+from keras_convnext.training.optimizers.adamw import AdamW
+from keras_convnext.training.optimizers.averaging import averaged_weights
+from keras_convnext.training.optimizers.layer_decay import layer_decay_scales
+from keras_convnext.training.optimizers.schedules import WarmupCosine
 from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.training.recipes.objective import TopKAccuracy
-from keras_convnext.training.recipes.optimizer import AdamW
 from keras_convnext.training.recipes.recipe import Recipe
 from keras_convnext.training.recipes.records import RECIPES
 from keras_convnext.training.recipes.records import digits
@@ -28,7 +29,6 @@ from keras_convnext.training.recipes.records import small_data
 from keras_convnext.training.recipes.records import v2_finetune
 from keras_convnext.training.recipes.records import v2_finetune_from_22k
 from keras_convnext.training.recipes.records import v2_imagenet22k
-from keras_convnext.training.recipes.schedule import WarmupCosine
 
 __all__ = [
     "AdamW",

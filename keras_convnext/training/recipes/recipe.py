@@ -15,14 +15,14 @@ from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.models.applications import create_model
 from keras_convnext.models.model import ConvNeXtModel
+from keras_convnext.training.optimizers.adamw import AdamW
+from keras_convnext.training.optimizers.adamw import with_loss_scaling
+from keras_convnext.training.optimizers.layer_decay import layer_decay_scales
+from keras_convnext.training.optimizers.schedules import WarmupCosine
 from keras_convnext.training.recipes.figures import Figures
 from keras_convnext.training.recipes.figures import check_drop_path
-from keras_convnext.training.recipes.layer_decay import layer_decay_scales
 from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.training.recipes.objective import TopKAccuracy
-from keras_convnext.training.recipes.optimizer import AdamW
-from keras_convnext.training.recipes.optimizer import with_loss_scaling
-from keras_convnext.training.recipes.schedule import WarmupCosine
 
 
 @dataclass(frozen=True)

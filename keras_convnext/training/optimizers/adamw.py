@@ -92,11 +92,9 @@ class AdamW(keras.optimizers.AdamW):
 
     Examples:
         >>> model = keras_convnext.ConvNeXtTiny(weights=None)
-        >>> optimizer = keras_convnext.recipes.AdamW(
-        ...     5e-5,
-        ...     learning_rate_scales=keras_convnext.recipes.layer_decay_scales(
-        ...         model, 0.8
-        ...     ),
+        >>> scales = keras_convnext.optimizers.layer_decay_scales(model, 0.8)
+        >>> optimizer = keras_convnext.optimizers.AdamW(
+        ...     5e-5, learning_rate_scales=scales
         ... )
         >>> model.compile(optimizer, "sparse_categorical_crossentropy")
     """

@@ -19,7 +19,7 @@ def averaged_weights(model: keras.Model) -> Iterator[keras.Model]:
         ValueError: if the optimizer keeps no average, or has not begun.
 
     Examples:
-        >>> with keras_convnext.recipes.averaged_weights(
+        >>> with keras_convnext.optimizers.averaged_weights(
         ...     model
         ... ):  # doctest: +SKIP
         ...     model.save("averaged.keras")

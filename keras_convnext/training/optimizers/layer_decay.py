@@ -52,7 +52,7 @@ def layer_decay_scales(
 
     Examples:
         >>> model = keras_convnext.ConvNeXtBase(weights=None)
-        >>> scales = keras_convnext.recipes.layer_decay_scales(model, 0.7)
+        >>> scales = keras_convnext.optimizers.layer_decay_scales(model, 0.7)
         >>> round(scales["stem_conv"], 6), scales["stage_3_downsample_conv"]
         (0.009689, 0.7)
     """

@@ -1,0 +1,120 @@
+"""Batches of a pipeline, each of which follows from its number."""
+
+import functools
+import math
+import threading
+from collections.abc import Iterable
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_convnext._util.annotations import Array
+from keras_convnext.data.source import order_of
+from keras_convnext.data.threads import WORKERS
+
+# Samples that a thread makes at a time.
+CHUNK = 8
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches of samples by a pipeline's maps; `fit` takes an epoch of them.
+
+    What a batch holds follows from the seed, the epoch and its number in it,
+    and neither from the batches before nor from threads.
+
+    Args:
+        pipeline: a `Pipeline`.
+        source: anything with `len` and `[i]` that gives `(image, label)`.
+        batch_size: int.
+        shuffle: whether every epoch has an order of its own.
+        seed: int that order, augmentation and mixing follow from.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        source: Any,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+    ):
+        super().__init__()
+        self.pipeline, self.source, self.seed = pipeline, source, seed
+        self.batch_size = batch_size
+        self.epoch = 0
+        # Those in a batch whose samples are made here, and which are given.
+        self._places: Sequence[int] = range(batch_size)
+        self._own = slice(None)
+        order = order_of if shuffle else _unshuffled
+        self._orders = functools.lru_cache(maxsize=2)(
+            functools.partial(order, len(source), seed)
+        )
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(WORKERS)
+
+    def __len__(self) -> int:
+        whole = math.floor if self.pipeline.training else math.ceil
+        return whole(len(self.source) / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Array, Array]:
+        return self.make(self.epoch, index)
+
+    def on_epoch_end(self) -> None:
+        self.epoch += 1
+
+    def make(self, epoch: int, index: int) -> tuple[Array, Array]:
+        """A batch by its number in an epoch, as the pair that `fit` takes."""
+        with self._lock:  # one thread draws an order, the others wait
+            order = self._orders(epoch)
+        start = index * self.batch_size
+        numbers = order[start : start + self.batch_size].tolist()
+        first = self._first(epoch, index)
+        places = self._places[: len(numbers)]
+        images = self._new(len(places))
+
+        def fill(start):
+            return [
+                self._fill(images[i], numbers[x], (self.seed, first + x))
+                for i, x in enumerate(places[start : start + CHUNK], start)
+            ]
+
+        chunks = self._pool.map(fill, range(0, len(places), CHUNK))
+        labels = np.stack([label for chunk in chunks for label in chunk])
+        mixed = [
+            self.pipeline.batch(
+                (images[part], labels[part]), (self.seed, number), images[part]
+            )
+            for number, part in self._groups(first)
+        ]
+        labels = np.concatenate([labels for _, labels in mixed])
+        return images[self._own], labels[self._own]
+
+    def _first(self, epoch: int, index: int) -> int:
+        """Which of the samples of all epochs a batch begins with."""
+        return epoch * len(self.source) + index * self.batch_size
+
+    def _groups(self, first: int) -> Iterable[tuple[int, slice]]:
+        """The number of what is mixed with one another, and which that is."""
+        return [(first, slice(None))]
+
+    def _new(self, count: int) -> Array:
+        """Memory for so many images."""
+        shape, dtype = self._spec
+        return np.zeros((count, *shape), dtype)
+
+    @functools.cached_property
+    def _spec(self):
+        image = self.pipeline.sample(self.source[0], (0, 0))["images"]
+        is_mixed = self.pipeline.mixing is not None
+        return image.shape, "float32" if is_mixed else image.dtype
+
+    def _fill(self, out: Array, number: int, seed: tuple[int, int]) -> Any:
+        """Makes the sample of an image; returns its label."""
+        return self.pipeline.sample(self.source[number], seed, out)["labels"]
+
+
+def _unshuffled(count, seed, epoch):
+    return np.arange(count, dtype="int32")

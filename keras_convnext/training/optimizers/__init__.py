@@ -1,0 +1,15 @@
+"""The papers' optimizer, its schedules, layer decay and moving average."""
+
+from keras_convnext.training.optimizers.adamw import AdamW
+from keras_convnext.training.optimizers.averaging import averaged_weights
+from keras_convnext.training.optimizers.layer_decay import layer_decay_scales
+from keras_convnext.training.optimizers.schedules import WarmupCosine
+from keras_convnext.training.optimizers.schedules import WarmupPoly
+
+__all__ = [
+    "AdamW",
+    "WarmupCosine",
+    "WarmupPoly",
+    "averaged_weights",
+    "layer_decay_scales",
+]
