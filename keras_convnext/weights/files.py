@@ -191,7 +191,7 @@ def _check_size(name, claimed, stored):
 # The library reads copies. Measured with ConvNeXtLarge (791 MB) on torch: views
 # of the mapped file, whose pages are given back, take 2.2 s of CPU and peak at
 # 1.12 times the file; all of the library's arrays at once 2.8 s and 2.07; one
-# by one 3.0 s and 1.12, or 2.6 s and 2.10 where the library's file stays open.
+# by one 3.0 s and 1.12, or 2.5 s and 2.10 where the library's file stays open.
 SAFETENSORS_DTYPES = {
     "F64": "<f8",
     "F32": "<f4",

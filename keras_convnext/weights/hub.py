@@ -191,6 +191,8 @@ def _download(url, path):
         ) from None
 
 
+# Not `keras.utils.get_file`: it writes where the whole file is expected, and
+# shows the address with its secrets.
 def _stream(session, url, path):
     """By the hub's session, which knows the user's proxies and certificates."""
     headers = {"User-Agent": f"keras-convnext/{__version__}"}
