@@ -127,7 +127,14 @@ def passed_now(backend, origin):
         for name, (result, *_, when) in results.items()
         if result == "passed" and when == origin
     ]
-    return [f"--deselect=tests/{x.replace('::', '.py::', 1)}" for x in done]
+    return [f"--deselect={nodeid_of(name)}" for name in done]
+
+
+def nodeid_of(name):
+    """What pytest calls the test of a row."""
+    file, _, test = name.partition("::")
+    (path,) = ROOT.glob(f"tests/*/{file}.py")
+    return f"{path.relative_to(ROOT)}::{test}"
 
 
 def write_report(backend, cases, origin):
@@ -135,7 +142,7 @@ def write_report(backend, cases, origin):
     rows = rows_of(REPORT.read_text()) if REPORT.exists() else {}
     results = rows.setdefault(backend, {})
     gone = {file_of(name) for name in results}
-    gone -= {path.stem for path in ROOT.glob("tests/test_*.py")}
+    gone -= {path.stem for path in ROOT.glob("tests/*/test_*.py")}
     for name in [x for x in results if file_of(x) in gone]:
         del results[name]
     for case in cases:

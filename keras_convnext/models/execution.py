@@ -20,7 +20,7 @@ from keras_convnext.layers.activations import gelu
 from keras_convnext.layers.plain import Dense
 
 # PyTorch has no public way to ask a module for its hooks;
-# tests/test_execution.py fails by name where one of them is not noticed.
+# tests/models/test_execution.py fails by name where one of them is not noticed.
 HOOKS = (
     "_forward_hooks",
     "_forward_pre_hooks",

@@ -54,12 +54,18 @@ def test_the_nearest_mark_counts(of_case, of_file, expected):
 @pytest.mark.parametrize(
     "changed, first",
     [
-        ("keras_convnext/layers/depthwise.py", "tests/test_layers.py"),
-        ("keras_convnext/weights/hub.py", "tests/test_hub.py"),
-        ("keras_convnext/visualize/grad_cam.py", "tests/test_visualize.py"),
-        ("keras_convnext/evaluation/rules.py", "tests/test_evaluation.py"),
-        ("benchmarks/race/turn.py", "tests/test_benchmark.py"),
-        ("docs/how_to/train.md", "tests/test_docs.py"),
+        ("keras_convnext/layers/depthwise.py", "tests/layers/test_layers.py"),
+        ("keras_convnext/weights/hub.py", "tests/weights/test_hub.py"),
+        (
+            "keras_convnext/visualize/grad_cam.py",
+            "tests/visualize/test_visualize.py",
+        ),
+        (
+            "keras_convnext/evaluation/rules.py",
+            "tests/evaluation/test_evaluation.py",
+        ),
+        ("benchmarks/race/turn.py", "tests/project/test_benchmark.py"),
+        ("docs/how_to/train.md", "tests/project/test_docs.py"),
         ("tests/conftest.py", "tests"),
     ],
 )
@@ -70,8 +76,8 @@ def test_changes_reach_the_nearest_tests_first(changed, first):
 @pytest.mark.once
 def test_helpers_reach_the_tests_that_import_them():
     reached = check.reached(["tests/peers.py"])
-    assert "tests/test_numerics.py" in reached
-    assert "tests/test_cli.py" not in reached
+    assert "tests/models/test_numerics.py" in reached
+    assert "tests/cli/test_cli.py" not in reached
 
 
 @pytest.mark.once

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="the same on every backend"
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import pytest
 
-NOTEBOOKS = sorted(Path(__file__).parent.parent.glob("notebooks/*.ipynb"))
+NOTEBOOKS = sorted(Path(__file__).parents[2].glob("notebooks/*.ipynb"))
 # On torch keras-cv chooses boxes by compiled operators of torchvision.
 BACKENDS = {"detection": "tensorflow"}
 

@@ -22,7 +22,7 @@ import keras_convnext
 from keras_convnext.models.execution import HOOKS
 from keras_convnext.training.recipes import AdamW
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BACKEND = keras.backend.backend()
 VERSION = tuple(int(x) for x in keras.__version__.split(".")[:2])
 KERAS_OPTIMIZER = keras.optimizers.AdamW

@@ -18,7 +18,7 @@ from keras_convnext.artifacts.metadata import from_json
 from keras_convnext.data import Records
 from keras_convnext.facts.info import ModelInfo
 
-FOLDER = Path(__file__).parent / "written_by_0_1_0"
+FOLDER = Path(__file__).parents[1] / "written_by_0_1_0"
 MODELS = sorted(path.stem for path in FOLDER.glob("*.keras"))
 
 

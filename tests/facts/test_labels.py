@@ -18,7 +18,7 @@ from keras_convnext.facts.labels import label_set
 
 pytestmark = pytest.mark.once
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "conversion" / "make_labels.py"
 
 # As `keras.applications` names them.

@@ -29,7 +29,7 @@ import keras_convnext
 from keras_convnext import recipes
 from keras_convnext.cli import app
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 ON_TORCH = keras.backend.backend() == "torch"

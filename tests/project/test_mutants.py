@@ -5,7 +5,7 @@ from pathlib import Path
 
 import mutants
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "keras_convnext"
 # Nothing in them computes or decides.
 EMPTY = {"__init__", "__main__", "typing", "version"}

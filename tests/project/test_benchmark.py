@@ -38,8 +38,8 @@ from keras_convnext.images.geometry import IMAGENET_STD
 
 pytestmark = pytest.mark.once
 
-DOUBLES = os.path.join(os.path.dirname(__file__), "doubles.py")
-ROOT = Path(__file__).parent.parent
+DOUBLES = str(Path(__file__).parents[1] / "doubles.py")
+ROOT = Path(__file__).parents[2]
 SURVEY = {
     "macs": {"32": 2_000_000_000},
     "ceiling": {

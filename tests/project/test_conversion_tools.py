@@ -19,7 +19,7 @@ from test_hub import server  # noqa: F401  (a fixture)
 from keras_convnext import VARIANTS
 from keras_convnext.weights import registry
 
-CONVERSION = Path(__file__).parent.parent / "conversion"
+CONVERSION = Path(__file__).parents[2] / "conversion"
 
 
 def tool(name):

@@ -453,7 +453,7 @@ def test_images_to_calibrate_on_are_taken_evenly(monkeypatch, tmp_path):
 
 
 def test_the_batch_tool_resumes_and_reports(capsys, tmp_path):
-    path = Path(__file__).parent.parent / "conversion" / "export_variants.py"
+    path = Path(__file__).parents[2] / "conversion" / "export_variants.py"
     spec = importlib.util.spec_from_file_location("export_variants", path)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
