@@ -14,6 +14,7 @@ import functools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from run import BACKENDS
 from run import ROOT
@@ -93,7 +94,10 @@ def reached(changed):
             far.append(0)
         if far:
             nearest[str(test.relative_to(ROOT))] = min(far)
-    return sorted(nearest, key=nearest.get)
+    rooms = {Path(path).parts[1:2] for path in changed}
+    return sorted(
+        nearest, key=lambda x: (nearest[x], Path(x).parts[1:2] not in rooms)
+    )
 
 
 def modules_of(path):

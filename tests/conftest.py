@@ -195,6 +195,35 @@ def run_command(run_main):
     return functools.partial(run_main, cli.main, "keras-convnext")
 
 
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A server, empty caches, and no other way out."""
+    from hub_server import serve
+    from huggingface_hub import constants
+
+    with serve() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.address)
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield server
+
+
+@pytest.fixture
+def predict_command(monkeypatch, run_command):
+    """Runs `keras-convnext predict` alone, without its name."""
+    import typer
+
+    from keras_convnext import cli
+    from keras_convnext.cli.predict import predict
+
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(predict)
+    monkeypatch.setattr(cli, "app", app)
+    return run_command
+
+
 def random_images(shape):
     generator = np.random.default_rng(0)
     return generator.integers(0, 256, shape).astype("float32")

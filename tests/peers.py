@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import re
 from unittest import mock
 
 import numpy as np
@@ -174,3 +175,37 @@ def load_peer(model, peer, layout):
     assert layouts.recognize(state)[0] == layout
     loading.assign(model, layouts.to_ours(state, model.variant), layout)
     return model
+
+
+OFFICIAL_NAMES = (
+    (r"^stem\.0\.", "downsample_layers.0.0."),
+    (r"^stem\.1\.", "downsample_layers.0.1."),
+    (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+    (r"^stages\.(\d)\.blocks\.", r"stages.\1."),
+    (r"\.conv_dw\.", ".dwconv."),
+    (r"\.mlp\.fc", ".pwconv"),
+    (r"\.mlp\.grn\.weight$", ".grn.gamma"),
+    (r"\.mlp\.grn\.bias$", ".grn.beta"),
+    (r"^head\.norm\.", "norm."),
+    (r"^head\.fc\.", "head."),
+)
+
+
+def official_state(peer):
+    state = {}
+    for name, tensor in peer.state_dict().items():
+        for pattern, replacement in OFFICIAL_NAMES:
+            name = re.sub(pattern, replacement, name)
+        if ".grn." in name:
+            tensor = tensor.reshape(1, 1, 1, -1)
+        state[name] = tensor
+    # Alphabetical, as the V2 files are: nothing may go by position.
+    return dict(sorted(state.items()))
+
+
+def assert_logits_agree(ours, theirs, bound=1e-4):
+    assert ours.shape == theirs.shape
+    # Logits of an untouched model would agree by being all alike.
+    assert np.ptp(theirs) > 0.1
+    difference = np.abs(ours - theirs).max()
+    assert difference <= bound * max(1, np.abs(theirs).max())

@@ -9,8 +9,10 @@ import keras
 import numpy as np
 from PIL import Image
 from sklearn import datasets
+from typer.testing import CliRunner
 
 from keras_convnext import ConvNeXt
+from keras_convnext.cli import app
 from keras_convnext.data import ImageFolder
 from keras_convnext.training.recipes import small_data
 
@@ -93,3 +95,8 @@ def start(arguments, seconds=0.0, kill_in_save=0):
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def invoke(*arguments):
+    """The command in this process, and what it printed."""
+    return CliRunner().invoke(app, arguments)

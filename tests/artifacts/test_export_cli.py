@@ -16,7 +16,6 @@ from exported import PHOTOGRAPHS
 from exported import metadata_of
 from exported import pair
 from PIL import Image
-from test_predict import run  # noqa: F401  (a fixture)
 from typer.testing import CliRunner
 
 import keras_convnext
@@ -63,10 +62,12 @@ def photo(tmp_path):
     keras.backend.backend() != "tensorflow",
     reason="takes TensorFlow; files are tried in `test_export`",
 )
-def test_predict_runs_saved_models(run, model, photo, tmp_path):  # noqa: F811
+def test_predict_runs_saved_models(predict_command, model, photo, tmp_path):  # noqa: F811
     export(model, tmp_path / "m", "saved_model", verify=False)
     assert metadata_of(tmp_path / "m")["classes"][3] == ["3", "kind 3"]
-    status, printed, _ = run(photo, "--model", tmp_path / "m", "--json")
+    status, printed, _ = predict_command(
+        photo, "--model", tmp_path / "m", "--json"
+    )
     assert status == 0
     scores = open_artifact(tmp_path / "m").predict(
         keras_convnext.load_image_for(model.preprocessing, photo)[None]
@@ -133,7 +134,7 @@ def test_predicting_without_a_classifier_is_refused(tmp_path):
         artifact.predict(images)
 
 
-def test_files_of_others_are_refused(run, photo, tmp_path):  # noqa: F811
+def test_files_of_others_are_refused(predict_command, photo, tmp_path):  # noqa: F811
     import onnx
 
     node = onnx.helper.make_node("Identity", ["image"], ["scores"])
@@ -147,7 +148,9 @@ def test_files_of_others_are_refused(run, photo, tmp_path):  # noqa: F811
         opset_imports=[onnx.helper.make_opsetid("", 20)],
     )
     onnx.save(proto, tmp_path / "theirs.onnx")
-    status, _, errors = run(photo, "--model", tmp_path / "theirs.onnx")
+    status, _, errors = predict_command(
+        photo, "--model", tmp_path / "theirs.onnx"
+    )
     assert status == 2
     assert "Expected a file that `keras_convnext.export` wrote" in errors
     for path in (tmp_path, tmp_path / "none.onnx", tmp_path / "m.h5"):

@@ -7,17 +7,12 @@ import sys
 import numpy as np
 import pytest
 from conftest import long_where_compiled
-from typer.testing import CliRunner
+from runs import invoke
 
 import keras_convnext
 from keras_convnext import VARIANTS
-from keras_convnext.cli import app
 
 pytestmark = pytest.mark.once
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(app, arguments)
 
 
 def test_help_shows_commands_and_examples():

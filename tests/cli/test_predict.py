@@ -5,15 +5,12 @@ import json
 import keras
 import numpy as np
 import pytest
-import typer
 from conftest import LONG_WHERE_COMPILED
 from PIL import Image
 from sklearn import datasets
 
 import keras_convnext
-from keras_convnext import cli
 from keras_convnext._util.progress import progress
-from keras_convnext.cli.predict import predict
 from keras_convnext.facts.labels import label_set
 from keras_convnext.images.preprocessing import load_image_for
 
@@ -24,12 +21,8 @@ PHOTOGRAPHS = datasets.load_sample_images().images
 
 
 @pytest.fixture
-def run(monkeypatch, run_command):
-    """The command alone, without its name."""
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(predict)
-    monkeypatch.setattr(cli, "app", app)
-    return run_command
+def run(predict_command):
+    return predict_command
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import oddities
 import pytest
 import tensorflow as tf
-from test_cli import invoke
+from runs import invoke
 
 from keras_convnext import recipes
 from keras_convnext.data import Arrays

@@ -8,6 +8,7 @@ from conftest import predict
 from conftest import random_images
 from families import FAMILIES
 from peers import PEERS
+from peers import assert_logits_agree
 from peers import load_peer
 from peers import peer_logits
 from peers import timm_peer
@@ -25,14 +26,6 @@ CASES = [
 ]
 # Compiled anew in this precision.
 FLOAT64 = [("timm", "v1"), ("timm", "v2")]
-
-
-def assert_logits_agree(ours, theirs, bound=1e-4):
-    assert ours.shape == theirs.shape
-    # Logits of an untouched model would agree by being all alike.
-    assert np.ptp(theirs) > 0.1
-    difference = np.abs(ours - theirs).max()
-    assert difference <= bound * max(1, np.abs(theirs).max())
 
 
 def pair(layout, variant, classes=11, **options):

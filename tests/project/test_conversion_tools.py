@@ -14,7 +14,6 @@ from conftest import long_where_compiled
 from peers import import_timm
 from peers import timm_peer
 from safetensors.torch import save as to_safetensors
-from test_hub import server  # noqa: F401  (a fixture)
 
 from keras_convnext import VARIANTS
 from keras_convnext.weights import registry

@@ -11,13 +11,12 @@ from conftest import long_where_compiled
 from conftest import predict
 from conftest import random_images
 from hub_server import commit_of
-from hub_server import serve
 from huggingface_hub import constants
+from peers import assert_logits_agree
+from peers import official_state
 from peers import peer_logits
 from peers import timm_peer
 from safetensors.torch import save as to_safetensors
-from test_numerics import assert_logits_agree
-from test_weights import official_state
 
 import keras_convnext
 from keras_convnext import VARIANTS
@@ -28,18 +27,6 @@ pytestmark = pytest.mark.once
 
 NAME = "test_convnext3"
 REPOSITORY = f"timm/{NAME}.r160_in1k"
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A server, empty caches, and no other way out."""
-    with serve() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.address)
-        monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-        yield server
 
 
 @pytest.fixture

@@ -15,14 +15,15 @@ from conftest import LONG_WHERE_COMPILED
 from conftest import predict
 from conftest import random_images
 from families import FAMILIES
+from peers import assert_logits_agree
 from peers import import_timm
 from peers import isotropic_peer
+from peers import official_state
 from peers import peer_logits
 from peers import randomize
 from peers import timm_peer
 from peers import transformers_peer
 from safetensors.torch import save_file
-from test_numerics import assert_logits_agree
 from torch import nn
 
 import keras_convnext
@@ -51,32 +52,6 @@ def check(variant, path, peer, **options):
 
 # The official repositories cannot be installed: their names, spelled out here
 # a second time, from timm's.
-OFFICIAL_NAMES = (
-    (r"^stem\.0\.", "downsample_layers.0.0."),
-    (r"^stem\.1\.", "downsample_layers.0.1."),
-    (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
-    (r"^stages\.(\d)\.blocks\.", r"stages.\1."),
-    (r"\.conv_dw\.", ".dwconv."),
-    (r"\.mlp\.fc", ".pwconv"),
-    (r"\.mlp\.grn\.weight$", ".grn.gamma"),
-    (r"\.mlp\.grn\.bias$", ".grn.beta"),
-    (r"^head\.norm\.", "norm."),
-    (r"^head\.fc\.", "head."),
-)
-
-
-def official_state(peer):
-    state = {}
-    for name, tensor in peer.state_dict().items():
-        for pattern, replacement in OFFICIAL_NAMES:
-            name = re.sub(pattern, replacement, name)
-        if ".grn." in name:
-            tensor = tensor.reshape(1, 1, 1, -1)
-        state[name] = tensor
-    # Alphabetical, as the V2 files are: nothing may go by position.
-    return dict(sorted(state.items()))
-
-
 @pytest.mark.every_backend
 @pytest.mark.parametrize("name", ["v1", "v2"])
 @pytest.mark.parametrize("legacy", [False, True])
