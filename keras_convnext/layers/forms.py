@@ -52,6 +52,11 @@ def of(layer):
     return _FORMS.get(type(layer), Forms())
 
 
+def kinds():
+    """All classes that have forms."""
+    return tuple(_FORMS)
+
+
 def variables_by_folder():
     """Names of weights by the folder that Keras' files have for a class."""
     return {
