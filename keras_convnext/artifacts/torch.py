@@ -1,4 +1,9 @@
-"""torch `.pt2` programs: torch alone runs them."""
+"""torch `.pt2` programs: torch alone runs them.
+
+`keras.Model.export(format="torch")` (Keras 3.15) writes such files, too, but
+takes no extra files: the artifact would not carry its classes and its
+preprocessing, and would take the model's own layout and dtype only.
+"""
 
 from keras_convnext.artifacts import metadata
 
