@@ -127,11 +127,14 @@ class Run:
             return
         self.history = [_with_new_names(row) for row in self.history]
         self.best = _with_new_names(self.best)
-        if self.is_writer:
-            for old, new in (("best", "best_raw"), ("best_ema", "best")):
-                file = self.output / f"{old}.keras"
-                if file.exists():
-                    file.replace(self.output / f"{new}.keras")
+        average = self.output / "best_ema.keras"
+        # Its file goes last: killed before the next checkpoint, the run comes
+        # here again, and must not take the average for the raw weights.
+        if self.is_writer and average.exists():
+            best = self.output / "best.keras"
+            if best.exists():
+                best.replace(self.output / "best_raw.keras")
+            average.replace(best)
 
     @property
     def has_metrics(self):

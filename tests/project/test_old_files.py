@@ -17,6 +17,7 @@ import keras_convnext
 from keras_convnext.artifacts.metadata import from_json
 from keras_convnext.data import Records
 from keras_convnext.facts.info import ModelInfo
+from keras_convnext.training.run import Run
 
 FOLDER = Path(__file__).parents[1] / "written_by_0_1_0"
 MODELS = sorted(path.stem for path in FOLDER.glob("*.keras"))
@@ -90,6 +91,24 @@ def test_a_killed_run_goes_on(tmp_path):
         "val_ema_loss",
     }
     assert set(summary["best"]) == {"val_accuracy", "val_raw_accuracy"}
+
+
+@pytest.mark.parametrize("is_killed_between", [False, True])
+def test_old_models_of_a_run_are_renamed_once(is_killed_between, tmp_path):
+    """A run that dies before its next checkpoint begins there again."""
+    shutil.copytree(FOLDER / "run", tmp_path, dirs_exist_ok=True)
+    record = tmp_path / "checkpoints" / "step_0000000009.json"
+    old = json.loads(record.read_text())["record"]
+    raw = "best_raw" if is_killed_between else "best"
+    (tmp_path / f"{raw}.keras").write_text("raw")
+    (tmp_path / "best_ema.keras").write_text("average")
+    for _ in range(2):
+        run = Run(tmp_path, {})
+        run.history, run.best = old["history"], old["best"]
+        run._take_over_old_names()
+        assert (tmp_path / "best.keras").read_text() == "average"
+        assert (tmp_path / "best_raw.keras").read_text() == "raw"
+        assert not (tmp_path / "best_ema.keras").exists()
 
 
 def test_records_are_read():
