@@ -5,6 +5,7 @@ URLs in Keras' cache folder (`~/.keras`, or `KERAS_HOME`). Files there are
 whole, and checked by their SHA-256 whenever they are used again.
 """
 
+import fnmatch
 import hashlib
 import os
 import re
@@ -111,10 +112,12 @@ def _cached_hub(repository):
     for filename in HUB_FILES:
         path = huggingface_hub.try_to_load_from_cache(repository, filename)
         if isinstance(path, str):
-            # It links to a file that is named by its SHA-256, except on
-            # Windows.
+            # It links to a file that the hub names by its SHA-256. Others,
+            # on Windows and of mirrors, cannot be checked, and are not ours to
+            # remove.
             target = Path(path).resolve()
-            if target.name in (filename, sha256_of(target)):
+            is_named = fnmatch.fnmatchcase(target.name, SHA256)
+            if not is_named or target.name == sha256_of(target):
                 return path
             target.unlink()
     return None

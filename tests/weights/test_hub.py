@@ -3,6 +3,7 @@
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,6 +131,18 @@ def test_the_official_file_stands_in_for_the_hub(server, peer, monkeypatch):
     server.requests.clear()
     check(load(), peer)
     assert not server.requests
+
+
+def test_cached_files_of_mirrors_stay(server):
+    """Whose names are no checksums, so that nothing tells they are damaged."""
+    server.add_repository(REPOSITORY, {"model.safetensors": b"whole"})
+    path = Path(hub.fetch_hub(REPOSITORY))
+    target = path.resolve()
+    other = target.rename(target.with_name("an-etag-of-another-kind"))
+    path.unlink()
+    path.symlink_to(other)
+    assert hub._cached_hub(REPOSITORY) == str(path)
+    assert other.read_bytes() == b"whole"
 
 
 @pytest.fixture
