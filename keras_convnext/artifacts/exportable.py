@@ -22,8 +22,8 @@ class Exportable:
         metadata: the dict of `metadata.of_model`.
         lean: the model in float32 without the layers that only training
             needs, with a dict of named outputs: writers write this one.
-        model: the model in float32, whose outputs the artifact must repeat;
-            `None` in a process that only writes.
+        model: the model in float32, whose named outputs the artifact must
+            repeat; `None` in a process that only writes.
     """
 
     options: Options
@@ -45,7 +45,7 @@ class Exportable:
         )
         # The metadata promise an input that is not normalized yet.
         lean = optimize_for_inference(model, fold_normalization=False)
-        lean = graph.named(lean, options.features)
+        lean, model = (graph.named(x, options.features) for x in (lean, model))
         return cls(options, metadata, lean, model)
 
     @property
@@ -72,7 +72,7 @@ class Exportable:
         is_first = self.options.data_format == "channels_first"
         return (0, 2, 3, 1) if is_first else (0, 3, 1, 2)
 
-    def rebuilt(self, clone_function=rebuilding.step):
-        """The lean model on an input of the size that is exported."""
-        image = graph.image(self.lean, self.options.size)
-        return rebuilding.rebuild(self.lean, image, clone_function)
+    def rebuilt(self, model):
+        """One of the two models, on an input of the size that is exported."""
+        image = graph.image(model, self.options.size)
+        return rebuilding.rebuild(model, image, rebuilding.step)

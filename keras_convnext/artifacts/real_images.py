@@ -10,7 +10,7 @@ from keras_convnext.artifacts import metadata
 from keras_convnext.images.reading import images_below
 from keras_convnext.images.transform import load_image
 
-FOLDER_IMAGES = 500
+FOLDER_IMAGES, BATCH = 500, 32
 DEFAULT_SIZE = (224, 224)
 
 
@@ -36,7 +36,12 @@ def to_compare(source, exportable, verify):
     if not verify:
         return []
     if source is not None:
-        return [_images("verification_data", source, exportable)]
+        images = _images("verification_data", source, exportable)
+        # Hundreds of images at once would not fit into memory.
+        return [
+            images[start : start + BATCH]
+            for start in range(0, len(images), BATCH)
+        ]
     size, channels = exportable.options.size, exportable.metadata["channels"]
     sizes = [size]
     if None in size:

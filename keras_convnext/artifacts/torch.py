@@ -29,7 +29,7 @@ def write(exportable, path, images=None):
 
 
 def _module(torch, exportable):
-    inner = exportable.rebuilt()
+    inner = exportable.rebuilt(exportable.lean)
 
     class Module(torch.nn.Module):
         def __init__(self):

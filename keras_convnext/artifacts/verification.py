@@ -14,12 +14,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import handover
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import running
 from keras_convnext.models import inspection
-from keras_convnext.models import rebuilding
 
 # Largest difference as a part of the largest logit, at least of 1.
 BOUNDS = {None: 1e-4, "float16": 1e-2}
@@ -157,12 +155,10 @@ def verify(exportable, path, batches):
 
 def outputs_of(exportable, batches):
     """The model's own outputs, on the backend that Keras runs on."""
-    named = graph.named(exportable.model, exportable.options.features)
-    image = graph.image(named, exportable.options.size)
-    model = rebuilding.rebuild(named, image, rebuilding.step)
+    model = exportable.rebuilt(exportable.model)
     own = {
         **exportable.metadata,
-        "data_format": inspection.data_format(named),
+        "data_format": inspection.data_format(exportable.model),
         "input_dtype": "float32",
     }
     with full_precision():

@@ -455,6 +455,22 @@ def test_images_to_calibrate_on_are_taken_evenly(monkeypatch, tmp_path):
     assert found[:, 0, 0, 0].tolist() == [0, 2]
 
 
+def test_many_images_are_compared_in_batches(model, monkeypatch, tmp_path):
+    monkeypatch.setattr(real_images, "BATCH", 3)
+    given, run = [], verification.run_here
+
+    def run_here(path, inputs):
+        given.extend(len(batch) for batch in inputs)
+        return run(path, inputs)
+
+    monkeypatch.setattr(verification, "run_here", run_here)
+    images = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 3))
+    report = export(model, tmp_path / "m.onnx", verification_data=images)
+    assert given == [3, 3, 1]
+    assert report.images == 7
+    assert report.difference <= report.bound
+
+
 def test_the_batch_tool_resumes_and_reports(capsys, tmp_path):
     path = Path(__file__).parents[2] / "conversion" / "export_variants.py"
     spec = importlib.util.spec_from_file_location("export_variants", path)
