@@ -1,5 +1,6 @@
 """Shared fixtures. One process tests one backend: set `KERAS_BACKEND`."""
 
+import contextlib
 import functools
 import json
 import sys
@@ -156,6 +157,12 @@ def refuse_backend(monkeypatch):
 
 @pytest.fixture
 def float64():
+    with x64():
+        yield
+
+
+@contextlib.contextmanager
+def x64():
     """JAX computes in float64 only when told so."""
     if BACKEND != "jax":
         yield

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 import keras_convnext
@@ -12,6 +11,7 @@ from keras_convnext import visualize
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import load_model
+from keras_convnext.facts.labels import best_classes
 from keras_convnext.models import inspection
 
 
@@ -69,7 +69,7 @@ def explain(
         pixels = pixels.transpose(2, 0, 1)
     scores = network.predict(pixels[None], verbose=0)[0]
     names = network.class_names or [str(i) for i in range(len(scores))]
-    chosen = np.argsort(-scores)[:top].tolist()
+    chosen = best_classes(scores, top)
     if class_name:
         chosen = [_number(name, names) for name in class_name]
     figure = visualize.explanation(

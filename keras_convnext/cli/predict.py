@@ -12,6 +12,7 @@ import typer
 from keras_convnext._util.progress import progress
 from keras_convnext.cli import options
 from keras_convnext.cli.loading import open_classifier
+from keras_convnext.facts.labels import best_classes
 from keras_convnext.images.reading import SUFFIXES
 from keras_convnext.images.reading import images_below
 
@@ -108,14 +109,13 @@ def _predictions(artifact, paths, top, batch_size, apply_exif):
 
 def _best(scores, classes, top):
     """The classes of one image with the highest scores, the best first."""
-    order = np.argsort(-scores, kind="stable")[:top]
     return [
         {
             "class": classes[index][1],
             "id": classes[index][0],
             "score": float(scores[index]),
         }
-        for index in order
+        for index in best_classes(scores, top)
     ]
 
 

@@ -14,6 +14,7 @@ from importlib import resources
 import keras
 import numpy as np
 
+from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.checks import one_of
 
@@ -117,12 +118,22 @@ def decode_predictions(
             f"`top` must be an int from 1 to {len(labels)}, the number of "
             f"classes. Received: top={top!r}"
         )
-    # Stable: the first of equal scores comes first, and NaN last.
-    orders = np.argsort(-preds, axis=1, kind="stable")[:, :top]
     return [
-        [(*labels[i], float(scores[i])) for i in order]
-        for scores, order in zip(preds, orders)
+        [(*labels[i], float(scores[i])) for i in best_classes(scores, top)]
+        for scores in preds
     ]
+
+
+def best_classes(scores: Array, top: int) -> list[int]:
+    """The numbers of the highest of an image's scores, the best first.
+
+    Of equal scores the first comes first, and NaN last.
+
+    Examples:
+        >>> keras_convnext.facts.labels.best_classes(np.array([1, 3, 3]), 2)
+        [1, 2]
+    """
+    return np.argsort(-scores, kind="stable")[:top].tolist()
 
 
 def _labels(classes, class_names):

@@ -1,6 +1,5 @@
 """Training on several devices and processes is the training on one."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from conftest import x64
 from runs import SIZE
 from runs import command
 from runs import splits
@@ -219,18 +219,6 @@ def whole(photographs, tmp_path_factory):
 
     with x64():
         yield end
-
-
-@contextlib.contextmanager
-def x64():
-    if BACKEND != "jax":
-        yield
-        return
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", False)
 
 
 def check_two_devices(version, photographs, whole, tmp_path):
