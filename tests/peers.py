@@ -192,12 +192,30 @@ OFFICIAL_NAMES = (
 
 
 def official_state(peer):
+    return {
+        name: tensor.reshape(1, 1, 1, -1) if ".grn." in name else tensor
+        for name, tensor in renamed_state(peer, OFFICIAL_NAMES).items()
+    }
+
+
+MMPRETRAIN_NAMES = (
+    (r"^stem\.(\d)\.", r"backbone.downsample_layers.0.\1."),
+    (r"^stages\.(\d)\.downsample\.", r"backbone.downsample_layers.\1."),
+    (r"^stages\.(\d)\.blocks\.", r"backbone.stages.\1."),
+    (r"\.conv_dw\.", ".depthwise_conv."),
+    (r"\.mlp\.fc", ".pointwise_conv"),
+    (r"\.mlp\.grn\.weight$", ".grn.gamma"),
+    (r"\.mlp\.grn\.bias$", ".grn.beta"),
+    (r"^head\.norm\.", "backbone.norm3."),
+)
+
+
+def renamed_state(peer, names):
+    """The tensors of a peer under the names that `names` turns them into."""
     state = {}
     for name, tensor in peer.state_dict().items():
-        for pattern, replacement in OFFICIAL_NAMES:
+        for pattern, replacement in names:
             name = re.sub(pattern, replacement, name)
-        if ".grn." in name:
-            tensor = tensor.reshape(1, 1, 1, -1)
         state[name] = tensor
     # Alphabetical, as the V2 files are: nothing may go by position.
     return dict(sorted(state.items()))

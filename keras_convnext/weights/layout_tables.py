@@ -72,6 +72,21 @@ FCMAE = (
     ("stages.{s}.{b}.pwconv2.linear", Part.PROJECT, "linear"),
 )
 
+# mmpretrain renames the official modules.
+
+MMPRETRAIN_BLOCK = "backbone.stages.{s}.{b}"
+MMPRETRAIN = (
+    *((f"backbone.{there}", here, kind) for there, here, kind in OFFICIAL[:4]),
+    (MMPRETRAIN_BLOCK, Part.LAYER_SCALE, "layer_scale"),
+    (MMPRETRAIN_BLOCK + ".depthwise_conv", Part.DEPTHWISE, "depthwise"),
+    (MMPRETRAIN_BLOCK + ".norm", Part.NORM, "norm"),
+    (MMPRETRAIN_BLOCK + ".pointwise_conv1", Part.EXPAND, "linear"),
+    (MMPRETRAIN_BLOCK + ".grn", Part.GRN, "official_grn"),
+    (MMPRETRAIN_BLOCK + ".pointwise_conv2", Part.PROJECT, "linear"),
+    ("backbone.norm3", Part.HEAD_NORM, "norm"),
+    ("head.fc", Part.HEAD_CLASSIFIER, "linear"),
+)
+
 # timm numbers the stem's modules, activations included.
 
 TIMM_STEMS = {
@@ -248,6 +263,10 @@ LAYOUTS = {
     ),
     "official_isotropic": Layout(
         lambda variant: OFFICIAL_ISOTROPIC, "blocks.0.dwconv.weight"
+    ),
+    "mmpretrain": Layout(
+        lambda variant: MMPRETRAIN,
+        "backbone.stages.0.0.depthwise_conv.weight",
     ),
     "fcmae": Layout(
         lambda variant: FCMAE,

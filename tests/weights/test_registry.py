@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from pathlib import Path
 
 import pytest
 from peers import import_timm
@@ -15,6 +16,7 @@ from keras_convnext.weights import registry
 
 pytestmark = pytest.mark.once
 
+ROOT = Path(__file__).parents[2]
 OFFICIAL_ONLY = {
     "convnext_tiny.fb_in1k_noema",
     "convnext_small.fb_in1k_noema",
@@ -53,6 +55,23 @@ def test_every_row_of_timm_is_here_with_its_preprocessing():
         assert row.preprocessing.std == config.std
         assert row.classes == config.num_classes
         assert row.license == config.license
+
+
+@pytest.mark.parametrize(
+    "page, sentence",
+    [
+        ("README.md", "{architectures} architectures, {checkpoints} published"),
+        ("CHANGELOG.md", "{checkpoints} published checkpoints"),
+        ("docs/how_to/migrate.md", "| published checkpoints | {checkpoints} |"),
+    ],
+)
+def test_the_documentation_counts_right(page, sentence):
+    text = " ".join((ROOT / page).read_text().split())
+    expected = sentence.format(
+        architectures=len(keras_convnext.list_models()),
+        checkpoints=len(keras_convnext.list_weights()),
+    )
+    assert expected in text
 
 
 def test_the_official_files_number_27_and_26():

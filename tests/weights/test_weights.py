@@ -15,12 +15,14 @@ from conftest import LONG_WHERE_COMPILED
 from conftest import predict
 from conftest import random_images
 from families import FAMILIES
+from peers import MMPRETRAIN_NAMES
 from peers import assert_logits_agree
 from peers import import_timm
 from peers import isotropic_peer
 from peers import official_state
 from peers import peer_logits
 from peers import randomize
+from peers import renamed_state
 from peers import timm_peer
 from peers import transformers_peer
 from safetensors.torch import save_file
@@ -63,6 +65,15 @@ def test_official_files(name, legacy, tmp_path):
         path,
         _use_new_zipfile_serialization=not legacy,
     )
+    check(FAMILIES[name], path, peer)
+
+
+@pytest.mark.parametrize("name", ["v1", "v2"])
+def test_mmpretrain_files(name, tmp_path):
+    peer = timm_peer(FAMILIES[name])
+    path = tmp_path / "weights.pth"
+    state = renamed_state(peer, MMPRETRAIN_NAMES)
+    torch.save({"meta": {"epoch": 300}, "state_dict": state}, path)
     check(FAMILIES[name], path, peer)
 
 
