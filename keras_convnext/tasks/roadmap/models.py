@@ -19,7 +19,6 @@ misprint, see `steps.py`.
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -56,7 +55,7 @@ def build(
     step: str,
     regime: str = "tiny",
     input_shape: Sequence[int] | None = None,
-    classes: int = 1000,
+    classes: int | Sequence[str] | None = None,
     classifier_activation: str | Callable | None = "softmax",
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -72,8 +71,9 @@ def build(
             ConvNeXt-B), or `"small"` (ours, for images of 32 pixels).
         input_shape: `(height, width, channels)`; defaults to the regime's
             size and three channels.
-        classes, classifier_activation, mean, std, drop_path_rate, name: as
-            for `ConvNeXtTiny`.
+        classes: int, or a list with the name of each; 1000 if `None`.
+        classifier_activation, mean, std, drop_path_rate, name: as for
+            `ConvNeXtTiny`.
         layer_scale_init_value: as there; only the last step has it.
 
     Returns:
@@ -91,18 +91,18 @@ def build(
     """
     checks.one_of("step", step, STEPS)
     checks.one_of("regime", regime, REGIMES)
-    arguments.number_of_classes(classes)
     checks.rate("drop_path_rate", drop_path_rate)
     design, sizes = design_of(step), REGIMES[regime]
-    if input_shape is None:
-        input_shape = (sizes.image_size, sizes.image_size, 3)
+    depths, width = sizes.depths[design.stage_ratio], sizes.widths[design.width]
+    widths = tuple(width * 2**stage for stage in range(len(depths)))
+    shape = tuple(input_shape or (sizes.image_size, sizes.image_size, 3))
     name = name or f"{regime}_{step}"
     if design.separate_downsampling:
-        return _convnext(
-            regime,
-            sizes,
-            design,
-            input_shape=input_shape,
+        own = Variant(regime, depths, widths)
+        return construction.build(
+            VARIANTS.get(NAMED.get(regime), own),
+            weights=None,
+            input_shape=shape,
             classes=classes,
             classifier_activation=classifier_activation,
             mean=mean,
@@ -112,90 +112,63 @@ def build(
             data_format="channels_last",
             name=name,
         )
-    channels = input_shape[-1]
-    means, stds = arguments.mean_and_std(mean, std, channels, True)
-    preprocessing = Preprocessing(
-        tuple(input_shape[:2]), *official_crop(input_shape[:2])
+    count, class_names = arguments.classes_and_names(classes)
+    mean, std = arguments.mean_and_std(mean, std, shape[2], True)
+    crop = official_crop(shape[:2])
+    info = ModelInfo(
+        preprocessing=Preprocessing(shape[:2], *crop, mean=mean, std=std),
+        class_names=class_names,
     )
-    return _Network(design, sizes, drop_path_rate).build(
-        input_shape,
-        ModelInfo(preprocessing=replace(preprocessing, mean=means, std=stds)),
-        classes,
-        classifier_activation,
-        name,
-    )
-
-
-def _convnext(regime, sizes, design, **options):
-    """The end of the way: what this package's constructors build."""
-    if regime in NAMED:
-        variant = VARIANTS[NAMED[regime]]
-    else:
-        depths = sizes.depths[design.stage_ratio]
-        variant = Variant(regime, depths, _widths(design, sizes))
-    return construction.build(variant, weights=None, **options)
-
-
-def _widths(design, sizes):
-    first = sizes.widths[design.width]
-    stages = len(sizes.depths[design.stage_ratio])
-    return tuple(first * 2**stage for stage in range(stages))
+    image = keras.Input(shape, name=str(Part.IMAGE), dtype="float32")
+    x = ModelCard(info, name=str(Part.CARD), dtype="float32")(image)
+    x = ImageNormalization(mean, std, name=str(Part.NORMALIZATION))(x)
+    network = _Network(design)
+    x = network.stem(x, width)
+    rates = iter(np.linspace(0.0, drop_path_rate, sum(depths)).tolist())
+    for stage, depth in enumerate(depths):
+        for block in range(depth):
+            place = LayerName("", stage, block)
+            strides = 2 if stage and not block else 1
+            x = network.block(x, place, widths[stage], strides, next(rates))
+    x = layers.GlobalAveragePooling2D(
+        name=str(Part.HEAD_POOL), data_format="channels_last"
+    )(x)
+    x = layers.Dense(
+        count or 1000,
+        name=str(Part.HEAD_CLASSIFIER),
+        kernel_initializer=initializer(),
+    )(x)
+    if classifier_activation is not None:
+        x = layers.Activation(
+            classifier_activation, name=str(Part.HEAD_ACTIVATION)
+        )(x)
+    return ConvNeXtModel(image, x, name=name)
 
 
 class _Network:
-    """Creates the layers of one network, in channels_last."""
+    """Creates the stem and the blocks of a design, in channels_last."""
 
-    def __init__(self, design, sizes, drop_path_rate):
+    def __init__(self, design):
         self.design = design
-        self.depths = sizes.depths[design.stage_ratio]
-        self.widths = _widths(design, sizes)
-        rates = np.linspace(0.0, drop_path_rate, sum(self.depths))
-        self.drop_path_rates = iter(rates.tolist())
 
-    def build(self, input_shape, info, classes, activation, model_name):
-        """The whole model."""
-        image = keras.Input(input_shape, name=str(Part.IMAGE), dtype="float32")
-        x = ModelCard(info, name=str(Part.CARD), dtype="float32")(image)
-        x = ImageNormalization(
-            info.preprocessing.mean,
-            info.preprocessing.std,
-            name=str(Part.NORMALIZATION),
-        )(x)
-        x = self.stem(x)
-        for stage, depth in enumerate(self.depths):
-            for block in range(depth):
-                strides = 2 if stage and not block else 1
-                x = self.block(x, strides, LayerName("", stage, block))
-        x = layers.GlobalAveragePooling2D(
-            name=str(Part.HEAD_POOL), data_format="channels_last"
-        )(x)
-        x = layers.Dense(
-            classes,
-            name=str(Part.HEAD_CLASSIFIER),
-            kernel_initializer=initializer(),
-        )(x)
-        if activation is not None:
-            x = layers.Activation(activation, name=str(Part.HEAD_ACTIVATION))(x)
-        return ConvNeXtModel(image, x, name=model_name)
-
-    def stem(self, x):
+    def stem(self, x, width):
         stem = LayerName()
         is_patch = self.design.stem == "patch"
         size, strides = (4, 4) if is_patch else (7, 2)
-        x = self.conv(x, stem.of(Part.STEM_CONV), self.widths[0], size, strides)
+        x = self.conv(x, stem.of(Part.STEM_CONV), width, size, strides)
         x = self.norm(x, stem.of(Part.STEM_NORM))
         if not self.design.few_activations:
             x = self.activation(x, stem.of(Part.STEM_ACTIVATION))
         if is_patch:
             return x
         name = stem.of(Part.STEM_POOL)
-        x = _padded(x, name, 1)
-        return layers.MaxPooling2D(
+        pool = layers.MaxPooling2D(
             3, 2, name=str(name), data_format="channels_last"
-        )(x)
+        )
+        return pool(_padded(x, name, 1))
 
-    def block(self, x, strides, place):
-        design, width = self.design, self.widths[place.stage]
+    def block(self, x, place, width, strides, drop_path_rate):
+        design = self.design
         inner, outer = width, EXPANSION * width
         if design.inverted:
             inner, outer = outer, inner
@@ -209,24 +182,26 @@ class _Network:
         order = [Part.EXPAND, Part.SPATIAL, Part.PROJECT]
         if design.depthwise_first:
             order = [Part.SPATIAL, Part.EXPAND, Part.PROJECT]
+        active = [Part.EXPAND]
+        if not design.few_activations:
+            active.append(Part.SPATIAL)
         for part in order:
             name = place.of(part)
             has_norm = has_norms or part == Part.SPATIAL
-            if part == Part.SPATIAL:
-                x = self.spatial(x, name, strides)
-            else:
+            if part != Part.SPATIAL:
                 channels = inner if part == Part.EXPAND else outer
-                x = self.conv(x, name, channels, 1, 1, has_norm)
+                x = self.conv(x, name, channels, has_norm=has_norm)
+            elif design.depthwise:
+                x = self.depthwise(x, name, strides)
+            else:
+                x = self.conv(x, name, inner, design.kernel_size, strides)
             if has_norm:
                 x = self.norm(x, name.beside(Part.NORM))
-            if part == Part.EXPAND or (
-                part == Part.SPATIAL and not design.few_activations
-            ):
+            if part in active:
                 x = self.activation(x, name.beside(Part.ACTIVATION))
-        rate = next(self.drop_path_rates)
-        if rate:
+        if drop_path_rate:
             x = layers.Dropout(
-                rate,
+                drop_path_rate,
                 noise_shape=(None, 1, 1, 1),
                 name=str(place.of(Part.DROP_PATH)),
             )(x)
@@ -235,22 +210,7 @@ class _Network:
             x = self.activation(x, place.of(Part.ACTIVATION))
         return x
 
-    def spatial(self, x, name, strides):
-        size = self.design.kernel_size
-        if not self.design.depthwise:
-            return self.conv(x, name, x.shape[-1], size, strides)
-        options = {
-            "name": str(name),
-            "use_bias": self.use_bias(has_norm=True),
-            "data_format": "channels_last",
-            "depthwise_initializer": initializer(),
-        }
-        if strides == 1:
-            return DepthwiseConv2D(size, **options)(x)
-        x = _padded(x, name, size // 2)
-        return layers.DepthwiseConv2D(size, strides, **options)(x)
-
-    def conv(self, x, name, filters, size, strides, has_norm=True):
+    def conv(self, x, name, filters, size=1, strides=1, has_norm=True):
         if size % 2 and size > 1:
             x = _padded(x, name, size // 2)
         return Conv2D(
@@ -262,6 +222,19 @@ class _Network:
             data_format="channels_last",
             kernel_initializer=initializer(),
         )(x)
+
+    def depthwise(self, x, name, strides):
+        size = self.design.kernel_size
+        options = {
+            "name": str(name),
+            "use_bias": self.use_bias(has_norm=True),
+            "data_format": "channels_last",
+            "depthwise_initializer": initializer(),
+        }
+        if strides == 1:
+            return DepthwiseConv2D(size, **options)(x)
+        x = _padded(x, name, size // 2)
+        return layers.DepthwiseConv2D(size, strides, **options)(x)
 
     def use_bias(self, has_norm):
         """Batch norm would take a bias away again."""
