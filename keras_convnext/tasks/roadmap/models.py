@@ -98,9 +98,11 @@ def build(
     shape = tuple(input_shape or (sizes.image_size, sizes.image_size, 3))
     name = name or f"{regime}_{step}"
     if design.separate_downsampling:
-        own = Variant(regime, depths, widths)
+        variant = Variant(regime, depths, widths)
+        if regime in NAMED:
+            variant = VARIANTS[NAMED[regime]]
         return construction.build(
-            VARIANTS.get(NAMED.get(regime), own),
+            variant,
             weights=None,
             input_shape=shape,
             classes=classes,
@@ -113,15 +115,15 @@ def build(
             name=name,
         )
     count, class_names = arguments.classes_and_names(classes)
-    mean, std = arguments.mean_and_std(mean, std, shape[2], True)
-    crop = official_crop(shape[:2])
-    info = ModelInfo(
-        preprocessing=Preprocessing(shape[:2], *crop, mean=mean, std=std),
-        class_names=class_names,
+    means, stds = arguments.mean_and_std(mean, std, shape[2], True)
+    crop_pct, crop_mode = official_crop(shape[:2])
+    preprocessing = Preprocessing(
+        shape[:2], crop_pct, crop_mode, mean=means, std=stds
     )
+    info = ModelInfo(preprocessing=preprocessing, class_names=class_names)
     image = keras.Input(shape, name=str(Part.IMAGE), dtype="float32")
     x = ModelCard(info, name=str(Part.CARD), dtype="float32")(image)
-    x = ImageNormalization(mean, std, name=str(Part.NORMALIZATION))(x)
+    x = ImageNormalization(means, stds, name=str(Part.NORMALIZATION))(x)
     network = _Network(design)
     x = network.stem(x, width)
     rates = iter(np.linspace(0.0, drop_path_rate, sum(depths)).tolist())

@@ -202,7 +202,7 @@ def chart(
         ...     keras_convnext.roadmap.table("tiny", ["resnet", "kernel_7"])
         ... )
     """
-    panels = {
+    panels: dict[str, list[Any]] = {
         "ImageNet-1k top-1 in the paper, %": [[x["accuracy"]] for x in rows]
     }
     if all(row.get("measured") for row in rows):
