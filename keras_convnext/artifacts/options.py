@@ -1,13 +1,13 @@
-"""What may be asked of an export: one record, checked before work starts."""
+"""What may be asked of an export, checked before work starts."""
 
 import numbers
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from keras_convnext._util.checks import did_you_mean
 from keras_convnext._util.checks import one_of
 from keras_convnext.artifacts import graph
+from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts.formats import FORMATS
 from keras_convnext.models import inspection
 from keras_convnext.models.builder import total_stride
@@ -15,27 +15,6 @@ from keras_convnext.models.inspection import info_of
 
 INPUT_DTYPES = ("float32", "uint8")
 TFLITE_LIMIT = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class Options:
-    """The arguments of `export`, complete and checked.
-
-    Attributes:
-        format: a key of `FORMATS`.
-        size: `(height, width)`, each an int or `None` for any.
-        data_format: layout of the artifact's input.
-        input_dtype: `"float32"` or `"uint8"`.
-        quantization: `None` or one of its quantizations.
-        features: whether the classifier's input is an output too.
-    """
-
-    format: str
-    size: tuple
-    data_format: str = "channels_last"
-    input_dtype: str = "float32"
-    quantization: str | None = None
-    features: bool = False
 
 
 def format_of(path, format):
@@ -60,10 +39,10 @@ def format_of(path, format):
     return format
 
 
-def options(
+def checked(
     model, format, image_size, data_format, input_dtype, quantization, features
 ):
-    """The `Options`, or a `ValueError` that says what was expected."""
+    """The metadata of the artifact, or a `ValueError`: what was expected."""
     graph.check(model)
     one_of("input_dtype", input_dtype, INPUT_DTYPES)
     one_of(
@@ -90,14 +69,8 @@ def options(
             f"{model.name!r}, built with `include_preprocessing=False`, and "
             "input_dtype='uint8'. Pass 'float32'"
         )
-    graph.named_outputs(model, features)
-    return Options(
-        format=format,
-        size=size,
-        data_format=data_format or inspection.data_format(model),
-        input_dtype=input_dtype,
-        quantization=quantization,
-        features=features,
+    return metadata.of_model(
+        model, size, data_format, input_dtype, quantization, features
     )
 
 

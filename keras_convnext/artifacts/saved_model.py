@@ -25,11 +25,11 @@ def write_function(exportable, path, batch):
     forward = tf_graph.forward(exportable)
     image = tf.TensorSpec(
         (batch, *exportable.input_shape),
-        exportable.options.input_dtype,
+        exportable.metadata["input_dtype"],
         name="image",
     )
     signatures = {SERVING: tf.function(forward, input_signature=[image])}
-    preprocessing = metadata.preprocessing(exportable.metadata)
+    preprocessing = exportable.metadata["preprocessing"]
     is_rgb = exportable.metadata["channels"] == 3
     if batch is None and is_rgb and preprocessing is not None:
         signatures[JPEG] = _from_jpeg(tf, exportable, forward, preprocessing)

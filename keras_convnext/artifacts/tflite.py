@@ -21,7 +21,7 @@ def write(exportable, path, images=None):
         converter = tf.lite.TFLiteConverter.from_saved_model(
             folder, signature_keys=[saved_model.SERVING]
         )
-        _configure(tf, converter, exportable.options.quantization, images)
+        _configure(tf, converter, exportable.metadata["quantization"], images)
         content = converter.convert()
     path.write_bytes(_finished(content, exportable))
 
@@ -70,11 +70,9 @@ def _finished(content, exportable):
 def read_metadata(path):
     """The text that `write` added, or `None`."""
     model = _read(path)
-    for i in range(model.MetadataLength()):
-        entry = model.Metadata(i)
-        if entry.Name().decode() == metadata.KEY:
-            values = model.Buffers(entry.Buffer()).DataAsNumpy()
-            return values.tobytes().decode()
+    for entry in model.metadata or []:
+        if entry.name == metadata.KEY.encode():
+            return bytes(model.buffers[entry.buffer].data).decode()
     return None
 
 
@@ -87,20 +85,17 @@ def operations(path):
         if isinstance(code, int)
     }
     model = _read(path)
-    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
-    graph = model.Subgraphs(0)
-    used = [
-        codes[graph.Operators(i).OpcodeIndex()]
-        for i in range(graph.OperatorsLength())
+    kinds = [
+        model.operatorCodes[x.opcodeIndex] for x in model.subgraphs[0].operators
     ]
     return Counter(
-        names[max(x.BuiltinCode(), x.DeprecatedBuiltinCode())] for x in used
+        names[max(x.builtinCode, x.deprecatedBuiltinCode)] for x in kinds
     )
 
 
 def _read(path):
     schema, _ = _schema()
-    return schema.Model.GetRootAs(Path(path).read_bytes(), 0)
+    return schema.ModelT.InitFromPackedBuf(Path(path).read_bytes(), 0)
 
 
 def _schema():

@@ -12,9 +12,9 @@ def write(exportable, path, images=None):
     """Writes a program for batches of any size."""
     import torch
 
-    options = exportable.options
     shape = [side or 224 for side in exportable.input_shape]
-    images = torch.zeros((2, *shape), dtype=getattr(torch, options.input_dtype))
+    dtype = getattr(torch, exportable.metadata["input_dtype"])
+    images = torch.zeros((2, *shape), dtype=dtype)
     dynamic = {0: torch.export.Dim("batch")}
     for axis, side in enumerate(exportable.input_shape, 1):
         if side is None:

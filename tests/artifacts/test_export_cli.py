@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -22,6 +21,7 @@ import keras_convnext
 from keras_convnext._util import requirements
 from keras_convnext.artifacts import exporting
 from keras_convnext.artifacts import handover
+from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import open_artifact
 from keras_convnext.artifacts import options
 from keras_convnext.artifacts import real_images
@@ -235,7 +235,8 @@ class Subclassed(keras.Model):
 def test_bad_arguments_end_before_any_work(
     model, name, options, message, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(exporting, "_write_and_compare", None)
+    # Nor is the model copied.
+    monkeypatch.setattr(exporting, "Exportable", None)
     (tmp_path / "there.onnx").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("mine")
@@ -276,8 +277,8 @@ def test_neighbors_stay(model, name, neighbor, monkeypatch, tmp_path):
     assert (tmp_path / name).read_text() == "new"
 
 
-def described(path, options):
-    return verification.Report(path, options.format, None, 0)
+def described(path, exportable):
+    return verification.Report(path, exportable.format, None, 0)
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
@@ -425,7 +426,7 @@ def test_failures_leave_nothing_behind(model, monkeypatch, tmp_path):
 def test_errors_of_the_other_process_come_back(model, tmp_path):
     """Whatever the backend: this one starts itself."""
     backend = keras.backend.backend()
-    exportable = Exportable.of(model, options.Options("onnx", (64, 64)))
+    exportable = Exportable.of(model, "onnx", metadata.of_model(model))
     with pytest.raises(OSError, match="none"):
         path = tmp_path / "none" / "m.onnx"
         handover.write(backend, exportable, path, None)
@@ -442,15 +443,15 @@ def test_images_to_calibrate_on_are_taken_evenly(monkeypatch, tmp_path):
         pixels = np.full((32, 32, 3), gray, "uint8")
         Image.fromarray(pixels).save(tmp_path / f"{gray}.png")
     known = {
-        "preprocessing": asdict(Preprocessing((32, 32))),
+        "preprocessing": Preprocessing((32, 32)),
         "normalizes": True,
+        "quantization": "int8",
+        "size": [32, 32],
         "channels": 3,
         "data_format": "channels_last",
         "input_dtype": "float32",
     }
-    int8 = options.Options("tflite", (32, 32), quantization="int8")
-    exportable = Exportable(int8, known, None)
-    found = real_images.to_calibrate(tmp_path, exportable)
+    found = real_images.to_calibrate(tmp_path, known)
     assert found.shape == (2, 32, 32, 3)
     assert found[:, 0, 0, 0].tolist() == [0, 2]
 
