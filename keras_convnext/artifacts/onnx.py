@@ -5,8 +5,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import onnx
 
-from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import onnx_graph
@@ -22,21 +22,19 @@ QUANTIZED = ("Conv", "MatMul")
 
 def write(exportable, path, images=None):
     """Writes a float model, and quantizes it where that is asked for."""
-    onnx = require("onnx", "ONNX files")
-    proto, values = to_onnx(exportable)
+    proto = to_onnx(exportable)
     onnx.helper.set_model_props(proto, {metadata.KEY: exportable.text})
     if exportable.metadata["quantization"] != "int8":
-        save(proto, values, path)
+        save(proto, path)
         return
     with tempfile.TemporaryDirectory() as folder:
         unquantized = Path(folder) / path.name
-        save(proto, values, unquantized)
+        save(proto, unquantized)
         _quantize(unquantized, path, images)
 
 
 def to_onnx(exportable):
-    """The model without its constants, and those by name."""
-    onnx = require("onnx", "ONNX files")
+    """The model as an `onnx.ModelProto`."""
     model = exportable.lean
     g = onnx_graph.Graph(reserved=("image", *exportable.outputs))
     image = graph.image(model, exportable.size)
@@ -45,17 +43,17 @@ def to_onnx(exportable):
     for name in exportable.outputs:
         result, shape = results[name]
         g.add("Identity", result, output=name)
-        shape = ["batch", *shape[1:]]
-        outputs.append(_value(onnx, name, "float32", shape))
-    shape = ["batch", *exportable.input_shape]
-    image = _value(onnx, "image", exportable.metadata["input_dtype"], shape)
-    proto = onnx.helper.make_model(
-        onnx.helper.make_graph(g.nodes, model.name, [image], outputs),
+        outputs.append(_value(name, "float32", shape[1:]))
+    dtype = exportable.metadata["input_dtype"]
+    image = _value("image", dtype, exportable.input_shape)
+    return onnx.helper.make_model(
+        onnx.helper.make_graph(
+            g.nodes, model.name, [image], outputs, g.initializers
+        ),
         opset_imports=[onnx.helper.make_opsetid("", onnx_graph.OPSET)],
         ir_version=onnx_graph.IR_VERSION,
         producer_name="keras_convnext",
     )
-    return proto, g.constants
 
 
 def trace(g, model, tensor, name):
@@ -87,17 +85,13 @@ def trace(g, model, tensor, name):
     )
 
 
-def save(proto, values, path):
+def save(proto, path):
     """Checks and writes; the weights of large models beside the file."""
-    onnx = require("onnx", "ONNX files")
-    tensors = proto.graph.initializer
-    tensors.extend(
-        onnx.numpy_helper.from_array(x, name) for name, x in values.items()
-    )
-    if sum(x.nbytes for x in values.values()) >= EXTERNAL_DATA_BYTES:
-        for tensor in tensors:
+    sizes = {x.name: len(x.raw_data) for x in proto.graph.initializer}
+    if sum(sizes.values()) >= EXTERNAL_DATA_BYTES:
+        for tensor in proto.graph.initializer:
             # Small ones may be axes and shapes, which the checker reads.
-            if len(tensor.raw_data) > INLINE_BYTES:
+            if sizes[tensor.name] > INLINE_BYTES:
                 onnx.external_data_helper.set_external_data(
                     tensor, f"{path.name}.data"
                 )
@@ -108,7 +102,6 @@ def save(proto, values, path):
 def _quantize(source, target, images):
     """Writes `source` with int8 weights and activations, static: calibrated
     by ONNX Runtime on an array of model inputs."""
-    require("onnxruntime", "int8 in ONNX files")
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):
@@ -133,12 +126,13 @@ def _entrance(g, exportable):
     """From the artifact's input to the model's."""
     x = "image"
     if exportable.metadata["input_dtype"] == "uint8":
-        x = g.add("Cast", x, to=onnx_graph.FLOAT)
+        x = g.add("Cast", x, to=onnx.TensorProto.FLOAT)
     if exportable.permutation:
         x = g.add("Transpose", x, perm=exportable.permutation)
     return x
 
 
-def _value(onnx, name, dtype, shape):
+def _value(name, dtype, shape):
+    """A tensor for any number of images."""
     kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    return onnx.helper.make_tensor_value_info(name, kind, shape)
+    return onnx.helper.make_tensor_value_info(name, kind, ["batch", *shape])

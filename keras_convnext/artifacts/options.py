@@ -2,16 +2,13 @@
 
 import numbers
 import os
-from pathlib import Path
 
-from keras_convnext._util.checks import did_you_mean
 from keras_convnext._util.checks import one_of
 from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts.formats import FORMATS
 from keras_convnext.models import inspection
 from keras_convnext.models.builder import total_stride
-from keras_convnext.models.inspection import info_of
 
 INPUT_DTYPES = ("float32", "uint8")
 TFLITE_LIMIT = 2**31 - 1
@@ -20,14 +17,12 @@ TFLITE_LIMIT = 2**31 - 1
 def format_of(path, format):
     """The format, from the path's ending if it is not given."""
     if format is None:
-        suffix = Path(path).suffix
-        for name, row in FORMATS.items():
-            if suffix and suffix == row.ending:
-                return name
+        formats = {x.ending: name for name, x in FORMATS.items() if x.ending}
+        if path.suffix in formats:
+            return formats[path.suffix]
         raise ValueError(
-            "Without `format`, the path must end in one of "
-            f"{[x.ending for x in FORMATS.values() if x.ending]}. Received: "
-            f"{str(path)!r}. Pass `format=` as one of {list(FORMATS)}"
+            f"Without `format`, the path must end in one of {list(formats)}. "
+            f"Received: {str(path)!r}. Pass `format=` as one of {list(FORMATS)}"
         )
     one_of("format", format, FORMATS)
     ending = FORMATS[format].ending
@@ -48,13 +43,8 @@ def checked(
     one_of(
         "data_format", data_format, (None, "channels_last", "channels_first")
     )
-    allowed = (None, *FORMATS[format].quantizations)
-    if quantization not in allowed:
-        raise ValueError(
-            f"`quantization` of {format!r} must be one of {list(allowed)}. "
-            f"Received: quantization={quantization!r}"
-            f"{did_you_mean(quantization, allowed)}"
-        )
+    quantizations = (None, *FORMATS[format].quantizations)
+    one_of("quantization", quantization, quantizations)
     if format == "tflite":
         _check_tflite_size(model)
     size = _size(model, image_size)
@@ -76,7 +66,6 @@ def checked(
 
 def check_target(path, format, overwrite):
     """All that is written can be; what stands there may be replaced."""
-    path = Path(path)
     written = [path]
     if beside := FORMATS[format].beside:
         name = beside.format(name=path.name, stem=path.stem)
@@ -121,13 +110,12 @@ def _size(model, image_size):
         return height, width
     if image_size == "dynamic":
         return None, None
-    pair = image_size
-    if isinstance(image_size, numbers.Integral):
-        pair = (image_size, image_size)
-    card = info_of(model)
-    least = total_stride(card.variant) if card else 1
-    is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
-    if not is_pair or not all(
+    is_pair = isinstance(image_size, (tuple, list))
+    pair = image_size if is_pair else (image_size, image_size)
+    card = inspection.info_of(model)
+    # Steps of the roadmap have a card without a variant.
+    least = total_stride(card.variant) if card and card.variant else 1
+    if len(pair) != 2 or not all(
         isinstance(x, numbers.Integral) and x >= least for x in pair
     ):
         raise ValueError(

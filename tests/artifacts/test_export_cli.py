@@ -18,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import keras_convnext
+from keras_convnext import roadmap
 from keras_convnext._util import requirements
 from keras_convnext.artifacts import exporting
 from keras_convnext.artifacts import handover
@@ -345,6 +346,12 @@ def test_tflite_says_its_limit_before_work(model, monkeypatch, tmp_path):
     monkeypatch.setattr(options, "TFLITE_LIMIT", 1000)
     with pytest.raises(ValueError, match="hold at most 2 GB.*'onnx'"):
         export(model, tmp_path / "m.tflite")
+
+
+def test_models_without_a_variant_take_any_size():
+    model = roadmap.build("patchify_stem", "small", classes=3)
+    asked = (model, "torch", 48, None, "float32", None, False)
+    assert options.checked(*asked)["size"] == [48, 48]
 
 
 def test_folders_that_are_not_writable(model, monkeypatch, tmp_path):

@@ -108,7 +108,7 @@ def test_onnx_computes_what_the_layer_does(kind, tmp_path):
     if forms.of(layer).onnx is None:
         pytest.skip("is not written")
     exportable = Exportable.of(model, "onnx", metadata.of_model(model))
-    save(*to_onnx(exportable), tmp_path / "layer.onnx")
+    save(to_onnx(exportable), tmp_path / "layer.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "layer.onnx")
     images = x[0] if kind in TWICE else x
     images = keras.ops.convert_to_numpy(images)
