@@ -21,7 +21,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 from keras import layers
 
 from keras_convnext._util import checks
@@ -33,15 +32,13 @@ from keras_convnext.facts.variants import Variant
 from keras_convnext.images.geometry import official_crop
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.layers import DepthwiseConv2D
-from keras_convnext.layers import ImageNormalization
-from keras_convnext.layers.norms import LayerNormalization
 from keras_convnext.layers.plain import Add
-from keras_convnext.layers.plain import Conv2D
+from keras_convnext.layers.plain import GlobalAveragePooling2D
 from keras_convnext.models import arguments
 from keras_convnext.models import construction
+from keras_convnext.models.builder import Builder
 from keras_convnext.models.builder import initializer
 from keras_convnext.models.model import ConvNeXtModel
-from keras_convnext.models.model import ModelCard
 from keras_convnext.tasks.roadmap.steps import REGIMES
 from keras_convnext.tasks.roadmap.steps import STEPS
 from keras_convnext.tasks.roadmap.steps import design_of
@@ -91,18 +88,15 @@ def build(
     """
     checks.one_of("step", step, STEPS)
     checks.one_of("regime", regime, REGIMES)
-    checks.rate("drop_path_rate", drop_path_rate)
     design, sizes = design_of(step), REGIMES[regime]
     depths, width = sizes.depths[design.stage_ratio], sizes.widths[design.width]
     widths = tuple(width * 2**stage for stage in range(len(depths)))
+    variant = Variant(regime, depths, widths, activation=design.activation)
     shape = tuple(input_shape or (sizes.image_size, sizes.image_size, 3))
     name = name or f"{regime}_{step}"
     if design.separate_downsampling:
-        variant = Variant(regime, depths, widths)
-        if regime in NAMED:
-            variant = VARIANTS[NAMED[regime]]
         return construction.build(
-            variant,
+            VARIANTS[NAMED[regime]] if regime in NAMED else variant,
             weights=None,
             input_shape=shape,
             classes=classes,
@@ -114,73 +108,75 @@ def build(
             data_format="channels_last",
             name=name,
         )
-    count, class_names = arguments.classes_and_names(classes)
+    options = arguments.checked(
+        variant,
+        include_top=True,
+        include_preprocessing=True,
+        pooling=None,
+        classes=1000 if classes is None else classes,
+        classifier_activation=classifier_activation,
+        dtype=None,
+        data_format="channels_last",
+        layer_prefix="",
+        drop_path_rate=drop_path_rate,
+        dropout_rate=0.0,
+        head_init_scale=1.0,
+        output_stride=None,
+    )
     means, stds = arguments.mean_and_std(mean, std, shape[2], True)
     crop_pct, crop_mode = official_crop(shape[:2])
     preprocessing = Preprocessing(
         shape[:2], crop_pct, crop_mode, mean=means, std=stds
     )
-    info = ModelInfo(preprocessing=preprocessing, class_names=class_names)
-    image = keras.Input(shape, name=str(Part.IMAGE), dtype="float32")
-    x = ModelCard(info, name=str(Part.CARD), dtype="float32")(image)
-    x = ImageNormalization(means, stds, name=str(Part.NORMALIZATION))(x)
-    network = _Network(design)
-    x = network.stem(x, width)
-    rates = iter(np.linspace(0.0, drop_path_rate, sum(depths)).tolist())
-    for stage, depth in enumerate(depths):
-        for block in range(depth):
-            place = LayerName("", stage, block)
-            strides = 2 if stage and not block else 1
-            x = network.block(x, place, widths[stage], strides, next(rates))
-    x = layers.GlobalAveragePooling2D(
-        name=str(Part.HEAD_POOL), data_format="channels_last"
-    )(x)
-    x = layers.Dense(
-        count or 1000,
-        name=str(Part.HEAD_CLASSIFIER),
-        kernel_initializer=initializer(),
-    )(x)
-    if classifier_activation is not None:
-        x = layers.Activation(
-            classifier_activation, name=str(Part.HEAD_ACTIVATION)
-        )(x)
-    return ConvNeXtModel(image, x, name=name)
+    info = ModelInfo(
+        preprocessing=preprocessing, class_names=options.class_names
+    )
+    image = keras.Input(shape, name=str(Part.IMAGE), dtype=options.image_dtype)
+    network = _Network(variant, options, design)
+    return ConvNeXtModel(image, network.outputs(image, info), name=name)
 
 
-class _Network:
-    """Creates the stem and the blocks of a design, in channels_last."""
+class _Network(Builder):
+    """Creates the layers of a design where it is no ConvNeXt yet."""
 
-    def __init__(self, design):
+    def __init__(self, variant, options, design):
+        super().__init__(variant, options)
         self.design = design
 
-    def stem(self, x, width):
-        stem = LayerName()
+    def stem(self, x):
+        name, width = self.name, self.variant.dims[0]
         is_patch = self.design.stem == "patch"
         size, strides = (4, 4) if is_patch else (7, 2)
-        x = self.conv(x, stem.of(Part.STEM_CONV), width, size, strides)
-        x = self.norm(x, stem.of(Part.STEM_NORM))
+        x = self.convolved(x, name.of(Part.STEM_CONV), width, size, strides)
+        x = self.norm(name.of(Part.STEM_NORM))(x)
         if not self.design.few_activations:
-            x = self.activation(x, stem.of(Part.STEM_ACTIVATION))
+            x = self.activation(name.of(Part.STEM_ACTIVATION))(x)
         if is_patch:
             return x
-        name = stem.of(Part.STEM_POOL)
-        pool = layers.MaxPooling2D(
-            3, 2, name=str(name), data_format="channels_last"
-        )
-        return pool(_padded(x, name, 1))
+        name = name.of(Part.STEM_POOL)
+        x = self.padded(x, name, 1)
+        return self.named(
+            layers.MaxPooling2D, name, 3, 2, data_format="channels_last"
+        )(x)
 
-    def block(self, x, place, width, strides, drop_path_rate):
-        design = self.design
-        inner, outer = width, EXPANSION * width
+    def downsample(self, x, stage):
+        """Nothing: the first block of a stage has the strides."""
+        return x
+
+    def block(self, x, stage, block):
+        design, place = self.design, LayerName("", stage, block)
+        strides = 2 if stage and not block else 1
+        inner = self.variant.dims[stage]
+        outer = EXPANSION * inner
         if design.inverted:
             inner, outer = outer, inner
         has_norms = not design.few_norms
         shortcut = x
         if strides > 1 or x.shape[-1] != outer:
             name = place.of(Part.SHORTCUT)
-            shortcut = self.conv(x, name, outer, 1, strides, has_norms)
+            shortcut = self.convolved(x, name, outer, 1, strides, has_norms)
             if has_norms:
-                shortcut = self.norm(shortcut, name.beside(Part.NORM))
+                shortcut = self.norm(name.beside(Part.NORM))(shortcut)
         order = [Part.EXPAND, Part.SPATIAL, Part.PROJECT]
         if design.depthwise_first:
             order = [Part.SPATIAL, Part.EXPAND, Part.PROJECT]
@@ -192,70 +188,67 @@ class _Network:
             has_norm = has_norms or part == Part.SPATIAL
             if part != Part.SPATIAL:
                 channels = inner if part == Part.EXPAND else outer
-                x = self.conv(x, name, channels, has_norm=has_norm)
+                x = self.convolved(x, name, channels, has_norm=has_norm)
             elif design.depthwise:
                 x = self.depthwise(x, name, strides)
             else:
-                x = self.conv(x, name, inner, design.kernel_size, strides)
+                x = self.convolved(x, name, inner, design.kernel_size, strides)
             if has_norm:
-                x = self.norm(x, name.beside(Part.NORM))
+                x = self.norm(name.beside(Part.NORM))(x)
             if part in active:
-                x = self.activation(x, name.beside(Part.ACTIVATION))
-        if drop_path_rate:
-            x = layers.Dropout(
-                drop_path_rate,
-                noise_shape=(None, 1, 1, 1),
-                name=str(place.of(Part.DROP_PATH)),
-            )(x)
-        x = Add(name=str(place.of(Part.ADD)))([shortcut, x])
+                x = self.activation(name.beside(Part.ACTIVATION))(x)
+        rate = self.drop_path_rates[sum(self.variant.depths[:stage]) + block]
+        if rate:
+            noise_shape = (None, 1, 1, 1)
+            drop_path = place.of(Part.DROP_PATH)
+            x = self.named(layers.Dropout, drop_path, rate, noise_shape)(x)
+        x = self.named(Add, place.of(Part.ADD))([shortcut, x])
         if not design.few_activations:
-            x = self.activation(x, place.of(Part.ACTIVATION))
+            x = self.activation(place.of(Part.ACTIVATION))(x)
         return x
 
-    def conv(self, x, name, filters, size=1, strides=1, has_norm=True):
-        if size % 2 and size > 1:
-            x = _padded(x, name, size // 2)
-        return Conv2D(
-            filters,
-            size,
-            strides,
-            name=str(name),
-            use_bias=self.use_bias(has_norm),
+    def features(self, x, pooling):
+        return self.named(
+            GlobalAveragePooling2D,
+            self.name.of(Part.HEAD_POOL),
             data_format="channels_last",
-            kernel_initializer=initializer(),
+            dtype=self.head_dtype,
         )(x)
+
+    def norm(self, name, dtype=None):
+        if self.design.norm == "layer_norm":
+            return super().norm(name, dtype)
+        options = {"momentum": 0.9, "epsilon": 1e-5}
+        return self.named(layers.BatchNormalization, name, **options)
+
+    def convolved(self, x, name, filters, size=1, strides=1, has_norm=True):
+        if size % 2 and size > 1:
+            x = self.padded(x, name, size // 2)
+        use_bias = self.use_bias(has_norm)
+        return self.conv(name, filters, size, strides, use_bias=use_bias)(x)
 
     def depthwise(self, x, name, strides):
         size = self.design.kernel_size
         options = {
-            "name": str(name),
             "use_bias": self.use_bias(has_norm=True),
-            "data_format": "channels_last",
             "depthwise_initializer": initializer(),
+            "data_format": "channels_last",
         }
         if strides == 1:
-            return DepthwiseConv2D(size, **options)(x)
-        x = _padded(x, name, size // 2)
-        return layers.DepthwiseConv2D(size, strides, **options)(x)
+            return self.named(DepthwiseConv2D, name, size, **options)(x)
+        x = self.padded(x, name, size // 2)
+        strided = layers.DepthwiseConv2D
+        return self.named(strided, name, size, strides, **options)(x)
 
     def use_bias(self, has_norm):
         """Batch norm would take a bias away again."""
         return not has_norm or self.design.norm != "batch_norm"
 
-    def norm(self, x, name):
-        if self.design.norm == "layer_norm":
-            return LayerNormalization(epsilon=1e-6, name=str(name))(x)
-        return layers.BatchNormalization(
-            momentum=0.9, epsilon=1e-5, name=str(name)
+    def padded(self, x, name, amount):
+        # `padding="same"` would pad even sizes on one side only.
+        return self.named(
+            layers.ZeroPadding2D,
+            name.beside(Part.PAD),
+            amount,
+            data_format="channels_last",
         )(x)
-
-    def activation(self, x, name):
-        return layers.Activation(self.design.activation, name=str(name))(x)
-
-
-def _padded(x, name, amount):
-    # `padding="same"` would pad even sizes on one side only.
-    name = str(name.beside(Part.PAD))
-    return layers.ZeroPadding2D(amount, name=name, data_format="channels_last")(
-        x
-    )
