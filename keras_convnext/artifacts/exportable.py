@@ -59,8 +59,8 @@ class Exportable:
     @property
     def input_shape(self):
         """Shape of one image as the artifact takes it."""
-        known = self.metadata
-        return to_layout(*self.size, known["channels"], known["data_format"])
+        channels = self.metadata["channels"]
+        return to_layout(*self.size, channels, self.metadata["data_format"])
 
     @functools.cached_property
     def permutation(self):

@@ -37,7 +37,8 @@ def open_artifact(path: PathLike) -> "Artifact":
     """
     path = Path(path)
     kind = "" if path.is_dir() else path.suffix
-    if kind not in RUNTIMES or (path.is_dir() and not _is_saved_model(path)):
+    is_other = path.is_dir() and not (path / "saved_model.pb").exists()
+    if kind not in RUNTIMES or is_other:
         raise ValueError(
             "Expected a file that ends in one of "
             f"{[x for x in RUNTIMES if x]}, or the folder of a SavedModel. "
@@ -155,8 +156,8 @@ def _open_tflite(path):
             for image in inputs
         ]
         return {
-            name: np.concatenate([_dequantized(x[name], own) for x in results])
-            for name, own in details.items()
+            name: np.concatenate([_dequantized(x[name], row) for x in results])
+            for name, row in details.items()
         }
 
     return Artifact(path, metadata, run)
@@ -222,10 +223,6 @@ def operations(path):
         nodes = onnx.load(path, load_external_data=False).graph.node
         return dict(Counter(node.op_type for node in nodes))
     return None
-
-
-def _is_saved_model(path):
-    return (path / "saved_model.pb").exists()
 
 
 def _quantized(values, details):

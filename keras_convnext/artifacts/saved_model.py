@@ -12,14 +12,12 @@ SERVING = "serving_default"
 JPEG = "serving_jpeg"
 
 
-def write(exportable, path, images=None):
+def write(exportable, path, images=None, batch=None):
     """Writes a folder with the signatures `serving_default`, from images to
-    named outputs, and for RGB `serving_jpeg`, from encoded JPEG or PNG."""
-    write_function(exportable, path, batch=None)
+    named outputs, and for RGB `serving_jpeg`, from encoded JPEG or PNG.
 
-
-def write_function(exportable, path, batch):
-    """As `write`, for a batch of any size (`None`) or one size."""
+    Batches may have any size, or that of `batch`, and then no JPEG.
+    """
     import tensorflow as tf
 
     forward = tf_graph.forward(exportable)

@@ -17,7 +17,7 @@ def write(exportable, path, images=None):
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
-        saved_model.write_function(exportable, folder, batch=1)
+        saved_model.write(exportable, folder, batch=1)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             folder, signature_keys=[saved_model.SERVING]
         )
