@@ -52,8 +52,16 @@ def open_artifact(path: PathLike) -> "Artifact":
 class Artifact:
     """A model in some runtime.
 
+    Args:
+        path: what messages call it.
+        metadata: the dict of `metadata.of_model`; `None` raises.
+        run: function from what `run` takes to a mapping of its outputs.
+
     Attributes:
-        metadata: the dict of `metadata.of_model`.
+        metadata: as given.
+
+    Raises:
+        ValueError: without metadata.
     """
 
     def __init__(

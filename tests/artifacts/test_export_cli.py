@@ -418,6 +418,16 @@ def test_nan_is_a_difference(model, monkeypatch, tmp_path):
         export(model, tmp_path / "m.onnx")
 
 
+def test_int8_tells_the_largest_difference_of_all_batches():
+    report = verification.Report(Path("m.onnx"), "onnx", "int8", 0, images=2)
+    logits = np.array([[1.0, 2.0, 4.0]])
+    batches = [{"scores": logits, "logits": logits}] * 2
+    outputs = [batches[0], {"scores": logits, "logits": logits + 0.5}]
+    compared = verification._compared(report, batches, outputs)
+    assert (compared.difference, compared.bound) == (0.5, None)
+    assert (compared.agreement, compared.problem) == (1.0, "")
+
+
 def test_failures_leave_nothing_behind(model, monkeypatch, tmp_path):
     def fail(*arguments):
         arguments[1].write_text("half")
