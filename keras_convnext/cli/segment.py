@@ -12,7 +12,6 @@ from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import load_model
 from keras_convnext.cli.printing import show
 from keras_convnext.tasks import segmentation
-from keras_convnext.tasks.segmentation.model import check_segmenter
 
 
 def segment(
@@ -105,9 +104,7 @@ def _open(model, weights):
     """A segmenter by the name of its backbone, or that of a `.keras` file."""
 
     if Path(model).suffix == ".keras":
-        segmenter = load_model(model, weights)
-        check_segmenter(segmenter)
-        return segmenter
+        return load_model(model, weights)
     if weights == "none":
         typer.echo(
             "keras-convnext: the weights are random, and the classes mean "
