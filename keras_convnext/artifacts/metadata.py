@@ -47,6 +47,10 @@ def of_model(
     card = inspection.info_of(model)
     info = card or ModelInfo()
     outputs = list(graph.named_outputs(model, features))
+    activation = None
+    if {"scores", "logits"} <= set(outputs):
+        last = getattr(model.layers[-1], "activation", None)
+        activation = getattr(last, "__name__", None)
     height, width, channels = inspection.image_shape(model)
     size = [height, width] if size is None else list(size)
     preprocessing = info.preprocessing
@@ -67,7 +71,7 @@ def of_model(
         "size": size,
         "channels": channels,
         "outputs": outputs,
-        "activation": _activation(model, outputs),
+        "activation": activation,
         "quantization": quantization,
     }
 
@@ -110,9 +114,3 @@ def _classes(model, info, outputs):
     if info.label_set == "clip" or count not in labels.LABEL_SETS:
         return None
     return [list(pair) for pair in labels.label_set(count)]
-
-
-def _activation(model, outputs):
-    if "scores" not in outputs or "logits" not in outputs:
-        return None
-    return getattr(model.layers[-1].activation, "__name__", None)
