@@ -31,16 +31,23 @@ def measured(run, batches):
     return outputs, 1000 * float(np.median(seconds))
 
 
-def main(folder, exchange):
+def saved_model(folder):
+    """The function of a SavedModel, from images to outputs by name."""
     import tensorflow as tf
 
-    serve = tf.saved_model.load(folder).signatures["serving_default"]
+    loaded = tf.saved_model.load(folder)
 
     def run(images):
+        serve = loaded.signatures["serving_default"]
         outputs = serve(image=tf.constant(images))
         return {name: x.numpy() for name, x in outputs.items()}
 
-    result = measured(run, pickle.loads(Path(exchange).read_bytes()))
+    return run
+
+
+def main(folder, exchange):
+    batches = pickle.loads(Path(exchange).read_bytes())
+    result = measured(saved_model(folder), batches)
     if "keras_convnext" in sys.modules:  # TensorFlow brings Keras
         raise RuntimeError("This package was in TensorFlow's process")
     Path(exchange).write_bytes(pickle.dumps(result))

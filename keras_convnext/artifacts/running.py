@@ -12,6 +12,7 @@ from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import graph
+from keras_convnext.artifacts import measuring
 from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts import tflite
 from keras_convnext.images.preprocessing import Preprocessing
@@ -173,17 +174,11 @@ def _open_tflite(path):
 
 def _open_saved_model(path):
     """A SavedModel in TensorFlow, whatever backend Keras runs on."""
-    tensorflow = require("tensorflow", "SavedModels")
+    require("tensorflow", "SavedModels")
     file = path / "assets" / embedded.FILE
     text = file.read_text(encoding="utf-8") if file.exists() else None
-    metadata = embedded.from_json(text)
-    loaded = tensorflow.saved_model.load(str(path))
-
-    def run(inputs):
-        serve = loaded.signatures["serving_default"]
-        return serve(image=tensorflow.constant(inputs))
-
-    return Artifact(path, metadata, run)
+    run = measuring.saved_model(str(path))
+    return Artifact(path, embedded.from_json(text), run)
 
 
 def _open_openvino(path):
