@@ -93,10 +93,9 @@ def _check_replaceable(path, format, overwrite):
             f"it. Received: {str(path)!r}"
         )
     # Never a folder of something else.
-    replaceable = path.is_file()
-    if format == "saved_model":
-        replaceable = (path / "saved_model.pb").exists()
-    if not replaceable:
+    is_folder = format == "saved_model"
+    file = path / "saved_model.pb" if is_folder else path
+    if not file.is_file():
         raise ValueError(
             f"What stands at the path must be of the format {format!r} to be "
             f"replaced. Received: {str(path)!r}. Remove it yourself, or choose "

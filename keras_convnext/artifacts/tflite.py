@@ -29,20 +29,18 @@ def write(exportable, path, images=None):
 def _configure(tf, converter, quantization, images):
     spec = converter.target_spec
     spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if quantization is None:
-        return
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantization is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantization == "float16":
         spec.supported_types = [tf.float16]
-    if quantization != "int8":
-        return
-    spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    images = images[:CALIBRATION_IMAGES]
-    converter.representative_dataset = lambda: (
-        {"image": image[None]} for image in images
-    )
-    converter.inference_input_type = tf.uint8
-    converter.inference_output_type = tf.int8
+    if quantization == "int8":
+        spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        images = images[:CALIBRATION_IMAGES]
+        converter.representative_dataset = lambda: (
+            {"image": image[None]} for image in images
+        )
+        converter.inference_input_type = tf.uint8
+        converter.inference_output_type = tf.int8
 
 
 def _finished(content, exportable):
