@@ -7,6 +7,7 @@ from PIL import Image
 
 from keras_convnext.artifacts.running import Artifact
 from keras_convnext.facts.labels import label_set
+from keras_convnext.images.preprocessing import Preprocessing
 
 IMAGENET = [list(pair) for pair in label_set(1000)]
 SIDE = 4
@@ -31,7 +32,7 @@ class KnownAnswers(Artifact):
     def __init__(self, table, classes=None, **known):
         self.table = np.asarray(table)
         self.seen = []
-        preprocessing = {"image_size": [SIDE, SIDE], "crop_pct": 0.5}
+        preprocessing = Preprocessing((SIDE, SIDE), crop_pct=0.5)
         metadata = {
             "model": "known",
             "weights": None,
@@ -48,9 +49,9 @@ class KnownAnswers(Artifact):
             "activation": None,
             "quantization": None,
         }
-        super().__init__("known", {**metadata, **known})
+        super().__init__("known", {**metadata, **known}, self.answers)
 
-    def run(self, inputs):
+    def answers(self, inputs):
         self.seen.append(inputs)
         colors = inputs[:, 0, 0].astype(int)
         numbers = colors[:, 0] + 256 * colors[:, 1]

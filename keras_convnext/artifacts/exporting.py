@@ -11,7 +11,7 @@ import keras
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import PathLike
 from keras_convnext.artifacts import handover
-from keras_convnext.artifacts import options as options_module
+from keras_convnext.artifacts import options
 from keras_convnext.artifacts import real_images
 from keras_convnext.artifacts import verification
 from keras_convnext.artifacts.exportable import Exportable
@@ -90,9 +90,9 @@ def export(
         ... )  # doctest: +SKIP
     """
     path = Path(path)
-    format = options_module.format_of(path, format)
-    options_module.check_target(path, format, overwrite)
-    options = options_module.options(
+    format = options.format_of(path, format)
+    options.check_target(path, format, overwrite)
+    metadata = options.checked(
         model,
         format,
         image_size,
@@ -102,9 +102,9 @@ def export(
         features,
     )
     check_packages(format, quantization, verify and verification_data is None)
-    exportable = Exportable.of(model, options)
-    images = real_images.to_calibrate(representative_data, exportable)
-    batches = real_images.to_compare(verification_data, exportable, verify)
+    images = real_images.to_calibrate(representative_data, metadata)
+    batches = real_images.to_compare(verification_data, metadata, verify)
+    exportable = Exportable.of(model, format, metadata)
     folder = Path(
         tempfile.mkdtemp(prefix=f"unfinished_{path.name}_", dir=path.parent)
     )
@@ -122,13 +122,13 @@ def export(
 
 
 def _write_and_compare(exportable, path, images, batches):
-    backend = FORMATS[exportable.options.format].backend
+    backend = FORMATS[exportable.format].backend
     if backend in (None, keras.backend.backend()):
         handover.write_here(exportable, path, images)
     else:
         handover.write(backend, exportable, path, images)
     if not batches:
-        return verification.describe(path, exportable.options)
+        return verification.describe(path, exportable)
     return verification.verify(exportable, path, batches)
 
 

@@ -1,4 +1,7 @@
-"""The formats that models are exported to: one row for each."""
+"""The formats that models are exported to: one row for each.
+
+A module of the same name in this folder writes it.
+"""
 
 from dataclasses import dataclass
 
@@ -12,63 +15,38 @@ class Format:
 
     Attributes:
         ending: of its files; `""` for a folder.
-        writer: name of the module in this folder that writes it.
-        backend: that the writer runs on; `None` for any.
         writing: modules that the writer needs, of `PACKAGES`.
         running: the same of the runtime.
+        backend: that the writer runs on; `None` for any.
         quantizations: beside `None`, which is float32.
         beside: name of the file of weights that may lie beside the first.
     """
 
     ending: str
-    writer: str
-    backend: str | None
     writing: tuple[str, ...]
-    running: tuple[str, ...]
+    running: tuple[str, ...] = ()
+    backend: str | None = None
     quantizations: tuple[str, ...] = ()
     beside: str | None = None
 
 
 FORMATS = {
-    "saved_model": Format(
-        ending="",
-        writer="saved_model",
-        backend="tensorflow",
-        writing=("tensorflow",),
-        running=(),
-    ),
+    "saved_model": Format("", ("tensorflow",), backend="tensorflow"),
     "tflite": Format(
-        ending=".tflite",
-        writer="tflite",
+        ".tflite",
+        ("tensorflow", "ai_edge_litert"),
         backend="tensorflow",
-        writing=("tensorflow", "ai_edge_litert"),
-        running=(),
         quantizations=("float16", "dynamic", "int8"),
     ),
     "onnx": Format(
-        ending=".onnx",
-        writer="onnx",
-        backend=None,
-        writing=("onnx",),
+        ".onnx",
+        ("onnx",),
         running=("onnxruntime",),
         quantizations=("int8",),
         beside="{name}.data",  # of large models
     ),
-    "openvino": Format(
-        ending=".xml",
-        writer="openvino",
-        backend=None,
-        writing=("onnx", "openvino"),
-        running=(),
-        beside="{stem}.bin",
-    ),
-    "torch": Format(
-        ending=".pt2",
-        writer="torch",
-        backend="torch",
-        writing=("torch",),
-        running=(),
-    ),
+    "openvino": Format(".xml", ("onnx", "openvino"), beside="{stem}.bin"),
+    "torch": Format(".pt2", ("torch",), backend="torch"),
 }
 
 

@@ -30,7 +30,11 @@ def check(model):
             f"{model.name!r} with inputs of shape {shapes}. Export "
             "`keras.Model` from one image to what you need"
         )
-    quantized = [x.name for x in all_layers(model) if _is_quantized(x)]
+    quantized = [
+        layer.name
+        for layer in all_layers(model)
+        if getattr(layer.dtype_policy, "quantization_mode", None) is not None
+    ]
     if quantized:
         raise ValueError(
             "Expected a model of floats: a quantized one would lose its "
@@ -42,7 +46,8 @@ def check(model):
 
 def as_float32(model):
     """The model, or a copy whose layers compute in float32."""
-    if all(_is_float32(layer) for layer in all_layers(model)):
+    dtypes = {(x.compute_dtype, x.variable_dtype) for x in all_layers(model)}
+    if dtypes == {("float32", "float32")}:
         return model
 
     def in_float32(layer):
@@ -113,16 +118,6 @@ def _classifier(model):
         "`features=True` takes a model with its classifier; this one's output "
         f"is all there is. Received: {model.name!r}"
     )
-
-
-def _is_float32(layer):
-    return layer.compute_dtype == layer.variable_dtype == "float32" or (
-        not layer.weights and layer.compute_dtype == "float32"
-    )
-
-
-def _is_quantized(layer):
-    return getattr(layer.dtype_policy, "quantization_mode", None) is not None
 
 
 def _as_float32(values):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,11 +10,11 @@ import numpy as np
 from keras_convnext._util.version import __version__
 from keras_convnext.artifacts import graph
 from keras_convnext.facts import labels
+from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.info import as_record
 from keras_convnext.facts.info import with_new_names
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.models import inspection
-from keras_convnext.models.inspection import info_of
 
 KEY = "keras_convnext"
 FILE = f"{KEY}.json"
@@ -21,19 +22,19 @@ FILE = f"{KEY}.json"
 
 def of_model(
     model,
-    size,
-    data_format,
+    size=None,
+    data_format=None,
     input_dtype="float32",
     quantization=None,
     features=False,
 ):
-    """What there is to know, as a dict that JSON can hold.
+    """What there is to know, as a dict.
 
     Args:
         model: a Functional `keras.Model` of one image input.
-        size: `(height, width)` of the artifact's input, `None` for any.
-        data_format, input_dtype: of the artifact's input.
-        quantization, features: as for `export`.
+        size: `(height, width)` of the artifact's input, each `None` for any;
+            `None` for the model's own.
+        data_format, input_dtype, quantization, features: as for `export`.
 
     Returns:
         `model`, `weights`, `license`: what it is; `classes`: a list of
@@ -43,49 +44,58 @@ def of_model(
         `channels` of the input; `outputs`: their names; `activation` from
         `logits` to `scores`; `label_set`; `quantization`; `producer`.
     """
-    info = info_of(model)
+    card = inspection.info_of(model)
+    info = card or ModelInfo()
     outputs = list(graph.named_outputs(model, features))
+    activation = None
+    if {"scores", "logits"} <= set(outputs):
+        last = getattr(model.layers[-1], "activation", None)
+        activation = getattr(last, "__name__", None)
+    height, width, channels = inspection.image_shape(model)
+    size = [height, width] if size is None else list(size)
+    preprocessing = info.preprocessing
+    if preprocessing and None not in size:
+        preprocessing = replace(preprocessing, image_size=tuple(size))
     return {
         "producer": f"keras_convnext {__version__}, keras {keras.__version__}"
         f" on {keras.backend.backend()}",
-        "model": info.variant.name if info and info.variant else model.name,
-        "weights": info.weights if info else None,
-        "license": info.license if info else None,
-        "label_set": info.label_set if info else None,
-        "classes": _classes(model, info, outputs),
-        "preprocessing": _preprocessing(info, size),
+        "model": info.variant.name if info.variant else model.name,
+        "weights": info.weights,
+        "license": info.license,
+        "label_set": info.label_set,
+        "classes": _classes(model, card, outputs),
+        "preprocessing": preprocessing,
         "normalizes": inspection.normalizes(model),
-        "data_format": data_format,
+        "data_format": data_format or inspection.data_format(model),
         "input_dtype": input_dtype,
-        "size": list(size),
-        "channels": inspection.image_shape(model)[2],
+        "size": size,
+        "channels": channels,
         "outputs": outputs,
-        "activation": _activation(model, outputs),
+        "activation": activation,
         "quantization": quantization,
     }
 
 
 def to_json(values):
-    return json.dumps(values, ensure_ascii=False)
+    return json.dumps(values, ensure_ascii=False, default=asdict)
 
 
 def from_json(text):
     """The dict, or `None` where there is none."""
-    return with_new_names(json.loads(text)) if text else None
-
-
-def preprocessing(values):
-    """The `Preprocessing` of what `of_model` returned, or `None`."""
-    if values["preprocessing"] is None:
+    if not text:
         return None
-    return as_record(Preprocessing, values["preprocessing"])
+    values = with_new_names(json.loads(text))
+    if values.get("preprocessing"):
+        saved = as_record(Preprocessing, values["preprocessing"])
+        values["preprocessing"] = saved
+    return values
 
 
 def inputs(values, images):
     """Images of 0–255, channels last, as an artifact takes them."""
     if not values["normalizes"]:
-        known = preprocessing(values)
-        mean, std = (known.mean, known.std) if known else (0.0, 1.0)
+        saved = values["preprocessing"]
+        mean, std = (saved.mean, saved.std) if saved else (0.0, 1.0)
         # Without statistics of its own it is left with pixels of 0–1.
         mean, std = mean or 0.0, std or 1.0
         images = (np.asarray(images, "float32") / 255 - mean) / std
@@ -104,18 +114,3 @@ def _classes(model, info, outputs):
     if info.label_set == "clip" or count not in labels.LABEL_SETS:
         return None
     return [list(pair) for pair in labels.label_set(count)]
-
-
-def _preprocessing(info, size):
-    if info is None or info.preprocessing is None:
-        return None
-    values = asdict(info.preprocessing)
-    if None not in size:
-        values["image_size"] = size
-    return values
-
-
-def _activation(model, outputs):
-    if "scores" not in outputs or "logits" not in outputs:
-        return None
-    return getattr(model.layers[-1].activation, "__name__", None)

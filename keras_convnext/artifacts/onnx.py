@@ -1,9 +1,12 @@
 """ONNX files: from every backend, with nothing but the onnx package."""
 
+import tempfile
+from pathlib import Path
+
 import keras
 import numpy as np
+import onnx
 
-from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import onnx_graph
@@ -12,47 +15,45 @@ from keras_convnext.models import rebuilding
 # Protocol buffers end at 2 GiB; the nodes need some of it.
 EXTERNAL_DATA_BYTES = 2**31 - 2**24
 INLINE_BYTES = 1024
+CALIBRATION_IMAGES = 200
+# Norms, GELU and GRN stay float: they are cheap, and their range is wide.
+QUANTIZED = ("Conv", "MatMul")
 
 
 def write(exportable, path, images=None):
     """Writes a float model, and quantizes it where that is asked for."""
-    onnx = require("onnx", "ONNX files")
-    proto, values = to_onnx(exportable)
+    proto = to_onnx(exportable)
     onnx.helper.set_model_props(proto, {metadata.KEY: exportable.text})
-    if exportable.options.quantization != "int8":
-        save(proto, values, path)
+    if exportable.metadata["quantization"] != "int8":
+        save(proto, path)
         return
-    from keras_convnext.artifacts import onnx_quantization
-
-    unquantized = path.with_name(f"float_{path.name}")
-    save(proto, values, unquantized)
-    onnx_quantization.quantize(unquantized, path, images)
-    for file in path.parent.glob(f"{unquantized.name}*"):
-        file.unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        unquantized = Path(folder) / path.name
+        save(proto, unquantized)
+        _quantize(unquantized, path, images)
 
 
 def to_onnx(exportable):
-    """The model without its constants, and those by name."""
-    onnx = require("onnx", "ONNX files")
-    options, model = exportable.options, exportable.lean
+    """The model as an `onnx.ModelProto`."""
+    model = exportable.lean
     g = onnx_graph.Graph(reserved=("image", *exportable.outputs))
-    image = graph.image(model, options.size)
+    image = graph.image(model, exportable.size)
     results = trace(g, model, image, _entrance(g, exportable))
     outputs = []
     for name in exportable.outputs:
         result, shape = results[name]
         g.add("Identity", result, output=name)
-        shape = ["batch", *shape[1:]]
-        outputs.append(_value(onnx, name, "float32", shape))
-    shape = ["batch", *exportable.input_shape]
-    image = _value(onnx, "image", options.input_dtype, shape)
-    proto = onnx.helper.make_model(
-        onnx.helper.make_graph(g.nodes, model.name, [image], outputs),
+        outputs.append(_value(name, "float32", shape[1:]))
+    dtype = exportable.metadata["input_dtype"]
+    image = _value("image", dtype, exportable.input_shape)
+    return onnx.helper.make_model(
+        onnx.helper.make_graph(
+            g.nodes, model.name, [image], outputs, g.initializers
+        ),
         opset_imports=[onnx.helper.make_opsetid("", onnx_graph.OPSET)],
         ir_version=onnx_graph.IR_VERSION,
         producer_name="keras_convnext",
     )
-    return proto, g.constants
 
 
 def trace(g, model, tensor, name):
@@ -84,59 +85,54 @@ def trace(g, model, tensor, name):
     )
 
 
-def save(proto, values, path):
+def save(proto, path):
     """Checks and writes; the weights of large models beside the file."""
-    onnx = require("onnx", "ONNX files")
-    size = sum(x.nbytes for x in values.values())
-    tensors = proto.graph.initializer
-    if size < EXTERNAL_DATA_BYTES:
-        outside = {}
-    else:
-        # Small ones may be axes and shapes, which the checker wants to read.
-        outside = {k: x for k, x in values.items() if x.nbytes > INLINE_BYTES}
-        data = path.with_name(f"{path.name}.data")
-        with open(data, "wb") as file:
-            tensors.extend(
-                _external(onnx, name, x, data.name, file)
-                for name, x in outside.items()
-            )
-    tensors.extend(
-        onnx.numpy_helper.from_array(x, name)
-        for name, x in values.items()
-        if name not in outside
-    )
+    sizes = {x.name: len(x.raw_data) for x in proto.graph.initializer}
+    if sum(sizes.values()) >= EXTERNAL_DATA_BYTES:
+        for tensor in proto.graph.initializer:
+            # Small ones may be axes and shapes, which the checker reads.
+            if sizes[tensor.name] > INLINE_BYTES:
+                onnx.external_data_helper.set_external_data(
+                    tensor, f"{path.name}.data"
+                )
     onnx.save(proto, path)
     onnx.checker.check_model(str(path), full_check=True)
 
 
-def _external(onnx, name, values, location, file):
-    """A tensor that says where in the file its values are."""
-    tensor = onnx.TensorProto(
-        name=name,
-        dims=values.shape,
-        data_type=onnx.helper.np_dtype_to_tensor_dtype(values.dtype),
-        data_location=onnx.TensorProto.EXTERNAL,
+def _quantize(source, target, images):
+    """Writes `source` with int8 weights and activations, static: calibrated
+    by ONNX Runtime on an array of model inputs."""
+    from onnxruntime import quantization
+
+    class Reader(quantization.CalibrationDataReader):
+        def __init__(self):
+            self.batches = iter(images[:CALIBRATION_IMAGES, None])
+
+        def get_next(self):
+            batch = next(self.batches, None)
+            return None if batch is None else {"image": batch}
+
+    quantization.quantize_static(
+        str(source),
+        str(target),
+        Reader(),
+        quant_format=quantization.QuantFormat.QDQ,
+        op_types_to_quantize=list(QUANTIZED),
+        per_channel=True,
     )
-    for key, value in (
-        ("location", location),
-        ("offset", file.tell()),
-        ("length", values.nbytes),
-    ):
-        tensor.external_data.add(key=key, value=str(value))
-    file.write(values.data)
-    return tensor
 
 
 def _entrance(g, exportable):
     """From the artifact's input to the model's."""
     x = "image"
-    if exportable.options.input_dtype == "uint8":
-        x = g.add("Cast", x, to=onnx_graph.FLOAT)
+    if exportable.metadata["input_dtype"] == "uint8":
+        x = g.add("Cast", x, to=onnx.TensorProto.FLOAT)
     if exportable.permutation:
         x = g.add("Transpose", x, perm=exportable.permutation)
     return x
 
 
-def _value(onnx, name, dtype, shape):
+def _value(name, dtype, shape):
+    """A tensor for any number of images."""
     kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    return onnx.helper.make_tensor_value_info(name, kind, shape)
+    return onnx.helper.make_tensor_value_info(name, kind, ["batch", *shape])

@@ -8,24 +8,23 @@ Runtime then takes the transpositions around a convolution into its kernel.
 
 import keras
 import numpy as np
+import onnx
 
 from keras_convnext.layers import forms
 
-FLOAT = 1  # onnx.TensorProto.FLOAT
 OPSET = 20  # the first with Gelu
 IR_VERSION = 9  # what belongs to it
 
 
 class Graph:
-    """Nodes and constants, in the order in which they were added.
+    """Nodes and initializers, in the order in which they were added.
 
     Args:
         reserved: names that no node may take: of inputs and outputs.
     """
 
     def __init__(self, reserved=()):
-        self.nodes = []
-        self.constants = {}
+        self.nodes, self.initializers = [], []
         self.taken = set(reserved)
 
     def unique(self, name):
@@ -37,8 +36,6 @@ class Graph:
 
     def add(self, op, *inputs, name=None, output=None, **attributes):
         """One node; returns the name of its output, which is the node's."""
-        import onnx
-
         inputs = [x if isinstance(x, str) else self.constant(x) for x in inputs]
         name = output or self.unique(name or op)
         self.nodes.append(
@@ -51,7 +48,8 @@ class Graph:
         if values.dtype.kind == "f":
             values = values.astype("float32")
         name = self.unique(name or "constant")
-        self.constants[name] = np.ascontiguousarray(values)
+        values = np.ascontiguousarray(values)
+        self.initializers.append(onnx.numpy_helper.from_array(values, name))
         return name
 
     def weight(self, layer, attribute, change=lambda x: x):

@@ -1,54 +1,28 @@
-"""What may be asked of an export: one record, checked before work starts."""
+"""What may be asked of an export, checked before work starts."""
 
 import numbers
 import os
-from dataclasses import dataclass
-from pathlib import Path
 
-from keras_convnext._util.checks import did_you_mean
 from keras_convnext._util.checks import one_of
 from keras_convnext.artifacts import graph
+from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts.formats import FORMATS
 from keras_convnext.models import inspection
 from keras_convnext.models.builder import total_stride
-from keras_convnext.models.inspection import info_of
 
 INPUT_DTYPES = ("float32", "uint8")
 TFLITE_LIMIT = 2**31 - 1
 
 
-@dataclass(frozen=True)
-class Options:
-    """The arguments of `export`, complete and checked.
-
-    Attributes:
-        format: a key of `FORMATS`.
-        size: `(height, width)`, each an int or `None` for any.
-        data_format: layout of the artifact's input.
-        input_dtype: `"float32"` or `"uint8"`.
-        quantization: `None` or one of its quantizations.
-        features: whether the classifier's input is an output too.
-    """
-
-    format: str
-    size: tuple
-    data_format: str = "channels_last"
-    input_dtype: str = "float32"
-    quantization: str | None = None
-    features: bool = False
-
-
 def format_of(path, format):
     """The format, from the path's ending if it is not given."""
     if format is None:
-        suffix = Path(path).suffix
-        for name, row in FORMATS.items():
-            if suffix and suffix == row.ending:
-                return name
+        formats = {x.ending: name for name, x in FORMATS.items() if x.ending}
+        if path.suffix in formats:
+            return formats[path.suffix]
         raise ValueError(
-            "Without `format`, the path must end in one of "
-            f"{[x.ending for x in FORMATS.values() if x.ending]}. Received: "
-            f"{str(path)!r}. Pass `format=` as one of {list(FORMATS)}"
+            f"Without `format`, the path must end in one of {list(formats)}. "
+            f"Received: {str(path)!r}. Pass `format=` as one of {list(FORMATS)}"
         )
     one_of("format", format, FORMATS)
     ending = FORMATS[format].ending
@@ -60,22 +34,17 @@ def format_of(path, format):
     return format
 
 
-def options(
+def checked(
     model, format, image_size, data_format, input_dtype, quantization, features
 ):
-    """The `Options`, or a `ValueError` that says what was expected."""
+    """The metadata of the artifact, or a `ValueError`: what was expected."""
     graph.check(model)
     one_of("input_dtype", input_dtype, INPUT_DTYPES)
     one_of(
         "data_format", data_format, (None, "channels_last", "channels_first")
     )
-    allowed = (None, *FORMATS[format].quantizations)
-    if quantization not in allowed:
-        raise ValueError(
-            f"`quantization` of {format!r} must be one of {list(allowed)}. "
-            f"Received: quantization={quantization!r}"
-            f"{did_you_mean(quantization, allowed)}"
-        )
+    quantizations = (None, *FORMATS[format].quantizations)
+    one_of("quantization", quantization, quantizations)
     if format == "tflite":
         _check_tflite_size(model)
     size = _size(model, image_size)
@@ -90,20 +59,13 @@ def options(
             f"{model.name!r}, built with `include_preprocessing=False`, and "
             "input_dtype='uint8'. Pass 'float32'"
         )
-    graph.named_outputs(model, features)
-    return Options(
-        format=format,
-        size=size,
-        data_format=data_format or inspection.data_format(model),
-        input_dtype=input_dtype,
-        quantization=quantization,
-        features=features,
+    return metadata.of_model(
+        model, size, data_format, input_dtype, quantization, features
     )
 
 
 def check_target(path, format, overwrite):
     """All that is written can be; what stands there may be replaced."""
-    path = Path(path)
     written = [path]
     if beside := FORMATS[format].beside:
         name = beside.format(name=path.name, stem=path.stem)
@@ -131,10 +93,9 @@ def _check_replaceable(path, format, overwrite):
             f"it. Received: {str(path)!r}"
         )
     # Never a folder of something else.
-    replaceable = path.is_file()
-    if format == "saved_model":
-        replaceable = (path / "saved_model.pb").exists()
-    if not replaceable:
+    is_folder = format == "saved_model"
+    file = path / "saved_model.pb" if is_folder else path
+    if not file.is_file():
         raise ValueError(
             f"What stands at the path must be of the format {format!r} to be "
             f"replaced. Received: {str(path)!r}. Remove it yourself, or choose "
@@ -148,13 +109,12 @@ def _size(model, image_size):
         return height, width
     if image_size == "dynamic":
         return None, None
-    pair = image_size
-    if isinstance(image_size, numbers.Integral):
-        pair = (image_size, image_size)
-    card = info_of(model)
-    least = total_stride(card.variant) if card else 1
-    is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
-    if not is_pair or not all(
+    is_pair = isinstance(image_size, (tuple, list))
+    pair = image_size if is_pair else (image_size, image_size)
+    card = inspection.info_of(model)
+    # Steps of the roadmap have a card without a variant.
+    least = total_stride(card.variant) if card and card.variant else 1
+    if len(pair) != 2 or not all(
         isinstance(x, numbers.Integral) and x >= least for x in pair
     ):
         raise ValueError(

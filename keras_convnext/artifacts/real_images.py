@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_convnext._util.requirements import require
-from keras_convnext.artifacts import metadata
+from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.images.reading import images_below
 from keras_convnext.images.transform import load_image
 
@@ -14,12 +14,12 @@ FOLDER_IMAGES, BATCH = 500, 32
 DEFAULT_SIZE = (224, 224)
 
 
-def to_calibrate(source, exportable):
+def to_calibrate(source, metadata):
     """Inputs of the artifact that int8 takes its ranges from, or `None`."""
-    quantization = exportable.options.quantization
+    quantization = metadata["quantization"]
     if quantization == "int8":
-        images = _images("representative_data", source, exportable)
-        return metadata.inputs(exportable.metadata, images)
+        images = _images("representative_data", source, metadata)
+        return embedded.inputs(metadata, images)
     if source is None:
         return None
     raise ValueError(
@@ -28,7 +28,7 @@ def to_calibrate(source, exportable):
     )
 
 
-def to_compare(source, exportable, verify):
+def to_compare(source, metadata, verify):
     """Batches of images of 0–255, channels last; none without `verify`.
 
     Without a source two photographs; of two sizes if any size will do.
@@ -36,28 +36,27 @@ def to_compare(source, exportable, verify):
     if not verify:
         return []
     if source is not None:
-        images = _images("verification_data", source, exportable)
+        images = _images("verification_data", source, metadata)
         # Hundreds of images at once would not fit into memory.
         return [
             images[start : start + BATCH]
             for start in range(0, len(images), BATCH)
         ]
-    size, channels = exportable.options.size, exportable.metadata["channels"]
-    sizes = [size]
-    if None in size:
-        preprocessing = metadata.preprocessing(exportable.metadata)
+    sizes = [metadata["size"]]
+    if None in metadata["size"]:
+        preprocessing = metadata["preprocessing"]
         height, width = (
             preprocessing.image_size if preprocessing else DEFAULT_SIZE
         )
         sizes = [(height, width), (height + 32, width + 64)]
-    return [_photographs(*size, channels) for size in sizes]
+    return [_photographs(*size, metadata["channels"]) for size in sizes]
 
 
-def _images(argument, source, exportable):
+def _images(argument, source, metadata):
     """Images of 0–255, from an array or a folder of files."""
     if isinstance(source, (str, os.PathLike)):
-        source = _read(argument, Path(source), exportable.metadata)
-    shape = (*exportable.options.size, exportable.metadata["channels"])
+        source = _read(argument, Path(source), metadata["preprocessing"])
+    shape = (*metadata["size"], metadata["channels"])
     if source is None or not _has_shape(source, shape):
         received = "None" if source is None else f"shape {np.shape(source)}"
         raise ValueError(
@@ -77,10 +76,9 @@ def _has_shape(images, shape):
     )
 
 
-def _read(argument, path, values):
+def _read(argument, path, preprocessing):
     if path.suffix == ".npy":
         return np.load(path)
-    preprocessing = metadata.preprocessing(values)
     paths = images_below(path)
     # Evenly from all of them: folders are often sorted by class.
     chosen = paths[:: max(1, len(paths) // FOLDER_IMAGES)]
@@ -94,20 +92,10 @@ def _read(argument, path, values):
 
 
 def _photographs(height, width, channels):
+    """Two photographs; red, green and blue in turn in other channels."""
     datasets = require("sklearn.datasets", "photographs to compare on")
     photographs = [
         load_image(image, (height, width), mode="center")
         for image in datasets.load_sample_images().images
     ]
-    photographs = np.stack(photographs)
-    if channels == 3:
-        return photographs
-    gray = photographs.mean(-1, keepdims=True).round().astype("uint8")
-    more = np.concatenate([photographs, gray], -1)
-    return (
-        gray
-        if channels == 1
-        else np.resize(
-            np.moveaxis(more, -1, 0), (channels, *gray.shape[:3])
-        ).transpose(1, 2, 3, 0)
-    )
+    return np.stack(photographs)[..., np.arange(channels) % 3]

@@ -1,6 +1,7 @@
 """Whatever a model was exported to, opened and run in the same way."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import graph
+from keras_convnext.artifacts import measuring
 from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts import tflite
 from keras_convnext.images.preprocessing import Preprocessing
-from keras_convnext.models import inspection
 
 
 def open_artifact(path: PathLike) -> "Artifact":
@@ -37,7 +38,8 @@ def open_artifact(path: PathLike) -> "Artifact":
     """
     path = Path(path)
     kind = "" if path.is_dir() else path.suffix
-    if kind not in RUNTIMES or (path.is_dir() and not _is_saved_model(path)):
+    is_other = path.is_dir() and not (path / "saved_model.pb").exists()
+    if kind not in RUNTIMES or is_other:
         raise ValueError(
             "Expected a file that ends in one of "
             f"{[x for x in RUNTIMES if x]}, or the folder of a SavedModel. "
@@ -51,23 +53,35 @@ def open_artifact(path: PathLike) -> "Artifact":
 class Artifact:
     """A model in some runtime.
 
+    Args:
+        path: what messages call it.
+        metadata: the dict of `metadata.of_model`; `None` raises.
+        run: function from what `run` takes to a mapping of its outputs.
+
     Attributes:
-        metadata: the dict of `metadata.of_model`.
+        metadata: as given.
+
+    Raises:
+        ValueError: without metadata.
     """
 
-    def __init__(self, path: PathLike, metadata: dict[str, Any] | None):
-        self.path = path
+    def __init__(
+        self,
+        path: PathLike,
+        metadata: dict[str, Any] | None,
+        run: Callable[[Array], Any],
+    ):
         if metadata is None:
             raise ValueError(
                 "Expected a file that `keras_convnext.export` wrote, with its "
                 f"preprocessing and classes inside. Received: {str(path)!r}"
             )
-        self.metadata = metadata
+        self.path, self.metadata, self._run = path, metadata, run
 
     @property
     def preprocessing(self) -> Preprocessing | None:
         """The `Preprocessing` of the images, or `None`."""
-        return embedded.preprocessing(self.metadata)
+        return self.metadata["preprocessing"]
 
     def run(self, inputs: Array) -> dict[str, Array]:
         """Every output by name, for inputs as the artifact takes them.
@@ -79,7 +93,9 @@ class Artifact:
         Returns:
             A dict from names to float arrays `(n, ...)`.
         """
-        raise NotImplementedError
+        outputs = self._run(inputs)
+        names = self.metadata["outputs"]
+        return {name: np.asarray(outputs[name]) for name in names}
 
     def predict(self, images: Array) -> Array:
         """Probabilities, or whatever else the classifier's activation gives.
@@ -93,11 +109,11 @@ class Artifact:
         Raises:
             ValueError: without a classifier.
         """
-        known = self.metadata["outputs"]
-        if not {"logits", "scores"} & set(known):
+        names = self.metadata["outputs"]
+        if not {"logits", "scores"} & set(names):
             raise ValueError(
                 "Expected a model with its classifier. Received: "
-                f"{str(self.path)!r} with outputs {known}. `run` returns them"
+                f"{str(self.path)!r} with outputs {names}. `run` returns them"
             )
         outputs = self.run(embedded.inputs(self.metadata, images))
         if "scores" in outputs:
@@ -107,134 +123,97 @@ class Artifact:
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
-class KerasArtifact(Artifact):
-    """A Keras model in this process, on its backend."""
-
-    def __init__(self, path, model=None):
-        if model is None:
-            model = keras.saving.load_model(path, compile=False)
-        graph.check(model)
-        size = inspection.image_shape(model)[:2]
-        data_format = inspection.data_format(model)
-        super().__init__(path, embedded.of_model(model, size, data_format))
-        self.model = graph.named(model)
-
-    def run(self, inputs):
-        outputs = self.model.predict_on_batch(inputs)
-        return {name: np.asarray(x) for name, x in outputs.items()}
+def of_model(model, name):
+    """The `Artifact` of a Keras model in this process, on its backend."""
+    graph.check(model)
+    run = graph.named(model).predict_on_batch
+    return Artifact(name, embedded.of_model(model), run)
 
 
-class OnnxArtifact(Artifact):
+def _open_keras(path):
+    return of_model(keras.saving.load_model(path, compile=False), path)
+
+
+def _open_onnx(path):
     """An ONNX file in ONNX Runtime, on the CPU."""
+    onnxruntime = require("onnxruntime", "ONNX files")
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        str(path), settings, providers=["CPUExecutionProvider"]
+    )
+    entries = session.get_modelmeta().custom_metadata_map
+    names = [output.name for output in session.get_outputs()]
 
-    def __init__(self, path):
-        onnxruntime = require("onnxruntime", "ONNX files")
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(
-            str(path), settings, providers=["CPUExecutionProvider"]
-        )
-        known = self.session.get_modelmeta().custom_metadata_map
-        super().__init__(path, embedded.from_json(known.get(embedded.KEY)))
+    def run(inputs):
+        return dict(zip(names, session.run(names, {"image": inputs})))
 
-    def run(self, inputs):
-        names = [output.name for output in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(names, {"image": inputs})))
+    return Artifact(path, embedded.from_json(entries.get(embedded.KEY)), run)
 
 
-class TfliteArtifact(Artifact):
+def _open_tflite(path):
     """A TFLite file in the LiteRT interpreter, image by image."""
+    litert = require("ai_edge_litert.interpreter", "TFLite files")
+    metadata = embedded.from_json(tflite.read_metadata(path))
+    serve = litert.Interpreter(str(path)).get_signature_runner()
+    (image_details,) = serve.get_input_details().values()
+    details = serve.get_output_details()
 
-    def __init__(self, path):
-        interpreter = require("ai_edge_litert.interpreter", "TFLite files")
-        super().__init__(path, embedded.from_json(tflite.read_metadata(path)))
-        self.interpreter = interpreter.Interpreter(str(path))
-        # Allocated for the first image: where any size will do, the file
-        # says 1×1, of which nothing is left behind the stem.
-        self.shape = None
-        (self.input,) = self.interpreter.get_input_details()
-        self.outputs = self.interpreter.get_output_details()
-
-    def run(self, inputs):
-        results = [self._run_one(image[None]) for image in inputs]
+    def run(inputs):
+        results = [
+            serve(image=_quantized(image[None], image_details))
+            for image in inputs
+        ]
         return {
-            name: np.concatenate([result[i] for result in results])
-            for i, name in enumerate(self.metadata["outputs"])
+            name: np.concatenate([_dequantized(x[name], row) for x in results])
+            for name, row in details.items()
         }
 
-    def _run_one(self, image):
-        index = self.input["index"]
-        if image.shape != self.shape:
-            self.interpreter.resize_tensor_input(index, image.shape)
-            self.interpreter.allocate_tensors()
-            self.shape = image.shape
-        self.interpreter.set_tensor(index, _quantized(image, self.input))
-        self.interpreter.invoke()
-        return [
-            _dequantized(self.interpreter.get_tensor(x["index"]), x)
-            for x in self.outputs
-        ]
+    return Artifact(path, metadata, run)
 
 
-class SavedModelArtifact(Artifact):
+def _open_saved_model(path):
     """A SavedModel in TensorFlow, whatever backend Keras runs on."""
-
-    def __init__(self, path):
-        tensorflow = require("tensorflow", "SavedModels")
-        file = path / "assets" / embedded.FILE
-        known = file.read_text(encoding="utf-8") if file.exists() else None
-        super().__init__(path, embedded.from_json(known))
-        self.tensorflow = tensorflow
-        self.loaded = tensorflow.saved_model.load(str(path))
-
-    def run(self, inputs):
-        serve = self.loaded.signatures["serving_default"]
-        outputs = serve(image=self.tensorflow.constant(inputs))
-        return {name: x.numpy() for name, x in outputs.items()}
+    require("tensorflow", "SavedModels")
+    file = path / "assets" / embedded.FILE
+    text = file.read_text(encoding="utf-8") if file.exists() else None
+    run = measuring.saved_model(str(path))
+    return Artifact(path, embedded.from_json(text), run)
 
 
-class OpenvinoArtifact(Artifact):
+def _open_openvino(path):
     """OpenVINO IR on the CPU, in float32."""
-
-    def __init__(self, path):
-        openvino = require("openvino", "OpenVINO files")
-        core = openvino.Core()
-        loaded = core.read_model(path)
-        info = loaded.get_rt_info()
-        known = info[embedded.KEY].value if embedded.KEY in info else None
-        super().__init__(path, embedded.from_json(known))
-        self.compiled = core.compile_model(
-            loaded, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-        )
-
-    def run(self, inputs):
-        results = self.compiled(inputs)
-        return {name: results[name] for name in self.metadata["outputs"]}
+    openvino = require("openvino", "OpenVINO files")
+    core = openvino.Core()
+    model = core.read_model(path)
+    info = model.get_rt_info()
+    text = info[embedded.KEY].value if embedded.KEY in info else None
+    compiled = core.compile_model(
+        model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    return Artifact(path, embedded.from_json(text), compiled)
 
 
-class TorchArtifact(Artifact):
+def _open_torch(path):
     """A `.pt2` program in torch, whatever backend Keras runs on."""
+    torch = require("torch", "`.pt2` files")
+    files = {embedded.FILE: ""}
+    program = torch.export.load(str(path), extra_files=files).module()
 
-    def __init__(self, path):
-        self.torch = require("torch", "`.pt2` files")
-        extra = {embedded.FILE: ""}
-        program = self.torch.export.load(str(path), extra_files=extra)
-        super().__init__(path, embedded.from_json(extra[embedded.FILE]))
-        self.program = program.module()
+    def run(inputs):
+        with torch.no_grad():
+            return program(torch.from_numpy(inputs))
 
-    def run(self, inputs):
-        with self.torch.no_grad():
-            outputs = self.program(self.torch.from_numpy(inputs))
-        return {name: x.numpy() for name, x in outputs.items()}
+    return Artifact(path, embedded.from_json(files[embedded.FILE]), run)
 
 
 RUNTIMES = {
-    "": SavedModelArtifact,
-    ".keras": KerasArtifact,
-    ".onnx": OnnxArtifact,
-    ".pt2": TorchArtifact,
-    ".tflite": TfliteArtifact,
-    ".xml": OpenvinoArtifact,
+    "": _open_saved_model,
+    ".keras": _open_keras,
+    ".onnx": _open_onnx,
+    ".pt2": _open_torch,
+    ".tflite": _open_tflite,
+    ".xml": _open_openvino,
 }
 
 
@@ -247,10 +226,6 @@ def operations(path):
         nodes = onnx.load(path, load_external_data=False).graph.node
         return dict(Counter(node.op_type for node in nodes))
     return None
-
-
-def _is_saved_model(path):
-    return (path / "saved_model.pb").exists()
 
 
 def _quantized(values, details):

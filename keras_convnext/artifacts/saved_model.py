@@ -12,24 +12,22 @@ SERVING = "serving_default"
 JPEG = "serving_jpeg"
 
 
-def write(exportable, path, images=None):
+def write(exportable, path, images=None, batch=None):
     """Writes a folder with the signatures `serving_default`, from images to
-    named outputs, and for RGB `serving_jpeg`, from encoded JPEG or PNG."""
-    write_function(exportable, path, batch=None)
+    named outputs, and for RGB `serving_jpeg`, from encoded JPEG or PNG.
 
-
-def write_function(exportable, path, batch):
-    """As `write`, for a batch of any size (`None`) or one size."""
+    Batches may have any size, or that of `batch`, and then no JPEG.
+    """
     import tensorflow as tf
 
     forward = tf_graph.forward(exportable)
     image = tf.TensorSpec(
         (batch, *exportable.input_shape),
-        exportable.options.input_dtype,
+        exportable.metadata["input_dtype"],
         name="image",
     )
     signatures = {SERVING: tf.function(forward, input_signature=[image])}
-    preprocessing = metadata.preprocessing(exportable.metadata)
+    preprocessing = exportable.metadata["preprocessing"]
     is_rgb = exportable.metadata["channels"] == 3
     if batch is None and is_rgb and preprocessing is not None:
         signatures[JPEG] = _from_jpeg(tf, exportable, forward, preprocessing)

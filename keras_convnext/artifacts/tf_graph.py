@@ -31,7 +31,7 @@ def forward(exportable):
     """A function from the artifact's images to a dict of its outputs."""
     import tensorflow as tf
 
-    image = graph.image(exportable.lean, exportable.options.size)
+    image = graph.image(exportable.lean, exportable.size)
     rewritten = twin(exportable.lean, image)
 
     def forward(image):

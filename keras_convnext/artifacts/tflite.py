@@ -17,11 +17,11 @@ def write(exportable, path, images=None):
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
-        saved_model.write_function(exportable, folder, batch=1)
+        saved_model.write(exportable, folder, batch=1)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             folder, signature_keys=[saved_model.SERVING]
         )
-        _configure(tf, converter, exportable.options.quantization, images)
+        _configure(tf, converter, exportable.metadata["quantization"], images)
         content = converter.convert()
     path.write_bytes(_finished(content, exportable))
 
@@ -29,20 +29,18 @@ def write(exportable, path, images=None):
 def _configure(tf, converter, quantization, images):
     spec = converter.target_spec
     spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-    if quantization is None:
-        return
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantization is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantization == "float16":
         spec.supported_types = [tf.float16]
-    if quantization != "int8":
-        return
-    spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    images = images[:CALIBRATION_IMAGES]
-    converter.representative_dataset = lambda: (
-        {"image": image[None]} for image in images
-    )
-    converter.inference_input_type = tf.uint8
-    converter.inference_output_type = tf.int8
+    if quantization == "int8":
+        spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        images = images[:CALIBRATION_IMAGES]
+        converter.representative_dataset = lambda: (
+            {"image": image[None]} for image in images
+        )
+        converter.inference_input_type = tf.uint8
+        converter.inference_output_type = tf.int8
 
 
 def _finished(content, exportable):
@@ -70,11 +68,9 @@ def _finished(content, exportable):
 def read_metadata(path):
     """The text that `write` added, or `None`."""
     model = _read(path)
-    for i in range(model.MetadataLength()):
-        entry = model.Metadata(i)
-        if entry.Name().decode() == metadata.KEY:
-            values = model.Buffers(entry.Buffer()).DataAsNumpy()
-            return values.tobytes().decode()
+    for entry in model.metadata or []:
+        if entry.name == metadata.KEY.encode():
+            return bytes(model.buffers[entry.buffer].data).decode()
     return None
 
 
@@ -87,20 +83,17 @@ def operations(path):
         if isinstance(code, int)
     }
     model = _read(path)
-    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
-    graph = model.Subgraphs(0)
-    used = [
-        codes[graph.Operators(i).OpcodeIndex()]
-        for i in range(graph.OperatorsLength())
+    kinds = [
+        model.operatorCodes[x.opcodeIndex] for x in model.subgraphs[0].operators
     ]
     return Counter(
-        names[max(x.BuiltinCode(), x.DeprecatedBuiltinCode())] for x in used
+        names[max(x.builtinCode, x.deprecatedBuiltinCode)] for x in kinds
     )
 
 
 def _read(path):
     schema, _ = _schema()
-    return schema.Model.GetRootAs(Path(path).read_bytes(), 0)
+    return schema.ModelT.InitFromPackedBuf(Path(path).read_bytes(), 0)
 
 
 def _schema():

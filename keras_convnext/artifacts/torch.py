@@ -5,41 +5,35 @@ takes no extra files: the artifact would not carry its classes and its
 preprocessing, and would take the model's own layout and dtype only.
 """
 
+import torch
+
 from keras_convnext.artifacts import metadata
 
 
 def write(exportable, path, images=None):
     """Writes a program for batches of any size."""
-    import torch
-
-    options = exportable.options
     shape = [side or 224 for side in exportable.input_shape]
-    images = torch.zeros((2, *shape), dtype=getattr(torch, options.input_dtype))
+    dtype = getattr(torch, exportable.metadata["input_dtype"])
+    images = torch.zeros((2, *shape), dtype=dtype)
     dynamic = {0: torch.export.Dim("batch")}
     for axis, side in enumerate(exportable.input_shape, 1):
         if side is None:
             dynamic[axis] = torch.export.Dim.AUTO
     program = torch.export.export(
-        _module(torch, exportable).eval(),
-        (images,),
-        dynamic_shapes=(dynamic,),
+        _Program(exportable).eval(), (images,), dynamic_shapes=(dynamic,)
     )
     files = {metadata.FILE: exportable.text}
     torch.export.save(program, str(path), extra_files=files)
 
 
-def _module(torch, exportable):
-    inner = exportable.rebuilt(exportable.lean)
+class _Program(torch.nn.Module):
+    def __init__(self, exportable):
+        super().__init__()
+        self.inner = exportable.rebuilt(exportable.lean)
+        self.permutation = exportable.permutation
 
-    class Module(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, image):
-            x = image.to(torch.float32)
-            if exportable.permutation:
-                x = x.permute(exportable.permutation)
-            return self.inner(x, training=False)
-
-    return Module()
+    def forward(self, image):
+        x = image.to(torch.float32)
+        if self.permutation:
+            x = x.permute(self.permutation)
+        return self.inner(x, training=False)

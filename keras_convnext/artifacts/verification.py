@@ -1,10 +1,8 @@
 """Is the artifact the model? Compared in the runtime that will run it."""
 
 import contextlib
-import subprocess
-import sys
+import pickle
 import tempfile
-import time
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
@@ -15,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_convnext.artifacts import handover
+from keras_convnext.artifacts import measuring
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import running
 from keras_convnext.models import inspection
@@ -25,7 +24,6 @@ BOUNDS = {None: 1e-4, "float16": 1e-2}
 LEAST_AGREEMENT, ENOUGH_IMAGES = 0.95, 300
 # … and over fewer, how alike the logits must be.
 LEAST_SIMILARITY = 0.95
-LATENCY_SECONDS, LATENCY_RUNS = 2.0, 30
 
 
 @dataclass(frozen=True)
@@ -62,29 +60,30 @@ class Report:
         """All fields as JSON can hold them."""
         return {**asdict(self), "path": str(self.path)}
 
-    def row(self) -> tuple[str, ...]:
-        """What `table` shows, as text."""
+    def print(self) -> None:
+        """Prints the table, and the operations below it."""
+        from rich.console import Console
+        from rich.table import Table
 
         def text(value, form):
             return "–" if value is None else format(value, form)
 
-        return (
-            self.path.name,
-            self.quantization or "float32",
-            text(self.difference, ".1e"),
-            text(self.bound, ".1e"),
-            text(self.agreement, ".1%"),
-            str(self.images),
-            f"{self.size_bytes / 1e6:.2f}",
-            text(self.latency_ms, ".1f"),
-        )
-
-    def print(self) -> None:
-        """Prints the table, and the operations below it."""
-        from rich.console import Console
-
+        row = {
+            "artifact": self.path.name,
+            "precision": self.quantization or "float32",
+            "max diff": text(self.difference, ".1e"),
+            "allowed": text(self.bound, ".1e"),
+            "top-1": text(self.agreement, ".1%"),
+            "images": str(self.images),
+            "MB": f"{self.size_bytes / 1e6:.2f}",
+            "ms": text(self.latency_ms, ".1f"),
+        }
+        table = Table()
+        for name in row:
+            table.add_column(name, overflow="fold")
+        table.add_row(*row.values())
         console = Console()
-        console.print(table([self]))
+        console.print(table)
         if self.operations:
             counts = sorted(self.operations.items(), key=lambda x: -x[1])
             shown = ", ".join(f"{count} {name}" for name, count in counts)
@@ -93,7 +92,7 @@ class Report:
     @property
     def problem(self) -> str:
         """What is wrong with the artifact, or `""`."""
-        if not self.images or self.difference is None:
+        if self.difference is None:
             return ""
         if self.bound is not None:
             if self.difference <= self.bound:
@@ -102,31 +101,15 @@ class Report:
                 f"outputs differ by up to {self.difference:.1e}, allowed are "
                 f"{self.bound:.1e}"
             )
-        enough = self.images >= ENOUGH_IMAGES and self.agreement is not None
-        value, least = (
-            (self.agreement, LEAST_AGREEMENT)
-            if enough
-            else (self.similarity, LEAST_SIMILARITY)
-        )
-        what = "best classes agree" if enough else "logits are alike"
+        if self.agreement is None or self.images < ENOUGH_IMAGES:
+            what, value = "logits are alike", self.similarity
+            least = LEAST_SIMILARITY
+        else:
+            what, value = "best classes agree", self.agreement
+            least = LEAST_AGREEMENT
         if value is not None and value >= least:
             return ""
         return f"{what} to {value:.1%} only, expected are {least:.0%}"
-
-
-def table(reports):
-    """A `rich` table of reports."""
-    from rich.table import Table
-
-    drawn = Table()
-    for name in (
-        *("artifact", "precision", "max diff", "allowed", "top-1"),
-        *("images", "MB", "ms"),
-    ):
-        drawn.add_column(name, overflow="fold")
-    for report in reports:
-        drawn.add_row(*report.row())
-    return drawn
 
 
 def verify(exportable, path, batches):
@@ -142,11 +125,11 @@ def verify(exportable, path, batches):
     """
     expected = outputs_of(exportable, batches)
     inputs = [metadata.inputs(exportable.metadata, x) for x in batches]
-    is_saved_model = exportable.options.format == "saved_model"
+    is_saved_model = exportable.format == "saved_model"
     run = run_saved_model if is_saved_model else run_here
     outputs, milliseconds = run(path, inputs)
     report = replace(
-        describe(path, exportable.options),
+        describe(path, exportable),
         images=sum(map(len, batches)),
         latency_ms=milliseconds,
     )
@@ -156,19 +139,16 @@ def verify(exportable, path, batches):
 def outputs_of(exportable, batches):
     """The model's own outputs, on the backend that Keras runs on."""
     model = exportable.rebuilt(exportable.model)
-    own = {
+    metadata_of_model = {
         **exportable.metadata,
         "data_format": inspection.data_format(exportable.model),
         "input_dtype": "float32",
     }
     with full_precision():
-        outputs = [
-            model.predict_on_batch(metadata.inputs(own, x)) for x in batches
+        return [
+            model.predict_on_batch(metadata.inputs(metadata_of_model, x))
+            for x in batches
         ]
-    return [
-        {name: np.asarray(x) for name, x in output.items()}
-        for output in outputs
-    ]
 
 
 @contextlib.contextmanager
@@ -197,13 +177,13 @@ def full_precision():
             settings.enable_tensor_float_32_execution(before)
 
 
-def describe(path, options):
+def describe(path, exportable):
     """The `Report` of an artifact that was not compared."""
     files = path.rglob("*") if path.is_dir() else path.parent.iterdir()
     return Report(
         path,
-        options.format,
-        options.quantization,
+        exportable.format,
+        exportable.metadata["quantization"],
         size_bytes=sum(x.stat().st_size for x in files if x.is_file()),
         operations=running.operations(path),
     )
@@ -211,44 +191,16 @@ def describe(path, options):
 
 def run_here(path, inputs):
     """Outputs of every batch, and the median milliseconds of one image."""
-    artifact = running.open_artifact(path)
-    outputs = [artifact.run(batch) for batch in inputs]
-    image, seconds = inputs[-1][:1], []
-    while len(seconds) < 3 or (
-        sum(seconds) < LATENCY_SECONDS and len(seconds) < LATENCY_RUNS
-    ):
-        start = time.perf_counter()
-        artifact.run(image)
-        seconds.append(time.perf_counter() - start)
-    return outputs, 1000 * float(np.median(seconds))
+    return measuring.measured(running.open_artifact(path).run, inputs)
 
 
 def run_saved_model(path, inputs):
     """As `run_here`, in a process of TensorFlow alone."""
     with tempfile.TemporaryDirectory() as folder:
-        images, outputs = Path(folder, "in.npz"), Path(folder, "out.npz")
-        np.savez(images, *inputs)
-        script = Path(__file__).with_name("tf_only.py")
-        done = subprocess.run(
-            [sys.executable, script, path, images, outputs],
-            capture_output=True,
-            text=True,
-            env=handover.environment("tensorflow"),
-        )
-        if done.returncode:
-            raise RuntimeError(
-                "The SavedModel does not run in TensorFlow:\n"
-                f"{done.stderr[-2000:]}"
-            )
-        results = dict(np.load(outputs))
-    if not results.pop("alone"):
-        raise RuntimeError("This package was in TensorFlow's process")
-    seconds = results.pop("seconds")
-    batches = [{} for _ in inputs]
-    for key, values in results.items():
-        number, name = key.removeprefix("arr_").split("/", 1)
-        batches[int(number)][name] = values
-    return batches, 1000 * float(seconds)
+        exchange = Path(folder) / "batches"
+        exchange.write_bytes(pickle.dumps(inputs))
+        handover.run("tensorflow", measuring.__file__, path, exchange)
+        return pickle.loads(exchange.read_bytes())
 
 
 def _compared(report, expected, outputs):
@@ -257,28 +209,26 @@ def _compared(report, expected, outputs):
         for wanted, got in zip(expected, outputs)
         for name in wanted
     ]
-    differences = [np.abs(a - b).max() for _, a, b in pairs]
+    main = "logits" if "logits" in expected[0] else next(iter(expected[0]))
     bound = BOUNDS.get(report.quantization)
-    if bound is not None:
-        # The worst output, each measured by its own scale; NaN is worse than
-        # any number.
-        scales = [max(1.0, float(np.abs(a).max())) for _, a, _ in pairs]
-        worst = int(np.argmax([d / s for d, s in zip(differences, scales)]))
-        bound *= scales[worst]
-    else:
-        names = [name for name, _, _ in pairs]
-        worst = names.index("logits") if "logits" in names else 0
+    measured = [
+        (a, b) for name, a, b in pairs if bound is not None or name == main
+    ]
+    # The worst output, each measured by its own scale; NaN is worse than any
+    # number.
+    differences = np.array([np.abs(a - b).max() for a, b in measured])
+    scales = np.array([max(1.0, np.abs(a).max()) for a, _ in measured])
+    worst = np.argmax(differences / scales)
     best = [
         a.argmax(1) == b.argmax(1)
         for name, a, b in pairs
         if name in ("logits", "scores")
     ]
-    main = pairs[0][0] if "logits" not in expected[0] else "logits"
     cosines = [_cosine(a, b) for name, a, b in pairs if name == main]
     return replace(
         report,
         difference=float(differences[worst]),
-        bound=bound,
+        bound=None if bound is None else bound * float(scales[worst]),
         agreement=float(np.mean(np.concatenate(best))) if best else None,
         similarity=float(np.min(np.concatenate(cosines))),
     )

@@ -1,23 +1,17 @@
-"""The `keras-convnext` command: one module per subcommand."""
+"""The `keras-convnext` command: one module per subcommand, named like it."""
 
+import importlib
 import sys
 
 import typer
 
-from keras_convnext.cli.convert import convert
-from keras_convnext.cli.demo import demo
-from keras_convnext.cli.evaluate import evaluate
-from keras_convnext.cli.explain import explain
-from keras_convnext.cli.export import export
-from keras_convnext.cli.models import models
-from keras_convnext.cli.plan import plan
-from keras_convnext.cli.predict import predict
-from keras_convnext.cli.records import records
-from keras_convnext.cli.roadmap import roadmap
-from keras_convnext.cli.segment import segment
-from keras_convnext.cli.train import train
-from keras_convnext.cli.weights import weights
 from keras_convnext.training.checkpoints import CheckpointError
+
+# In the order of the help.
+COMMANDS = (
+    *("demo", "train", "evaluate", "predict", "segment", "explain", "models"),
+    *("weights", "records", "roadmap", "plan", "convert", "export"),
+)
 
 app = typer.Typer(
     name="keras-convnext",
@@ -28,22 +22,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (
-    demo,
-    train,
-    evaluate,
-    predict,
-    segment,
-    explain,
-    models,
-    weights,
-    records,
-    roadmap,
-    plan,
-    convert,
-    export,
-):
-    app.command()(command)
+for name in COMMANDS:
+    module = importlib.import_module(f"keras_convnext.cli.{name}")
+    app.command()(getattr(module, name))
 
 
 def main():

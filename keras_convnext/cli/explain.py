@@ -1,6 +1,5 @@
 """`keras-convnext explain`: where in an image its classes are seen."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ from keras_convnext import visualize
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import load_model
+from keras_convnext.cli.printing import show
 from keras_convnext.facts.labels import best_classes
 from keras_convnext.models import inspection
 
@@ -62,9 +62,7 @@ def explain(
             f"{model!r}, built with `include_preprocessing=False`. Normalize "
             "images yourself, and call `keras_convnext.visualize.grad_cam`"
         )
-    pixels = keras_convnext.load_image_for(
-        network.preprocessing, image, apply_exif
-    )
+    pixels = network.preprocessing(image, apply_exif)
     if inspection.data_format(network) == "channels_first":
         pixels = pixels.transpose(2, 0, 1)
     scores = network.predict(pixels[None], verbose=0)[0]
@@ -80,12 +78,9 @@ def explain(
         {"class": names[i], "number": i, "score": float(scores[i])}
         for i in chosen
     ]
-    if as_json:
-        typer.echo(json.dumps({"picture": str(output), "classes": classes}))
-    else:
-        for row in classes:
-            typer.echo(f"{row['score']:8.4f}  {row['class']}")
-        typer.echo(f"written: {output}")
+    lines = [f"{row['score']:8.4f}  {row['class']}" for row in classes]
+    lines.append(f"written: {output}")
+    show({"picture": str(output), "classes": classes}, as_json, lines)
 
 
 def _number(name, names):

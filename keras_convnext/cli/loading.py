@@ -51,7 +51,7 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
         what = f"a {type(model).__name__} from {model.input_shape}"
         if not isinstance(model, keras_convnext.ConvNeXtModel):
             _refuse(kind, name, what)
-        artifact = running.KerasArtifact(name, model)
+        artifact = running.of_model(model, name)
     known = artifact.metadata
     if known["label_set"] == "clip":
         raise ValueError(

@@ -43,10 +43,9 @@ def predict(
     paths = _find_images(images)
     artifact = open_classifier(model, weights, is_rgb=True)
     results = []
+    predictions = _predictions(artifact, paths, top, batch_size, apply_exif)
     with progress("predicting", len(paths), "images") as advance:
-        for result in _predictions(
-            artifact, paths, top, batch_size, apply_exif
-        ):
+        for result in predictions:
             results.append(result)
             advance()
     if as_json:
@@ -71,18 +70,18 @@ def _find_images(arguments):
     for argument in arguments:
         is_pattern = glob.has_magic(argument) and not Path(argument).exists()
         names = sorted(glob.glob(argument, recursive=True))
-        found = [
+        below = [
             path
             for name in (names if is_pattern else [argument])
             for path in images_below(Path(name))
         ]
-        if not found:
+        if not below:
             raise ValueError(
                 "Expected image files, folders that hold some, or patterns "
                 f"that match some. Received: {argument!r}, where there are "
                 f"none that end in one of {' '.join(SUFFIXES)}"
             )
-        paths += found
+        paths += below
     return list(dict.fromkeys(paths))
 
 
@@ -92,16 +91,20 @@ def _predictions(artifact, paths, top, batch_size, apply_exif):
     # One width for all batches: another would be compiled anew.
     width = min(batch_size, len(paths))
     for start in range(0, len(paths), width):
-        results, images = _read(
-            paths[start : start + width], artifact.preprocessing, apply_exif
-        )
+        results, good, images = [], [], []
+        for path in paths[start : start + width]:
+            results.append({"image": str(path)})
+            try:
+                images.append(artifact.preprocessing(path, apply_exif))
+                good.append(results[-1])
+            except ValueError as error:
+                results[-1]["error"] = str(error)
         if images:
             batch = np.resize(images, (width, *images[0].shape))
-            scores = artifact.predict(batch)[: len(images)]
+            scores = artifact.predict(batch)
             classes = artifact.metadata["classes"] or [
                 (str(index), str(index)) for index in range(scores.shape[1])
             ]
-            good = [result for result in results if "error" not in result]
             for result, row in zip(good, scores):
                 result["predictions"] = _best(row, classes, top)
         yield from results
@@ -119,25 +122,9 @@ def _best(scores, classes, top):
     ]
 
 
-def _read(paths, preprocessing, apply_exif):
-    """One dict per path, and the images of those without an `error`."""
-
-    results, images = [], []
-    for path in paths:
-        result = {"image": str(path)}
-        try:
-            images.append(preprocessing(path, apply_exif))
-        except ValueError as error:
-            result["error"] = str(error)
-        results.append(result)
-    return results, images
-
-
 def _as_text(result):
-    lines = [result["image"]]
-    for prediction in result["predictions"]:
-        lines.append(
-            f"{prediction['score']:8.4f}  {prediction['class']} "
-            f"({prediction['id']})"
-        )
-    return "\n".join(lines)
+    lines = [
+        f"{x['score']:8.4f}  {x['class']} ({x['id']})"
+        for x in result["predictions"]
+    ]
+    return "\n".join([result["image"], *lines])

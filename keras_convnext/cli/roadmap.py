@@ -1,6 +1,5 @@
 """`keras-convnext roadmap`: the paper's way from ResNet to ConvNeXt."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from keras_convnext import data
 from keras_convnext.cli import options
+from keras_convnext.cli.printing import show
 from keras_convnext.tasks import roadmap as roadmap_module
 
 
@@ -55,16 +55,9 @@ def roadmap(
         rows = roadmap_module.table(regime, steps)
     else:
         rows = roadmap_module.study(
-            *data.open_splits(train),
-            output,
-            regime,
-            steps,
-            epochs,
-            seeds,
+            *data.open_splits(train), output, regime, steps, epochs, seeds
         )
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
-        return
-    typer.echo(roadmap_module.as_markdown(rows), nl=False)
+    lines = roadmap_module.as_markdown(rows).splitlines()
     if train is not None:
-        typer.echo(f"written: {output.resolve()}")
+        lines.append(f"written: {output.resolve()}")
+    show(rows, as_json, lines)

@@ -1,6 +1,5 @@
 """`keras-convnext segment`: what every pixel of an image shows."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +10,8 @@ import keras_convnext
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import load_model
+from keras_convnext.cli.printing import show
 from keras_convnext.tasks import segmentation
-from keras_convnext.tasks.segmentation.model import check_segmenter
 
 
 def segment(
@@ -78,13 +77,13 @@ def segment(
 
     # Before the weights are fetched.
     check_output(output, force, ".png")
-    segmentation.read_pixels(image)
+    pixels = segmentation.read_pixels(image)
     segmenter = _open(model, weights)
     labels = segmentation.segment(
-        segmenter, image, mode, scale or (1.0,), flip, crop=crop
+        segmenter, pixels, mode, scale or (1.0,), flip, crop=crop
     )
     classes = segmenter.outputs[0].shape[-1]
-    segmentation.write_overlay(output, image, labels, classes, opacity)
+    segmentation.write_overlay(output, pixels, labels, classes, opacity)
     result = {
         "image": str(image),
         "output": str(output),
@@ -94,21 +93,18 @@ def segment(
         "width": labels.shape[1],
         "classes": _shares(labels, segmenter.info.class_names),
     }
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-        return
-    typer.echo(str(output))
-    for row in result["classes"]:
-        typer.echo(f"{row['share']:8.2%}  {row['class']} ({row['id']})")
+    lines = [
+        f"{row['share']:8.2%}  {row['class']} ({row['id']})"
+        for row in result["classes"]
+    ]
+    show(result, as_json, [str(output), *lines])
 
 
 def _open(model, weights):
     """A segmenter by the name of its backbone, or that of a `.keras` file."""
 
     if Path(model).suffix == ".keras":
-        segmenter = load_model(model, weights)
-        check_segmenter(segmenter)
-        return segmenter
+        return load_model(model, weights)
     if weights == "none":
         typer.echo(
             "keras-convnext: the weights are random, and the classes mean "
@@ -119,21 +115,19 @@ def _open(model, weights):
     backbone = keras_convnext.create_model(
         model, include_top=False, weights=None, data_format="channels_last"
     )
-    return keras_convnext.segmentation.UperNet(
-        backbone, weights=weights, auxiliary=False
-    )
+    return segmentation.UperNet(backbone, weights=weights, auxiliary=False)
 
 
 def _shares(labels, names):
-    """The classes that are there, the largest first."""
+    """The classes that have pixels, the largest first."""
 
-    ids, counts = np.unique(labels, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
+    counts = np.bincount(labels.ravel())
     return [
         {
-            "class": names[ids[i]] if names else str(ids[i]),
-            "id": int(ids[i]),
-            "share": float(counts[i] / labels.size),
+            "class": names[index] if names else str(index),
+            "id": int(index),
+            "share": float(counts[index] / labels.size),
         }
-        for i in order
+        for index in np.argsort(-counts, kind="stable")
+        if counts[index]
     ]

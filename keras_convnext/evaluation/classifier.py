@@ -1,13 +1,10 @@
 """A model as evaluation sees it: images in, logits of known classes out."""
 
-from dataclasses import asdict
-
 import keras
 import numpy as np
 
 from keras_convnext.artifacts import metadata as embedded
-from keras_convnext.artifacts.running import Artifact
-from keras_convnext.artifacts.running import KerasArtifact
+from keras_convnext.artifacts import running
 from keras_convnext.images import geometry
 
 
@@ -31,8 +28,8 @@ class Classifier:
 
     def __init__(self, model, preprocessing, batch_size):
         if isinstance(model, keras.Model):
-            model = KerasArtifact(model.name, model)
-        if not isinstance(model, Artifact):
+            model = running.of_model(model, model.name)
+        if not isinstance(model, running.Artifact):
             raise ValueError(
                 "Expected a Keras model, or what `artifacts.open_artifact` "
                 f"opens. Received: {model!r}"
@@ -72,8 +69,8 @@ class Classifier:
             )
         # One width for all batches: another would be compiled anew.
         batch = np.resize(images, (self.batch_size, *self.shape))
-        known = {**self.metadata, "preprocessing": asdict(self.preprocessing)}
-        outputs = self.artifact.run(embedded.inputs(known, batch))
+        metadata = {**self.metadata, "preprocessing": self.preprocessing}
+        outputs = self.artifact.run(embedded.inputs(metadata, batch))
         name = "logits" if "logits" in outputs else "scores"
         return np.asarray(outputs[name], "float64")[: len(images)]
 

@@ -39,8 +39,7 @@ def learning_curves(
         ... )
     """
     if isinstance(history, dict):
-        names = list(history)
-        history = [dict(zip(names, row)) for row in zip(*history.values())]
+        history = [dict(zip(history, row)) for row in zip(*history.values())]
     figure = figure or new_figure(figsize=(7, 5.2))
     axes = figure.subplots(2, 1, sharex=True)
     for axis, metric in zip(axes, ("loss", "accuracy")):

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.annotations import Figure
+from keras_convnext.facts.labels import best_classes
 from keras_convnext.models import inspection
 from keras_convnext.visualize.figures import grid
 from keras_convnext.visualize.figures import show
@@ -50,8 +51,7 @@ def explanation(
     """
     image = np.asarray(image)
     scores = np.asarray(model.predict(image[None], verbose=0))[0]
-    best = np.argsort(-scores)[:top].tolist()
-    chosen = best if classes is None else classes
+    chosen = best_classes(scores, top) if classes is None else classes
     names = names or getattr(model, "class_names", None)
     figure, axes = grid(1 + len(chosen), figure, columns=4, size=3)
     pixels = np.clip(np.round(image), 0, 255).astype("uint8")

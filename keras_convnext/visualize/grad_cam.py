@@ -69,7 +69,7 @@ def grad_cam(
         mask = ops.one_hot(chosen, model.output_shape[-1])
         return ops.sum(ops.cast(scores_of(features), "float32") * mask)
 
-    slopes = GRADIENTS[keras.backend.backend()](score, features)
+    slopes = _gradient(score, features)
     features, slopes = (
         ops.convert_to_numpy(ops.cast(x, "float32")) for x in (features, slopes)
     )
@@ -104,13 +104,13 @@ def _layer(model, name):
 def _rest(model, layer):
     """The function from a layer's output to the logits."""
     start, logits = id(layer.output), id(_logits(model))
-    known, steps = {start}, []
+    reached, steps = {start}, []
     for other in model.layers[model.layers.index(layer) + 1 :]:
         needed = keras.tree.map_structure(id, other.input)
-        if known.issuperset(keras.tree.flatten(needed)):
-            known.add(id(other.output))
+        if reached.issuperset(keras.tree.flatten(needed)):
+            reached.add(id(other.output))
             steps.append((other, needed))
-    if logits not in known:
+    if logits not in reached:
         raise ValueError(
             "Expected a layer that all that follows reads from, such as the "
             "last of a block. Received: "
@@ -141,45 +141,36 @@ def _logits(model):
 
 
 def _classes(scores, classes):
-    count, known = scores.shape
+    count, outputs = scores.shape
     if classes is None:
         return ops.convert_to_numpy(ops.argmax(scores, -1))
     classes = np.broadcast_to(np.asarray(classes), (count,))
     if classes.dtype.kind not in "iu" or not (
-        0 <= classes.min() <= classes.max() < known
+        0 <= classes.min() <= classes.max() < outputs
     ):
         raise ValueError(
-            f"Expected class numbers of 0 to {known - 1}, one for all images "
+            f"Expected class numbers of 0 to {outputs - 1}, one for all images "
             f"or one for each. Received: {classes.tolist()}"
         )
     return classes
 
 
-def _tensorflow_gradient(function, x):
+def _gradient(function, x):
+    """Of a function to a scalar, on the running backend."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        return jax.grad(function)(x)
+    if backend == "torch":
+        import torch
+
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(function(x), x)[0]
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
         tape.watch(x)
         value = function(x)
     return tape.gradient(value, x)
-
-
-def _jax_gradient(function, x):
-    import jax
-
-    return jax.grad(function)(x)
-
-
-def _torch_gradient(function, x):
-    import torch
-
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        return torch.autograd.grad(function(x), x)[0]
-
-
-GRADIENTS = {
-    "tensorflow": _tensorflow_gradient,
-    "jax": _jax_gradient,
-    "torch": _torch_gradient,
-}

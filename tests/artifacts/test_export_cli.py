@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -19,9 +18,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import keras_convnext
+from keras_convnext import roadmap
 from keras_convnext._util import requirements
 from keras_convnext.artifacts import exporting
 from keras_convnext.artifacts import handover
+from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import open_artifact
 from keras_convnext.artifacts import options
 from keras_convnext.artifacts import real_images
@@ -235,7 +236,8 @@ class Subclassed(keras.Model):
 def test_bad_arguments_end_before_any_work(
     model, name, options, message, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(exporting, "_write_and_compare", None)
+    # Nor is the model copied.
+    monkeypatch.setattr(exporting, "Exportable", None)
     (tmp_path / "there.onnx").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_text("mine")
@@ -276,8 +278,8 @@ def test_neighbors_stay(model, name, neighbor, monkeypatch, tmp_path):
     assert (tmp_path / name).read_text() == "new"
 
 
-def described(path, options):
-    return verification.Report(path, options.format, None, 0)
+def described(path, exportable):
+    return verification.Report(path, exportable.format, None, 0)
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize`")
@@ -346,6 +348,12 @@ def test_tflite_says_its_limit_before_work(model, monkeypatch, tmp_path):
         export(model, tmp_path / "m.tflite")
 
 
+def test_models_without_a_variant_take_any_size():
+    model = roadmap.build("patchify_stem", "small", classes=3)
+    asked = (model, "torch", 48, None, "float32", None, False)
+    assert options.checked(*asked)["size"] == [48, 48]
+
+
 def test_folders_that_are_not_writable(model, monkeypatch, tmp_path):
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(OSError, match="writable.*Received.*m.onnx"):
@@ -410,6 +418,16 @@ def test_nan_is_a_difference(model, monkeypatch, tmp_path):
         export(model, tmp_path / "m.onnx")
 
 
+def test_int8_tells_the_largest_difference_of_all_batches():
+    report = verification.Report(Path("m.onnx"), "onnx", "int8", 0, images=2)
+    logits = np.array([[1.0, 2.0, 4.0]])
+    batches = [{"scores": logits, "logits": logits}] * 2
+    outputs = [batches[0], {"scores": logits, "logits": logits + 0.5}]
+    compared = verification._compared(report, batches, outputs)
+    assert (compared.difference, compared.bound) == (0.5, None)
+    assert (compared.agreement, compared.problem) == (1.0, "")
+
+
 def test_failures_leave_nothing_behind(model, monkeypatch, tmp_path):
     def fail(*arguments):
         arguments[1].write_text("half")
@@ -425,7 +443,7 @@ def test_failures_leave_nothing_behind(model, monkeypatch, tmp_path):
 def test_errors_of_the_other_process_come_back(model, tmp_path):
     """Whatever the backend: this one starts itself."""
     backend = keras.backend.backend()
-    exportable = Exportable.of(model, options.Options("onnx", (64, 64)))
+    exportable = Exportable.of(model, "onnx", metadata.of_model(model))
     with pytest.raises(OSError, match="none"):
         path = tmp_path / "none" / "m.onnx"
         handover.write(backend, exportable, path, None)
@@ -442,15 +460,15 @@ def test_images_to_calibrate_on_are_taken_evenly(monkeypatch, tmp_path):
         pixels = np.full((32, 32, 3), gray, "uint8")
         Image.fromarray(pixels).save(tmp_path / f"{gray}.png")
     known = {
-        "preprocessing": asdict(Preprocessing((32, 32))),
+        "preprocessing": Preprocessing((32, 32)),
         "normalizes": True,
+        "quantization": "int8",
+        "size": [32, 32],
         "channels": 3,
         "data_format": "channels_last",
         "input_dtype": "float32",
     }
-    int8 = options.Options("tflite", (32, 32), quantization="int8")
-    exportable = Exportable(int8, known, None)
-    found = real_images.to_calibrate(tmp_path, exportable)
+    found = real_images.to_calibrate(tmp_path, known)
     assert found.shape == (2, 32, 32, 3)
     assert found[:, 0, 0, 0].tolist() == [0, 2]
 

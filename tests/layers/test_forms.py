@@ -11,10 +11,10 @@ from conftest import random_images
 from keras import layers
 
 from keras_convnext import layers as ours
+from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts.exportable import Exportable
 from keras_convnext.artifacts.onnx import save
 from keras_convnext.artifacts.onnx import to_onnx
-from keras_convnext.artifacts.options import Options
 from keras_convnext.layers import forms
 from keras_convnext.layers import norms
 from keras_convnext.layers import plain
@@ -107,8 +107,8 @@ def test_onnx_computes_what_the_layer_does(kind, tmp_path):
     model, layer, x, expected = sample(kind)
     if forms.of(layer).onnx is None:
         pytest.skip("is not written")
-    exportable = Exportable.of(model, Options("onnx", SHAPE[:2]))
-    save(*to_onnx(exportable), tmp_path / "layer.onnx")
+    exportable = Exportable.of(model, "onnx", metadata.of_model(model))
+    save(to_onnx(exportable), tmp_path / "layer.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "layer.onnx")
     images = x[0] if kind in TWICE else x
     images = keras.ops.convert_to_numpy(images)

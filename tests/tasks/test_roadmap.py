@@ -179,6 +179,13 @@ def test_every_step_changes_what_it_says(step):
     assert predict(model, random_images((1, 32, 32, 3))).shape == (1, 3)
 
 
+@pytest.mark.parametrize("step", ["gelu", "separate_downsampling"])
+def test_classes_may_have_names(step):
+    model = roadmap.build(step, "small", classes=["cat", "dog"])
+    assert model.class_names == ["cat", "dog"]
+    assert model.output_shape == (None, 2)
+
+
 def test_unknown_steps_and_regimes_are_told():
     with pytest.raises(ValueError, match="`step` must be one of"):
         roadmap.build("kernel_13")

@@ -19,10 +19,8 @@ misprint, see `steps.py`.
 
 from collections.abc import Callable
 from collections.abc import Sequence
-from dataclasses import replace
 
 import keras
-import numpy as np
 from keras import layers
 
 from keras_convnext._util import checks
@@ -34,15 +32,13 @@ from keras_convnext.facts.variants import Variant
 from keras_convnext.images.geometry import official_crop
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.layers import DepthwiseConv2D
-from keras_convnext.layers import ImageNormalization
-from keras_convnext.layers.norms import LayerNormalization
 from keras_convnext.layers.plain import Add
-from keras_convnext.layers.plain import Conv2D
+from keras_convnext.layers.plain import GlobalAveragePooling2D
 from keras_convnext.models import arguments
 from keras_convnext.models import construction
+from keras_convnext.models.builder import Builder
 from keras_convnext.models.builder import initializer
 from keras_convnext.models.model import ConvNeXtModel
-from keras_convnext.models.model import ModelCard
 from keras_convnext.tasks.roadmap.steps import REGIMES
 from keras_convnext.tasks.roadmap.steps import STEPS
 from keras_convnext.tasks.roadmap.steps import design_of
@@ -56,7 +52,7 @@ def build(
     step: str,
     regime: str = "tiny",
     input_shape: Sequence[int] | None = None,
-    classes: int = 1000,
+    classes: int | Sequence[str] | None = None,
     classifier_activation: str | Callable | None = "softmax",
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
@@ -72,8 +68,9 @@ def build(
             ConvNeXt-B), or `"small"` (ours, for images of 32 pixels).
         input_shape: `(height, width, channels)`; defaults to the regime's
             size and three channels.
-        classes, classifier_activation, mean, std, drop_path_rate, name: as
-            for `ConvNeXtTiny`.
+        classes: int, or a list with the name of each; 1000 if `None`.
+        classifier_activation, mean, std, drop_path_rate, name: as for
+            `ConvNeXtTiny`.
         layer_scale_init_value: as there; only the last step has it.
 
     Returns:
@@ -91,18 +88,17 @@ def build(
     """
     checks.one_of("step", step, STEPS)
     checks.one_of("regime", regime, REGIMES)
-    arguments.number_of_classes(classes)
-    checks.rate("drop_path_rate", drop_path_rate)
     design, sizes = design_of(step), REGIMES[regime]
-    if input_shape is None:
-        input_shape = (sizes.image_size, sizes.image_size, 3)
+    depths, width = sizes.depths[design.stage_ratio], sizes.widths[design.width]
+    widths = tuple(width * 2**stage for stage in range(len(depths)))
+    variant = Variant(regime, depths, widths, activation=design.activation)
+    shape = tuple(input_shape or (sizes.image_size, sizes.image_size, 3))
     name = name or f"{regime}_{step}"
     if design.separate_downsampling:
-        return _convnext(
-            regime,
-            sizes,
-            design,
-            input_shape=input_shape,
+        return construction.build(
+            VARIANTS[NAMED[regime]] if regime in NAMED else variant,
+            weights=None,
+            input_shape=shape,
             classes=classes,
             classifier_activation=classifier_activation,
             mean=mean,
@@ -112,175 +108,147 @@ def build(
             data_format="channels_last",
             name=name,
         )
-    channels = input_shape[-1]
-    means, stds = arguments.mean_and_std(mean, std, channels, True)
+    options = arguments.checked(
+        variant,
+        include_top=True,
+        include_preprocessing=True,
+        pooling=None,
+        classes=1000 if classes is None else classes,
+        classifier_activation=classifier_activation,
+        dtype=None,
+        data_format="channels_last",
+        layer_prefix="",
+        drop_path_rate=drop_path_rate,
+        dropout_rate=0.0,
+        head_init_scale=1.0,
+        output_stride=None,
+    )
+    means, stds = arguments.mean_and_std(mean, std, shape[2], True)
+    crop_pct, crop_mode = official_crop(shape[:2])
     preprocessing = Preprocessing(
-        tuple(input_shape[:2]), *official_crop(input_shape[:2])
+        shape[:2], crop_pct, crop_mode, mean=means, std=stds
     )
-    return _Network(design, sizes, drop_path_rate).build(
-        input_shape,
-        ModelInfo(preprocessing=replace(preprocessing, mean=means, std=stds)),
-        classes,
-        classifier_activation,
-        name,
+    info = ModelInfo(
+        preprocessing=preprocessing, class_names=options.class_names
     )
+    image = keras.Input(shape, name=str(Part.IMAGE), dtype=options.image_dtype)
+    network = _Network(variant, options, design)
+    return ConvNeXtModel(image, network.outputs(image, info), name=name)
 
 
-def _convnext(regime, sizes, design, **options):
-    """The end of the way: what this package's constructors build."""
-    if regime in NAMED:
-        variant = VARIANTS[NAMED[regime]]
-    else:
-        depths = sizes.depths[design.stage_ratio]
-        variant = Variant(regime, depths, _widths(design, sizes))
-    return construction.build(variant, weights=None, **options)
+class _Network(Builder):
+    """Creates the layers of a design where it is no ConvNeXt yet."""
 
-
-def _widths(design, sizes):
-    first = sizes.widths[design.width]
-    stages = len(sizes.depths[design.stage_ratio])
-    return tuple(first * 2**stage for stage in range(stages))
-
-
-class _Network:
-    """Creates the layers of one network, in channels_last."""
-
-    def __init__(self, design, sizes, drop_path_rate):
+    def __init__(self, variant, options, design):
+        super().__init__(variant, options)
         self.design = design
-        self.depths = sizes.depths[design.stage_ratio]
-        self.widths = _widths(design, sizes)
-        rates = np.linspace(0.0, drop_path_rate, sum(self.depths))
-        self.drop_path_rates = iter(rates.tolist())
-
-    def build(self, input_shape, info, classes, activation, model_name):
-        """The whole model."""
-        image = keras.Input(input_shape, name=str(Part.IMAGE), dtype="float32")
-        x = ModelCard(info, name=str(Part.CARD), dtype="float32")(image)
-        x = ImageNormalization(
-            info.preprocessing.mean,
-            info.preprocessing.std,
-            name=str(Part.NORMALIZATION),
-        )(x)
-        x = self.stem(x)
-        for stage, depth in enumerate(self.depths):
-            for block in range(depth):
-                strides = 2 if stage and not block else 1
-                x = self.block(x, strides, LayerName("", stage, block))
-        x = layers.GlobalAveragePooling2D(
-            name=str(Part.HEAD_POOL), data_format="channels_last"
-        )(x)
-        x = layers.Dense(
-            classes,
-            name=str(Part.HEAD_CLASSIFIER),
-            kernel_initializer=initializer(),
-        )(x)
-        if activation is not None:
-            x = layers.Activation(activation, name=str(Part.HEAD_ACTIVATION))(x)
-        return ConvNeXtModel(image, x, name=model_name)
 
     def stem(self, x):
-        stem = LayerName()
+        name, width = self.name, self.variant.dims[0]
         is_patch = self.design.stem == "patch"
         size, strides = (4, 4) if is_patch else (7, 2)
-        x = self.conv(x, stem.of(Part.STEM_CONV), self.widths[0], size, strides)
-        x = self.norm(x, stem.of(Part.STEM_NORM))
+        x = self.convolved(x, name.of(Part.STEM_CONV), width, size, strides)
+        x = self.norm(name.of(Part.STEM_NORM))(x)
         if not self.design.few_activations:
-            x = self.activation(x, stem.of(Part.STEM_ACTIVATION))
+            x = self.activation(name.of(Part.STEM_ACTIVATION))(x)
         if is_patch:
             return x
-        name = stem.of(Part.STEM_POOL)
-        x = _padded(x, name, 1)
-        return layers.MaxPooling2D(
-            3, 2, name=str(name), data_format="channels_last"
+        name = name.of(Part.STEM_POOL)
+        x = self.padded(x, name, 1)
+        return self.named(
+            layers.MaxPooling2D, name, 3, 2, data_format="channels_last"
         )(x)
 
-    def block(self, x, strides, place):
-        design, width = self.design, self.widths[place.stage]
-        inner, outer = width, EXPANSION * width
+    def downsample(self, x, stage):
+        """Nothing: the first block of a stage has the strides."""
+        return x
+
+    def block(self, x, stage, block):
+        design, place = self.design, LayerName("", stage, block)
+        strides = 2 if stage and not block else 1
+        inner = self.variant.dims[stage]
+        outer = EXPANSION * inner
         if design.inverted:
             inner, outer = outer, inner
         has_norms = not design.few_norms
         shortcut = x
         if strides > 1 or x.shape[-1] != outer:
             name = place.of(Part.SHORTCUT)
-            shortcut = self.conv(x, name, outer, 1, strides, has_norms)
+            shortcut = self.convolved(x, name, outer, 1, strides, has_norms)
             if has_norms:
-                shortcut = self.norm(shortcut, name.beside(Part.NORM))
+                shortcut = self.norm(name.beside(Part.NORM))(shortcut)
         order = [Part.EXPAND, Part.SPATIAL, Part.PROJECT]
         if design.depthwise_first:
             order = [Part.SPATIAL, Part.EXPAND, Part.PROJECT]
+        active = [Part.EXPAND]
+        if not design.few_activations:
+            active.append(Part.SPATIAL)
         for part in order:
             name = place.of(part)
             has_norm = has_norms or part == Part.SPATIAL
-            if part == Part.SPATIAL:
-                x = self.spatial(x, name, strides)
-            else:
+            if part != Part.SPATIAL:
                 channels = inner if part == Part.EXPAND else outer
-                x = self.conv(x, name, channels, 1, 1, has_norm)
+                x = self.convolved(x, name, channels, has_norm=has_norm)
+            elif design.depthwise:
+                x = self.depthwise(x, name, strides)
+            else:
+                x = self.convolved(x, name, inner, design.kernel_size, strides)
             if has_norm:
-                x = self.norm(x, name.beside(Part.NORM))
-            if part == Part.EXPAND or (
-                part == Part.SPATIAL and not design.few_activations
-            ):
-                x = self.activation(x, name.beside(Part.ACTIVATION))
-        rate = next(self.drop_path_rates)
+                x = self.norm(name.beside(Part.NORM))(x)
+            if part in active:
+                x = self.activation(name.beside(Part.ACTIVATION))(x)
+        rate = self.drop_path_rates[sum(self.variant.depths[:stage]) + block]
         if rate:
-            x = layers.Dropout(
-                rate,
-                noise_shape=(None, 1, 1, 1),
-                name=str(place.of(Part.DROP_PATH)),
-            )(x)
-        x = Add(name=str(place.of(Part.ADD)))([shortcut, x])
+            noise_shape = (None, 1, 1, 1)
+            drop_path = place.of(Part.DROP_PATH)
+            x = self.named(layers.Dropout, drop_path, rate, noise_shape)(x)
+        x = self.named(Add, place.of(Part.ADD))([shortcut, x])
         if not design.few_activations:
-            x = self.activation(x, place.of(Part.ACTIVATION))
+            x = self.activation(place.of(Part.ACTIVATION))(x)
         return x
 
-    def spatial(self, x, name, strides):
+    def features(self, x, pooling):
+        return self.named(
+            GlobalAveragePooling2D,
+            self.name.of(Part.HEAD_POOL),
+            data_format="channels_last",
+            dtype=self.head_dtype,
+        )(x)
+
+    def norm(self, name, dtype=None):
+        if self.design.norm == "layer_norm":
+            return super().norm(name, dtype)
+        options = {"momentum": 0.9, "epsilon": 1e-5}
+        return self.named(layers.BatchNormalization, name, **options)
+
+    def convolved(self, x, name, filters, size=1, strides=1, has_norm=True):
+        if size % 2 and size > 1:
+            x = self.padded(x, name, size // 2)
+        use_bias = self.use_bias(has_norm)
+        return self.conv(name, filters, size, strides, use_bias=use_bias)(x)
+
+    def depthwise(self, x, name, strides):
         size = self.design.kernel_size
-        if not self.design.depthwise:
-            return self.conv(x, name, x.shape[-1], size, strides)
         options = {
-            "name": str(name),
             "use_bias": self.use_bias(has_norm=True),
-            "data_format": "channels_last",
             "depthwise_initializer": initializer(),
+            "data_format": "channels_last",
         }
         if strides == 1:
-            return DepthwiseConv2D(size, **options)(x)
-        x = _padded(x, name, size // 2)
-        return layers.DepthwiseConv2D(size, strides, **options)(x)
-
-    def conv(self, x, name, filters, size, strides, has_norm=True):
-        if size % 2 and size > 1:
-            x = _padded(x, name, size // 2)
-        return Conv2D(
-            filters,
-            size,
-            strides,
-            name=str(name),
-            use_bias=self.use_bias(has_norm),
-            data_format="channels_last",
-            kernel_initializer=initializer(),
-        )(x)
+            return self.named(DepthwiseConv2D, name, size, **options)(x)
+        x = self.padded(x, name, size // 2)
+        strided = layers.DepthwiseConv2D
+        return self.named(strided, name, size, strides, **options)(x)
 
     def use_bias(self, has_norm):
         """Batch norm would take a bias away again."""
         return not has_norm or self.design.norm != "batch_norm"
 
-    def norm(self, x, name):
-        if self.design.norm == "layer_norm":
-            return LayerNormalization(epsilon=1e-6, name=str(name))(x)
-        return layers.BatchNormalization(
-            momentum=0.9, epsilon=1e-5, name=str(name)
+    def padded(self, x, name, amount):
+        # `padding="same"` would pad even sizes on one side only.
+        return self.named(
+            layers.ZeroPadding2D,
+            name.beside(Part.PAD),
+            amount,
+            data_format="channels_last",
         )(x)
-
-    def activation(self, x, name):
-        return layers.Activation(self.design.activation, name=str(name))(x)
-
-
-def _padded(x, name, amount):
-    # `padding="same"` would pad even sizes on one side only.
-    name = str(name.beside(Part.PAD))
-    return layers.ZeroPadding2D(amount, name=name, data_format="channels_last")(
-        x
-    )

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Iterable
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,7 @@ from keras_convnext.training.recipes.records import small_data
 
 # One recipe for all steps, as the paper has it: from random weights, on
 # images that need not be photographs.
-RECIPE = replace(
-    small_data,
+RECIPE = small_data.replace(
     name="roadmap",
     summary="every step of the roadmap, from random weights",
     source="Ours, for small images that need not be photographs.",
@@ -173,10 +171,15 @@ def as_markdown(rows: Iterable[dict[str, Any]]) -> str:
     ]
     for row in rows:
         title = row["title"] if row["kept"] else f"({row['title']})"
+        gflops = "–" if row["gflops"] is None else f"{row['gflops']:.2f}"
+        measured = "–"
+        if row.get("measured"):
+            percent = 100 * np.array(row["measured"])
+            measured = f"{percent.mean():.2f} ± {percent.std():.2f}"
         lines.append(
             f"| {title} | {row['parameters'] / 1e6:.2f} M | "
-            f"{row['macs'] / 1e9:.4g} | {_shown(row['accuracy'])} | "
-            f"{_shown(row['gflops'])} | {_spread(row.get('measured'))} |"
+            f"{row['macs'] / 1e9:.4g} | {row['accuracy']:.2f} | "
+            f"{gflops} | {measured} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -191,41 +194,35 @@ def chart(
         figure: matplotlib figure to draw into; a new one if `None`.
 
     Returns:
-        The figure: on the left what the paper reports, on the right what was
-        measured, as far as there is either.
+        The figure: on the left what the paper reports; on the right the mean
+        and the spread of what was measured, if all rows have that.
 
     Examples:
         >>> figure = keras_convnext.roadmap.chart(
         ...     keras_convnext.roadmap.table("tiny", ["resnet", "kernel_7"])
         ... )
     """
-    published = [row["accuracy"] for row in rows]
-    measured = [100 * np.array(row.get("measured") or []) for row in rows]
-    panels = {
-        "ImageNet-1k top-1 in the paper, %": [
-            np.array([] if x is None else [x]) for x in published
-        ],
-        "measured here, %": measured,
+    panels: dict[str, list[Any]] = {
+        "ImageNet-1k top-1 in the paper, %": [[x["accuracy"]] for x in rows]
     }
-    panels = {k: v for k, v in panels.items() if any(x.size for x in v)}
+    if all(row.get("measured") for row in rows):
+        panels["measured here, %"] = [
+            100 * np.array(row["measured"]) for row in rows
+        ]
     figure = figure or visualize.new_figure(
         figsize=(2.5 + 4 * len(panels), 1.2 + 0.3 * len(rows))
     )
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    places = np.arange(len(rows))
+    colors = ["tab:blue" if row["kept"] else "lightgrey" for row in rows]
     for axis, (title, values) in zip(axes, panels.items()):
-        means = np.array([x.mean() if x.size else np.nan for x in values])
-        spreads = [x.std() if x.size else 0 for x in values]
-        colors = ["tab:blue" if row["kept"] else "lightgrey" for row in rows]
-        axis.barh(places, means, xerr=spreads, color=colors)
-        low, high = np.nanmin(means), np.nanmax(means)
+        means, spreads = np.mean(values, axis=1), np.std(values, axis=1)
+        bars = axis.barh(range(len(rows)), means, xerr=spreads, color=colors)
+        axis.bar_label(bars, fmt=" %.1f")
+        low, high = (means - spreads).min(), (means + spreads).max()
         margin = max(high - low, 1.0)
         axis.set_xlim(max(low - margin, 0), high + margin / 3)
         axis.set_title(title)
-        for place, mean in zip(places, means):
-            if np.isfinite(mean):
-                axis.text(mean, place, f" {mean:.1f}", va="center")
-    axes[0].set_yticks(places, [row["title"] for row in rows])
+    axes[0].set_yticks(range(len(rows)), [row["title"] for row in rows])
     axes[0].invert_yaxis()
     return figure
 
@@ -246,20 +243,9 @@ def _write(rows, output, recipe):
 
 
 def _checked(regime, steps):
-    """The names of the steps, all of them known ones."""
+    """The names of the steps, after a check of them and of the regime."""
     one_of("regime", regime, REGIMES)
     names = list(steps or STEPS)
     for name in names:
         one_of("step", name, STEPS)
     return names
-
-
-def _shown(value):
-    return "–" if value is None else f"{value:.2f}"
-
-
-def _spread(values):
-    if not values:
-        return "–"
-    percent = 100 * np.array(values)
-    return f"{percent.mean():.2f} ± {percent.std():.2f}"

@@ -85,12 +85,13 @@ def segment(
         >>> keras_convnext.segmentation.segment(model, image, crop=64).shape
         (60, 80)
     """
-    options = {"crop": crop, "stride": stride, "verbose": verbose}
-    views = _Views(model, image, mode, scales, flip, **options)
-    if len(views.plan) > 1:
-        return _mean(views).argmax(axis=-1).astype("int32")
-    labels = np.empty(views.size, "int32")
-    for rows, shares in views:
+    pixels = read_pixels(image)
+    views = _views(model, pixels, mode, scales, flip, crop, stride)
+    if len(views) > 1:
+        shares = _mean(model, pixels, views, verbose)
+        return shares.argmax(axis=-1).astype("int32")
+    labels = np.empty(pixels.shape[:2], "int32")
+    for rows, shares in _strips(model, pixels, views, verbose):
         labels[rows] = shares.argmax(axis=-1)
     return labels
 
@@ -117,77 +118,65 @@ def class_probabilities(
     Raises:
         ValueError: as `segment`.
     """
-    options = {"crop": crop, "stride": stride, "verbose": verbose}
-    return _mean(_Views(model, image, mode, scales, flip, **options))
+    pixels = read_pixels(image)
+    views = _views(model, pixels, mode, scales, flip, crop, stride)
+    return _mean(model, pixels, views, verbose)
 
 
-def _mean(views):
+def _views(model, pixels, mode, scales, flip, crop, stride):
+    """Of each way to look at an image its size, windows, and if mirrored."""
+    check_segmenter(model)
+    one_of("mode", mode, MODES)
+    if crop is None:
+        crop = min(model.info.preprocessing.image_size)
+    positive_int("crop", crop)
+    if stride is None:
+        stride = crop * 2 // 3
+    positive_int("stride", stride)
+    if stride > crop:
+        raise ValueError(
+            "`stride` must be at most `crop`, or pixels between windows "
+            f"are left out. Received: stride={stride}, crop={crop}"
+        )
+    views = []
+    for scale in _checked_scales(scales):
+        size = scaled_size(pixels.shape[:2], crop, scale)
+        boxes = windows(size, crop if mode == "slide" else max(size), stride)
+        _check_fit(model, size, boxes[0], scale)
+        flips = (False, True) if flip else (False,)
+        views += [(size, boxes, is_flipped) for is_flipped in flips]
+    return views
+
+
+def _mean(model, pixels, views, verbose):
     total = None
-    for rows, shares in views:
+    for rows, shares in _strips(model, pixels, views, verbose):
         if total is None:
-            total = np.zeros((*views.size, shares.shape[-1]), "float32")
+            total = np.zeros((*pixels.shape[:2], shares.shape[-1]), "float32")
         total[rows] += shares
-    return np.divide(total, len(views.plan), out=total)
+    return np.divide(total, len(views), out=total)
 
 
-class _Views:
-    """Pairs of a slice of rows and their probabilities, view by view.
+def _strips(model, pixels, views, verbose):
+    """Yields a slice of rows and their probabilities, view by view.
 
     A photograph's worth of all classes at once would take gigabytes.
-
-    Args:
-        model, …, verbose: as for `segment`.
     """
-
-    def __init__(
-        self, model, image, mode, scales, flip, *, crop, stride, verbose
-    ):
-        check_segmenter(model)
-        one_of("mode", mode, MODES)
-        scales = _checked_scales(scales)
-        if crop is None:
-            crop = min(model.info.preprocessing.image_size)
-        positive_int("crop", crop)
-        if stride is None:
-            stride = crop * 2 // 3
-        positive_int("stride", stride)
-        if stride > crop:
-            raise ValueError(
-                "`stride` must be at most `crop`, or pixels between windows "
-                f"are left out. Received: stride={stride}, crop={crop}"
-            )
-        self.model, self.verbose = model, verbose
-        self.pixels = read_pixels(image)
-        self.size = self.pixels.shape[:2]
-        self.plan = []
-        for scale in scales:
-            goal = scaled_size(self.size, crop, scale)
-            window = crop if mode == "slide" else max(goal)
-            boxes = windows(goal, window, stride)
-            _check_fit(model, goal, boxes[0], scale)
-            flips = (False, True) if flip else (False,)
-            self.plan += [(goal, boxes, is_flipped) for is_flipped in flips]
-
-    def __iter__(self):
-        count = sum(len(boxes) for _, boxes, _ in self.plan)
-        with progress("segmenting", count, verbose=self.verbose) as advance:
-            for goal, boxes, is_flipped in self.plan:
-                view = resized(_batch(self.pixels), *goal)
-                view = ops.convert_to_numpy(view)[0]
-                if is_flipped:
-                    view = view[:, ::-1]
-                logits = _logits(self.model, view, boxes, advance)
-                logits = _batch(logits[:, ::-1] if is_flipped else logits)
-                for rows in _strips(*self.size, logits.shape[-1]):
-                    part = resized(logits, *self.size, rows)
-                    shares = ops.softmax(part, axis=-1)
-                    yield rows, ops.convert_to_numpy(shares)[0]
-
-
-def _strips(height, width, classes):
-    step = max(STRIP_ELEMENTS // (width * classes), 1)
-    for start in range(0, height, step):
-        yield slice(start, min(start + step, height))
+    height, width, _ = pixels.shape
+    count = sum(len(boxes) for _, boxes, _ in views)
+    with progress("segmenting", count, verbose=verbose) as advance:
+        for size, boxes, is_flipped in views:
+            view = ops.convert_to_numpy(resized(_batch(pixels), *size))[0]
+            if is_flipped:
+                view = view[:, ::-1]
+            logits = _logits(model, view, boxes, advance)
+            logits = _batch(logits[:, ::-1] if is_flipped else logits)
+            step = max(STRIP_ELEMENTS // (width * logits.shape[-1]), 1)
+            for start in range(0, height, step):
+                rows = slice(start, min(start + step, height))
+                part = resized(logits, height, width, rows)
+                shares = ops.softmax(part, axis=-1)
+                yield rows, ops.convert_to_numpy(shares)[0]
 
 
 def scaled_size(size, crop, scale):
@@ -203,17 +192,15 @@ def windows(size, crop, stride):
     All have `crop` pixels on each side, or all that there are. The last ones
     in each direction are moved back to end with the image.
     """
-    starts = []
-    for length in size:
-        count = max(length - crop + stride - 1, 0) // stride + 1
-        starts.append(
-            [max(min(i * stride, length - crop), 0) for i in range(count)]
-        )
+    tops, lefts = (
+        [*range(0, length - crop, stride), max(length - crop, 0)]
+        for length in size
+    )
     height, width = size
     return [
         (top, left, min(top + crop, height), min(left + crop, width))
-        for top in starts[0]
-        for left in starts[1]
+        for top in tops
+        for left in lefts
     ]
 
 
@@ -263,7 +250,7 @@ def _check_fit(model, size, box, scale):
         )
     height, width = box[2] - box[0], box[3] - box[1]
     taken = model.input_shape[1:3]
-    if any(own not in (None, x) for own, x in zip(taken, (height, width))):
+    if any(x not in (None, y) for x, y in zip(taken, (height, width))):
         raise ValueError(
             f"The model {model.name!r} takes images of {taken[0]}x{taken[1]} "
             "pixels alone. Build its backbone with `input_shape=(None, None, "

@@ -93,8 +93,8 @@ class SegmentationRecipe(Figures):
             drop_path_rate=recipe.drop_path_rate,
             data_format="channels_last",
         )
-        own = {"dropout_rate": recipe.dropout_rate, "crop": recipe.crop}
-        return UperNet(backbone, classes, **{**own, **options})
+        figures = {"dropout_rate": recipe.dropout_rate, "crop": recipe.crop}
+        return UperNet(backbone, classes, **{**figures, **options})
 
     def compile(
         self,

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import numbers
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -103,17 +102,15 @@ def UperNet(
     _check_data_format(model)
     checks.rate("dropout_rate", dropout_rate)
     source = weights_module.find(model.variant, weights)
-    own_classes, own_channels, own_crop = CLASSES, CHANNELS, CROP
+    saved_classes, saved_channels, saved_crop = CLASSES, CHANNELS, CROP
     if source:
-        own_classes, own_channels = weights_module.sizes(source)
+        saved_classes, saved_channels = weights_module.sizes(source)
         if source.info.preprocessing:
-            own_crop = source.info.preprocessing.image_size[0]
+            saved_crop = source.info.preprocessing.image_size[0]
     classes, class_names = arguments.classes_and_names(classes)
-    classes = classes or own_classes
-    channels = own_channels if channels is None else channels
-    _check_at_least("channels", channels, 2)
-    crop = own_crop if crop is None else crop
-    _check_at_least("crop", crop, 32)
+    classes = classes or saved_classes
+    channels = _at_least(2, "channels", channels, saved_channels)
+    crop = _at_least(32, "crop", crop, saved_crop)
 
     first = model.get_layer(model.pyramid_level_inputs[LEVELS[0]])
     # The model's `layer_prefix`, in front of the names of all its layers.
@@ -174,27 +171,14 @@ class Heads:
         x = self.concatenation("decode_psp", pooled)
         x = self.convolution("decode_bottleneck", x, channels, 3)
 
-        laterals = [
-            self.convolution(f"decode_lateral_{stage}", lower_map, channels, 1)
-            for stage, lower_map in enumerate(lower)
-        ]
-        laterals.append(x)
+        outputs = [x]
         for stage in (2, 1, 0):
-            above = self.resize(
-                f"decode_lateral_{stage}_resize",
-                laterals[stage + 1],
-                laterals[stage],
-            )
-            laterals[stage] = self.named(Add, f"decode_lateral_{stage}_add")(
-                [laterals[stage], above]
-            )
-
-        *laterals, last = laterals
-        outputs = [
-            self.convolution(f"decode_fpn_{stage}", lateral, channels, 3)
-            for stage, lateral in enumerate(laterals)
-        ]
-        outputs.append(last)
+            name = f"decode_lateral_{stage}"
+            lateral = self.convolution(name, lower[stage], channels, 1)
+            above = self.resize(f"{name}_resize", x, lateral)
+            x = self.named(Add, f"{name}_add")([lateral, above])
+            name = f"decode_fpn_{stage}"
+            outputs.insert(0, self.convolution(name, x, channels, 3))
         outputs[1:] = [
             self.resize(f"decode_fpn_{stage}_resize", x, outputs[0])
             for stage, x in enumerate(outputs[1:], start=1)
@@ -251,13 +235,15 @@ class Heads:
         return self.named(layers.Concatenate, f"{name}_concatenation")(maps)
 
 
-def _check_at_least(name, value, smallest):
-    is_int = isinstance(value, numbers.Integral)
-    if not is_int or isinstance(value, bool) or value < smallest:
+def _at_least(smallest, name, value, default):
+    if value is None:
+        return default
+    if not checks.is_positive_int(value) or value < smallest:
         raise ValueError(
             f"`{name}` must be an int of at least {smallest}, or None for the "
             f"weights' own (512 without weights). Received: {name}={value!r}"
         )
+    return value
 
 
 def _check_data_format(model):
