@@ -6,10 +6,10 @@ import compositions
 import keras
 import numpy as np
 import pytest
+from composed_digits import compose_digits
 from peers import import_timm
 from scipy import ndimage
 
-from keras_convnext.data import compose_digits
 from keras_convnext.data import load_digits
 
 BACKEND = keras.backend.backend()
