@@ -184,10 +184,11 @@ class ImageLayer(DataLayer):
     """Base of layers that work on one image at a time, each with its draws.
 
     Subclasses implement `_augment_image(image, generator)`, and may narrow
-    `channels`.
+    `channels`, and name the `result_dtype` if it is not the images' own.
     """
 
     channels: tuple[int, ...] | None = None  # numbers of them; any
+    result_dtype: str | None = None
 
     def _augment_image(self, image, generator):
         raise NotImplementedError
@@ -200,8 +201,10 @@ class ImageLayer(DataLayer):
         return mapped(augment, inputs)
 
     def _specs(self, inputs, training):
+        if not training:
+            return {}
         images = inputs["images"]
-        return {"images": (images.dtype, images.shape)} if training else {}
+        return {"images": (self.result_dtype or images.dtype, images.shape)}
 
     def _check(self, features, training):
         super()._check(features, training)

@@ -75,10 +75,9 @@ class MixupCutmix(DataLayer):
         switch_probability: float = 0.5,
         label_smoothing: float = 0.1,
         num_classes: int | None = None,
-        seed: int | None = None,
         **kwargs: Any,
     ):
-        super().__init__(seed=seed, **kwargs)
+        super().__init__(**kwargs)
         self.mixup_alpha = _alpha_of(mixup_alpha)
         self.cutmix_alpha = _alpha_of(cutmix_alpha)
         self.switch_probability = probability_of(
@@ -95,16 +94,12 @@ class MixupCutmix(DataLayer):
             )
         self.num_classes = num_classes
 
-    @property
-    def _cutmix_probability(self):
-        if self.mixup_alpha and self.cutmix_alpha:
-            return self.switch_probability
-        return 1.0 if self.cutmix_alpha else 0.0
-
     def _draw(self, generator, height, width):
         """The first image's weight, and the box of CutMix or `None`."""
         draws = generator.random(3)
-        is_cutmix = draws[0] < self._cutmix_probability
+        is_cutmix = bool(self.cutmix_alpha) and (
+            not self.mixup_alpha or draws[0] < self.switch_probability
+        )
         alpha = self.cutmix_alpha if is_cutmix else self.mixup_alpha
         weight = generator.beta(alpha, alpha) if alpha else 1.0
         if not is_cutmix:
@@ -164,7 +159,11 @@ class MixupCutmix(DataLayer):
 
 @register
 class MixUp(MixupCutmix):
-    """Mixes every batch by mixup; arguments and calls as of `MixupCutmix`.
+    """Mixes every batch by mixup; calls as of `MixupCutmix`.
+
+    Args:
+        alpha: float, `mixup_alpha` of `MixupCutmix`.
+        *args, **kwargs: its arguments from `label_smoothing` on.
 
     Source: arXiv:1710.09412.
 
@@ -178,23 +177,18 @@ class MixUp(MixupCutmix):
 
     figures = ("alpha", "label_smoothing", "num_classes")
 
-    def __init__(
-        self,
-        alpha: float = 0.8,
-        label_smoothing: float = 0.1,
-        num_classes: int | None = None,
-        seed: int | None = None,
-        **kwargs: Any,
-    ):
-        super().__init__(
-            alpha, 0.0, 0.0, label_smoothing, num_classes, seed, **kwargs
-        )
+    def __init__(self, alpha: float = 0.8, *args: Any, **kwargs: Any):
+        super().__init__(alpha, 0.0, 0.0, *args, **kwargs)
         self.alpha = self.mixup_alpha
 
 
 @register
 class CutMix(MixupCutmix):
-    """Mixes every batch by CutMix; arguments and calls as of `MixupCutmix`.
+    """Mixes every batch by CutMix; calls as of `MixupCutmix`.
+
+    Args:
+        alpha: float, `cutmix_alpha` of `MixupCutmix`.
+        *args, **kwargs: its arguments from `label_smoothing` on.
 
     Source: arXiv:1905.04899.
 
@@ -208,17 +202,8 @@ class CutMix(MixupCutmix):
 
     figures = ("alpha", "label_smoothing", "num_classes")
 
-    def __init__(
-        self,
-        alpha: float = 1.0,
-        label_smoothing: float = 0.1,
-        num_classes: int | None = None,
-        seed: int | None = None,
-        **kwargs: Any,
-    ):
-        super().__init__(
-            0.0, alpha, 1.0, label_smoothing, num_classes, seed, **kwargs
-        )
+    def __init__(self, alpha: float = 1.0, *args: Any, **kwargs: Any):
+        super().__init__(0.0, alpha, 1.0, *args, **kwargs)
         self.alpha = self.cutmix_alpha
 
 
@@ -242,6 +227,5 @@ def _mix_pairs(images, weight, rest, box):
             other[...] = other * weight + image * rest
             image[...] = first
         else:
-            top, left, height, width = box
-            area = slice(top, top + height), slice(left, left + width)
+            area = boxes.area_of(box)
             image[area], other[area] = other[area].copy(), image[area].copy()
