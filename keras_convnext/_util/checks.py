@@ -21,6 +21,13 @@ def did_you_mean(value, allowed):
     return f". Did you mean {' or '.join(matches)}?" if matches else ""
 
 
+def some(names, count=5):
+    """The first of several names, and how many more there are."""
+    shown = ", ".join(map(repr, names[:count]))
+    more = len(names) - count
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
 def rate(name, value):
     if not isinstance(value, numbers.Real) or not 0 <= value < 1:
         raise ValueError(

@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 
+from keras_convnext._util.checks import some
 from keras_convnext.facts.labels import label_set
 
 IMAGENET_CLASSES = 1000
@@ -51,9 +52,9 @@ def outputs_of(names, classifier):
     hint = " by their ids" if counts.keys() & set(unknown) else ""
     raise ValueError(
         "Every class of the data must be one of the model's. Received: "
-        f"{_some(unknown)} among {len(names)} classes of the data, for "
+        f"{some(unknown, 3)} among {len(names)} classes of the data, for "
         f"{model!r} with {len(outputs)} outputs such as "
-        f"{_some(list(nearest))}. Name the classes of the data as the "
+        f"{some(list(nearest), 3)}. Name the classes of the data as the "
         f"model's{hint}, or tell the model its own: "
         "`model.class_names = [...]`"
     )
@@ -74,7 +75,7 @@ def wnids_of_numbers(names):
     if odd:
         raise ValueError(
             "Expected a folder for each class number from 0 to 999. Received: "
-            f"{_some(sorted(odd))} among {len(names)} folders. Folders named "
+            f"{some(sorted(odd), 3)} among {len(names)} folders. Folders named "
             "by WordNet ids are evaluated with rule='imagenet'"
         )
     return tuple(known[int(name)][0] for name in names)
@@ -89,9 +90,3 @@ def _check_order(names, numbers, model):
             f"classes in the order {', '.join(names[:5])}… for {model!r}. Set "
             "`model.class_names` to the names in the order of its outputs"
         )
-
-
-def _some(names, count=3):
-    shown = ", ".join(map(repr, names[:count]))
-    more = len(names) - count
-    return f"{shown} and {more} more" if more > 0 else shown

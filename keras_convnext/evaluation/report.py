@@ -4,6 +4,7 @@ from dataclasses import asdict
 from dataclasses import dataclass
 from typing import Any
 
+from keras_convnext._util.checks import some
 from keras_convnext.evaluation.rules import RULES
 from keras_convnext.images.preprocessing import Preprocessing
 
@@ -155,13 +156,8 @@ class Evaluation:
         if self.unlabeled:
             yield f"{self.unlabeled} images have no labels"
         if self.unreadable:
-            names = list(self.unreadable)
-            more = len(names) - SHOWN
-            rest = f" and {more} more" if more > 0 else ""
-            yield (
-                f"{len(names)} images could not be read: "
-                f"{', '.join(names[:SHOWN])}{rest}"
-            )
+            names = some(list(self.unreadable), SHOWN)
+            yield f"{len(self.unreadable)} images could not be read: {names}"
 
     def _figures(self):
         published = dict(self.published or {})
