@@ -17,7 +17,6 @@ from keras_convnext._util.writing import written_aside
 from keras_convnext.data import records
 from keras_convnext.data.reading import Reader
 from keras_convnext.data.source import Source
-from keras_convnext.data.threads import WORKERS
 from keras_convnext.data.threads import in_order
 
 IMAGES_PER_SHARD = 1024
@@ -29,7 +28,6 @@ def write_records(
     shards: int | None = None,
     verify: bool = False,
     on_error: str = "skip",
-    workers: int = WORKERS,
     progress: Callable[[int], Any] | None = None,
 ) -> dict[str, str]:
     """Writes a source as TFRecord shards, the images' bytes as they are.
@@ -48,7 +46,6 @@ def write_records(
             their sizes alone.
         on_error: `"skip"` leaves out images that cannot be read, and warns;
             `"raise"` ends with the name of the first.
-        workers: int, threads that read.
         progress: function that is called with how many images more are done.
 
     Returns:
@@ -84,7 +81,7 @@ def write_records(
             shard = written.get(path.name)
             if shard is None or not records.is_whole(output, shard, verify):
                 try:
-                    shard = _write(tf, reader, path, numbers, workers, progress)
+                    shard = _write(tf, reader, path, numbers, progress)
                 except tf.errors.OpError as error:  # a full disk is no OSError
                     raise OSError(
                         f"The records cannot be written: {error}"
@@ -149,10 +146,10 @@ def _parts(output, count, shards):
         )
 
 
-def _write(tf, reader, path, numbers, workers, progress):
+def _write(tf, reader, path, numbers, progress):
     """Writes a shard and its rows; returns its entry in the index."""
     source, left_out = reader.source, {}
-    contents = in_order(lambda x: reader.read(x, _whole), numbers, workers)
+    contents = in_order(lambda x: reader.read(x, _whole), numbers)
     rows, position = [], 0
     with written_aside(path) as unfinished:
         with tf.io.TFRecordWriter(str(unfinished)) as writer:

@@ -177,11 +177,12 @@ def _opened(parts, part, data):
 
 def _by_part(names):
     """The first name of each part that is among `names`."""
-    return {
-        part: next(name for name in aliases if name in names)
-        for part, aliases in NAMES.items()
-        if not set(aliases).isdisjoint(names)
-    }
+    parts = {}
+    for part, aliases in NAMES.items():
+        for name in aliases:
+            if name in names:
+                parts.setdefault(part, name)
+    return parts
 
 
 def _open(path):

@@ -94,34 +94,28 @@ def _reader(builder, split, image):
         builder.info.features,
         builder.info.splits[split].filepaths,
     )
-    places = np.array(
-        [
-            (file, *place)
-            for file, path in enumerate(paths)
-            for place in _places(path)
-        ]
-    )
+    places = np.array([*_places(paths)])
 
     def read(number):
-        file, start, length = places[number]
-        with open(paths[file], "rb") as opened:
-            opened.seek(start)
-            example = opened.read(length)
+        index, start, length = places[number]
+        with open(paths[index], "rb") as file:
+            file.seek(start)
+            example = file.read(length)
         return features.deserialize_example_np(example, decoders=decoders)
 
     return read
 
 
-def _places(path):
-    """Where the examples of a TFRecord file start, and their lengths."""
-    end = os.stat(path).st_size
-    with open(path, "rb") as file:
-        start = HEADER
-        while start < end:
-            file.seek(start - HEADER)
-            (length,) = struct.unpack("<Q", file.read(8))
-            yield start, length
-            start += length + FOOTER + HEADER
+def _places(paths):
+    """In which TFRecord file each example is, where it starts, its length."""
+    for index, path in enumerate(paths):
+        end, start = os.stat(path).st_size, HEADER
+        with open(path, "rb") as file:
+            while start < end:
+                file.seek(start - HEADER)
+                (length,) = struct.unpack("<Q", file.read(8))
+                yield index, start, length
+                start += length + FOOTER + HEADER
 
 
 def _builder(name, data_dir):

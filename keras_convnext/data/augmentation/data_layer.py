@@ -108,27 +108,27 @@ class DataLayer(keras.layers.Layer):
         raise NotImplementedError
 
     def get_config(self):
-        own = {name: getattr(self, name) for name in ("seed", *self.figures)}
-        return {**super().get_config(), **own}
+        figures = {name: getattr(self, name) for name in self.figures}
+        return {**super().get_config(), "seed": self.seed, **figures}
 
     def _run_tf(self, features, training, seed, **options):
         import tensorflow as tf
 
         specs = self._specs(features, training)
         tensors = [features[key] for key in specs]
-        is_fixed = not is_tf_tensor(seed)
+        seeds = [seed] if is_tf_tensor(seed) else []
 
         def run(*arrays):
-            *arrays, pair = (*arrays, seed) if is_fixed else arrays
-            given = dict(zip(specs, arrays))
-            results = self._run(given, training, pair, **options)
+            pair = arrays[-1] if seeds else seed
+            inputs = dict(zip(specs, arrays))
+            results = self._run(inputs, training, pair, **options)
             return [results[key] for key in specs]
 
-        if not is_fixed:
-            tensors.append(seed)
         types = [dtype for dtype, _ in specs.values()]
         # Eagerly, one result does not come as a list.
-        results = tf.nest.flatten(tf.numpy_function(run, tensors, types))
+        results = tf.nest.flatten(
+            tf.numpy_function(run, tensors + seeds, types)
+        )
         shapes = [shape for _, shape in specs.values()]
         results = map(tf.ensure_shape, results, shapes)
         return {**features, **dict(zip(specs, results))}
