@@ -30,7 +30,15 @@ def outputs_of(names, classifier):
     if not classifier.is_named and len(names) == len(outputs):
         if not set(names) <= set(numbers):
             return np.arange(len(names)), "positions"
-        _check_order(names, list(numbers), model)
+        # Folders are sorted as text: "10" before "2".
+        if list(names) != list(numbers):
+            raise ValueError(
+                "A model that does not know its classes may mean folders by "
+                "their number or by their place, and here these differ. "
+                f"Received: classes in the order {', '.join(names[:5])}… for "
+                f"{model!r}. Set `model.class_names` to the names in the order "
+                "of its outputs"
+            )
     tables = {"numbers": numbers}
     counts = Counter(name for _, name in outputs)
     if classifier.is_named:
@@ -62,31 +70,15 @@ def outputs_of(names, classifier):
 
 def outputs_of_numbers(names, classifier):
     """`outputs_of` for names that are numbers of ImageNet-1k's classes."""
-    wnids = wnids_of_numbers(names)
-    if classifier.is_named or len(classifier.outputs) != IMAGENET_CLASSES:
-        return outputs_of(wnids, classifier)
-    return np.array(names, "int64"), "numbers"
-
-
-def wnids_of_numbers(names):
-    """WordNet ids of the ImageNet-1k classes from `"0"` to `"999"`."""
-    known = label_set(IMAGENET_CLASSES)
-    odd = set(names) - {str(index) for index in range(len(known))}
-    if odd:
+    unknown = set(names) - {str(index) for index in range(IMAGENET_CLASSES)}
+    if unknown:
         raise ValueError(
             "Expected a folder for each class number from 0 to 999. Received: "
-            f"{some(sorted(odd), 3)} among {len(names)} folders. Folders named "
+            f"{some(sorted(unknown), 3)} among {len(names)} folders. Folders named "
             "by WordNet ids are evaluated with rule='imagenet'"
         )
-    return tuple(known[int(name)][0] for name in names)
-
-
-def _check_order(names, numbers, model):
-    """Folders are sorted as text: "10" before "2"."""
-    if list(names) != numbers:
-        raise ValueError(
-            "A model that does not know its classes may mean folders by their "
-            "number or by their place, and here these differ. Received: "
-            f"classes in the order {', '.join(names[:5])}… for {model!r}. Set "
-            "`model.class_names` to the names in the order of its outputs"
-        )
+    numbers = np.array(names, "int64")
+    if not classifier.is_named and len(classifier.outputs) == IMAGENET_CLASSES:
+        return numbers, "numbers"
+    wnids = [wnid for wnid, _ in label_set(IMAGENET_CLASSES)]
+    return outputs_of([wnids[number] for number in numbers], classifier)

@@ -14,6 +14,7 @@ LABELS = {
     "cross_entropy": "cross-entropy",
     "mce": "mCE",
 }
+FORMATS = {"cross_entropy": ".4f", "mce": ".1f"}  # others are parts
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,11 @@ class Evaluation:
             _table(
                 ("lowest classes", "images", "accuracy"),
                 [
-                    (_named(x["class"], x["id"]), x["images"], _percent(x))
+                    (
+                        _named(x["class"], x["id"]),
+                        x["images"],
+                        _text(x["accuracy"], ".1%"),
+                    )
                     for x in lowest[:SHOWN]
                 ],
             )
@@ -145,12 +150,12 @@ class Evaluation:
             f"{len(self.classes)} classes, found by {self.matched_by} among "
             f"{self.outputs} outputs"
         )
-        known = self.preprocessing
-        size = "×".join(map(str, known.image_size))
+        transform = self.preprocessing
+        size = "×".join(map(str, transform.image_size))
         exif = "applied" if self.applies_exif else "ignored"
         yield (
-            f"{size}, {known.crop_mode} {known.crop_pct:g}, "
-            f"{known.interpolation}, EXIF {exif}; "
+            f"{size}, {transform.crop_mode} {transform.crop_pct:g}, "
+            f"{transform.interpolation}, EXIF {exif}; "
             f"{self.images / self.seconds:.0f} images/s"
         )
         if self.unlabeled:
@@ -160,31 +165,27 @@ class Evaluation:
             yield f"{len(self.unreadable)} images could not be read: {names}"
 
     def _figures(self):
-        published = dict(self.published or {})
-        source = published.pop("source", "")
-        columns = ["", "measured"]
-        if source:
-            columns.append(f"published ({source})")
-        measured = self.measured
-        return _table(
-            columns,
-            [
-                (
-                    LABELS.get(key, key.replace("top", "top-")),
-                    _figure(key, measured.get(key)),
-                    *([_figure(key, published.get(key))] if source else []),
-                )
-                for key in {**measured, **published}
-            ],
-        )
+        columns = {"measured": self.measured}
+        if self.published:
+            published = dict(self.published)
+            columns[f"published ({published.pop('source')})"] = published
+        keys = dict.fromkeys(key for x in columns.values() for key in x)
+        rows = [
+            (
+                LABELS.get(key, key.replace("top", "top-")),
+                *(_figure(key, x.get(key)) for x in columns.values()),
+            )
+            for key in keys
+        ]
+        return _table(("", *columns), rows)
 
     def _corruptions(self):
         severities = sorted({s for x in self.corruptions for s in x["errors"]})
         rows = [
             (
                 row["corruption"],
-                *(_error(row["errors"].get(s)) for s in severities),
-                _error(row["error"]),
+                *(_text(row["errors"].get(s), ".1%") for s in severities),
+                _text(row["error"], ".1%"),
                 _figure("mce", row["ce"]),
             )
             for row in self.corruptions
@@ -212,16 +213,8 @@ def _named(name, id):
 
 
 def _figure(key, value):
-    if value is None:
-        return "–"
-    if key in ("cross_entropy", "mce"):
-        return f"{value:.4f}" if key == "cross_entropy" else f"{value:.1f}"
-    return f"{value:.2%}"
+    return _text(value, FORMATS.get(key, ".2%"))
 
 
-def _error(value):
-    return "–" if value is None else f"{value:.1%}"
-
-
-def _percent(row):
-    return f"{row['accuracy']:.1%}"
+def _text(value, spec):
+    return "–" if value is None else format(value, spec)

@@ -68,9 +68,7 @@ def get(name):
 
 def preprocessing_for(rule, preprocessing):
     """The `Preprocessing` of some weights for images of a rule."""
-    is_cropped = rule.crop_pct is not None
-    if preprocessing is None or not is_cropped:
-        return preprocessing
-    if preprocessing.crop_mode != "center":  # takes whole images anyway
-        return preprocessing
-    return replace(preprocessing, crop_pct=rule.crop_pct)
+    # Other modes take whole images anyway.
+    if rule.crop_pct and preprocessing and preprocessing.crop_mode == "center":
+        return replace(preprocessing, crop_pct=rule.crop_pct)
+    return preprocessing

@@ -311,7 +311,7 @@ def test_v2_folders_are_class_numbers(validation, tmp_path):
 def test_given_statistics_are_those_that_images_are_normalized_with():
     artifact = KnownAnswers(np.eye(2), named("a", "b"), normalizes=False)
     given = Preprocessing((SIDE, SIDE), mean=(0.5,) * 3, std=(0.1,) * 3)
-    classifier = Classifier(artifact, lambda own: given, batch_size=2)
+    classifier = Classifier(artifact, given, batch_size=2)
     artifact.run = lambda inputs: (
         artifact.seen.append(inputs) or {"logits": np.eye(2)}
     )
