@@ -3,6 +3,7 @@
 import numbers
 import sys
 import zlib
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,7 @@ class DataLayer(keras.layers.Layer):
     Subclasses implement `_augment(inputs, words)`, and where inference is not
     the identity `_evaluate(inputs)`, both from dict to dict of arrays. `words`
     is a list for `numpy.random.default_rng`, and differs between classes of
-    layers. `_specs(inputs, training)` tells the results' dtypes and shapes,
+    layers. `_specs(inputs)` tells the dtypes and shapes of what both change,
     `takes` which classes images may have, and `figures` the names of the
     constructor's arguments, which are attributes.
 
@@ -71,6 +72,7 @@ class DataLayer(keras.layers.Layer):
 
     takes: tuple[type, ...] = (np.ndarray,)  # beside tensors of TensorFlow
     figures: tuple[str, ...] = ()
+    _evaluate: Callable | None = None
 
     def __init__(self, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
@@ -87,6 +89,8 @@ class DataLayer(keras.layers.Layer):
         is_dict = isinstance(inputs, Mapping)
         features = dict(inputs) if is_dict else {"images": inputs}
         self._check(features, training)
+        if not training and self._evaluate is None:
+            return inputs
         if seed is not None and not is_tf_tensor(seed):
             seed = pair_of(seed)
         is_tf = is_tf_tensor(features["images"])
@@ -100,10 +104,7 @@ class DataLayer(keras.layers.Layer):
     def _augment(self, inputs, words):
         raise NotImplementedError
 
-    def _evaluate(self, inputs):
-        return inputs
-
-    def _specs(self, inputs, training):
+    def _specs(self, inputs):
         """The dtype and shape of each result that is none of the inputs."""
         raise NotImplementedError
 
@@ -114,7 +115,7 @@ class DataLayer(keras.layers.Layer):
     def _run_tf(self, features, training, seed, **options):
         import tensorflow as tf
 
-        specs = self._specs(features, training)
+        specs = self._specs(features)
         tensors = [features[key] for key in specs]
         seeds = [seed] if is_tf_tensor(seed) else []
 
@@ -200,9 +201,7 @@ class ImageLayer(DataLayer):
 
         return mapped(augment, inputs)
 
-    def _specs(self, inputs, training):
-        if not training:
-            return {}
+    def _specs(self, inputs):
         images = inputs["images"]
         return {"images": (self.result_dtype or images.dtype, images.shape)}
 

@@ -94,7 +94,7 @@ class RandomResizedCrop(ImageLayer):
 
         return mapped(evaluate, inputs)
 
-    def _specs(self, inputs, training):
+    def _specs(self, inputs):
         *batch, _, _, channels = inputs["images"].shape
         return {"images": ("uint8", (*batch, *self.size, channels))}
 

@@ -126,9 +126,7 @@ class MixupCutmix(DataLayer):
         labels = labels * weight + labels[::-1] * rest
         return {**inputs, "images": out, "labels": labels}
 
-    def _specs(self, inputs, training):
-        if not training:
-            return {}
+    def _specs(self, inputs):
         shape, labels = inputs["images"].shape, inputs["labels"]
         labels = labels if is_tf_tensor(labels) else np.asarray(labels)
         classes, _ = meaning(labels, self.num_classes)
