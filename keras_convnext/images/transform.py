@@ -74,23 +74,14 @@ def load_image(
     image = source.rgb().resize(
         (int(width), int(height)), RESAMPLING[interpolation]
     )
-    return _crop_or_pad(np.asarray(image), size, fill)
+    result = Image.new("RGB", size[::-1], fill)
+    left, top = map(_start, image.size, result.size)
+    result.paste(image, (left, top))  # what lies outside is left out
+    return np.array(result)
 
 
-def _crop_or_pad(image, size, fill):
-    result = np.empty((*size, 3), "uint8")
-    result[:] = fill
-    (rows, to_rows), (columns, to_columns) = (
-        _overlap(length, goal) for length, goal in zip(image.shape, size)
-    )
-    result[to_rows, to_columns] = image[rows, columns]
-    return result
-
-
-def _overlap(length, goal):
-    """Which pixels to take, and where to put them, along one axis."""
+def _start(length, goal):
+    """Where an image begins in the middle of another, along one axis."""
     if length < goal:
-        start = (goal - length) // 2
-        return slice(length), slice(start, start + length)
-    start = round((length - goal) / 2)
-    return slice(start, start + goal), slice(goal)
+        return (goal - length) // 2
+    return -round((length - goal) / 2)
