@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
@@ -62,21 +63,12 @@ def ground_truth_of(
     if rule.is_masked and not all_classes:
         competes = np.isin(np.arange(len(competes)), columns)
     parts = {name: _view(part, apply_exif) for name, part in parts.items()}
-    answers = columns, matched_by, competes
-    if not rule.is_multi_label:
-        return GroundTruth(parts, *answers, [{x} for x in columns.tolist()])
-
-    ((name, source),) = parts.items()
-    numbers, label_sets = real.labels_of(source, real.read_labels(labels))
-    wnids = [wnid for wnid, _ in label_set(real.CLASSES)]
-    outputs, _ = classes.outputs_of(wnids, classifier)
-    return GroundTruth(
-        {name: Subset(source, numbers)},
-        *answers,
-        [set(outputs[sorted(each)].tolist()) for each in label_sets],
-        is_by_image=True,
-        unlabeled=len(source) - len(numbers),
+    by_class = GroundTruth(
+        parts, columns, matched_by, competes, [{x} for x in columns.tolist()]
     )
+    if rule.is_multi_label:
+        return _by_image(by_class, classifier, labels)
+    return by_class
 
 
 def _opened(rule, source, partial):
@@ -100,6 +92,21 @@ def _check_class_count(rule, count, source):
             f"in {source!r}. Pass the folder that holds all of them, or "
             "evaluate these with rule='classes'"
         )
+
+
+def _by_image(by_class, classifier, labels):
+    """The `GroundTruth` of the same images by the file of their ReaL labels."""
+    ((name, source),) = by_class.parts.items()
+    numbers, label_sets = real.labels_of(source, real.read_labels(labels))
+    wnids = [wnid for wnid, _ in label_set(real.CLASSES)]
+    outputs, _ = classes.outputs_of(wnids, classifier)
+    return replace(
+        by_class,
+        parts={name: Subset(source, numbers)},
+        targets=[set(outputs[sorted(each)].tolist()) for each in label_sets],
+        is_by_image=True,
+        unlabeled=len(source) - len(numbers),
+    )
 
 
 def _view(source, apply_exif):

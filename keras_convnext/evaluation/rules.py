@@ -32,11 +32,6 @@ class Rule:
     is_validation: bool = False
     crop_pct: float | None = None
 
-    @property
-    def is_benchmark(self):
-        """Whether this is ImageNet's, and not anybody's own images."""
-        return self.class_count is not None
-
 
 RULES = {
     # Whatever the data's classes are.

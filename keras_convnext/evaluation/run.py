@@ -95,13 +95,12 @@ def evaluate(
     positive_int("batch_size", batch_size)
     positive_int("top", top)
     _check_options(rule, counting, labels, all_classes, partial)
-    if apply_exif is None and counting.is_benchmark:
-        apply_exif = False
+    if apply_exif is None and rule != "classes":
+        apply_exif = False  # as published results are
     artifact = artifact_of(model)
-    if preprocessing is None:
-        preprocessing = rules.preprocessing_for(
-            counting, artifact.preprocessing
-        )
+    preprocessing = preprocessing or rules.preprocessing_for(
+        counting, artifact.preprocessing
+    )
     classifier = Classifier(artifact, preprocessing, batch_size)
     truth = ground_truth_of(
         counting, source, classifier, apply_exif, labels, all_classes, partial

@@ -63,18 +63,18 @@ def load_image(
         >>> keras_convnext.load_image(np.zeros((480, 640), "uint8")).shape
         (224, 224, 3)
     """
-    size, crop_pct, mode, fill = checked(
+    goal, crop_pct, mode, fill = checked(
         size, crop_pct, mode, interpolation, mean
     )
     if not isinstance(source, Photograph):
         source = Photograph(source, apply_exif)
     height, width = resized_shape(
-        np, source.height, source.width, size, crop_pct, mode
+        np, source.height, source.width, goal, crop_pct, mode
     )
     image = source.rgb().resize(
         (int(width), int(height)), RESAMPLING[interpolation]
     )
-    result = Image.new("RGB", size[::-1], fill)
+    result = Image.new("RGB", goal[::-1], fill)
     left, top = map(_start, image.size, result.size)
     result.paste(image, (left, top))  # what lies outside is left out
     return np.array(result)
