@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.checks import rate
 from keras_convnext.data import tfds
 from keras_convnext.data.digits import load_digits
 from keras_convnext.data.folder import ImageFolder
@@ -139,11 +140,7 @@ def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
 
 def split(source, fraction, seed):
     """Two parts of a source; the second has a `fraction` of each class."""
-    if not 0 < fraction < 1:
-        raise ValueError(
-            "`validation_split` must be a number between 0 and 1. Received: "
-            f"validation_split={fraction}"
-        )
+    rate("validation_split", fraction, with_zero=False)
     generator = np.random.default_rng(seed)
     is_held_out = np.zeros(len(source), bool)
     by_class = np.argsort(source.labels, kind="stable")

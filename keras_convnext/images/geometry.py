@@ -4,6 +4,7 @@ import math
 import numbers
 
 from keras_convnext._util.checks import one_of
+from keras_convnext._util.checks import rate
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -35,11 +36,7 @@ def checked(size, crop_pct, mode, interpolation, mean):
         crop_pct = 1.0 if mode == "squash" else 0.875
     one_of("mode", mode, MODES)
     one_of("interpolation", interpolation, INTERPOLATIONS)
-    if not isinstance(crop_pct, numbers.Real) or not 0 < crop_pct <= 1:
-        raise ValueError(
-            "`crop_pct` must be a number above 0 and at most 1. Received: "
-            f"crop_pct={crop_pct!r}"
-        )
+    rate("crop_pct", crop_pct, with_zero=False, with_one=True)
     if mode != "border":  # the others never pad
         return size, crop_pct, mode, (0, 0, 0)
     if len(mean) != 3 or not all(0 <= value <= 1 for value in mean):

@@ -252,11 +252,3 @@ def channel_numbers(name, values, lengths=None):
             f"{name}={values}"
         )
     return values
-
-
-def probability_of(name, value):
-    if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
-        raise ValueError(
-            f"`{name}` must be a number of 0–1. Received: {name}={value!r}"
-        )
-    return float(value)

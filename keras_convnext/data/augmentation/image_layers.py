@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_convnext._util.checks import rate
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation import boxes
 from keras_convnext.data.augmentation import operations
@@ -12,7 +13,6 @@ from keras_convnext.data.augmentation.data_layer import ImageLayer
 from keras_convnext.data.augmentation.data_layer import channel_numbers
 from keras_convnext.data.augmentation.data_layer import gray_levels
 from keras_convnext.data.augmentation.data_layer import mapped
-from keras_convnext.data.augmentation.data_layer import probability_of
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.images.geometry import checked
@@ -126,7 +126,8 @@ class RandomFlip(ImageLayer):
 
     def __init__(self, probability: float = 0.5, **kwargs: Any):
         super().__init__(**kwargs)
-        self.probability = probability_of("probability", probability)
+        rate("probability", probability, with_one=True)
+        self.probability = float(probability)
 
     def _augment_image(self, image, generator):
         if generator.random() >= self.probability:
@@ -257,7 +258,8 @@ class RandomErasing(ImageLayer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.probability = probability_of("probability", probability)
+        rate("probability", probability, with_one=True)
+        self.probability = float(probability)
         self.mean = channel_numbers("mean", mean)
         self.std = channel_numbers("std", std, (len(self.mean),))
         self.channels = None if len(self.mean) == 1 else (len(self.mean),)

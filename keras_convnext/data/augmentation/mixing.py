@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_convnext._util import checks
+from keras_convnext._util.checks import rate
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation import boxes
 from keras_convnext.data.augmentation.data_layer import DataLayer
 from keras_convnext.data.augmentation.data_layer import is_tf_tensor
-from keras_convnext.data.augmentation.data_layer import probability_of
 from keras_convnext.data.augmentation.soft_labels import meaning
 from keras_convnext.data.augmentation.soft_labels import soft_labels
 
@@ -80,10 +79,9 @@ class MixupCutmix(DataLayer):
         super().__init__(**kwargs)
         self.mixup_alpha = _alpha_of(mixup_alpha)
         self.cutmix_alpha = _alpha_of(cutmix_alpha)
-        self.switch_probability = probability_of(
-            "switch_probability", switch_probability
-        )
-        checks.rate("label_smoothing", label_smoothing)
+        rate("switch_probability", switch_probability, with_one=True)
+        self.switch_probability = float(switch_probability)
+        rate("label_smoothing", label_smoothing)
         self.label_smoothing = label_smoothing
         if num_classes is not None and (
             not isinstance(num_classes, numbers.Integral) or num_classes < 2
