@@ -18,7 +18,6 @@ class Rule:
         is_multi_label: whether a file says what is right for each image.
         is_corrupted: whether there is a data set for each corruption and
             severity.
-        is_validation: whether published accuracies are those on this data.
         crop_pct: of images that are cropped already, or `None` for that of
             the weights.
     """
@@ -29,15 +28,14 @@ class Rule:
     is_masked: bool = False
     is_multi_label: bool = False
     is_corrupted: bool = False
-    is_validation: bool = False
     crop_pct: float | None = None
 
 
 RULES = {
     # Whatever the data's classes are.
-    "classes": Rule("own classes", is_validation=True),
+    "classes": Rule("own classes"),
     # The 50 000 validation images: Russakovsky et al., arXiv:1409.0575.
-    "imagenet": Rule("ImageNet-1k", 1000, is_validation=True),
+    "imagenet": Rule("ImageNet-1k", 1000),
     # The same images: right is what people saw in them. Images in which they
     # saw none of the classes do not count. Beyer et al., arXiv:2006.07159.
     "real": Rule("ImageNet ReaL", 1000, is_multi_label=True),

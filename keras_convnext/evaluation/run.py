@@ -120,9 +120,8 @@ def evaluate(
         corrupted, mce = corruptions.summary(errors)
     figures = None
     if not all_classes and not (counting.is_corrupted and mce is None):
-        figures = published.find(
-            rule, counting, artifact.metadata, len(truth.columns)
-        )
+        classes = len(truth.columns)
+        figures = published.find(rule, artifact.metadata, classes)
     return Evaluation(
         **{name: artifact.metadata[name] for name in IDENTITY},
         rule=rule,
