@@ -59,8 +59,7 @@ class ImageFolder(Source):
         self.check()
 
     def read(self, number: int) -> bytes:
-        with open(self.name(number), "rb") as file:
-            return file.read()
+        return Path(self.name(number)).read_bytes()
 
     def filename(self, number: int) -> str:
         start = self._ends[number - 1] if number else 0

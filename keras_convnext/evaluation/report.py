@@ -1,5 +1,6 @@
 """What an evaluation found: as fields, as JSON and as tables."""
 
+import json
 from dataclasses import asdict
 from dataclasses import dataclass
 from typing import Any
@@ -88,11 +89,7 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as JSON can hold them."""
-        preprocessing = {
-            key: list(x) if isinstance(x, tuple) else x
-            for key, x in asdict(self.preprocessing).items()
-        }
-        return {**asdict(self), "preprocessing": preprocessing}
+        return json.loads(json.dumps(asdict(self)))
 
     def print(self) -> None:
         """Prints figures, the lowest classes and the most confused pairs."""

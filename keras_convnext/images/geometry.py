@@ -1,8 +1,8 @@
 """How large an image becomes before the crop, whatever resizes it."""
 
 import math
-import numbers
 
+from keras_convnext._util.checks import is_positive_int
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.checks import rate
 
@@ -49,9 +49,7 @@ def checked(size, crop_pct, mode, interpolation, mean):
 
 def _pair(size):
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if len(pair) != 2 or not all(
-        isinstance(side, numbers.Integral) and side > 0 for side in pair
-    ):
+    if len(pair) != 2 or not all(map(is_positive_int, pair)):
         raise ValueError(
             "`size` must be a positive int or two of them, (height, width). "
             f"Received: size={size!r}"
