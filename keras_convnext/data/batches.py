@@ -30,6 +30,9 @@ class Batches(keras.utils.PyDataset):
         batch_size: int.
         shuffle: whether every epoch has an order of its own.
         seed: int that order, augmentation and mixing follow from.
+
+    Raises:
+        ValueError: if training has too few images for a batch.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Batches(keras.utils.PyDataset):
         seed: int,
     ):
         super().__init__()
+        pipeline.check_count(len(source), batch_size)
         self.pipeline, self.source, self.seed = pipeline, source, seed
         self.batch_size = batch_size
         self.epoch = 0

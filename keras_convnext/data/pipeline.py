@@ -130,13 +130,11 @@ class Pipeline:
                 training.
         """
         batch_size = batch_size or self.batch_size
-        is_tf = hasattr(source, "element_spec")
+        if hasattr(source, "element_spec"):
+            self.check_count(source.cardinality().numpy(), batch_size)
+            return self._tf_batches(source, batch_size)
         if isinstance(source, tuple):
             source = _Pairs(*source)
-        count = source.cardinality().numpy() if is_tf else len(source)
-        self.check_count(count, batch_size)
-        if is_tf:
-            return self._tf_batches(source, batch_size)
         shuffle = self.training if shuffle is None else shuffle
         return Batches(self, source, batch_size, shuffle, self.seed)
 

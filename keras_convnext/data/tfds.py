@@ -86,14 +86,11 @@ def _reader(builder, split, image):
     """A function from a number to an example, its image's bytes as they are."""
     import tensorflow_datasets as tfds
 
-    decoders = {image: tfds.decode.SkipDecoding()}
-    if builder.info.file_format is not tfds.core.FileFormat.TFRECORD:
+    info, decoders = builder.info, {image: tfds.decode.SkipDecoding()}
+    if info.file_format is not tfds.core.FileFormat.TFRECORD:
         return builder.as_data_source(split, decoders=decoders).__getitem__
     # Files that are made to be read in order.
-    features, paths = (
-        builder.info.features,
-        builder.info.splits[split].filepaths,
-    )
+    features, paths = info.features, info.splits[split].filepaths
     places = np.array([*_places(paths)])
 
     def read(number):

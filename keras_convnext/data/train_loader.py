@@ -92,7 +92,6 @@ class TrainLoader(Batches):
         part = _part(size, "process_count", process_count)
         self._group = part if mixup_group is None else mixup_group
         _part(size, "mixup_group", self._group)
-        pipeline.check_count(len(source), size)
         super().__init__(pipeline, source, size, shuffle=True, seed=seed)
         self.loader = loader
         self.steps_per_epoch = len(self)
