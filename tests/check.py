@@ -22,7 +22,7 @@ from run import variables_of
 
 PACKAGE = "keras_convnext"
 # Folders on the path of imports.
-ON_PATH = ("tests", "conversion", "benchmarks")
+ON_PATH = ("tests", "conversion", "benchmarks", "notebooks")
 SECONDS = 65
 # What every test stands on.
 EVERYTHING = ("pyproject.toml", "constraints.txt", "tests/conftest.py")

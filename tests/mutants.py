@@ -26,7 +26,7 @@ import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from forks import Forks
+from forked_pytest import Forks
 from mutants_report import write_report
 
 TESTS = Path(__file__).parent

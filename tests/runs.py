@@ -86,7 +86,7 @@ def command(folder, model, output, *more):
 
 def start(arguments, seconds=0.0, kill_in_save=0):
     """The command in a process that can be killed."""
-    script = Path(__file__).with_name("killable.py")
+    script = Path(__file__).with_name("killable_training.py")
     return subprocess.Popen(
         [sys.executable, str(script), str(seconds), str(kill_in_save)]
         + arguments,

@@ -21,11 +21,23 @@ def did_you_mean(value, allowed):
     return f". Did you mean {' or '.join(matches)}?" if matches else ""
 
 
-def rate(name, value):
-    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
+def some(names, count=5):
+    """The first of several names, and how many more there are."""
+    shown = ", ".join(map(repr, names[:count]))
+    more = len(names) - count
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def rate(name, value, with_zero=True, with_one=False):
+    """Raises `ValueError` for what is no number from 0 to 1."""
+    ends = {0: with_zero, 1: with_one}
+    is_number = isinstance(value, numbers.Real) and 0 <= value <= 1
+    if not is_number or not ends.get(value, True):
+        least = "of at least" if with_zero else "above"
+        most = "at most" if with_one else "below"
         raise ValueError(
-            f"`{name}` must be a number of at least 0 and below 1. "
-            f"Received: {name}={value!r}"
+            f"`{name}` must be a number {least} 0 and {most} 1. Received: "
+            f"{name}={value!r}"
         )
 
 

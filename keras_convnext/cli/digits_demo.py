@@ -53,18 +53,16 @@ def run_demo(output="demo_output", epochs=None, seed=0):
     output.mkdir(parents=True, exist_ok=True)
     make_repeatable(seed)
 
-    train, (test_images, test_labels) = load_digits()
-    model, history = train_digits(
-        train, (test_images, test_labels), epochs, seed
-    )
-    logits = model.predict(test_images, verbose=0)
-    predictions = logits.argmax(axis=-1)
-    picture = draw(history.history, test_images, test_labels, predictions)
+    train, test = load_digits()
+    model, history = train_digits(train, test, epochs, seed)
+    images, labels = test
+    predictions = model.predict(images, verbose=0).argmax(axis=-1)
+    picture = draw(history.history, images, labels, predictions)
     with written_aside(output / "digits.keras") as unfinished:
         model.save(unfinished)
     visualize.written_figure(picture, output / "digits.png")
     return {
-        "accuracy": float(np.mean(predictions == test_labels)),
+        "accuracy": float(np.mean(predictions == labels)),
         "model": output / "digits.keras",
         "picture": output / "digits.png",
         "history": history.history,

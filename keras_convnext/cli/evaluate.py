@@ -94,21 +94,20 @@ def evaluate(
     Example: keras-convnext evaluate --data imagenet/val --rule real --labels
     real.json --model mine.onnx --json
     """
-
     # Before the weights are fetched.
-    known_rule = rules.get(rule)
+    counting = rules.get(rule)
     if output is not None:
         check_output(output, force)
     size = None if image_size is None else (image_size, image_size)
     artifact = open_classifier(model, weights, **_built_for(size))
-    own = rules.preprocessing_for(known_rule, artifact.preprocessing)
+    preprocessing = rules.preprocessing_for(counting, artifact.preprocessing)
     overrides = {
         "image_size": size,
         "crop_pct": crop_pct,
         "crop_mode": crop_mode,
         "interpolation": interpolation,
     }
-    given = {key: x for key, x in overrides.items() if x is not None}
+    overrides = {key: x for key, x in overrides.items() if x is not None}
     result = evaluation.evaluate(
         artifact,
         data,
@@ -117,12 +116,13 @@ def evaluate(
         labels=labels,
         all_classes=all_classes,
         partial=partial,
-        preprocessing=own and replace(own, **given),
+        preprocessing=preprocessing and replace(preprocessing, **overrides),
         apply_exif=apply_exif,
     )
     text = json.dumps(result.as_dict(), indent=2)
     if output is not None:
-        _write(output, text)
+        with written_aside(output) as unfinished:
+            unfinished.write_text(text + "\n", encoding="utf-8")
     if as_json:
         typer.echo(text)
     else:
@@ -134,9 +134,3 @@ def _built_for(size):
     if size is None:
         return {}
     return {"input_shape": (*size, 3), "data_format": "channels_last"}
-
-
-def _write(path, text):
-
-    with written_aside(path) as unfinished:
-        unfinished.write_text(text + "\n", encoding="utf-8")

@@ -1,7 +1,5 @@
 """Images to train on, wherever they are kept, and their way into `fit`."""
 
-from keras_convnext.data.compositions import Compositions
-from keras_convnext.data.compositions import compose_digits
 from keras_convnext.data.digits import load_digits
 from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.folder import ImageFolder
@@ -17,7 +15,6 @@ from keras_convnext.data.train_loader import TrainLoader
 
 __all__ = [
     "Arrays",
-    "Compositions",
     "EvalLoader",
     "ImageFolder",
     "Records",
@@ -25,7 +22,6 @@ __all__ = [
     "Subset",
     "Tfds",
     "TrainLoader",
-    "compose_digits",
     "load_digits",
     "open_splits",
     "order_of",

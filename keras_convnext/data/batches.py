@@ -2,7 +2,6 @@
 
 import functools
 import math
-import threading
 from collections.abc import Iterable
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +30,9 @@ class Batches(keras.utils.PyDataset):
         batch_size: int.
         shuffle: whether every epoch has an order of its own.
         seed: int that order, augmentation and mixing follow from.
+
+    Raises:
+        ValueError: if training has too few images for a batch.
     """
 
     def __init__(
@@ -42,17 +44,19 @@ class Batches(keras.utils.PyDataset):
         seed: int,
     ):
         super().__init__()
+        pipeline.check_count(len(source), batch_size)
         self.pipeline, self.source, self.seed = pipeline, source, seed
         self.batch_size = batch_size
         self.epoch = 0
-        # Those in a batch whose samples are made here, and which are given.
+        # Those in a batch whose samples are made, and which of them are kept.
         self._places: Sequence[int] = range(batch_size)
-        self._own = slice(None)
-        order = order_of if shuffle else _unshuffled
-        self._orders = functools.lru_cache(maxsize=2)(
-            functools.partial(order, len(source), seed)
-        )
-        self._lock = threading.Lock()
+        self._kept = slice(None)
+
+        def order(epoch):
+            count = len(source)
+            return order_of(count, seed, epoch) if shuffle else np.arange(count)
+
+        self._order = functools.lru_cache(maxsize=2)(order)
         self._pool = ThreadPoolExecutor(WORKERS)
 
     def __len__(self) -> int:
@@ -67,9 +71,8 @@ class Batches(keras.utils.PyDataset):
 
     def make(self, epoch: int, index: int) -> tuple[Array, Array]:
         """A batch by its number in an epoch, as the pair that `fit` takes."""
-        with self._lock:  # one thread draws an order, the others wait
-            order = self._orders(epoch)
         start = index * self.batch_size
+        order = self._order(epoch)
         numbers = order[start : start + self.batch_size].tolist()
         first = self._first(epoch, index)
         places = self._places[: len(numbers)]
@@ -90,7 +93,7 @@ class Batches(keras.utils.PyDataset):
             for number, part in self._groups(first)
         ]
         labels = np.concatenate([labels for _, labels in mixed])
-        return images[self._own], labels[self._own]
+        return images[self._kept], labels[self._kept]
 
     def _first(self, epoch: int, index: int) -> int:
         """Which of the samples of all epochs a batch begins with."""
@@ -107,14 +110,14 @@ class Batches(keras.utils.PyDataset):
 
     @functools.cached_property
     def _spec(self):
-        image = self.pipeline.sample(self.source[0], (0, 0))["images"]
+        """The shape and dtype of a sample, by an example."""
+        image = self.pipeline.sample(self._example(), (0, 0))["images"]
         is_mixed = self.pipeline.mixing is not None
         return image.shape, "float32" if is_mixed else image.dtype
+
+    def _example(self) -> tuple[Any, Any]:
+        return self.source[0]
 
     def _fill(self, out: Array, number: int, seed: tuple[int, int]) -> Any:
         """Makes the sample of an image; returns its label."""
         return self.pipeline.sample(self.source[number], seed, out)["labels"]
-
-
-def _unshuffled(count, seed, epoch):
-    return np.arange(count, dtype="int32")

@@ -12,7 +12,6 @@ from keras_convnext.data.reading import Reader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import WORKERS
 from keras_convnext.images.preprocessing import Preprocessing
-from keras_convnext.images.preprocessing import load_image_for
 
 
 class EvalLoader(keras.utils.PyDataset):
@@ -75,8 +74,8 @@ class EvalLoader(keras.utils.PyDataset):
         """
         numbers, images = self.load(index)
         if not len(images):  # of which Keras makes NaN on some backends
-            own = self._numbers_of(index)
-            raise self._reader.none_of(own, ", or take larger batches")
+            unread = self._numbers_of(index)
+            raise self._reader.none_of(unread, ", or take larger batches")
         return images, self.source.labels[numbers]
 
     def load(self, index: int) -> tuple[Array, Images]:
@@ -86,12 +85,13 @@ class EvalLoader(keras.utils.PyDataset):
             `(numbers, images)`: an int array `(batch,)` of numbers in the
             source, and the images; of length 0 if none can be read.
         """
-        numbers = self._numbers_of(index)
-        images = [self._reader.read(x, self._transformed) for x in numbers]
-        read = [i for i, image in enumerate(images) if image is not None]
-        result = np.array([images[i] for i in read], "uint8")
-        numbers = np.array(numbers, "int64")[read]
-        return numbers, result.reshape(-1, *self._shape)
+        images = {
+            number: self._reader.read(number, self._transformed)
+            for number in self._numbers_of(index)
+        }
+        read = {x: image for x, image in images.items() if image is not None}
+        result = np.array([*read.values()], "uint8").reshape(-1, *self._shape)
+        return np.array([*read], "int64"), result
 
     def _numbers_of(self, index):
         count = len(self._numbers)
@@ -101,4 +101,4 @@ class EvalLoader(keras.utils.PyDataset):
     def _transformed(self, image, number):
         if not self.source.is_encoded and image.shape == self._shape:
             return image
-        return load_image_for(self.preprocessing, image)
+        return self.preprocessing(image)

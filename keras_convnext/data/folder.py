@@ -51,16 +51,15 @@ class ImageFolder(Source):
             )
         # Strings would take many times the memory of their bytes, and there
         # are datasets with millions.
-        found = [self._images_of(name) for name in self.classes]
-        counts = [len(lengths) for _, lengths in found]
-        self.labels = np.repeat(np.arange(len(counts), dtype="int32"), counts)
-        self._names = b"".join(names for names, _ in found)
-        self._ends = np.cumsum(np.concatenate([x for _, x in found]))
+        names, lengths = zip(*map(self._images_of, self.classes))
+        labels = np.arange(len(names), dtype="int32")
+        self.labels = np.repeat(labels, [len(x) for x in lengths])
+        self._names = b"".join(names)
+        self._ends = np.cumsum(np.concatenate(lengths))
         self.check()
 
     def read(self, number: int) -> bytes:
-        with open(self.name(number), "rb") as file:
-            return file.read()
+        return Path(self.name(number)).read_bytes()
 
     def filename(self, number: int) -> str:
         start = self._ends[number - 1] if number else 0

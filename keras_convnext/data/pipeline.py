@@ -73,19 +73,18 @@ class Pipeline:
             The sample as a dict.
         """
         sample = _as_dict(sample)
-        options = {"training": self.training, "seed": seed}
         if self.crop is not None:
-            sample = self.crop(sample, **options)
+            sample = self.crop(sample, training=self.training, seed=seed)
         elif isinstance(sample["images"], Photograph):
             sample["images"] = sample["images"].pixels()
         for layer in self.distortions:
-            sample = layer(sample, **options)
+            sample = layer(sample, seed=seed)
         if out is not None:
             _check_shape(sample["images"], out)
             out[...] = sample["images"]
-            sample["images"] = options["out"] = out
+            sample["images"] = out
         if self.erasing is not None:
-            sample = self.erasing(sample, **options)
+            sample = self.erasing(sample, seed=seed, out=out)
         return sample
 
     def batch(
@@ -109,9 +108,7 @@ class Pipeline:
         """
         batch = _as_dict(batch)
         if self.mixing is not None:
-            batch = self.mixing(
-                batch, training=self.training, seed=seed, out=out
-            )
+            batch = self.mixing(batch, seed=seed, out=out)
         return batch["images"], batch["labels"]
 
     def __call__(
@@ -133,13 +130,11 @@ class Pipeline:
                 training.
         """
         batch_size = batch_size or self.batch_size
-        is_tf = hasattr(source, "element_spec")
+        if hasattr(source, "element_spec"):
+            self.check_count(source.cardinality().numpy(), batch_size)
+            return self._tf_batches(source, batch_size)
         if isinstance(source, tuple):
             source = _Pairs(*source)
-        count = source.cardinality().numpy() if is_tf else len(source)
-        self.check_count(count, batch_size)
-        if is_tf:
-            return self._tf_batches(source, batch_size)
         shuffle = self.training if shuffle is None else shuffle
         return Batches(self, source, batch_size, shuffle, self.seed)
 
@@ -163,12 +158,9 @@ class Pipeline:
                 2 * self.seed + stream, rerandomize_each_iteration=True
             ).batch(2, drop_remainder=True)
             pairs = tf.data.Dataset.zip(dataset, seeds)
-            return pairs.map(
-                lambda values, seed: function(values, seed),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
+            return pairs.map(function, num_parallel_calls=tf.data.AUTOTUNE)
 
-        dataset = mapped(dataset.map(_pair), self.sample, 0)
+        dataset = mapped(dataset, self.sample, 0)
         dataset = dataset.batch(batch_size, drop_remainder=self.training)
         return mapped(dataset, self.batch, 1).prefetch(tf.data.AUTOTUNE)
 
@@ -290,8 +282,3 @@ def _as_dict(sample):
     if not (is_tf_tensor(images) or isinstance(images, Photograph)):
         images = np.asarray(images)
     return {"images": images, "labels": labels}
-
-
-def _pair(*sample):
-    """One element of a dataset, which `map` hands over as arguments."""
-    return _as_dict(sample[0] if len(sample) == 1 else sample)

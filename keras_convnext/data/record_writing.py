@@ -1,6 +1,5 @@
 """Writes any source of image files as TFRecord shards, resumably."""
 
-import contextlib
 import json
 import math
 import os
@@ -18,7 +17,6 @@ from keras_convnext._util.writing import written_aside
 from keras_convnext.data import records
 from keras_convnext.data.reading import Reader
 from keras_convnext.data.source import Source
-from keras_convnext.data.threads import WORKERS
 from keras_convnext.data.threads import in_order
 
 IMAGES_PER_SHARD = 1024
@@ -30,7 +28,6 @@ def write_records(
     shards: int | None = None,
     verify: bool = False,
     on_error: str = "skip",
-    workers: int = WORKERS,
     progress: Callable[[int], Any] | None = None,
 ) -> dict[str, str]:
     """Writes a source as TFRecord shards, the images' bytes as they are.
@@ -49,7 +46,6 @@ def write_records(
             their sizes alone.
         on_error: `"skip"` leaves out images that cannot be read, and warns;
             `"raise"` ends with the name of the first.
-        workers: int, threads that read.
         progress: function that is called with how many images more are done.
 
     Returns:
@@ -73,6 +69,7 @@ def write_records(
         "writing TFRecord shards",
         "write them elsewhere: reading them does without",
     )
+    progress = progress or (lambda count: None)
     output = Path(output)
     index = _planned(source, shards)
     output.mkdir(parents=True, exist_ok=True)
@@ -80,19 +77,21 @@ def write_records(
         written = {x["file"]: x for x in _begun(output, index)}
         reader = Reader(source, on_error)
         left_out: dict[str, str] = {}
-        parts = _parts(output, len(source), index["shard_count"])
-        for path, numbers in parts:
+        for path, numbers in _parts(output, len(source), index["shard_count"]):
             shard = written.get(path.name)
             if shard is None or not records.is_whole(output, shard, verify):
-                shard = _write(tf, reader, path, numbers, workers, progress)
+                try:
+                    shard = _write(tf, reader, path, numbers, progress)
+                except tf.errors.OpError as error:  # a full disk is no OSError
+                    raise OSError(
+                        f"The records cannot be written: {error}"
+                    ) from error
                 # With those still to be looked at, which may be whole.
                 written[path.name] = shard
-                index["shards"] = [
-                    written[x.name] for x, _ in parts if x.name in written
-                ]
+                index["shards"] = [written[name] for name in sorted(written)]
                 with written_aside(output / records.INDEX) as unfinished:
                     unfinished.write_text(json.dumps(index, indent=1) + "\n")
-            elif progress is not None:
+            else:
                 progress(len(numbers))
             left_out |= shard["left_out"]
     return left_out
@@ -125,39 +124,40 @@ def _begun(output, index):
     """The shards that are written already, of the same source."""
     if not (output / records.INDEX).exists():
         return []
-    found = records.read_index(output)
+    begun = records.read_index(output)
     for key in ("source", "shard_count"):
-        if found[key] != index[key]:
+        if begun[key] != index[key]:
             raise ValueError(
                 "Expected a folder that is empty or holds the beginning of "
                 f"these records. Received: {str(output)!r} with {key} "
-                f"{found[key]} and not {index[key]}. Choose another folder, "
+                f"{begun[key]} and not {index[key]}. Choose another folder, "
                 "or remove this one"
             )
-    return found["shards"]
+    return begun["shards"]
 
 
 def _parts(output, count, shards):
-    """A list of the path of every shard, and the numbers of its images."""
-    ends = [count * i // shards for i in range(shards + 1)]
-    names = [f"images-{i:05}-of-{shards:05}.tfrecord" for i in range(shards)]
-    return [
-        (output / name, range(start, stop))
-        for name, start, stop in zip(names, ends, ends[1:])
-    ]
+    """Yields the path of every shard, and the numbers of its images."""
+    for i in range(shards):
+        name = f"images-{i:05}-of-{shards:05}.tfrecord"
+        yield (
+            output / name,
+            range(count * i // shards, count * (i + 1) // shards),
+        )
 
 
-def _write(tf, reader, path, numbers, workers, progress):
+def _write(tf, reader, path, numbers, progress):
     """Writes a shard and its rows; returns its entry in the index."""
-    source, before = reader.source, set(reader.skipped)
-    contents = in_order(lambda x: reader.read(x, _whole), numbers, workers)
+    source, left_out = reader.source, {}
+    contents = in_order(lambda x: reader.read(x, _whole), numbers)
     rows, position = [], 0
     with written_aside(path) as unfinished:
-        with _errors_of(tf), tf.io.TFRecordWriter(str(unfinished)) as writer:
+        with tf.io.TFRecordWriter(str(unfinished)) as writer:
             for number, content in zip(numbers, contents):
-                if progress is not None:
-                    progress(1)
+                progress(1)
                 if content is None:
+                    name = source.name(number)
+                    left_out[name] = reader.skipped[name]
                     continue
                 label = int(source.labels[number])
                 name = os.fsencode(source.filename(number))
@@ -172,15 +172,13 @@ def _write(tf, reader, path, numbers, workers, progress):
             "images": len(rows),
             "bytes": unfinished.stat().st_size,
             "sha256": sha256_of(unfinished),
+            "left_out": left_out,
         }
+    width = max([len(name) for *_, name in rows], default=1)
+    types = [("offset", "<i8"), ("length", "<i8"), ("label", "<i4")]
     with written_aside(records.rows_path(path.parent, shard)) as unfinished:
-        np.save(unfinished, _as_array(rows))
+        np.save(unfinished, np.array(rows, [*types, ("name", f"S{width}")]))
         shard["rows_sha256"] = sha256_of(unfinished)
-    shard["left_out"] = {
-        name: reason
-        for name, reason in sorted(reader.skipped.items())
-        if name not in before
-    }
     return shard
 
 
@@ -191,31 +189,11 @@ def _whole(photograph, number):
 
 
 def _example(tf, content, label, text, name):
-    def of_bytes(value):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    labels = tf.train.Int64List(value=[label])
-    features = {
-        "image/encoded": of_bytes(content),
-        "image/class/label": tf.train.Feature(int64_list=labels),
-        "image/class/text": of_bytes(text),
-        "image/filename": of_bytes(name),
-    }
-    example = tf.train.Example(features=tf.train.Features(feature=features))
+    example = tf.train.Example()
+    features = example.features.feature
+    features["image/encoded"].bytes_list.value.append(content)
+    features["image/class/label"].int64_list.value.append(label)
+    features["image/class/text"].bytes_list.value.append(text)
+    features["image/filename"].bytes_list.value.append(name)
     # Its maps have no order otherwise.
     return example.SerializeToString(deterministic=True)
-
-
-def _as_array(rows):
-    width = max([len(name) for *_, name in rows], default=1)
-    types = [("offset", "<i8"), ("length", "<i8"), ("label", "<i4")]
-    return np.array(rows, [*types, ("name", f"S{width}")])
-
-
-@contextlib.contextmanager
-def _errors_of(tf):
-    """A full disk is no `OSError` in TensorFlow."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise OSError(f"The records cannot be written: {error}") from error

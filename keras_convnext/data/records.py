@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.checks import some
 from keras_convnext._util.writing import sha256_of
 from keras_convnext.data.source import Source
 
@@ -62,7 +63,7 @@ class Records(Source):
                 f"{str(path)!r}, which lacks {missing} of "
                 f"{index['shard_count']} shards. {ADVICE}"
             )
-        self._check(verify=False)
+        self.verify(checksums=False)
         self._rows = [
             np.load(rows_path(self.path, shard), mmap_mode="r")
             for shard in self.shards
@@ -72,13 +73,26 @@ class Records(Source):
         self.labels = np.concatenate([rows["label"] for rows in self._rows])
         self.check()
 
-    def verify(self) -> None:
+    def verify(self, checksums: bool = True) -> None:
         """Compares every shard with its checksum, which reads all of them.
+
+        Args:
+            checksums: whether to do so, or to compare sizes alone.
 
         Raises:
             ValueError: with the names of those that differ.
         """
-        self._check(verify=True)
+        damaged = [
+            shard["file"]
+            for shard in self.shards
+            if not is_whole(self.path, shard, checksums)
+        ]
+        if damaged:
+            raise ValueError(
+                "Expected shards as they were written. Received, in "
+                f"{str(self.path)!r}: {some(damaged)}, which are missing or "
+                f"differ. {ADVICE}"
+            )
 
     def read(self, number: int) -> bytes:
         shard, row = self._place(number)
@@ -102,20 +116,6 @@ class Records(Source):
         place = int(np.searchsorted(self._ends, number, side="right"))
         rows = self._rows[place]
         return self.shards[place], rows[number - self._ends[place] + len(rows)]
-
-    def _check(self, verify):
-        damaged = [
-            shard["file"]
-            for shard in self.shards
-            if not is_whole(self.path, shard, verify)
-        ]
-        if damaged:
-            raise ValueError(
-                "Expected shards as they were written. Received, in "
-                f"{str(self.path)!r}: {', '.join(damaged[:5])}"
-                f"{' and others' if len(damaged) > 5 else ''}, which are "
-                f"missing or differ. {ADVICE}"
-            )
 
 
 def read_index(path):

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import ArrayLike
+from keras_convnext._util.checks import some
 from keras_convnext.images.reading import Photograph
 from keras_convnext.images.reading import Unreadable
 
@@ -98,10 +99,8 @@ class Source:
         empty = [x for x, count in zip(self.classes, counts) if not count]
         if empty:
             raise ValueError(
-                "Every class needs images. Received: none for "
-                f"{', '.join(map(repr, empty[:5]))}"
-                f"{' and others' if len(empty) > 5 else ''} of "
-                f"{len(self.classes)} classes. Remove what is no class, or "
+                f"Every class needs images. Received: none for {some(empty)} "
+                f"of {len(self.classes)} classes. Remove what is no class, or "
                 "add its images"
             )
         if len(self.classes) < 2:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.checks import rate
 from keras_convnext.data import tfds
 from keras_convnext.data.digits import load_digits
 from keras_convnext.data.folder import ImageFolder
@@ -111,8 +112,7 @@ def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
     """
     data = os.fspath(data)
     if data == "digits":
-        arrays = zip(("train", "validation"), load_digits())
-        return {part: partial(Arrays, *both) for part, both in arrays}
+        return _of_arrays(dict(zip(NAMES, load_digits())))
     if data.startswith("tfds:"):
         name, _, folder = data.removeprefix("tfds:").partition("@")
         splits = _by_part(tfds.splits_of(name, folder or None))
@@ -122,7 +122,7 @@ def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
         }
     path = Path(data)
     if path.suffix == ".npz" and path.is_file():
-        return _arrays_of(path)
+        return _of_arrays(_arrays_in(path))
     if not path.is_dir():
         raise ValueError(
             "Expected a folder of images, arranged as CLASS/IMAGE, or as "
@@ -130,22 +130,17 @@ def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
             ".npz file; 'tfds:NAME'; or 'digits'. Received: "
             f"{data!r}, which is none of them"
         )
-    folders = [x.name for x in path.iterdir() if x.is_dir()]
+    folders = {x.name for x in path.glob("[!.]*/")}  # none that are hidden
     parts = _by_part(folders)
-    visible = {name for name in folders if not name.startswith(".")}
     # A class may be called `train`, too.
-    if len(parts) == len(NAMES) or visible and visible == {*parts.values()}:
+    if parts and (len(parts) == len(NAMES) or folders == {*parts.values()}):
         return {x: partial(_open, path / name) for x, name in parts.items()}
     return {"": partial(_open, path)}
 
 
 def split(source, fraction, seed):
     """Two parts of a source; the second has a `fraction` of each class."""
-    if not 0 < fraction < 1:
-        raise ValueError(
-            "`validation_split` must be a number between 0 and 1. Received: "
-            f"validation_split={fraction}"
-        )
+    rate("validation_split", fraction, with_zero=False)
     generator = np.random.default_rng(seed)
     is_held_out = np.zeros(len(source), bool)
     by_class = np.argsort(source.labels, kind="stable")
@@ -167,31 +162,32 @@ def split(source, fraction, seed):
 
 
 def _opened(parts, part, data):
-    if part in parts:
-        return parts[part]()
-    if "" in parts:
-        return parts[""]()
-    raise ValueError(
-        f"Expected data with a part for {part}, called one of "
-        f"{', '.join(NAMES[part])}. Received: {str(data)!r} with one for "
-        f"{' and '.join(parts)} alone. Pass what is in it"
-    )
+    open_part = parts.get(part) or parts.get("")
+    if open_part is None:
+        raise ValueError(
+            f"Expected data with a part for {part}, called one of "
+            f"{', '.join(NAMES[part])}. Received: {str(data)!r} with one for "
+            f"{' and '.join(parts)} alone. Pass what is in it"
+        )
+    return open_part()
 
 
 def _by_part(names):
     """The first name of each part that is among `names`."""
-    found = {
-        part: [name for name in known if name in names]
-        for part, known in NAMES.items()
-    }
-    return {part: names[0] for part, names in found.items() if names}
+    parts = {}
+    for part, aliases in NAMES.items():
+        for name in aliases:
+            if name in names:
+                parts.setdefault(part, name)
+    return parts
 
 
 def _open(path):
     return Records(path) if (path / INDEX).exists() else ImageFolder(path)
 
 
-def _arrays_of(path):
+def _arrays_in(path):
+    """The images and labels of each part in an `.npz` file."""
     try:
         with np.load(path) as file:
             parts = {
@@ -211,8 +207,12 @@ def _arrays_of(path):
             f"`x_test` and `y_test`. Received: {names} in {str(path)!r}. "
             "Rename them"
         )
+    return parts
+
+
+def _of_arrays(parts):
     count = 1 + max(int(labels.max(initial=0)) for _, labels in parts.values())
     return {
-        part: partial(Arrays, images, labels, range(count))
-        for part, (images, labels) in parts.items()
+        part: partial(Arrays, *arrays, range(count))
+        for part, arrays in parts.items()
     }

@@ -60,12 +60,13 @@ class Tfds(Source):
         self._id = f"tfds:{builder.info.full_name} {split}"
         self._paths = builder.info.splits[split].filepaths
         self._image = image
-        self._examples = _examples(builder, split, image)
-        labels = [example[label] for example in self._examples]
+        self._read = _reader(builder, split, image)
+        count = builder.info.splits[split].num_examples
+        labels = [self._read(number)[label] for number in range(count)]
         self.labels = np.array(labels, "int32")
 
     def read(self, number: int) -> bytes:
-        return self._examples[int(number)][self._image]
+        return self._read(int(number))[self._image]
 
     def name(self, number: int) -> str:
         return f"{self._id} {number}"
@@ -76,59 +77,42 @@ class Tfds(Source):
             yield f"{os.path.basename(path)} {size}\n".encode()
 
 
-class _TfRecords:
-    """Examples by number, from files that are made to be read in order."""
-
-    def __init__(self, paths, features, decoders):
-        self._paths, self._features = paths, features
-        self._decoders = decoders
-        self._places = np.array(
-            [
-                (file, *place)
-                for file, path in enumerate(paths)
-                for place in _places(path)
-            ]
-        )
-
-    def __len__(self):
-        return len(self._places)
-
-    def __getitem__(self, number):
-        file, start, length = self._places[number]
-        with open(self._paths[file], "rb") as opened:
-            opened.seek(start)
-            example = opened.read(length)
-        return self._features.deserialize_example_np(
-            example, decoders=self._decoders
-        )
-
-
 def splits_of(name, data_dir=None):
     """Names of the splits of a prepared data set."""
     return list(_builder(name, data_dir).info.splits)
 
 
-def _examples(builder, split, image):
-    """Dicts by number, with the image's bytes as they are."""
+def _reader(builder, split, image):
+    """A function from a number to an example, its image's bytes as they are."""
     import tensorflow_datasets as tfds
 
-    decoders = {image: tfds.decode.SkipDecoding()}
-    if builder.info.file_format is tfds.core.FileFormat.TFRECORD:
-        paths = builder.info.splits[split].filepaths
-        return _TfRecords(paths, builder.info.features, decoders)
-    return builder.as_data_source(split, decoders=decoders)
+    info, decoders = builder.info, {image: tfds.decode.SkipDecoding()}
+    if info.file_format is not tfds.core.FileFormat.TFRECORD:
+        return builder.as_data_source(split, decoders=decoders).__getitem__
+    # Files that are made to be read in order.
+    features, paths = info.features, info.splits[split].filepaths
+    places = np.array([*_places(paths)])
+
+    def read(number):
+        index, start, length = places[number]
+        with open(paths[index], "rb") as file:
+            file.seek(start)
+            example = file.read(length)
+        return features.deserialize_example_np(example, decoders=decoders)
+
+    return read
 
 
-def _places(path):
-    """Where the examples of a TFRecord file start, and their lengths."""
-    end = os.stat(path).st_size
-    with open(path, "rb") as file:
-        start = HEADER
-        while start < end:
-            file.seek(start - HEADER)
-            (length,) = struct.unpack("<Q", file.read(8))
-            yield start, length
-            start += length + FOOTER + HEADER
+def _places(paths):
+    """In which TFRecord file each example is, where it starts, its length."""
+    for index, path in enumerate(paths):
+        end, start = os.stat(path).st_size, HEADER
+        with open(path, "rb") as file:
+            while start < end:
+                file.seek(start - HEADER)
+                (length,) = struct.unpack("<Q", file.read(8))
+                yield index, start, length
+                start += length + FOOTER + HEADER
 
 
 def _builder(name, data_dir):
@@ -155,13 +139,13 @@ def _keys(name, features):
     """The keys of the one image and the one label in an example."""
     import tensorflow_datasets as tfds
 
-    found = [
+    images, labels = (
         [key for key, feature in features.items() if isinstance(feature, kind)]
         for kind in (tfds.features.Image, tfds.features.ClassLabel)
-    ]
-    if [len(keys) for keys in found] != [1, 1]:
+    )
+    if not len(images) == len(labels) == 1:
         raise ValueError(
             "Expected a data set of images with one class each. Received: "
-            f"{name!r} with images {found[0]} and class labels {found[1]}"
+            f"{name!r} with images {images} and class labels {labels}"
         )
-    return found[0][0], found[1][0]
+    return images[0], labels[0]

@@ -8,7 +8,6 @@ import numpy as np
 from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.checks import check_process
 from keras_convnext._util.checks import one_of
-from keras_convnext._util.checks import positive_int
 from keras_convnext.data.batches import Batches
 from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.data.reading import Reader
@@ -91,11 +90,8 @@ class TrainLoader(Batches):
         check_process(process_index, process_count)
         size = pipeline.batch_size
         part = _part(size, "process_count", process_count)
-        if mixup_group is not None:
-            positive_int("mixup_group", mixup_group)
         self._group = part if mixup_group is None else mixup_group
         _part(size, "mixup_group", self._group)
-        pipeline.check_count(len(source), size)
         super().__init__(pipeline, source, size, shuffle=True, seed=seed)
         self.loader = loader
         self.steps_per_epoch = len(self)
@@ -105,12 +101,10 @@ class TrainLoader(Batches):
         if pipeline.mixing is not None:
             self._places = _with_partners(self._places, self._group)
         start = self._places.index(start)
-        self._own = slice(start, start + part)
+        self._kept = slice(start, start + part)
         photograph = TfPhotograph if loader == "tf" else Photograph
         self._reader = Reader(source, on_error, photograph)
         self.skipped = self._reader.skipped
-        is_float = pipeline.erasing or pipeline.mixing
-        self._spec = pipeline.input_shape, "float32" if is_float else "uint8"
 
     def batches(self, first_step: int = 0) -> Iterable[tuple[Tensor, Tensor]]:
         """All batches from a step on, to the end of the last epoch.
@@ -137,7 +131,7 @@ class TrainLoader(Batches):
             (self._new(1), np.zeros(1, "int32")), (0, 0)
         )
         types = [x.dtype for x in example]
-        count = self._own.stop - self._own.start
+        count = self._kept.stop - self._kept.start
 
         def tensors(step):
             arrays = tf.numpy_function(batch, (step,), types)
@@ -156,6 +150,9 @@ class TrainLoader(Batches):
         numbers = (first + np.array(self._places)) // self._group
         for number in range(numbers[0], numbers[-1] + 1):
             yield number, slice(*np.searchsorted(numbers, (number, number + 1)))
+
+    def _example(self):
+        return np.zeros(self.pipeline.input_shape, "uint8"), 0
 
     def _fill(self, out, number, seed):
         def sample(image, number):

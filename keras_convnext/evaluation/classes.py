@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 
+from keras_convnext._util.checks import some
 from keras_convnext.facts.labels import label_set
 
 IMAGENET_CLASSES = 1000
@@ -29,7 +30,15 @@ def outputs_of(names, classifier):
     if not classifier.is_named and len(names) == len(outputs):
         if not set(names) <= set(numbers):
             return np.arange(len(names)), "positions"
-        _check_order(names, list(numbers), model)
+        # Folders are sorted as text: "10" before "2".
+        if list(names) != list(numbers):
+            raise ValueError(
+                "A model that does not know its classes may mean folders by "
+                "their number or by their place, and here these differ. "
+                f"Received: classes in the order {', '.join(names[:5])}… for "
+                f"{model!r}. Set `model.class_names` to the names in the order "
+                "of its outputs"
+            )
     tables = {"numbers": numbers}
     counts = Counter(name for _, name in outputs)
     if classifier.is_named:
@@ -51,9 +60,9 @@ def outputs_of(names, classifier):
     hint = " by their ids" if counts.keys() & set(unknown) else ""
     raise ValueError(
         "Every class of the data must be one of the model's. Received: "
-        f"{_some(unknown)} among {len(names)} classes of the data, for "
+        f"{some(unknown, 3)} among {len(names)} classes of the data, for "
         f"{model!r} with {len(outputs)} outputs such as "
-        f"{_some(list(nearest))}. Name the classes of the data as the "
+        f"{some(list(nearest), 3)}. Name the classes of the data as the "
         f"model's{hint}, or tell the model its own: "
         "`model.class_names = [...]`"
     )
@@ -61,37 +70,15 @@ def outputs_of(names, classifier):
 
 def outputs_of_numbers(names, classifier):
     """`outputs_of` for names that are numbers of ImageNet-1k's classes."""
-    wnids = wnids_of_numbers(names)
-    if classifier.is_named or len(classifier.outputs) != IMAGENET_CLASSES:
-        return outputs_of(wnids, classifier)
-    return np.array(names, "int64"), "numbers"
-
-
-def wnids_of_numbers(names):
-    """WordNet ids of the ImageNet-1k classes from `"0"` to `"999"`."""
-    known = label_set(IMAGENET_CLASSES)
-    odd = set(names) - {str(index) for index in range(len(known))}
-    if odd:
+    unknown = set(names) - {str(index) for index in range(IMAGENET_CLASSES)}
+    if unknown:
         raise ValueError(
             "Expected a folder for each class number from 0 to 999. Received: "
-            f"{_some(sorted(odd))} among {len(names)} folders. Folders named "
-            "by WordNet ids are evaluated with rule='imagenet'"
+            f"{some(sorted(unknown), 3)} among {len(names)} folders. Folders "
+            "named by WordNet ids are evaluated with rule='imagenet'"
         )
-    return tuple(known[int(name)][0] for name in names)
-
-
-def _check_order(names, numbers, model):
-    """Folders are sorted as text: "10" before "2"."""
-    if list(names) != numbers:
-        raise ValueError(
-            "A model that does not know its classes may mean folders by their "
-            "number or by their place, and here these differ. Received: "
-            f"classes in the order {', '.join(names[:5])}… for {model!r}. Set "
-            "`model.class_names` to the names in the order of its outputs"
-        )
-
-
-def _some(names, count=3):
-    shown = ", ".join(map(repr, names[:count]))
-    more = len(names) - count
-    return f"{shown} and {more} more" if more > 0 else shown
+    numbers = np.array(names, "int64")
+    if not classifier.is_named and len(classifier.outputs) == IMAGENET_CLASSES:
+        return numbers, "numbers"
+    wnids = [wnid for wnid, _ in label_set(IMAGENET_CLASSES)]
+    return outputs_of([wnids[number] for number in numbers], classifier)

@@ -8,48 +8,48 @@ from keras_convnext.artifacts import running
 from keras_convnext.images import geometry
 
 
+def artifact_of(model):
+    """The `Artifact` that a model of this package is, or that is given."""
+    if isinstance(model, keras.Model):
+        return running.of_model(model, model.name)
+    if not isinstance(model, running.Artifact):
+        raise ValueError(
+            "Expected a Keras model, or what `artifacts.open_artifact` "
+            f"opens. Received: {model!r}"
+        )
+    return model
+
+
 class Classifier:
     """A model in any runtime, with its preprocessing and its classes.
 
     Args:
-        model: a model of this package, or an `Artifact`.
-        preprocessing: function from the weights' own `Preprocessing` to the
-            one to use.
+        artifact: an `Artifact`.
+        preprocessing: the `Preprocessing` of its images.
         batch_size: int; all batches are filled up to it.
 
     Attributes:
         metadata: of the `Artifact`.
-        preprocessing: the `Preprocessing` of its images.
         shape: of one image: height, width, channels.
         outputs: list of `(id, name)`; numbers where it knows no classes.
         is_named: whether it does.
         has_logits: whether cross-entropy can be told.
     """
 
-    def __init__(self, model, preprocessing, batch_size):
-        if isinstance(model, keras.Model):
-            model = running.of_model(model, model.name)
-        if not isinstance(model, running.Artifact):
-            raise ValueError(
-                "Expected a Keras model, or what `artifacts.open_artifact` "
-                f"opens. Received: {model!r}"
-            )
-        self.artifact, self.metadata = model, model.metadata
-        self.batch_size = batch_size
-        known = self.metadata
-        if not {"logits", "scores"} & set(known["outputs"]):
-            raise ValueError(
-                "Expected a model with its classifier. Received: "
-                f"{known['model']!r} with outputs {known['outputs']}"
-            )
-        self.preprocessing = preprocessing(model.preprocessing)
-        self._check_preprocessing()
-        self.shape = (*self.preprocessing.image_size, known["channels"])
-        self.has_logits = "logits" in known["outputs"] and (
-            known["activation"] in (None, "softmax")
+    def __init__(self, artifact, preprocessing, batch_size):
+        self.artifact, self.metadata = artifact, artifact.metadata
+        self.preprocessing, self.batch_size = preprocessing, batch_size
+        self._check()
+        metadata = artifact.metadata
+        self.shape = (*preprocessing.image_size, metadata["channels"])
+        self.has_logits = "logits" in metadata["outputs"] and (
+            metadata["activation"] in (None, "softmax")
         )
-        self.is_named = known["classes"] is not None
-        self.outputs = known["classes"] or self._numbers()
+        self.is_named = metadata["classes"] is not None
+        self.outputs = metadata["classes"]
+        if not self.is_named:
+            logits = self.logits(np.zeros((1, *self.shape), "uint8"))
+            self.outputs = [(str(x), str(x)) for x in range(logits.shape[1])]
 
     def logits(self, images):
         """Logits in `float64`, or scores where there are none.
@@ -74,12 +74,13 @@ class Classifier:
         name = "logits" if "logits" in outputs else "scores"
         return np.asarray(outputs[name], "float64")[: len(images)]
 
-    def _numbers(self):
-        count = self.logits(np.zeros((1, *self.shape), "uint8")).shape[1]
-        return [(str(index), str(index)) for index in range(count)]
-
-    def _check_preprocessing(self):
+    def _check(self):
         name, size = self.metadata["model"], self.metadata["size"]
+        if not {"logits", "scores"} & set(self.metadata["outputs"]):
+            raise ValueError(
+                "Expected a model with its classifier. Received: "
+                f"{name!r} with outputs {self.metadata['outputs']}"
+            )
         if self.preprocessing is None:
             raise ValueError(
                 "Expected a model that knows the preprocessing of its images. "
@@ -88,7 +89,7 @@ class Classifier:
         if len(self.preprocessing.mean) == 3:
             geometry.checked(**self.preprocessing.arguments())
         wanted = self.preprocessing.image_size
-        if any(own not in (None, side) for own, side in zip(size, wanted)):
+        if any(taken not in (None, x) for taken, x in zip(size, wanted)):
             raise ValueError(
                 f"The images must be of the model's size, {tuple(size)}. "
                 f"Received: image_size={wanted} for {name!r}. Build or export "

@@ -1,6 +1,6 @@
 """ImageNet-C: fifteen corruptions, five severities, measured by AlexNet."""
 
-from itertools import chain
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -44,15 +44,14 @@ def open_parts(folder, is_partial=False):
         ValueError: if parts are missing, or differ in their classes.
     """
     folder = Path(folder)
-    folders = {
-        (corruption, severity): found / str(severity)
-        for corruption in ALEXNET_ERRORS
-        for found in _named(folder, corruption)
-        for severity in SEVERITIES
-    }
-    paths = {part: path for part, path in folders.items() if path.is_dir()}
-    wanted = [(c, s) for c in ALEXNET_ERRORS for s in SEVERITIES]
-    missing = [f"{c}/{s}" for c, s in wanted if (c, s) not in paths]
+    paths, missing = {}, []
+    for corruption, severity in product(ALEXNET_ERRORS, SEVERITIES):
+        name = f"{corruption}/{severity}"
+        folders = [*folder.glob(f"{name}/"), *folder.glob(f"*/{name}/")]
+        if folders:
+            paths[corruption, severity] = folders[0]
+        else:
+            missing.append(name)
     if not paths or (missing and not is_partial):
         raise ValueError(
             "Expected a folder with CORRUPTION/SEVERITY/CLASS for 15 "
@@ -88,15 +87,17 @@ def summary(errors):
     """
     rows = []
     for corruption, alexnet_error in ALEXNET_ERRORS.items():
-        own = {str(s): x for (c, s), x in errors.items() if c == corruption}
-        if not own:
+        by_severity = {
+            str(s): x for (c, s), x in errors.items() if c == corruption
+        }
+        if not by_severity:
             continue
-        error = float(np.mean(list(own.values())))
-        is_whole = len(own) == len(SEVERITIES)
+        error = float(np.mean(list(by_severity.values())))
+        is_whole = len(by_severity) == len(SEVERITIES)
         rows.append(
             {
                 "corruption": corruption,
-                "errors": own,
+                "errors": by_severity,
                 "error": error,
                 "alexnet_error": alexnet_error,
                 "ce": 100 * error / alexnet_error if is_whole else None,
@@ -107,21 +108,16 @@ def summary(errors):
     return rows, float(np.mean(ces)) if is_whole else None
 
 
-def _named(folder, name):
-    """The folders of a corruption, here or one level below."""
-    return chain(folder.glob(f"*/{name}"), folder.glob(name))
-
-
 def _check_classes(parts):
     (first, expected), *others = (
         (f"{c}/{s}", source.classes) for (c, s), source in parts.items()
     )
     for name, classes in others:
         if classes != expected:
-            odd = sorted(set(classes) ^ set(expected))
+            differing = sorted(set(classes) ^ set(expected))
             raise ValueError(
                 "Every corruption must have the same classes. Received: "
                 f"{name!r} with {len(classes)} and {first!r} with "
-                f"{len(expected)}, which differ in {odd[:3]}. Unpack the "
+                f"{len(expected)}, which differ in {differing[:3]}. Unpack the "
                 "archives of ImageNet-C again"
             )

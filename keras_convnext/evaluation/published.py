@@ -14,12 +14,15 @@ ROBUSTNESS = {
     "convnext_xlarge.fb_in22k_ft_in1k_384": (38.8, 69.3, 68.2, 55.0),
 }
 
+# Those whose images may be ImageNet's own validation images.
+VALIDATION_RULES = ("classes", "imagenet")
 
-def find(rule_name, rule, metadata, class_count):
+
+def find(rule, metadata, class_count):
     """Published figures, or `None` where there are none.
 
     Args:
-        rule_name, rule: a key of `rules.RULES`, and its `Rule`.
+        rule: a key of `rules.RULES`.
         metadata: of the `Artifact`.
         class_count: of the data, each of them an output of the model.
 
@@ -31,11 +34,11 @@ def find(rule_name, rule, metadata, class_count):
     if ids != [wnid for wnid, _ in label_set(1000)]:
         return None
     name = f"{metadata['model']}.{metadata['weights']}"
-    if rule_name in ROBUSTNESS_RULES and name in ROBUSTNESS:
-        value = ROBUSTNESS[name][ROBUSTNESS_RULES.index(rule_name)]
-        figure = {"mce": value} if rule_name == "c" else {"top1": value / 100}
+    if rule in ROBUSTNESS_RULES and name in ROBUSTNESS:
+        value = ROBUSTNESS[name][ROBUSTNESS_RULES.index(rule)]
+        figure = {"mce": value} if rule == "c" else {"top1": value / 100}
         return {**figure, "source": "arXiv:2201.03545, table 8"}
-    if not rule.is_validation or class_count != len(ids):
+    if rule not in VALIDATION_RULES or class_count != len(ids):
         return None
     for checkpoint in registry.matching(name):
         figures = {"top1": checkpoint.top1, "top5": checkpoint.top5}

@@ -63,8 +63,8 @@ def labels_of(source, labels):
     """
     numbers, targets = [], []
     for number in range(len(source)):
-        found = FILE_NAME.search(source.name(number))
-        place = int(found[1]) if found else 0
+        match = FILE_NAME.search(source.name(number))
+        place = int(match[1]) if match else 0
         if not 1 <= place <= len(labels):
             raise ValueError(
                 "ReaL labels go by the names of the files, "

@@ -1,9 +1,11 @@
 """What an evaluation found: as fields, as JSON and as tables."""
 
+import json
 from dataclasses import asdict
 from dataclasses import dataclass
 from typing import Any
 
+from keras_convnext._util.checks import some
 from keras_convnext.evaluation.rules import RULES
 from keras_convnext.images.preprocessing import Preprocessing
 
@@ -13,6 +15,7 @@ LABELS = {
     "cross_entropy": "cross-entropy",
     "mce": "mCE",
 }
+FORMATS = {"cross_entropy": ".4f", "mce": ".1f"}  # others are parts
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,7 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as JSON can hold them."""
-        preprocessing = {
-            key: list(x) if isinstance(x, tuple) else x
-            for key, x in asdict(self.preprocessing).items()
-        }
-        return {**asdict(self), "preprocessing": preprocessing}
+        return json.loads(json.dumps(asdict(self)))
 
     def print(self) -> None:
         """Prints figures, the lowest classes and the most confused pairs."""
@@ -111,7 +110,11 @@ class Evaluation:
             _table(
                 ("lowest classes", "images", "accuracy"),
                 [
-                    (_named(x["class"], x["id"]), x["images"], _percent(x))
+                    (
+                        _named(x["class"], x["id"]),
+                        x["images"],
+                        _text(x["accuracy"], ".1%"),
+                    )
                     for x in lowest[:SHOWN]
                 ],
             )
@@ -144,51 +147,42 @@ class Evaluation:
             f"{len(self.classes)} classes, found by {self.matched_by} among "
             f"{self.outputs} outputs"
         )
-        known = self.preprocessing
-        size = "×".join(map(str, known.image_size))
+        transform = self.preprocessing
+        size = "×".join(map(str, transform.image_size))
         exif = "applied" if self.applies_exif else "ignored"
         yield (
-            f"{size}, {known.crop_mode} {known.crop_pct:g}, "
-            f"{known.interpolation}, EXIF {exif}; "
+            f"{size}, {transform.crop_mode} {transform.crop_pct:g}, "
+            f"{transform.interpolation}, EXIF {exif}; "
             f"{self.images / self.seconds:.0f} images/s"
         )
         if self.unlabeled:
             yield f"{self.unlabeled} images have no labels"
         if self.unreadable:
-            names = list(self.unreadable)
-            more = len(names) - SHOWN
-            rest = f" and {more} more" if more > 0 else ""
-            yield (
-                f"{len(names)} images could not be read: "
-                f"{', '.join(names[:SHOWN])}{rest}"
-            )
+            names = some(list(self.unreadable), SHOWN)
+            yield f"{len(self.unreadable)} images could not be read: {names}"
 
     def _figures(self):
-        published = dict(self.published or {})
-        source = published.pop("source", "")
-        columns = ["", "measured"]
-        if source:
-            columns.append(f"published ({source})")
-        measured = self.measured
-        return _table(
-            columns,
-            [
-                (
-                    LABELS.get(key, key.replace("top", "top-")),
-                    _figure(key, measured.get(key)),
-                    *([_figure(key, published.get(key))] if source else []),
-                )
-                for key in {**measured, **published}
-            ],
-        )
+        columns = {"measured": self.measured}
+        if self.published:
+            published = dict(self.published)
+            columns[f"published ({published.pop('source')})"] = published
+        keys = dict.fromkeys(key for x in columns.values() for key in x)
+        rows = [
+            (
+                LABELS.get(key, key.replace("top", "top-")),
+                *(_figure(key, x.get(key)) for x in columns.values()),
+            )
+            for key in keys
+        ]
+        return _table(("", *columns), rows)
 
     def _corruptions(self):
         severities = sorted({s for x in self.corruptions for s in x["errors"]})
         rows = [
             (
                 row["corruption"],
-                *(_error(row["errors"].get(s)) for s in severities),
-                _error(row["error"]),
+                *(_text(row["errors"].get(s), ".1%") for s in severities),
+                _text(row["error"], ".1%"),
                 _figure("mce", row["ce"]),
             )
             for row in self.corruptions
@@ -216,16 +210,8 @@ def _named(name, id):
 
 
 def _figure(key, value):
-    if value is None:
-        return "–"
-    if key in ("cross_entropy", "mce"):
-        return f"{value:.4f}" if key == "cross_entropy" else f"{value:.1f}"
-    return f"{value:.2%}"
+    return _text(value, FORMATS.get(key, ".2%"))
 
 
-def _error(value):
-    return "–" if value is None else f"{value:.1%}"
-
-
-def _percent(row):
-    return f"{row['accuracy']:.1%}"
+def _text(value, spec):
+    return "–" if value is None else format(value, spec)

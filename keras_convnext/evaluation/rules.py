@@ -18,7 +18,6 @@ class Rule:
         is_multi_label: whether a file says what is right for each image.
         is_corrupted: whether there is a data set for each corruption and
             severity.
-        is_validation: whether published accuracies are those on this data.
         crop_pct: of images that are cropped already, or `None` for that of
             the weights.
     """
@@ -29,20 +28,14 @@ class Rule:
     is_masked: bool = False
     is_multi_label: bool = False
     is_corrupted: bool = False
-    is_validation: bool = False
     crop_pct: float | None = None
-
-    @property
-    def is_benchmark(self):
-        """Whether this is ImageNet's, and not anybody's own images."""
-        return self.class_count is not None
 
 
 RULES = {
     # Whatever the data's classes are.
-    "classes": Rule("own classes", is_validation=True),
+    "classes": Rule("own classes"),
     # The 50 000 validation images: Russakovsky et al., arXiv:1409.0575.
-    "imagenet": Rule("ImageNet-1k", 1000, is_validation=True),
+    "imagenet": Rule("ImageNet-1k", 1000),
     # The same images: right is what people saw in them. Images in which they
     # saw none of the classes do not count. Beyer et al., arXiv:2006.07159.
     "real": Rule("ImageNet ReaL", 1000, is_multi_label=True),
@@ -68,9 +61,7 @@ def get(name):
 
 def preprocessing_for(rule, preprocessing):
     """The `Preprocessing` of some weights for images of a rule."""
-    is_cropped = rule.crop_pct is not None
-    if preprocessing is None or not is_cropped:
-        return preprocessing
-    if preprocessing.crop_mode != "center":  # takes whole images anyway
-        return preprocessing
-    return replace(preprocessing, crop_pct=rule.crop_pct)
+    # Other modes take whole images anyway.
+    if rule.crop_pct and preprocessing and preprocessing.crop_mode == "center":
+        return replace(preprocessing, crop_pct=rule.crop_pct)
+    return preprocessing

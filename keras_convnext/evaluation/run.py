@@ -15,11 +15,15 @@ from keras_convnext.evaluation import corruptions
 from keras_convnext.evaluation import published
 from keras_convnext.evaluation import rules
 from keras_convnext.evaluation.classifier import Classifier
-from keras_convnext.evaluation.questions import ask
+from keras_convnext.evaluation.classifier import artifact_of
+from keras_convnext.evaluation.ground_truth import ground_truth_of
 from keras_convnext.evaluation.report import Evaluation
 from keras_convnext.evaluation.tally import Tally
 from keras_convnext.evaluation.tally import cross_entropies
 from keras_convnext.images.preprocessing import Preprocessing
+
+# What the metadata of an `Artifact` tells of what is evaluated.
+IDENTITY = ("model", "weights", "license", "quantization")
 
 
 def evaluate(
@@ -91,63 +95,62 @@ def evaluate(
     positive_int("batch_size", batch_size)
     positive_int("top", top)
     _check_options(rule, counting, labels, all_classes, partial)
-    if apply_exif is None and counting.is_benchmark:
-        apply_exif = False
-    classifier = Classifier(
-        model,
-        lambda own: preprocessing or rules.preprocessing_for(counting, own),
-        batch_size,
+    if apply_exif is None and rule != "classes":
+        apply_exif = False  # as published results are
+    artifact = artifact_of(model)
+    preprocessing = preprocessing or rules.preprocessing_for(
+        counting, artifact.preprocessing
     )
-    questions = ask(
-        classifier, counting, source, apply_exif, labels, all_classes, partial
+    classifier = Classifier(artifact, preprocessing, batch_size)
+    truth = ground_truth_of(
+        counting, source, classifier, apply_exif, labels, all_classes, partial
     )
     started = time.perf_counter()
-    tally, unreadable = _count(classifier, questions, top, verbose)
+    tally, unreadable = _count(classifier, truth, top, verbose)
     seconds = time.perf_counter() - started
 
-    accuracy = {"top1": tally.top1}
-    if top < len(questions.competing):
-        accuracy[f"top{top}"] = tally.right_in_top / tally.count
+    count, outputs = int(tally.images.sum()), int(truth.competes.sum())
+    accuracy = {"top1": float(tally.right.sum() / count)}
+    if top < outputs:
+        accuracy[f"top{top}"] = tally.right_in_top / count
     corrupted = mce = None
     if counting.is_corrupted:
-        errors = dict(zip(questions.parts, tally.errors.tolist()))
+        errors = 1 - tally.right.sum(axis=1) / tally.images.sum(axis=1)
+        errors = dict(zip(truth.parts, errors.tolist()))
         corrupted, mce = corruptions.summary(errors)
-    known = classifier.metadata
-    is_other = all_classes or (counting.is_corrupted and mce is None)
+    figures = None
+    if not all_classes and not (counting.is_corrupted and mce is None):
+        classes = len(truth.columns)
+        figures = published.find(rule, artifact.metadata, classes)
     return Evaluation(
-        model=known["model"],
-        weights=known["weights"],
-        license=known["license"],
-        quantization=known["quantization"],
+        **{name: artifact.metadata[name] for name in IDENTITY},
         rule=rule,
-        images=tally.count,
+        images=count,
         accuracy=accuracy,
-        cross_entropy=tally.cross_entropy,
-        **_by_class(classifier, questions, tally, confused),
+        cross_entropy=None if tally.loss is None else tally.loss / count,
+        **_by_class(classifier, truth, tally, confused),
         unreadable=unreadable,
-        unlabeled=questions.unlabeled,
-        matched_by=questions.matched_by,
-        outputs=len(questions.competing),
-        preprocessing=classifier.preprocessing,
-        applies_exif=next(iter(questions.parts.values())).is_upright,
-        published=None
-        if is_other
-        else published.find(rule, counting, known, len(questions.columns)),
+        unlabeled=truth.unlabeled,
+        matched_by=truth.matched_by,
+        outputs=outputs,
+        preprocessing=preprocessing,
+        applies_exif=next(iter(truth.parts.values())).is_upright,
+        published=figures,
         corruptions=corrupted,
         mce=mce,
         seconds=seconds,
     )
 
 
-def _count(classifier, questions, top, verbose):
+def _count(classifier, truth, top, verbose):
     """Runs over all images; a `Tally`, and why some could not be read."""
-    parts = questions.parts.items()
-    tally = Tally(len(parts), len(questions.columns), top)
-    has_losses = classifier.has_logits and not questions.is_by_image
+    parts = truth.parts.values()
+    tally = Tally(len(parts), len(truth.columns), top)
+    has_losses = classifier.has_logits and not truth.is_by_image
     unreadable = {}
-    total = sum(len(source) for _, source in parts)
+    total = sum(map(len, parts))
     with progress("evaluating", total, "images", verbose) as advance:
-        for part, (_, source) in enumerate(parts):
+        for part, source in enumerate(parts):
             loader = EvalLoader(
                 source, classifier.preprocessing, classifier.batch_size
             )
@@ -156,13 +159,11 @@ def _count(classifier, questions, top, verbose):
                     continue
                 logits = classifier.logits(images)
                 _check_finite(logits, source, places)
-                if len(questions.competing) < logits.shape[1]:
-                    logits = _without_others(logits, questions.competing)
+                logits = np.where(truth.competes, logits, -np.inf)
                 labels = source.labels[places]
-                right = questions.right(places, labels)
-                tally.add(part, labels, logits, right)
+                tally.add(part, labels, logits, truth.right(places, labels))
                 if has_losses:
-                    columns = questions.columns[labels]
+                    columns = truth.columns[labels]
                     tally.add_losses(cross_entropies(logits, columns))
                 advance(len(places))
             unreadable.update(loader.skipped)
@@ -170,35 +171,36 @@ def _count(classifier, questions, top, verbose):
     return tally, unreadable
 
 
-def _without_others(logits, competing):
-    masked = np.full_like(logits, -np.inf)
-    masked[:, competing] = logits[:, competing]
-    return masked
-
-
-def _by_class(classifier, questions, tally, confused):
+def _by_class(classifier, truth, tally, confused):
     """The accuracy of each class, and the most frequent mistakes."""
     outputs = list(classifier.outputs)
     if not classifier.is_named:
-        source = next(iter(questions.parts.values()))
-        for column, name in zip(questions.columns, source.classes):
+        source = next(iter(truth.parts.values()))
+        for column, name in zip(truth.columns, source.classes):
             outputs[column] = (str(column), name)
-    own = [outputs[column] for column in questions.columns]
-    counts = zip(own, tally.images.sum(axis=0), tally.class_accuracies)
+    classes = [outputs[column] for column in truth.columns]
+    counts = zip(classes, tally.images.sum(axis=0), tally.right.sum(axis=0))
+    # The most frequent first, then in order.
+    mistakes = sorted(tally.mistakes.items(), key=lambda x: (-x[1], x[0]))
     return {
         "classes": [
-            {"class": name, "id": id, "images": int(images), "accuracy": x}
-            for (id, name), images, x in counts
+            {
+                "class": name,
+                "id": id,
+                "images": int(images),
+                "accuracy": float(right / images) if images else None,
+            }
+            for (id, name), images, right in counts
         ],
         "confused": [
             {
-                "true": own[label][1],
-                "true_id": own[label][0],
+                "true": classes[label][1],
+                "true_id": classes[label][0],
                 "predicted": outputs[output][1],
                 "predicted_id": outputs[output][0],
                 "count": count,
             }
-            for (label, output), count in tally.most_confused[:confused]
+            for (label, output), count in mistakes[:confused]
         ],
     }
 

@@ -12,6 +12,13 @@ class Tally:
         parts: how many data sets are counted apart.
         classes: of the data.
         top: how many of the best outputs may hold the right one.
+
+    Attributes:
+        images: int array `(parts, classes)`.
+        right: how many of them have a right output as their best, likewise.
+        right_in_top: how many images have one among the `top` best.
+        loss: the sum of the cross-entropies; `None` if there were none.
+        mistakes: `Counter` of pairs of a class and the output it was taken for.
     """
 
     def __init__(self, parts, classes, top):
@@ -48,36 +55,6 @@ class Tally:
     def add_losses(self, losses):
         """Counts the cross-entropy of each image of a batch."""
         self.loss = (self.loss or 0.0) + float(losses.sum())
-
-    @property
-    def count(self):
-        return int(self.images.sum())
-
-    @property
-    def cross_entropy(self):
-        """The mean, or `None` if none were counted."""
-        return None if self.loss is None else self.loss / self.count
-
-    @property
-    def top1(self):
-        """Part of the images whose best output is right."""
-        return float(self.right.sum() / self.count)
-
-    @property
-    def class_accuracies(self):
-        """One for each class of the data, `None` for one without images."""
-        pairs = zip(self.right.sum(axis=0), self.images.sum(axis=0))
-        return [float(a / b) if b else None for a, b in pairs]
-
-    @property
-    def errors(self):
-        """One for each part."""
-        return 1 - self.right.sum(axis=1) / self.images.sum(axis=1)
-
-    @property
-    def most_confused(self):
-        """`((label, output), count)`, most first, then in order."""
-        return sorted(self.mistakes.items(), key=lambda x: (-x[1], x[0]))
 
 
 def cross_entropies(logits, columns):

@@ -1,9 +1,10 @@
 """How large an image becomes before the crop, whatever resizes it."""
 
 import math
-import numbers
 
+from keras_convnext._util.checks import is_positive_int
 from keras_convnext._util.checks import one_of
+from keras_convnext._util.checks import rate
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -35,11 +36,7 @@ def checked(size, crop_pct, mode, interpolation, mean):
         crop_pct = 1.0 if mode == "squash" else 0.875
     one_of("mode", mode, MODES)
     one_of("interpolation", interpolation, INTERPOLATIONS)
-    if not isinstance(crop_pct, numbers.Real) or not 0 < crop_pct <= 1:
-        raise ValueError(
-            "`crop_pct` must be a number above 0 and at most 1. Received: "
-            f"crop_pct={crop_pct!r}"
-        )
+    rate("crop_pct", crop_pct, with_zero=False, with_one=True)
     if mode != "border":  # the others never pad
         return size, crop_pct, mode, (0, 0, 0)
     if len(mean) != 3 or not all(0 <= value <= 1 for value in mean):
@@ -52,9 +49,7 @@ def checked(size, crop_pct, mode, interpolation, mean):
 
 def _pair(size):
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
-    if len(pair) != 2 or not all(
-        isinstance(side, numbers.Integral) and side > 0 for side in pair
-    ):
+    if len(pair) != 2 or not all(map(is_positive_int, pair)):
         raise ValueError(
             "`size` must be a positive int or two of them, (height, width). "
             f"Received: size={size!r}"

@@ -63,34 +63,25 @@ def load_image(
         >>> keras_convnext.load_image(np.zeros((480, 640), "uint8")).shape
         (224, 224, 3)
     """
-    size, crop_pct, mode, fill = checked(
+    goal, crop_pct, mode, fill = checked(
         size, crop_pct, mode, interpolation, mean
     )
     if not isinstance(source, Photograph):
         source = Photograph(source, apply_exif)
     height, width = resized_shape(
-        np, source.height, source.width, size, crop_pct, mode
+        np, source.height, source.width, goal, crop_pct, mode
     )
     image = source.rgb().resize(
         (int(width), int(height)), RESAMPLING[interpolation]
     )
-    return _crop_or_pad(np.asarray(image), size, fill)
+    result = Image.new("RGB", goal[::-1], fill)
+    left, top = map(_start, image.size, result.size)
+    result.paste(image, (left, top))  # what lies outside is left out
+    return np.array(result)
 
 
-def _crop_or_pad(image, size, fill):
-    result = np.empty((*size, 3), "uint8")
-    result[:] = fill
-    (rows, to_rows), (columns, to_columns) = (
-        _overlap(length, goal) for length, goal in zip(image.shape, size)
-    )
-    result[to_rows, to_columns] = image[rows, columns]
-    return result
-
-
-def _overlap(length, goal):
-    """Which pixels to take, and where to put them, along one axis."""
+def _start(length, goal):
+    """Where an image begins in the middle of another, along one axis."""
     if length < goal:
-        start = (goal - length) // 2
-        return slice(length), slice(start, start + length)
-    start = round((length - goal) / 2)
-    return slice(start, start + goal), slice(goal)
+        return (goal - length) // 2
+    return -round((length - goal) / 2)

@@ -12,7 +12,6 @@ from sklearn import datasets
 import keras_convnext
 from keras_convnext._util.progress import progress
 from keras_convnext.facts.labels import label_set
-from keras_convnext.images.preprocessing import load_image_for
 
 pytestmark = LONG_WHERE_COMPILED
 
@@ -69,7 +68,7 @@ def saved(tmp_path):
 
 
 def scores_of(model, path):
-    image = load_image_for(model.preprocessing, path)
+    image = model.preprocessing(path)
     return keras.ops.convert_to_numpy(model(image[None], training=False))[0]
 
 

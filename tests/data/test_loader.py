@@ -4,9 +4,9 @@ import subprocess
 import sys
 import warnings
 
+import image_files
 import keras
 import numpy as np
-import oddities
 import peers
 import pytest
 import tensorflow as tf
@@ -43,8 +43,8 @@ PLAIN = RECIPE.replace(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("oddities")
-    oddities.write_oddities(path)
+    path = tmp_path_factory.mktemp("image_files")
+    image_files.write_image_files(path)
     return path
 
 
@@ -56,7 +56,9 @@ def source(folder):
 @pytest.fixture
 def good(source):
     """Those images that can be read."""
-    broken = [source.name(i).endswith(oddities.BROKEN) for i in numbers(source)]
+    broken = [
+        source.name(i).endswith(image_files.BROKEN) for i in numbers(source)
+    ]
     return Subset(source, np.flatnonzero(~np.array(broken)))
 
 
@@ -99,11 +101,11 @@ def test_evaluation_pixels_are_those_of_timm(folder, is_upright):
         batches = [loader.load(i) for i in range(len(loader))]
     seen = np.concatenate([x for x, _ in batches])
     images = np.concatenate([x for _, x in batches])
-    assert len(seen) == len(oddities.good_files()) == len(source) - 3
+    assert len(seen) == len(image_files.good_files()) == len(source) - 3
     transform = timm_transform(normalize=False)
     for number, pixels in zip(seen, images):
         image = Image.open(source.name(number))
-        turn = oddities.TURNS.get(image.getexif().get(0x0112))
+        turn = image_files.TURNS.get(image.getexif().get(0x0112))
         if is_upright and turn is not None:
             image = image.transpose(turn)
         expected = np.asarray(transform(image.convert("RGB")))
@@ -177,7 +179,9 @@ def test_what_cannot_be_read_is_not_evaluated(folder, source):
     model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2)])
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     preprocessing = Preprocessing((16, 16))
-    broken = [source.name(i).endswith(oddities.BROKEN) for i in numbers(source)]
+    broken = [
+        source.name(i).endswith(image_files.BROKEN) for i in numbers(source)
+    ]
     places = np.flatnonzero(broken)
     kept = np.flatnonzero(~np.array(broken))[:4]
     results = []
@@ -188,7 +192,9 @@ def test_what_cannot_be_read_is_not_evaluated(folder, source):
             results.append(model.evaluate(loader, verbose=0))
     np.testing.assert_allclose(results[0], results[1], rtol=1e-5)
     assert [len(x) for x, _ in loader] == [3, 1]
-    reasons = [loader.skipped[str(folder / name)] for name in oddities.BROKEN]
+    reasons = [
+        loader.skipped[str(folder / name)] for name in image_files.BROKEN
+    ]
     assert reasons[:2] == ["which is not an image"] * 2
     assert reasons[2].startswith("which cannot be read (image file is trunc")
 
@@ -248,10 +254,10 @@ PLAIN_JPEGS = (
 )
 
 
-@pytest.mark.parametrize("name", oddities.good_files())
+@pytest.mark.parametrize("name", image_files.good_files())
 def test_the_crop_of_a_file_is_that_of_its_pixels(name, by_tensorflow):
     layer = RandomResizedCrop(48)
-    content = oddities.good_files()[name]
+    content = image_files.good_files()[name]
     pixels = Photograph(content, True).pixels()
     for number in range(3):
         seed = (0, number)
@@ -267,7 +273,7 @@ def test_the_crop_of_a_file_is_that_of_its_pixels(name, by_tensorflow):
 @pytest.mark.parametrize("ending", [b"", b"\xff\xd9"])
 def test_what_tensorflow_cannot_decode_is_left_to_pil(by_tensorflow, ending):
     """The end is missing, or something before it."""
-    content = oddities.good_files()["dog/SHOUTED.JPG"]
+    content = image_files.good_files()["dog/SHOUTED.JPG"]
     table = content.index(b"\xff\xc4") + 4  # which, of which there are four
     broken = content[:table] + b"\x09" + content[table + 1 : -2] + ending
     photograph = TfPhotograph(broken, True)
@@ -277,7 +283,7 @@ def test_what_tensorflow_cannot_decode_is_left_to_pil(by_tensorflow, ending):
 
 
 def test_large_jpegs_are_decoded_smaller_and_look_alike(by_tensorflow):
-    content = oddities.encoded(Image.fromarray(CHINA), "JPEG", quality=95)
+    content = image_files.encoded(Image.fromarray(CHINA), "JPEG", quality=95)
     layer = RandomResizedCrop(32, scale=(0.6, 1.0))  # boxes of 330 to 640
     scales = []
     for number in range(4):

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 
+import image_files
 import numpy as np
-import oddities
 import pytest
 import tensorflow as tf
 from runs import invoke
@@ -32,8 +32,8 @@ FEATURES = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("oddities")
-    oddities.write_oddities(path)
+    path = tmp_path_factory.mktemp("image_files")
+    image_files.write_image_files(path)
     return path
 
 
@@ -44,7 +44,7 @@ def good(folder):
     names = [source.filename(i) for i in range(len(source))]
     return Subset(
         source,
-        [i for i, name in enumerate(names) if name not in oddities.BROKEN],
+        [i for i, name in enumerate(names) if name not in image_files.BROKEN],
     )
 
 
@@ -83,7 +83,7 @@ def test_tensorflow_reads_them_as_they_were_in_their_files(good, written):
     assert len(examples) == len(good)
     for number, example in enumerate(examples):
         name, label = good.filename(number), good.labels[number]
-        assert example["image/encoded"] == oddities.good_files()[name]
+        assert example["image/encoded"] == image_files.good_files()[name]
         assert example["image/filename"].decode() == name
         assert example["image/class/label"] == label
         assert example["image/class/text"].decode() == good.classes[label]
@@ -120,10 +120,10 @@ def test_broken_images_are_left_out_and_named(folder, tmp_path):
     with pytest.warns(UserWarning, match="images skipped so far: 3"):
         left_out = write_records(source, tmp_path / "all", shards=2)
     assert left_out == write_records(source, tmp_path / "all", shards=2)
-    assert left_out.keys() == {str(folder / x) for x in oddities.BROKEN}
+    assert left_out.keys() == {str(folder / x) for x in image_files.BROKEN}
     assert left_out[str(folder / "cat/empty.jpg")] == "which is not an image"
     records = Records(tmp_path / "all")
-    assert len(records) == len(oddities.good_files())
+    assert len(records) == len(image_files.good_files())
     assert [len(shard["left_out"]) for shard in records.shards] == [1, 2]
     with pytest.raises(ValueError, match="empty.jpg', which is not an image"):
         write_records(source, tmp_path / "none", on_error="raise")
@@ -322,7 +322,7 @@ def test_a_full_disk_is_an_oserror(good, copied, monkeypatch):
 
 
 def test_the_command_converts_all_parts(tmp_path):
-    for name, content in oddities.good_files().items():
+    for name, content in image_files.good_files().items():
         if name.startswith("cat/exif") or name.endswith("JPG"):
             for part in ("train", "val"):
                 path = tmp_path / "photos" / part / name

@@ -5,8 +5,8 @@ import os
 import shutil
 import sys
 
+import image_files
 import numpy as np
-import oddities
 import peers
 import pytest
 import tensorflow as tf
@@ -48,7 +48,7 @@ def test_images_are_in_the_order_of_torchvision(tmp_path):
     peers.import_timm()
     from torchvision.datasets import DatasetFolder
 
-    oddities.write_oddities(tmp_path)
+    image_files.write_image_files(tmp_path)
     write(tmp_path, "Zebra/b/2.png", "Zebra/b-c/3.png", "Zebra/1.png")
     write(tmp_path, "Zebra/b/a/4.png", "Zebra/ä.png", "Zebra/z.png")
     (tmp_path / "linked").symlink_to(tmp_path / "Zebra")
@@ -325,7 +325,7 @@ def test_validation_may_be_elsewhere(tmp_path):
 
 
 def test_records_are_found_in_folders(tmp_path):
-    photo = oddities.good_files()["dog/SHOUTED.JPG"]
+    photo = image_files.good_files()["dog/SHOUTED.JPG"]
     for part in ("train", "val"):
         for name in (f"{part}/a/1.jpg", f"{part}/b/2.jpg"):
             write(tmp_path / "images", name)

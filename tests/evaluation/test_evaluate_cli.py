@@ -6,7 +6,7 @@ import json
 import keras
 import pytest
 from conftest import LONG_WHERE_COMPILED
-from known_answers import write
+from table_classifier import write
 
 import keras_convnext
 from keras_convnext.evaluation import evaluate

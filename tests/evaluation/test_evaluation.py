@@ -12,17 +12,17 @@ import pytest
 from conftest import long_where_compiled
 from exported import PHOTOGRAPHS
 from exported import pair
-from known_answers import IMAGENET
-from known_answers import SIDE
-from known_answers import KnownAnswers
-from known_answers import colored
-from known_answers import linked
-from known_answers import named
-from known_answers import write
-from known_answers import write_validation
 from peers import import_timm
 from PIL import Image
 from sklearn import metrics
+from table_classifier import IMAGENET
+from table_classifier import SIDE
+from table_classifier import TableClassifier
+from table_classifier import colored
+from table_classifier import linked
+from table_classifier import named
+from table_classifier import write
+from table_classifier import write_validation
 
 import keras_convnext
 from keras_convnext.artifacts import open_artifact
@@ -35,7 +35,6 @@ from keras_convnext.evaluation import evaluate
 from keras_convnext.evaluation import rules
 from keras_convnext.evaluation.classifier import Classifier
 from keras_convnext.images.preprocessing import Preprocessing
-from keras_convnext.images.preprocessing import load_image_for
 
 pytestmark = pytest.mark.once
 
@@ -84,7 +83,7 @@ def test_figures_are_those_of_scikit_learn(random_case, batch_size):
     logits, labels = random_case
     names = [f"class {index}" for index in range(10)]
     result = scored(
-        KnownAnswers(logits, named(*names)),
+        TableClassifier(logits, named(*names)),
         colored_arrays(labels, names),
         batch_size=batch_size,
         top=3,
@@ -119,7 +118,7 @@ def test_the_most_confused_pairs_come_first():
     # Two cats are dogs, one is an ant; one ant is a dog.
     labels, answers = [1, 1, 1, 1, 0, 0, 2], [2, 2, 0, 1, 2, 0, 2]
     result = scored(
-        KnownAnswers(one_hot(answers, 3), named("ant", "cat", "dog")),
+        TableClassifier(one_hot(answers, 3), named("ant", "cat", "dog")),
         colored_arrays(labels, ("ant", "cat", "dog")),
         confused=2,
     )
@@ -137,16 +136,16 @@ def test_of_equal_outputs_the_first_is_better():
     table = np.zeros((3, 8))
     table[1, 6:] = 1
     table[2, 3:] = -1
-    result = scored(KnownAnswers(table), colored_arrays([3, 3, 3], range(8)))
+    result = scored(TableClassifier(table), colored_arrays([3, 3, 3], range(8)))
     # Fourth of equals; sixth, as two are better; fourth again.
     assert result.accuracy == {"top1": 0, "top5": 2 / 3}
-    first = scored(KnownAnswers(table), colored_arrays([0, 0, 0], range(8)))
+    first = scored(TableClassifier(table), colored_arrays([0, 0, 0], range(8)))
     assert first.top1 == 2 / 3
 
 
 def test_cross_entropy_survives_large_logits():
     table = np.array([[2000.0, 0.0], [0.0, 1000.0]], "float32")
-    result = scored(KnownAnswers(table), colored_arrays([0, 0], range(2)))
+    result = scored(TableClassifier(table), colored_arrays([0, 0], range(2)))
     assert result.cross_entropy == 500
 
 
@@ -154,7 +153,7 @@ def test_cross_entropy_survives_large_logits():
     "known", [{"outputs": ["scores"]}, {"activation": "sigmoid"}]
 )
 def test_without_logits_of_a_softmax_there_is_no_cross_entropy(known):
-    artifact = KnownAnswers(one_hot([1, 1], 2), **known)
+    artifact = TableClassifier(one_hot([1, 1], 2), **known)
     result = scored(artifact, colored_arrays([0, 1]))
     assert (result.top1, result.cross_entropy) == (0.5, None)
     assert "cross_entropy" not in result.measured
@@ -165,7 +164,7 @@ def test_outputs_that_are_no_numbers_are_an_error(bad):
     table = one_hot([0, 1, 0], 2)
     table[2, 0] = bad
     with pytest.raises(ValueError, match="finite. Received.*image 2"):
-        scored(KnownAnswers(table), colored_arrays([0, 1, 0]))
+        scored(TableClassifier(table), colored_arrays([0, 1, 0]))
 
 
 class Endless(Source):
@@ -185,7 +184,7 @@ class Endless(Source):
 
 
 def test_memory_does_not_grow_with_the_images():
-    answers = KnownAnswers(np.eye(1000, dtype="float32"))
+    answers = TableClassifier(np.eye(1000, dtype="float32"))
     answers.seen = type("Forgetful", (), {"append": lambda *_: None})()
     peaks = []
     for count in (500, 500, 5000):
@@ -201,7 +200,9 @@ def test_memory_does_not_grow_with_the_images():
 
 
 def test_classes_are_found_by_name_in_any_order():
-    artifact = KnownAnswers(one_hot([2, 0, 2], 3), named("elk", "ant", "cat"))
+    artifact = TableClassifier(
+        one_hot([2, 0, 2], 3), named("elk", "ant", "cat")
+    )
     result = scored(artifact, colored_arrays([1, 1, 1], ("ant", "cat")))
     assert result.matched_by == "names"
     assert (result.top1, result.outputs) == (2 / 3, 3)
@@ -212,7 +213,7 @@ def test_classes_are_found_by_name_in_any_order():
 
 def test_classes_are_found_by_wordnet_ids_and_numbers():
     answers = [2, 3, 999]
-    artifact = KnownAnswers(one_hot(answers, 1000), IMAGENET)
+    artifact = TableClassifier(one_hot(answers, 1000), IMAGENET)
     for names, how in (
         ([WNIDS[999], WNIDS[3], WNIDS[2]], "ids"),
         (["toilet_tissue", "tiger_shark", "great_white_shark"], "names"),
@@ -229,13 +230,13 @@ def test_classes_are_found_by_wordnet_ids_and_numbers():
 
 
 def test_own_names_that_are_numbers_are_names():
-    artifact = KnownAnswers(one_hot([0, 1], 3), named("1", "10", "2"))
+    artifact = TableClassifier(one_hot([0, 1], 3), named("1", "10", "2"))
     result = scored(artifact, colored_arrays([0, 1], ("1", "10")))
     assert (result.matched_by, result.top1) == ("names", 1)
 
 
 def test_without_names_the_place_counts():
-    artifact = KnownAnswers(one_hot([0, 0], 2))
+    artifact = TableClassifier(one_hot([0, 0], 2))
     result = scored(artifact, colored_arrays([0, 1], ("cat", "ant")))
     assert (result.matched_by, result.top1) == ("positions", 0.5)
     assert result.confused[0]["true"] == "ant"
@@ -257,7 +258,7 @@ def test_without_names_the_place_counts():
 def test_classes_that_cannot_be_told_are_an_error(
     names, classes, outputs, message
 ):
-    artifact = KnownAnswers(np.zeros((2, outputs)), classes)
+    artifact = TableClassifier(np.zeros((2, outputs)), classes)
     with pytest.raises(ValueError, match=message):
         scored(artifact, colored_arrays([0, 1], names))
 
@@ -268,7 +269,7 @@ def test_classes_that_cannot_be_told_are_an_error(
 def test_imagenet_takes_all_its_classes(validation, tmp_path):
     answers = np.arange(1000)
     answers[:100] = 999
-    artifact = KnownAnswers(one_hot(answers, 1000), IMAGENET)
+    artifact = TableClassifier(one_hot(answers, 1000), IMAGENET)
     result = scored(artifact, validation, "imagenet")
     assert (result.images, result.top1) == (1000, 0.9)
     # Three others are among the five by the order of equals.
@@ -282,7 +283,7 @@ def test_imagenet_takes_all_its_classes(validation, tmp_path):
 def test_the_validation_images_are_taken_where_there_are_some(
     validation, tmp_path
 ):
-    artifact = KnownAnswers(one_hot(np.arange(1000), 1000), IMAGENET)
+    artifact = TableClassifier(one_hot(np.arange(1000), 1000), IMAGENET)
     linked(tmp_path / "train", {x: x for x in WNIDS[:4]}, validation)
     linked(tmp_path / "val", {x: x for x in WNIDS[2:5]}, validation)
     result = scored(artifact, tmp_path)
@@ -297,21 +298,21 @@ def test_v2_folders_are_class_numbers(validation, tmp_path):
     order = np.random.default_rng(0).permutation(1001)
     classes = [["n99999999", "other"], *IMAGENET]
     table = one_hot(np.argsort(order)[1:], 1001)
-    artifact = KnownAnswers(table, [classes[i] for i in order])
+    artifact = TableClassifier(table, [classes[i] for i in order])
     result = scored(artifact, tmp_path / "v2", "v2")
     assert (result.images, result.top1, result.outputs) == (1000, 1, 1001)
     with pytest.raises(ValueError, match="number from 0 to 999.*'n01440764'"):
         scored(artifact, validation, "v2")
     # One that knows no classes, but has ImageNet's outputs.
-    artifact = KnownAnswers(one_hot(np.arange(1000), 1000), None)
+    artifact = TableClassifier(one_hot(np.arange(1000), 1000), None)
     result = scored(artifact, tmp_path / "v2", "v2")
     assert (result.top1, result.matched_by) == (1, "numbers")
 
 
 def test_given_statistics_are_those_that_images_are_normalized_with():
-    artifact = KnownAnswers(np.eye(2), named("a", "b"), normalizes=False)
+    artifact = TableClassifier(np.eye(2), named("a", "b"), normalizes=False)
     given = Preprocessing((SIDE, SIDE), mean=(0.5,) * 3, std=(0.1,) * 3)
-    classifier = Classifier(artifact, lambda own: given, batch_size=2)
+    classifier = Classifier(artifact, given, batch_size=2)
     artifact.run = lambda inputs: (
         artifact.seen.append(inputs) or {"logits": np.eye(2)}
     )
@@ -332,7 +333,7 @@ def test_real_labels_score_as_timm_does(validation, tmp_path):
     table[:, :20] += 4
     file = tmp_path / "real.json"
     file.write_text(json.dumps(labels))
-    artifact = KnownAnswers(table, IMAGENET)
+    artifact = TableClassifier(table, IMAGENET)
     result = scored(artifact, validation, "real", labels=file)
 
     import torch
@@ -357,7 +358,7 @@ def test_real_labels_by_hand(validation, tmp_path):
     answers = np.arange(1000)
     answers[8] = 700
     classes = IMAGENET[::-1]  # the model's order is not the labels'
-    artifact = KnownAnswers(one_hot(999 - answers, 1000), classes)
+    artifact = TableClassifier(one_hot(999 - answers, 1000), classes)
     result = scored(artifact, validation, "real", labels=tmp_path / "real.json")
     assert (result.images, result.unlabeled) == (3, 997)
     assert result.top1 == 2 / 3
@@ -376,7 +377,7 @@ def test_real_labels_by_hand(validation, tmp_path):
     ],
 )
 def test_bad_real_labels_are_an_error(validation, tmp_path, content, message):
-    artifact = KnownAnswers(np.zeros((1000, 1000)), IMAGENET)
+    artifact = TableClassifier(np.zeros((1000, 1000)), IMAGENET)
     file = tmp_path / "real.json"
     if content is not None:
         file.write_text(content)
@@ -391,7 +392,7 @@ def test_only_the_200_classes_compete(validation, tmp_path, rule):
     folder = linked(tmp_path / rule, {x: x for x in wnids}, validation)
     logits = np.random.default_rng(0).normal(size=(1000, 1000))
     logits[np.arange(1000), np.arange(1000)] += 3
-    artifact = KnownAnswers(logits, IMAGENET)
+    artifact = TableClassifier(logits, IMAGENET)
     result = scored(artifact, folder, rule)
     kept, right = logits[indices][:, indices], np.arange(200)
     assert (result.images, result.outputs) == (200, 200)
@@ -423,7 +424,7 @@ def test_a_200_class_set_counted_by_hand(validation, tmp_path):
     table = np.eye(1000)
     table[indices[0], indices[1]] = 2
     table[:, outsider] = 9
-    artifact = KnownAnswers(table, IMAGENET)
+    artifact = TableClassifier(table, IMAGENET)
     assert scored(artifact, folder, "a").top1 == 199 / 200
     assert scored(artifact, folder, "a", all_classes=True).top1 == 0
 
@@ -452,7 +453,7 @@ def write_c(folder, wrong):
         write_corruption(folder, name, wrong.get(name, (2, 2, 2, 2, 2)))
 
 
-TWO = KnownAnswers(one_hot([0, 1], 1000), IMAGENET)
+TWO = TableClassifier(one_hot([0, 1], 1000), IMAGENET)
 
 
 def test_mce_by_hand(c_of_two_classes, tmp_path):
@@ -547,7 +548,7 @@ def test_bad_images_are_named_and_do_not_count(tmp_path):
         write(tmp_path / "ab"[number % 2] / f"{number}.png", number)
     bad = tmp_path / "a" / "2.png"
     bad.write_bytes(bad.read_bytes()[:40])
-    artifact = KnownAnswers(one_hot([0, 1, 1, 0, 0, 1], 2), named("a", "b"))
+    artifact = TableClassifier(one_hot([0, 1, 1, 0, 0, 1], 2), named("a", "b"))
     with pytest.warns(UserWarning, match="2.png"):
         result = scored(artifact, tmp_path, batch_size=2)
     assert list(result.unreadable) == [str(bad)]
@@ -559,7 +560,7 @@ def test_none_that_can_be_read_is_an_error(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.png").write_bytes(b"no image")
-    artifact = KnownAnswers(np.zeros((2, 2)), named("a", "b"))
+    artifact = TableClassifier(np.zeros((2, 2)), named("a", "b"))
     with (
         pytest.warns(UserWarning, match="x.png"),
         pytest.raises(ValueError, match="None of 2 images.*x.png"),
@@ -586,9 +587,7 @@ def test_images_are_those_of_the_weights_preprocessing(tmp_path):
         (own, False),
         (squash, False),
     ):
-        images = np.stack(
-            [load_image_for(preprocessing, x, apply_exif) for x in paths]
-        )
+        images = np.stack([preprocessing(x, apply_exif) for x in paths])
         scores = keras.ops.convert_to_numpy(model(images))
         expected = -np.log(scores[[0, 1], [0, 1]].astype("float64")).mean()
         predicted[preprocessing, apply_exif] = expected
@@ -605,7 +604,7 @@ def test_images_are_those_of_the_weights_preprocessing(tmp_path):
 
 
 def test_benchmarks_ignore_exif(validation):
-    artifact = KnownAnswers(np.zeros((1000, 1000)), IMAGENET)
+    artifact = TableClassifier(np.zeros((1000, 1000)), IMAGENET)
     result = scored(artifact, ImageFolder(validation), "imagenet")
     assert not result.applies_exif
     assert scored(artifact, validation, "sketch", apply_exif=True).applies_exif
@@ -636,7 +635,7 @@ def test_gray_digits():
 
 def test_images_of_another_shape_are_an_error():
     images = np.zeros((2, SIDE + 1, SIDE, 1), "uint8")
-    artifact = KnownAnswers(np.zeros((2, 2)), named(*"ab"), channels=1)
+    artifact = TableClassifier(np.zeros((2, 2)), named(*"ab"), channels=1)
     with pytest.raises(ValueError, match="shape"):
         scored(artifact, Arrays(images, [0, 1], "ab"))
 
@@ -746,7 +745,7 @@ def test_a_folder_scores_as_with_timm(tmp_path):
 )
 def test_no_tensorflow_is_needed(validation, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    artifact = KnownAnswers(np.eye(1000), IMAGENET)
+    artifact = TableClassifier(np.eye(1000), IMAGENET)
     assert scored(artifact, validation).top1 == 1
 
 
@@ -763,7 +762,7 @@ def test_no_tensorflow_is_needed(validation, monkeypatch):
     ],
 )
 def test_bad_options_are_an_error(options, message):
-    artifact = KnownAnswers(np.zeros((2, 2)))
+    artifact = TableClassifier(np.zeros((2, 2)))
     with pytest.raises(ValueError, match=message):
         scored(artifact, colored_arrays([0, 1]), **options)
 
@@ -776,7 +775,11 @@ def test_bad_models_are_an_error(trained_like):
     for model, preprocessing, message in (
         ("model.keras", None, "open_artifact"),
         (features, None, "with its classifier"),
-        (KnownAnswers(np.eye(2), preprocessing=None), None, "preprocessing="),
+        (
+            TableClassifier(np.eye(2), preprocessing=None),
+            None,
+            "preprocessing=",
+        ),
         (trained_like, wrong_size, "of the model's size"),
         (trained_like, no_crop, "crop_pct"),
     ):
@@ -785,7 +788,7 @@ def test_bad_models_are_an_error(trained_like):
 
 
 def test_sources_that_are_none_are_an_error(tmp_path):
-    artifact = KnownAnswers(np.zeros((2, 2)))
+    artifact = TableClassifier(np.zeros((2, 2)))
     with pytest.raises(ValueError, match="folder or a `Source`"):
         scored(artifact, [np.zeros((4, 4, 3))])
     with pytest.raises(ValueError, match="nowhere"):
@@ -797,7 +800,7 @@ def test_sources_that_are_none_are_an_error(tmp_path):
 
 def published(validation, rule, **known):
     known = {"model": "convnext_tiny", "weights": "fb_in1k", **known}
-    artifact = KnownAnswers(np.eye(1000), IMAGENET, **known)
+    artifact = TableClassifier(np.eye(1000), IMAGENET, **known)
     return scored(artifact, validation, rule).published
 
 
@@ -815,7 +818,7 @@ def test_published_figures_stand_beside(validation, tmp_path):
     assert published(validation, "sketch", model="convnext_nano") is None
     linked(tmp_path / "few", {x: x for x in WNIDS[:3]}, validation)
     assert published(tmp_path / "few", "classes") is None
-    own = KnownAnswers(
+    own = TableClassifier(
         np.eye(1000), named(*WNIDS), model="convnext_tiny", weights="fb_in1k"
     )
     assert scored(own, validation).published is None
@@ -824,7 +827,7 @@ def test_published_figures_stand_beside(validation, tmp_path):
 def test_other_readings_have_no_published_figures(
     c_of_two_classes, validation, tmp_path
 ):
-    artifact = KnownAnswers(
+    artifact = TableClassifier(
         np.eye(1000), IMAGENET, model="convnext_tiny", weights="fb_in1k"
     )
     wnids = timm_info("imagenet_a_synsets.txt")
@@ -841,7 +844,7 @@ def test_other_readings_have_no_published_figures(
 
 def test_reports_are_json_and_come_back(random_case):
     logits, labels = random_case
-    result = scored(KnownAnswers(logits), colored_arrays(labels))
+    result = scored(TableClassifier(logits), colored_arrays(labels))
     values = result.as_dict()
     assert json.loads(json.dumps(values, allow_nan=False)) == values
     assert values["preprocessing"]["image_size"] == [SIDE, SIDE]
@@ -850,7 +853,7 @@ def test_reports_are_json_and_come_back(random_case):
 
 def test_reports_are_printed(capsys):
     names = ("[red]ant", "bee :bee:", "cat")
-    artifact = KnownAnswers(
+    artifact = TableClassifier(
         one_hot([0, 1, 1], 3),
         named(*names),
         weights="fb_in1k",
@@ -885,7 +888,7 @@ def test_a_report_of_c_has_mce_only_when_whole(
 
 
 def test_published_figures_are_printed(validation, capsys):
-    artifact = KnownAnswers(
+    artifact = TableClassifier(
         np.eye(1000), IMAGENET, model="convnext_tiny", weights="fb_in1k"
     )
     scored(artifact, validation, "imagenet").print()

@@ -4,8 +4,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import layer_name_spelling
 import pytest
-import taken_apart
 from families import FAMILIES
 
 import keras_convnext
@@ -388,7 +388,7 @@ def test_one_module_alone_knows_the_grammar():
     }
     del modules["facts/layer_names.py"]
     found = {
-        name: set(taken_apart.findings(path.read_text()))
+        name: set(layer_name_spelling.findings(path.read_text()))
         for name, path in modules.items()
     }
     allowed = {name: set(reasons) for name, reasons in ALLOWED.items()}
@@ -423,7 +423,7 @@ def test_one_module_alone_knows_the_grammar():
     ],
 )
 def test_what_takes_names_apart_is_noticed(line):
-    assert taken_apart.findings(line)
+    assert layer_name_spelling.findings(line)
 
 
 @pytest.mark.once
@@ -439,4 +439,4 @@ def test_what_takes_names_apart_is_noticed(line):
     ],
 )
 def test_what_does_not_is_left_alone(line):
-    assert taken_apart.findings(line) == []
+    assert layer_name_spelling.findings(line) == []

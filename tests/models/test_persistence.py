@@ -262,7 +262,7 @@ def test_the_next_backend_loads_the_file_and_agrees(tmp_path):
     subprocess.run(
         [
             sys.executable,
-            Path(__file__).parents[1] / "other_process.py",
+            Path(__file__).parents[1] / "load_and_predict.py",
             tmp_path / "m.keras",
             tmp_path / "images.npy",
             tmp_path / "output.npz",

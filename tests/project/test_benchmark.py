@@ -38,7 +38,7 @@ from keras_convnext.images.geometry import IMAGENET_STD
 
 pytestmark = pytest.mark.once
 
-DOUBLES = str(Path(__file__).parents[1] / "doubles.py")
+FAKES = str(Path(__file__).parents[1] / "fake_contestants.py")
 ROOT = Path(__file__).parents[2]
 SURVEY = {
     "macs": {"32": 2_000_000_000},
@@ -52,19 +52,19 @@ SURVEY = {
 TASK = race.Task("inference", 2, 32)
 
 
-def double(name, kind, against=None, **options):
+def fake(name, kind, against=None, **options):
     return Contestant(
-        *(name, f"{DOUBLES}:{kind}", "torch", (), against), **options
+        *(name, f"{FAKES}:{kind}", "torch", (), against), **options
     )
 
 
-OURS = double("ours/a", "Double")
-PEER = double("peer/a", "Peer", "ours/a")
+OURS = fake("ours/a", "Fake")
+PEER = fake("peer/a", "Peer", "ours/a")
 
 
 @pytest.fixture
 def log(tmp_path, monkeypatch):
-    """What the doubles did, as lists of words."""
+    """What the fake contestants did, as lists of words."""
     path = tmp_path / "log.txt"
     path.touch()
     monkeypatch.setenv("BENCHMARK_LOG", str(path))
@@ -73,7 +73,7 @@ def log(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(log, tmp_path, monkeypatch):
-    """Runs doubles, without the seconds that the ceiling takes."""
+    """Runs fake contestants, without the seconds that the ceiling takes."""
     if keras.backend.backend() != "torch":
         pytest.skip("no Keras takes part")
     monkeypatch.setattr(starter.Starter, "survey", lambda *_: SURVEY)
@@ -136,8 +136,8 @@ def test_they_take_turns_and_never_run_at_once(run, log):
         assert begin[1] == end[1]
     # Two calls make half a second; those before are the first and warm-up.
     ran = [words[1] for words in steps[::2]]
-    assert ran[:6] == ["double"] * 3 + ["peer"] * 3
-    a, b = ["double"] * 2, ["peer"] * 2
+    assert ran[:6] == ["fake"] * 3 + ["peer"] * 3
+    a, b = ["fake"] * 2, ["peer"] * 2
     assert ran[6:] == a + b + b + a + a + b
     (comparison,) = results["tasks"][0]["comparisons"]
     firsts = [pair["first"] for pair in comparison["pairs"]]
@@ -152,8 +152,8 @@ def test_they_take_turns_and_never_run_at_once(run, log):
 
 @pytest.mark.long
 def test_the_fastest_of_both_meet_at_last(run, log):
-    other = double("ours/b", "Quick")
-    swin = double("swin/a", "Quick", "ours/a", is_same_network=False)
+    other = fake("ours/b", "Quick")
+    swin = fake("swin/a", "Quick", "ours/a", is_same_network=False)
     results = run(OURS, PEER, other, swin, pairs=1)
     met = [(x["ours"], x["theirs"]) for x in results["tasks"][0]["comparisons"]]
     assert met == [
@@ -168,7 +168,7 @@ def test_the_fastest_of_both_meet_at_last(run, log):
 @pytest.mark.long
 def test_peers_run_without_ours_and_only_in_their_modes(run, log):
     tasks = (TASK, race.Task("training", 2, 32))
-    only = double("peer/b", "Peer", "ours/b", modes=("inference",))
+    only = fake("peer/b", "Peer", "ours/b", modes=("inference",))
     results = run(OURS, only, tasks=tasks, pairs=1)
     names = [[x["name"] for x in t["contestants"]] for t in results["tasks"]]
     assert names == [["ours/a", "peer/b"], ["ours/a"]]
@@ -188,7 +188,7 @@ def test_who_fails_is_reported_and_the_rest_goes_on(run):
         "GivesFeatures": "Received: 10 finite ones of shape (2, 5)",
         "NoSuchClass": "AttributeError",
     }
-    bad = [double(f"peer/{x}", x, "ours/a") for x in reasons]
+    bad = [fake(f"peer/{x}", x, "ours/a") for x in reasons]
     results = run(OURS, *bad, PEER, pairs=1)
     page = report.as_markdown(results)
     for kind, reason in reasons.items():
@@ -201,7 +201,7 @@ def test_who_fails_is_reported_and_the_rest_goes_on(run):
 
 @pytest.mark.long
 def test_without_ours_the_peers_run_alone(run):
-    results = run(double("ours/a", "Raises"), PEER)
+    results = run(fake("ours/a", "Raises"), PEER)
     assert len(record_of(results, "peer/a")["seconds"]) == 2
     assert results["tasks"][0]["comparisons"] == []
 
@@ -209,7 +209,7 @@ def test_without_ours_the_peers_run_alone(run):
 @pytest.mark.long
 def test_nobody_is_waited_for_for_ever(run, monkeypatch):
     monkeypatch.setattr(process, "TIMEOUT_SECONDS", 1)
-    results = run(double("ours/a", "Hangs"))
+    results = run(fake("ours/a", "Hangs"))
     assert record_of(results, "ours/a")["failure"] == "no answer in 1 s"
     assert "images_per_second" not in record_of(results, "ours/a")
 
@@ -234,7 +234,7 @@ def test_who_is_not_installed_is_left_out(run):
 
 @pytest.mark.long
 def test_models_that_a_peer_lacks_are_no_error(run):
-    peer = double("peer/a", "Peer", "ours/a", models={"convnext_tiny": "T"})
+    peer = fake("peer/a", "Peer", "ours/a", models={"convnext_tiny": "T"})
     results = run(OURS, peer)
     failure = record_of(results, "peer/a")["failure"]
     assert failure == "it has no test_convnext"
@@ -244,10 +244,10 @@ def test_models_that_a_peer_lacks_are_no_error(run):
 def test_processes_are_pinned_told_and_measured_alone(run, monkeypatch, log):
     held = np.ones(400 * 2**20 // 8)  # by this process, not by that one
     monkeypatch.setitem(
-        contestants.ARTIFACTS, "text", Artifact(f"{DOUBLES}:write_text", (), "")
+        contestants.ARTIFACTS, "text", Artifact(f"{FAKES}:write_text", (), "")
     )
-    one = double("ours/a", "Describes", artifact="text")
-    two = double("ours/b", "Describes", artifact="text")
+    one = fake("ours/a", "Describes", artifact="text")
+    two = fake("ours/b", "Describes", artifact="text")
     results = race.run(
         *(os.environ["BENCHMARK_LOG"] + ".d", [one, two], [TASK]),
         *("test_convnext", "float32", 1, 1),

@@ -15,14 +15,14 @@ import shlex
 from pathlib import Path
 
 import click
+import docs_code
 import keras
 import numpy as np
-import printed
 import pytest
 import race
 import typer
+from docs_code import blocks
 from hub_server import serve
-from printed import blocks
 from typer.testing import CliRunner
 
 import keras_convnext
@@ -64,34 +64,34 @@ def hub():
 @pytest.fixture
 def enter(hub, tmp_path, monkeypatch):
     """Makes the world small, with models of the given depths."""
-    with printed.compiled_soon():
-        yield functools.partial(printed.enter, hub, tmp_path, monkeypatch)
+    with docs_code.compiled_soon():
+        yield functools.partial(docs_code.enter, hub, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
     "page", [x for x in PAGES if blocks(x.read_text(), "python")], ids=names
 )
 def test_code_runs(page, enter, monkeypatch):
-    enter(printed.FLAT if page.name == "README.md" else printed.DEEP)
-    printed.replace_slow(monkeypatch)
+    enter(docs_code.FLAT if page.name == "README.md" else docs_code.DEEP)
+    docs_code.replace_slow(monkeypatch)
     text = page.read_text()
     for part, _ in TRAINING.values():
         text = text.replace(part, "")
-    known = printed.readers_names()
+    known = docs_code.readers_names()
     for code in blocks(text, "python"):
-        printed.run(code, names(page), known)
+        docs_code.run(code, names(page), known)
 
 
 @pytest.mark.parametrize("name", TRAINING)
 def test_the_training_code_trains(name, enter):
     part, classes = TRAINING[name]
     (snippet,) = blocks(part, "python")
-    enter(printed.FLAT)
+    enter(docs_code.FLAT)
     assert len(snippet.strip().splitlines()) < 10
-    known = {**printed.readers_names(), "recipes": recipes}
+    known = {**docs_code.readers_names(), "recipes": recipes}
     if classes == 1000:
-        known.update(printed.readers_data())
-    printed.run(snippet, "README.md", known)
+        known.update(docs_code.readers_data())
+    docs_code.run(snippet, "README.md", known)
     loss = known["model"].history.history["loss"]
     assert len(loss) == known["recipe"].epochs
     assert np.isfinite(loss).all()
@@ -110,7 +110,7 @@ def test_every_recipe_is_named():
 )
 def test_a_folder_is_trained_and_evaluated(enter):
     """The README's two commands, word by word."""
-    enter(printed.FLAT)
+    enter(docs_code.FLAT)
     commands = [
         line.split()[1:]
         for line in section("Fine-tune").splitlines()
@@ -167,7 +167,7 @@ def test_docstring_examples_hold(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     if name not in SHOW_SIZES:
-        printed.make_narrow(monkeypatch)
+        docs_code.make_narrow(monkeypatch)
     output = io.StringIO()
     runner = doctest.DocTestRunner()
     known = {"keras_convnext": keras_convnext, "keras": keras, "np": np}

@@ -48,7 +48,15 @@ def test_notebooks_run(path, tmp_path):
     subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
-        # Trainings of minutes are cut to a few steps.
-        env={**os.environ, "MPLBACKEND": "Agg", "QUICK": "1"},
+        env={
+            **os.environ,
+            "MPLBACKEND": "Agg",
+            # Notebooks import what lies beside them.
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, (str(path.parent), os.environ.get("PYTHONPATH")))
+            ),
+            # Trainings of minutes are cut to a few steps.
+            "QUICK": "1",
+        },
         check=True,
     )

@@ -2,14 +2,14 @@
 
 import time
 
-import compositions
+import dense_models
 import keras
 import numpy as np
 import pytest
+from composed_digits import compose_digits
 from peers import import_timm
 from scipy import ndimage
 
-from keras_convnext.data import compose_digits
 from keras_convnext.data import load_digits
 
 BACKEND = keras.backend.backend()
@@ -83,16 +83,16 @@ def test_a_detector_finds_digits(record_property, monkeypatch):
         import_timm()  # declares what torchvision's import asks for
         from torchvision import ops
 
-        monkeypatch.setattr(ops, "nms", compositions.non_max_suppression)
+        monkeypatch.setattr(ops, "nms", dense_models.non_max_suppression)
     train, held_out = compose_digits(1500, 200, digits=4)
-    model = compositions.detector()
+    model = dense_models.detector()
     started = time.perf_counter()
-    compositions.train_detector(model, train, epochs=4)
+    dense_models.train_detector(model, train, epochs=4)
     seconds = time.perf_counter() - started
-    constant = compositions.constant_detections(train, len(held_out.images))
+    constant = dense_models.constant_detections(train, len(held_out.images))
     found = model.predict(held_out.images, batch_size=50, verbose=0)
-    precision = compositions.average_precision(found, held_out)
-    by_chance = compositions.average_precision(constant, held_out)
+    precision = dense_models.average_precision(found, held_out)
+    by_chance = dense_models.average_precision(constant, held_out)
     record_property("AP50", f"{precision:.3f}")
     record_property("of a constant", f"{by_chance:.3f}")
     record_property("seconds of training", f"{seconds:.0f}")
@@ -103,15 +103,15 @@ def test_a_detector_finds_digits(record_property, monkeypatch):
 @pytest.mark.long
 def test_a_segmenter_reads_digits(record_property):
     train, held_out = compose_digits(1800, 200, digits=4)
-    model = compositions.segmenter()
+    model = dense_models.segmenter()
     started = time.perf_counter()
-    compositions.train_segmenter(model, train, epochs=3)
+    dense_models.train_segmenter(model, train, epochs=3)
     seconds = time.perf_counter() - started
     values = model.evaluate(
         held_out.images, held_out.masks, verbose=0, return_dict=True
     )
     # Ground everywhere: the other ten have nothing in common with the truth.
-    constant = (held_out.masks == 0).mean() / (compositions.DIGITS + 1)
+    constant = (held_out.masks == 0).mean() / (dense_models.DIGITS + 1)
     record_property("mIoU", f"{values['decode_mean_iou']:.3f}")
     record_property("of a constant", f"{constant:.3f}")
     record_property("seconds of training", f"{seconds:.0f}")

@@ -381,7 +381,11 @@ def torch_worker(launcher, rank):
 
 def run_and_kill(words, folder):
     """Kills the second of two workers within an epoch; returns what is said."""
-    slowly = [str(Path(__file__).parents[1] / "killable.py"), "0.1", "0"]
+    slowly = [
+        str(Path(__file__).parents[1] / "killable_training.py"),
+        "0.1",
+        "0",
+    ]
     if BACKEND == "torch":
         torchrun = ["-m", "torch.distributed.run", "--standalone"]
         processes = [start(words, [*torchrun, "--nproc-per-node=2", *slowly])]

@@ -1,12 +1,12 @@
 """Layers of the data pipeline, in `tf.data` or without TensorFlow."""
 
+from keras_convnext.data.augmentation.image_layers import RandAugment
 from keras_convnext.data.augmentation.image_layers import RandomErasing
 from keras_convnext.data.augmentation.image_layers import RandomFlip
 from keras_convnext.data.augmentation.image_layers import RandomResizedCrop
 from keras_convnext.data.augmentation.mixing import CutMix
 from keras_convnext.data.augmentation.mixing import MixUp
 from keras_convnext.data.augmentation.mixing import MixupCutmix
-from keras_convnext.data.augmentation.rand_augment import RandAugment
 
 __all__ = [
     "CutMix",

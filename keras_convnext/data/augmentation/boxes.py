@@ -23,9 +23,7 @@ def crop_box(draws, height, width, scale, ratio):
     Returns:
         Top, left, height and width, as ints.
     """
-    area, aspect = _area_and_aspect(draws, scale, ratio, height * width)
-    heights = np.round(np.sqrt(area / aspect))
-    widths = np.round(np.sqrt(area * aspect))
+    widths, heights = _sides(draws, scale, ratio, height * width)
     fits = (heights > 0) & (heights <= height)
     fits = fits & (widths > 0) & (widths <= width)
     box = _first(fits, heights, widths, draws, height, width)
@@ -38,11 +36,8 @@ def erased_box(draws, height, width):
     Returns:
         Top, left, height and width as ints, or `None` if there is none.
     """
-    area, aspect = _area_and_aspect(
-        draws, ERASED_AREA, ERASED_RATIO, height * width
-    )
-    heights = np.round(np.sqrt(area * aspect))
-    widths = np.round(np.sqrt(area / aspect))
+    area = height * width
+    heights, widths = _sides(draws, ERASED_AREA, ERASED_RATIO, area)
     fits = (heights < height) & (widths < width)
     return _first(fits, heights, widths, draws, height, width)
 
@@ -62,10 +57,18 @@ def cut_box(draws, weight, height, width):
     return top, left, height, width
 
 
-def _area_and_aspect(draws, scale, ratio, area):
+def area_of(box):
+    """The rows and the columns of a box, as slices."""
+    top, left, height, width = box
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _sides(draws, scale, ratio, area):
+    """Two sides for each row: a part of the area, and their ratio."""
     low, high = (math.log(value) for value in ratio)
-    part = scale[0] + (scale[1] - scale[0]) * draws[:, 0]
-    return area * part, np.exp(low + (high - low) * draws[:, 1])
+    aspect = np.exp(low + (high - low) * draws[:, 1])
+    area = area * (scale[0] + (scale[1] - scale[0]) * draws[:, 0])
+    return np.round(np.sqrt(area * aspect)), np.round(np.sqrt(area / aspect))
 
 
 def _first(fits, heights, widths, draws, height, width):

@@ -3,6 +3,7 @@
 import numbers
 import sys
 import zlib
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,7 +35,7 @@ class DataLayer(keras.layers.Layer):
     Subclasses implement `_augment(inputs, words)`, and where inference is not
     the identity `_evaluate(inputs)`, both from dict to dict of arrays. `words`
     is a list for `numpy.random.default_rng`, and differs between classes of
-    layers. `_specs(inputs, training)` tells the results' dtypes and shapes,
+    layers. `_specs(inputs)` tells the dtypes and shapes of what both change,
     `takes` which classes images may have, and `figures` the names of the
     constructor's arguments, which are attributes.
 
@@ -71,6 +72,7 @@ class DataLayer(keras.layers.Layer):
 
     takes: tuple[type, ...] = (np.ndarray,)  # beside tensors of TensorFlow
     figures: tuple[str, ...] = ()
+    _evaluate: Callable | None = None
 
     def __init__(self, seed: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
@@ -87,6 +89,8 @@ class DataLayer(keras.layers.Layer):
         is_dict = isinstance(inputs, Mapping)
         features = dict(inputs) if is_dict else {"images": inputs}
         self._check(features, training)
+        if not training and self._evaluate is None:
+            return inputs
         if seed is not None and not is_tf_tensor(seed):
             seed = pair_of(seed)
         is_tf = is_tf_tensor(features["images"])
@@ -100,35 +104,32 @@ class DataLayer(keras.layers.Layer):
     def _augment(self, inputs, words):
         raise NotImplementedError
 
-    def _evaluate(self, inputs):
-        return inputs
-
-    def _specs(self, inputs, training):
+    def _specs(self, inputs):
         """The dtype and shape of each result that is none of the inputs."""
         raise NotImplementedError
 
     def get_config(self):
-        own = {name: getattr(self, name) for name in ("seed", *self.figures)}
-        return {**super().get_config(), **own}
+        figures = {name: getattr(self, name) for name in self.figures}
+        return {**super().get_config(), "seed": self.seed, **figures}
 
     def _run_tf(self, features, training, seed, **options):
         import tensorflow as tf
 
-        specs = self._specs(features, training)
+        specs = self._specs(features)
         tensors = [features[key] for key in specs]
-        is_fixed = not is_tf_tensor(seed)
+        seeds = [seed] if is_tf_tensor(seed) else []
 
         def run(*arrays):
-            *arrays, pair = (*arrays, seed) if is_fixed else arrays
-            given = dict(zip(specs, arrays))
-            results = self._run(given, training, pair, **options)
+            pair = arrays[-1] if seeds else seed
+            inputs = dict(zip(specs, arrays))
+            results = self._run(inputs, training, pair, **options)
             return [results[key] for key in specs]
 
-        if not is_fixed:
-            tensors.append(seed)
         types = [dtype for dtype, _ in specs.values()]
         # Eagerly, one result does not come as a list.
-        results = tf.nest.flatten(tf.numpy_function(run, tensors, types))
+        results = tf.nest.flatten(
+            tf.numpy_function(run, tensors + seeds, types)
+        )
         shapes = [shape for _, shape in specs.values()]
         results = map(tf.ensure_shape, results, shapes)
         return {**features, **dict(zip(specs, results))}
@@ -184,10 +185,11 @@ class ImageLayer(DataLayer):
     """Base of layers that work on one image at a time, each with its draws.
 
     Subclasses implement `_augment_image(image, generator)`, and may narrow
-    `channels`.
+    `channels`, and name the `result_dtype` if it is not the images' own.
     """
 
     channels: tuple[int, ...] | None = None  # numbers of them; any
+    result_dtype: str | None = None
 
     def _augment_image(self, image, generator):
         raise NotImplementedError
@@ -199,9 +201,9 @@ class ImageLayer(DataLayer):
 
         return mapped(augment, inputs)
 
-    def _specs(self, inputs, training):
+    def _specs(self, inputs):
         images = inputs["images"]
-        return {"images": (images.dtype, images.shape)} if training else {}
+        return {"images": (self.result_dtype or images.dtype, images.shape)}
 
     def _check(self, features, training):
         super()._check(features, training)
@@ -250,11 +252,3 @@ def channel_numbers(name, values, lengths=None):
             f"{name}={values}"
         )
     return values
-
-
-def probability_of(name, value):
-    if not isinstance(value, numbers.Real) or not 0 <= value <= 1:
-        raise ValueError(
-            f"`{name}` must be a number of 0–1. Received: {name}={value!r}"
-        )
-    return float(value)

@@ -5,19 +5,23 @@ from typing import Any
 
 import numpy as np
 
+from keras_convnext._util.checks import rate
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation import boxes
+from keras_convnext.data.augmentation import operations
 from keras_convnext.data.augmentation.data_layer import ImageLayer
 from keras_convnext.data.augmentation.data_layer import channel_numbers
 from keras_convnext.data.augmentation.data_layer import gray_levels
 from keras_convnext.data.augmentation.data_layer import mapped
-from keras_convnext.data.augmentation.data_layer import probability_of
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.images.geometry import checked
 from keras_convnext.images.reading import Photograph
+from keras_convnext.images.reading import to_pil
 from keras_convnext.images.transform import RESAMPLING
 from keras_convnext.images.transform import load_image
+
+OPERATIONS = tuple(operations.OPERATIONS)
 
 
 @register
@@ -65,10 +69,9 @@ class RandomResizedCrop(ImageLayer):
         scale: Sequence[float] = (0.08, 1.0),
         ratio: Sequence[float] = (3 / 4, 4 / 3),
         interpolation: str = "bicubic",
-        seed: int | None = None,
         **kwargs: Any,
     ):
-        super().__init__(seed=seed, **kwargs)
+        super().__init__(**kwargs)
         self.size, *_ = checked(size, None, None, interpolation, IMAGENET_MEAN)
         self.scale = _range("scale", scale, 1)
         self.ratio = _range("ratio", ratio, float("inf"))
@@ -91,7 +94,7 @@ class RandomResizedCrop(ImageLayer):
 
         return mapped(evaluate, inputs)
 
-    def _specs(self, inputs, training):
+    def _specs(self, inputs):
         *batch, _, _, channels = inputs["images"].shape
         return {"images": ("uint8", (*batch, *self.size, channels))}
 
@@ -121,11 +124,10 @@ class RandomFlip(ImageLayer):
 
     figures = ("probability",)
 
-    def __init__(
-        self, probability: float = 0.5, seed: int | None = None, **kwargs: Any
-    ):
-        super().__init__(seed=seed, **kwargs)
-        self.probability = probability_of("probability", probability)
+    def __init__(self, probability: float = 0.5, **kwargs: Any):
+        super().__init__(**kwargs)
+        rate("probability", probability, with_one=True)
+        self.probability = float(probability)
 
     def _augment_image(self, image, generator):
         if generator.random() >= self.probability:
@@ -133,6 +135,79 @@ class RandomFlip(ImageLayer):
         # Four times as fast as a copy of all channels at once.
         channels = range(image.shape[-1])
         return np.stack([image[:, ::-1, c] for c in channels], axis=-1)
+
+
+@register
+class RandAugment(ImageLayer):
+    """Some of fifteen distortions, drawn anew for every image.
+
+    As the papers used it: timm's, with increasing operations.
+
+    Args:
+        config: timm's string. `m` is the magnitude of 0–10, `mstd` its
+            standard deviation (0), `n` how many operations are drawn (2), `p`
+            the probability with which each is applied (0.5); `inc1` is
+            required.
+        mean: one or three numbers of 0–1, the color of what comes from
+            outside the image; gray images get the gray of a color.
+        seed, **kwargs: see `DataLayer`.
+
+    Call arguments:
+        inputs, training, seed: see `DataLayer`. Images have one or three
+            channels; floats are rounded and clipped to 0–255 first.
+
+    Returns:
+        The same, with images of the same shape and dtype. `training=False`
+        is the identity.
+
+    Raises:
+        ValueError: for other strings, means and numbers of channels.
+
+    Source: V1 paper, table 5 (`rand-m9-mstd0.5-inc1`); equal to timm's
+    operations on PIL images, pixel for pixel.
+
+    Examples:
+        >>> layer = keras_convnext.recipes.RandAugment(seed=0)
+        >>> layer(np.zeros((224, 224, 3), "uint8")).shape
+        (224, 224, 3)
+    """
+
+    channels = (1, 3)
+    figures = ("config", "mean")
+
+    def __init__(
+        self,
+        config: str = "rand-m9-mstd0.5-inc1",
+        mean: float | Sequence[float] = IMAGENET_MEAN,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.config = config
+        self.mean = channel_numbers("mean", mean, self.channels)
+        self._parsed = operations.parse(config)
+
+    def _augment_image(self, image, generator):
+        picture = to_pil(gray_levels(image))
+        fill = operations.fill_color(self.mean, image.shape[-1])
+        for k, is_applied, magnitude, sign in zip(*self._draw(generator)):
+            if is_applied:
+                picture = operations.distorted(
+                    picture, OPERATIONS[k], magnitude, sign, fill
+                )
+        return np.asarray(picture).reshape(image.shape).astype(image.dtype)
+
+    def _draw(self, generator):
+        """Numbers of operations, whether applied, magnitudes and signs."""
+        config, count = self._parsed, self._parsed.count
+        chosen = generator.integers(len(OPERATIONS), size=count)
+        deviations = generator.normal(0, config.deviation, count)
+        draws = generator.random((2, count))
+        return (
+            chosen,
+            draws[0] < config.probability,
+            np.clip(config.magnitude + deviations, 0, operations.MAXIMUM),
+            np.where(draws[1] < 0.5, -1.0, 1.0),
+        )
 
 
 @register
@@ -173,17 +248,18 @@ class RandomErasing(ImageLayer):
     """
 
     figures = ("probability", "mean", "std")
+    result_dtype = "float32"
 
     def __init__(
         self,
         probability: float = 0.25,
         mean: float | Sequence[float] = IMAGENET_MEAN,
         std: float | Sequence[float] = IMAGENET_STD,
-        seed: int | None = None,
         **kwargs: Any,
     ):
-        super().__init__(seed=seed, **kwargs)
-        self.probability = probability_of("probability", probability)
+        super().__init__(**kwargs)
+        rate("probability", probability, with_one=True)
+        self.probability = float(probability)
         self.mean = channel_numbers("mean", mean)
         self.std = channel_numbers("std", std, (len(self.mean),))
         self.channels = None if len(self.mean) == 1 else (len(self.mean),)
@@ -192,27 +268,16 @@ class RandomErasing(ImageLayer):
         if out is None:
             out = np.empty(image.shape, "float32")
         out[...] = image
-        if generator.random() < self.probability:
-            self._erase(out, generator)
-        return out
-
-    def _erase(self, image, generator):
+        if generator.random() >= self.probability:
+            return out
         draws = generator.random((boxes.TRIES, 4))
         box = boxes.erased_box(draws, *image.shape[:2])
         if box is not None:
-            top, left, height, width = box
-            shape = (height, width, image.shape[-1])
-            noise = generator.standard_normal(shape, dtype="float32")
-            area = slice(top, top + height), slice(left, left + width)
-            image[area] = self._pixels(noise)
-
-    def _specs(self, inputs, training):
-        specs = super()._specs(inputs, training)
-        return {key: ("float32", shape) for key, (_, shape) in specs.items()}
-
-    def _pixels(self, noise):
-        mean, std = (np.array(x, "float32") for x in (self.mean, self.std))
-        return 255 * (mean + std * noise)
+            area = out[boxes.area_of(box)]
+            noise = generator.standard_normal(area.shape, dtype="float32")
+            mean, std = (np.array(x, "float32") for x in (self.mean, self.std))
+            area[...] = 255 * (mean + std * noise)
+        return out
 
 
 def _range(name, values, maximum):

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_convnext._util import checks
+from keras_convnext._util.checks import rate
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation import boxes
 from keras_convnext.data.augmentation.data_layer import DataLayer
 from keras_convnext.data.augmentation.data_layer import is_tf_tensor
-from keras_convnext.data.augmentation.data_layer import probability_of
 from keras_convnext.data.augmentation.soft_labels import meaning
 from keras_convnext.data.augmentation.soft_labels import soft_labels
 
@@ -75,16 +74,14 @@ class MixupCutmix(DataLayer):
         switch_probability: float = 0.5,
         label_smoothing: float = 0.1,
         num_classes: int | None = None,
-        seed: int | None = None,
         **kwargs: Any,
     ):
-        super().__init__(seed=seed, **kwargs)
+        super().__init__(**kwargs)
         self.mixup_alpha = _alpha_of(mixup_alpha)
         self.cutmix_alpha = _alpha_of(cutmix_alpha)
-        self.switch_probability = probability_of(
-            "switch_probability", switch_probability
-        )
-        checks.rate("label_smoothing", label_smoothing)
+        rate("switch_probability", switch_probability, with_one=True)
+        self.switch_probability = float(switch_probability)
+        rate("label_smoothing", label_smoothing)
         self.label_smoothing = label_smoothing
         if num_classes is not None and (
             not isinstance(num_classes, numbers.Integral) or num_classes < 2
@@ -95,16 +92,12 @@ class MixupCutmix(DataLayer):
             )
         self.num_classes = num_classes
 
-    @property
-    def _cutmix_probability(self):
-        if self.mixup_alpha and self.cutmix_alpha:
-            return self.switch_probability
-        return 1.0 if self.cutmix_alpha else 0.0
-
     def _draw(self, generator, height, width):
         """The first image's weight, and the box of CutMix or `None`."""
         draws = generator.random(3)
-        is_cutmix = draws[0] < self._cutmix_probability
+        is_cutmix = bool(self.cutmix_alpha) and (
+            not self.mixup_alpha or draws[0] < self.switch_probability
+        )
         alpha = self.cutmix_alpha if is_cutmix else self.mixup_alpha
         weight = generator.beta(alpha, alpha) if alpha else 1.0
         if not is_cutmix:
@@ -131,9 +124,7 @@ class MixupCutmix(DataLayer):
         labels = labels * weight + labels[::-1] * rest
         return {**inputs, "images": out, "labels": labels}
 
-    def _specs(self, inputs, training):
-        if not training:
-            return {}
+    def _specs(self, inputs):
         shape, labels = inputs["images"].shape, inputs["labels"]
         labels = labels if is_tf_tensor(labels) else np.asarray(labels)
         classes, _ = meaning(labels, self.num_classes)
@@ -164,7 +155,11 @@ class MixupCutmix(DataLayer):
 
 @register
 class MixUp(MixupCutmix):
-    """Mixes every batch by mixup; arguments and calls as of `MixupCutmix`.
+    """Mixes every batch by mixup; calls as of `MixupCutmix`.
+
+    Args:
+        alpha: float, `mixup_alpha` of `MixupCutmix`.
+        *args, **kwargs: its arguments from `label_smoothing` on.
 
     Source: arXiv:1710.09412.
 
@@ -178,23 +173,18 @@ class MixUp(MixupCutmix):
 
     figures = ("alpha", "label_smoothing", "num_classes")
 
-    def __init__(
-        self,
-        alpha: float = 0.8,
-        label_smoothing: float = 0.1,
-        num_classes: int | None = None,
-        seed: int | None = None,
-        **kwargs: Any,
-    ):
-        super().__init__(
-            alpha, 0.0, 0.0, label_smoothing, num_classes, seed, **kwargs
-        )
+    def __init__(self, alpha: float = 0.8, *args: Any, **kwargs: Any):
+        super().__init__(alpha, 0.0, 0.0, *args, **kwargs)
         self.alpha = self.mixup_alpha
 
 
 @register
 class CutMix(MixupCutmix):
-    """Mixes every batch by CutMix; arguments and calls as of `MixupCutmix`.
+    """Mixes every batch by CutMix; calls as of `MixupCutmix`.
+
+    Args:
+        alpha: float, `cutmix_alpha` of `MixupCutmix`.
+        *args, **kwargs: its arguments from `label_smoothing` on.
 
     Source: arXiv:1905.04899.
 
@@ -208,17 +198,8 @@ class CutMix(MixupCutmix):
 
     figures = ("alpha", "label_smoothing", "num_classes")
 
-    def __init__(
-        self,
-        alpha: float = 1.0,
-        label_smoothing: float = 0.1,
-        num_classes: int | None = None,
-        seed: int | None = None,
-        **kwargs: Any,
-    ):
-        super().__init__(
-            0.0, alpha, 1.0, label_smoothing, num_classes, seed, **kwargs
-        )
+    def __init__(self, alpha: float = 1.0, *args: Any, **kwargs: Any):
+        super().__init__(0.0, alpha, 1.0, *args, **kwargs)
         self.alpha = self.cutmix_alpha
 
 
@@ -242,6 +223,5 @@ def _mix_pairs(images, weight, rest, box):
             other[...] = other * weight + image * rest
             image[...] = first
         else:
-            top, left, height, width = box
-            area = slice(top, top + height), slice(left, left + width)
+            area = boxes.area_of(box)
             image[area], other[area] = other[area].copy(), image[area].copy()

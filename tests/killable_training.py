@@ -1,7 +1,7 @@
 """Runs in a process of its own: `keras-convnext train` that can be killed.
 
-Usage: KERAS_BACKEND=... python killable.py SECONDS_PER_STEP KILL_IN_SAVE
-ARGUMENTS
+Usage: KERAS_BACKEND=... python killable_training.py SECONDS_PER_STEP
+KILL_IN_SAVE ARGUMENTS
 
 A step lasts long enough to be hit, and with KILL_IN_SAVE above 0 the process
 kills itself in the middle of writing the checkpoint of that number.

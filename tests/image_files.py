@@ -21,7 +21,7 @@ TURNS = {
 IGNORED = ("cat/notes.txt", "dog/nested/sizes.csv", "README")
 
 
-def write_oddities(folder):
+def write_image_files(folder):
     """Writes two classes below a folder."""
     files = {**good_files(), **broken_files()}
     files |= dict.fromkeys(IGNORED, b"not an image")

@@ -1,11 +1,13 @@
-"""Several digits in one picture, where boxes and masks are known exactly."""
+"""Several digits in one picture, where boxes and masks are known exactly.
+
+The notebooks on detection, segmentation and Grad-CAM train on them.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from keras_convnext._util.annotations import Array
-from keras_convnext.data.digits import load_digits
+from keras_convnext.data import load_digits
 
 # Scans of 8×8 pixels are enlarged three or four times.
 ZOOMS = (3, 4)
@@ -26,10 +28,10 @@ class Compositions(NamedTuple):
             the digit all over its scan.
     """
 
-    images: Array
-    boxes: Array
-    classes: Array
-    masks: Array
+    images: np.ndarray
+    boxes: np.ndarray
+    classes: np.ndarray
+    masks: np.ndarray
 
 
 def compose_digits(
@@ -60,7 +62,7 @@ def compose_digits(
         ImportError: if scikit-learn is not installed.
 
     Examples:
-        >>> train, test = keras_convnext.data.compose_digits(8, 4)
+        >>> train, test = compose_digits(8, 4)
         >>> train.images.shape, train.boxes.shape, test.masks.shape
         ((8, 96, 96, 3), (8, 4, 4), (4, 96, 96))
     """

@@ -16,14 +16,14 @@ from keras_convnext.facts.labels import label_set
 
 
 @dataclass(frozen=True)
-class Questions:
-    """What a model is asked, and what is right.
+class GroundTruth:
+    """The images that are scored, and what is right for them.
 
     Attributes:
         parts: dict from names to the `Source`s that are scored apart.
         columns: int array with the output of each class of the data.
         matched_by: how they were found.
-        competing: int array of the outputs that may be answers.
+        competes: bool array, whether an output may be an answer.
         targets: list of the sets of outputs that are right for each class, or
             for each image.
         is_by_image: which of the two.
@@ -33,7 +33,7 @@ class Questions:
     parts: dict
     columns: np.ndarray
     matched_by: str
-    competing: np.ndarray
+    competes: np.ndarray
     targets: list
     is_by_image: bool = False
     unlabeled: int = 0
@@ -44,8 +44,10 @@ class Questions:
         return [self.targets[key] for key in keys]
 
 
-def ask(classifier, rule, source, apply_exif, labels, all_classes, partial):
-    """The `Questions` of a rule for a `Classifier`.
+def ground_truth_of(
+    rule, source, classifier, apply_exif, labels, all_classes, partial
+):
+    """The `GroundTruth` of a data set by a rule, for a `Classifier`.
 
     Args:
         source, apply_exif, labels, all_classes, partial: as for `evaluate`.
@@ -57,19 +59,16 @@ def ask(classifier, rule, source, apply_exif, labels, all_classes, partial):
     if rule.is_numbered:
         find = classes.outputs_of_numbers
     columns, matched_by = find(names, classifier)
-    competing = np.arange(len(classifier.outputs))
+    competes = np.ones(len(classifier.outputs), bool)
     if rule.is_masked and not all_classes:
-        competing = np.unique(columns)
-    questions = Questions(
-        {name: _view(each, apply_exif) for name, each in parts.items()},
-        columns,
-        matched_by,
-        competing,
-        [{column} for column in columns.tolist()],
+        competes = np.isin(np.arange(len(competes)), columns)
+    parts = {name: _view(part, apply_exif) for name, part in parts.items()}
+    by_class = GroundTruth(
+        parts, columns, matched_by, competes, [{x} for x in columns.tolist()]
     )
     if rule.is_multi_label:
-        return _by_real_labels(questions, classifier, labels)
-    return questions
+        return _by_image(by_class, classifier, labels)
+    return by_class
 
 
 def _opened(rule, source, partial):
@@ -95,24 +94,24 @@ def _check_class_count(rule, count, source):
         )
 
 
-def _view(source, apply_exif=None, numbers=None):
-    """Some images of a source, or all, turned upright as told."""
-    numbers = np.arange(len(source)) if numbers is None else numbers
-    view = Subset(source, numbers)
-    if apply_exif is not None:
-        view.is_upright = apply_exif
-    return view
-
-
-def _by_real_labels(questions, classifier, labels):
-    ((name, source),) = questions.parts.items()
-    numbers, targets = real.labels_of(source, real.read_labels(labels))
+def _by_image(by_class, classifier, labels):
+    """The `GroundTruth` of the same images by the file of their ReaL labels."""
+    ((name, source),) = by_class.parts.items()
+    numbers, label_sets = real.labels_of(source, real.read_labels(labels))
     wnids = [wnid for wnid, _ in label_set(real.CLASSES)]
-    columns, _ = classes.outputs_of(wnids, classifier)
+    outputs, _ = classes.outputs_of(wnids, classifier)
     return replace(
-        questions,
-        parts={name: _view(source, numbers=numbers)},
-        targets=[set(columns[sorted(each)].tolist()) for each in targets],
+        by_class,
+        parts={name: Subset(source, numbers)},
+        targets=[set(outputs[sorted(each)].tolist()) for each in label_sets],
         is_by_image=True,
         unlabeled=len(source) - len(numbers),
     )
+
+
+def _view(source, apply_exif):
+    """The same images, turned upright as told."""
+    view = Subset(source, np.arange(len(source)))
+    if apply_exif is not None:
+        view.is_upright = apply_exif
+    return view

@@ -18,10 +18,10 @@ def log(*words):
         file.write(" ".join(map(str, words)) + "\n")
 
 
-class Double:
+class Fake:
     takes_normalized = False
     device = "CPU"
-    name = "double"
+    name = "fake"
     call_seconds = 0.3
 
     def __init__(self, job):
@@ -47,26 +47,26 @@ class Double:
         return None
 
 
-class Peer(Double):
+class Peer(Fake):
     name = "peer"
     call_seconds = 0.4
 
 
-class Quick(Double):
+class Quick(Fake):
     """The fastest of ours."""
 
     name = "quick"
     call_seconds = 0.2
 
 
-class Raises(Double):
+class Raises(Fake):
     name = "raises"
 
     def prepare(self, images, labels):
         raise RuntimeError("no such operation\nand much detail")
 
 
-class Dies(Double):
+class Dies(Fake):
     """In its fourth call: the first one of the first run."""
 
     name = "dies"
@@ -80,7 +80,7 @@ class Dies(Double):
         return super().call()
 
 
-class DiesWaiting(Double):
+class DiesWaiting(Fake):
     """Warm, while ours runs before it."""
 
     name = "dies_waiting"
@@ -93,28 +93,28 @@ class DiesWaiting(Double):
         return super().call()
 
 
-class Hangs(Double):
+class Hangs(Fake):
     name = "hangs"
 
     def prepare(self, images, labels):
         time.sleep(600)
 
 
-class GivesNan(Double):
+class GivesNan(Fake):
     name = "nan"
 
     def call(self):
         return super().call() * np.nan
 
 
-class GivesFeatures(Double):
+class GivesFeatures(Fake):
     name = "features"
 
     def call(self):
         return super().call()[:, :5]
 
 
-class Describes(Double):
+class Describes(Fake):
     """What it finds itself in, as the name of its device."""
 
     name = "describes"

@@ -1,4 +1,4 @@
-"""A classifier whose answers are known: an image's color is its number."""
+"""A classifier that answers by a table: an image's color is its number."""
 
 import os
 
@@ -20,20 +20,20 @@ def colored(number):
     return image
 
 
-class KnownAnswers(Artifact):
+class TableClassifier(Artifact):
     """Answers the image of number `n` with row `n` of a table of logits.
 
     Args:
         table: array `(images, outputs)`.
         classes: `[id, name]` of each output, or `None`.
-        known: other entries of the metadata.
+        metadata: other entries of it.
     """
 
-    def __init__(self, table, classes=None, **known):
+    def __init__(self, table, classes=None, **metadata):
         self.table = np.asarray(table)
         self.seen = []
         preprocessing = Preprocessing((SIDE, SIDE), crop_pct=0.5)
-        metadata = {
+        defaults = {
             "model": "known",
             "weights": None,
             "license": None,
@@ -49,7 +49,7 @@ class KnownAnswers(Artifact):
             "activation": None,
             "quantization": None,
         }
-        super().__init__("known", {**metadata, **known}, self.answers)
+        super().__init__("known", {**defaults, **metadata}, self.answers)
 
     def answers(self, inputs):
         self.seen.append(inputs)
@@ -85,10 +85,10 @@ def linked(folder, names, source):
     """A folder with other names for some classes of another one.
 
     Args:
-        names: dict from names here to names in `source`.
+        names: dict from new names to those in `source`.
     """
-    for here, there in names.items():
-        (folder / here).mkdir(parents=True)
-        for image in (source / there).iterdir():
-            os.link(image, folder / here / image.name)
+    for name, source_name in names.items():
+        (folder / name).mkdir(parents=True)
+        for image in (source / source_name).iterdir():
+            os.link(image, folder / name / image.name)
     return folder

@@ -1,6 +1,6 @@
 """Run in a fresh process, perhaps on another backend: loads and predicts.
 
-Usage: KERAS_BACKEND=... python other_process.py MODEL IMAGES.npy OUTPUT.npz
+Usage: KERAS_BACKEND=... python load_and_predict.py MODEL IMAGES.npy OUTPUT.npz
 """
 
 import sys
