@@ -16,6 +16,7 @@ from keras_convnext.facts.labels import decode_predictions
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.facts.variants import Variant
 from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.images.preprocessing import load_image_for
 from keras_convnext.images.tf_transform import tf_load_image
 from keras_convnext.images.transform import load_image
 from keras_convnext.models.applications import ConvNeXt
@@ -101,6 +102,7 @@ __all__ = [
     "list_models",
     "list_weights",
     "load_image",
+    "load_image_for",
     "open_artifact",
     "optimize_for_inference",
     "optimizers",

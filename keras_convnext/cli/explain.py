@@ -62,7 +62,9 @@ def explain(
             f"{model!r}, built with `include_preprocessing=False`. Normalize "
             "images yourself, and call `keras_convnext.visualize.grad_cam`"
         )
-    pixels = network.preprocessing(image, apply_exif)
+    pixels = keras_convnext.load_image_for(
+        network.preprocessing, image, apply_exif
+    )
     if inspection.data_format(network) == "channels_first":
         pixels = pixels.transpose(2, 0, 1)
     scores = network.predict(pixels[None], verbose=0)[0]

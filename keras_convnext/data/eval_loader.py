@@ -12,6 +12,7 @@ from keras_convnext.data.reading import Reader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import WORKERS
 from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.images.preprocessing import load_image_for
 
 
 class EvalLoader(keras.utils.PyDataset):
@@ -101,4 +102,4 @@ class EvalLoader(keras.utils.PyDataset):
     def _transformed(self, image, number):
         if not self.source.is_encoded and image.shape == self._shape:
             return image
-        return self.preprocessing(image)
+        return load_image_for(self.preprocessing, image)

@@ -51,8 +51,6 @@ class Preprocessing:
         >>> preprocessing = keras_convnext.Preprocessing((224, 224))
         >>> preprocessing(np.zeros((480, 640, 3), "uint8")).shape
         (224, 224, 3)
-        >>> image = model.preprocessing("photograph.jpg")  # doctest: +SKIP
-        >>> model.predict(image[None])  # doctest: +SKIP
     """
 
     image_size: tuple
@@ -94,3 +92,29 @@ class Preprocessing:
             "interpolation": self.interpolation,
             "mean": self.mean,
         }
+
+
+def load_image_for(
+    preprocessing: Preprocessing,
+    source: PathLike | bytes | Image.Image | Array,
+    apply_exif: bool = True,
+) -> Images:
+    """Reads one image as a model expects it: `preprocessing(source)`.
+
+    Args:
+        preprocessing: a `Preprocessing`, for three channels.
+        source, apply_exif: as for `Preprocessing`.
+
+    Returns:
+        `uint8` array `(height, width, 3)` of 0–255.
+
+    Raises:
+        ValueError: as `Preprocessing`.
+
+    Examples:
+        >>> image = keras_convnext.load_image_for(
+        ...     model.preprocessing, "photograph.jpg"
+        ... )  # doctest: +SKIP
+        >>> model.predict(image[None])  # doctest: +SKIP
+    """
+    return preprocessing(source, apply_exif)

@@ -253,7 +253,10 @@ def test_saved_models_of_any_size_take_jpeg(tmp_path):
     ours = outputs["serving_default/logits"]
     np.testing.assert_allclose(ours, theirs, atol=bound, rtol=0)
 
-    loaded = [model.preprocessing(x) for x in PHOTOGRAPHS]
+    loaded = [
+        keras_convnext.load_image_for(model.preprocessing, x)
+        for x in PHOTOGRAPHS
+    ]
     theirs = peer_logits(peer, np.stack(loaded))
     bound = 0.02 * np.ptp(theirs, axis=0).max()
     ours = outputs["serving_jpeg/logits"]

@@ -71,7 +71,7 @@ def test_predict_runs_saved_models(predict_command, model, photo, tmp_path):  # 
     )
     assert status == 0
     scores = open_artifact(tmp_path / "m").predict(
-        model.preprocessing(photo)[None]
+        keras_convnext.load_image_for(model.preprocessing, photo)[None]
     )[0]
     for entry in json.loads(printed)[0]["predictions"]:
         assert entry["class"] == NAMES[int(entry["id"])]

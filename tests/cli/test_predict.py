@@ -12,6 +12,7 @@ from sklearn import datasets
 import keras_convnext
 from keras_convnext._util.progress import progress
 from keras_convnext.facts.labels import label_set
+from keras_convnext.images.preprocessing import load_image_for
 
 pytestmark = LONG_WHERE_COMPILED
 
@@ -68,7 +69,7 @@ def saved(tmp_path):
 
 
 def scores_of(model, path):
-    image = model.preprocessing(path)
+    image = load_image_for(model.preprocessing, path)
     return keras.ops.convert_to_numpy(model(image[None], training=False))[0]
 
 

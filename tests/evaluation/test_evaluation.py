@@ -35,6 +35,7 @@ from keras_convnext.evaluation import evaluate
 from keras_convnext.evaluation import rules
 from keras_convnext.evaluation.classifier import Classifier
 from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.images.preprocessing import load_image_for
 
 pytestmark = pytest.mark.once
 
@@ -587,7 +588,9 @@ def test_images_are_those_of_the_weights_preprocessing(tmp_path):
         (own, False),
         (squash, False),
     ):
-        images = np.stack([preprocessing(x, apply_exif) for x in paths])
+        images = np.stack(
+            [load_image_for(preprocessing, x, apply_exif) for x in paths]
+        )
         scores = keras.ops.convert_to_numpy(model(images))
         expected = -np.log(scores[[0, 1], [0, 1]].astype("float64")).mean()
         predicted[preprocessing, apply_exif] = expected

@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn import datasets
 
 from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.images.preprocessing import load_image_for
 from keras_convnext.images.tf_transform import tf_load_image
 from keras_convnext.images.transform import load_image
 
@@ -100,12 +101,14 @@ def test_a_preprocessing_is_all_one_needs():
         interpolation="bilinear",
         mean=CLIP_MEAN,
     )
-    np.testing.assert_array_equal(preprocessing(CHINA), expected)
+    np.testing.assert_array_equal(
+        load_image_for(preprocessing, CHINA), expected
+    )
     turned = encoded(CHINA, exif=orientation(3))
     np.testing.assert_array_equal(
-        preprocessing(turned, apply_exif=False), expected
+        load_image_for(preprocessing, turned, apply_exif=False), expected
     )
-    assert not np.array_equal(preprocessing(turned), expected)
+    assert not np.array_equal(load_image_for(preprocessing, turned), expected)
 
 
 def test_a_preprocessing_is_called_with_an_image():
@@ -130,7 +133,7 @@ def test_a_preprocessing_is_called_in_tf_data():
 
 def test_a_preprocessing_for_other_channels_is_refused():
     with pytest.raises(ValueError, match="three channels.*Received: mean"):
-        Preprocessing((8, 8), mean=(0.3,), std=(1.0,))(CHINA)
+        load_image_for(Preprocessing((8, 8), mean=(0.3,), std=(1.0,)), CHINA)
 
 
 def test_every_kind_of_source_gives_the_same(tmp_path):

@@ -116,7 +116,7 @@ keras_convnext.ConvNeXtTiny(weights=None, no_such_argument=1)  # wrong
 named = keras_convnext.create_model("convnext_atto", weights=None, classes=5)
 keras_convnext.create_model(5)  # wrong
 widths = named.variant.dims[0] + named.preprocessing.image_size[0]
-image = named.preprocessing("cat.jpg")
+image = keras_convnext.load_image_for(named.preprocessing, "cat.jpg")
 image = keras_convnext.load_image("cat.jpg", 224)
 keras_convnext.load_image("cat.jpg", "224")  # wrong
 data, validation = open_splits("photos")

@@ -154,7 +154,9 @@ def test_models_of_a_run_are_those_of_its_metrics(photographs, whole):
         model = keras.saving.load_model(output / f"{name}.keras")
         assert model.class_names == ["china", "flower"]
         images = [
-            model.preprocessing(validation.read(i))
+            keras_convnext.load_image_for(
+                model.preprocessing, validation.read(i)
+            )
             for i in range(len(validation))
         ]
         logits = model.predict(np.stack(images), verbose=0)
