@@ -159,7 +159,8 @@ class MixUp(MixupCutmix):
 
     Args:
         alpha: float, `mixup_alpha` of `MixupCutmix`.
-        *args, **kwargs: its arguments from `label_smoothing` on.
+        label_smoothing, num_classes: its own.
+        **kwargs: `seed`, and the arguments of every Keras layer.
 
     Source: arXiv:1710.09412.
 
@@ -173,8 +174,16 @@ class MixUp(MixupCutmix):
 
     figures = ("alpha", "label_smoothing", "num_classes")
 
-    def __init__(self, alpha: float = 0.8, *args: Any, **kwargs: Any):
-        super().__init__(alpha, 0.0, 0.0, *args, **kwargs)
+    def __init__(
+        self,
+        alpha: float = 0.8,
+        label_smoothing: float = 0.1,
+        num_classes: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            alpha, 0.0, 0.0, label_smoothing, num_classes, **kwargs
+        )
         self.alpha = self.mixup_alpha
 
 
@@ -184,7 +193,8 @@ class CutMix(MixupCutmix):
 
     Args:
         alpha: float, `cutmix_alpha` of `MixupCutmix`.
-        *args, **kwargs: its arguments from `label_smoothing` on.
+        label_smoothing, num_classes: its own.
+        **kwargs: `seed`, and the arguments of every Keras layer.
 
     Source: arXiv:1905.04899.
 
@@ -198,8 +208,16 @@ class CutMix(MixupCutmix):
 
     figures = ("alpha", "label_smoothing", "num_classes")
 
-    def __init__(self, alpha: float = 1.0, *args: Any, **kwargs: Any):
-        super().__init__(0.0, alpha, 1.0, *args, **kwargs)
+    def __init__(
+        self,
+        alpha: float = 1.0,
+        label_smoothing: float = 0.1,
+        num_classes: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(
+            0.0, alpha, 1.0, label_smoothing, num_classes, **kwargs
+        )
         self.alpha = self.cutmix_alpha
 
 
