@@ -74,8 +74,8 @@ def outputs_of_numbers(names, classifier):
     if unknown:
         raise ValueError(
             "Expected a folder for each class number from 0 to 999. Received: "
-            f"{some(sorted(unknown), 3)} among {len(names)} folders. Folders named "
-            "by WordNet ids are evaluated with rule='imagenet'"
+            f"{some(sorted(unknown), 3)} among {len(names)} folders. Folders "
+            "named by WordNet ids are evaluated with rule='imagenet'"
         )
     numbers = np.array(names, "int64")
     if not classifier.is_named and len(classifier.outputs) == IMAGENET_CLASSES:
