@@ -16,6 +16,7 @@ from keras_convnext.weights import hub
 from keras_convnext.weights import layouts
 from keras_convnext.weights import registry
 
+STRIP = 128
 STEM_KERNELS = (f"{Part.STEM_CONV}/kernel", f"{Part.STEM_CONV_0}/kernel")
 
 
@@ -102,36 +103,26 @@ def _show_license(checkpoint):
 
 
 def load(model, source, channels, classes, include_top, prefix):
-    """Assigns the variables of a model from a source; see `fit`, `assign`."""
-    tensors, optional = fit(source, channels, classes, include_top)
-    assign(model, tensors, source.name, prefix, optional, source.release)
-
-
-def fit(source, channels, classes, include_top):
-    """The tensors of a source, adapted to a stem and classifier.
+    """Assigns the variables of a model from a source; see `assign`.
 
     The stem takes any number of channels, as in timm: one is the sum over
     red, green and blue; more are copies of them in turn, scaled so that the
     sum stays. A classifier of another number of classes is left out, with a
     warning, and stays as initialized.
-
-    Returns:
-        `(tensors, optional)`: arrays by name, and the layers that the model
-        has and the file need not have.
     """
     tensors = dict(source.tensors)
     for name in STEM_KERNELS:
         if name in tensors:
             tensors[name] = adapt_channels(tensors[name], channels)
-    optional = set()
+    optional = ()
     if source.classes is None:
         # Pre-trained without labels: perhaps not even a last norm.
-        optional |= {*HEAD_WITH_WEIGHTS}
+        optional = HEAD_WITH_WEIGHTS
     elif not include_top or source.classes != classes:
-        optional |= without_classifiers(tensors, [Part.HEAD_CLASSIFIER])
+        optional = without_classifiers(tensors, [Part.HEAD_CLASSIFIER])
         if include_top:
             warn_of_classes(source, source.classes, classes)
-    return tensors, optional
+    assign(model, tensors, source.name, prefix, optional, source.release)
 
 
 def without_classifiers(tensors, names):
@@ -139,7 +130,7 @@ def without_classifiers(tensors, names):
     for name in names:
         for variable in ("kernel", "bias"):
             tensors.pop(f"{name}/{variable}", None)
-    return set(names)
+    return names
 
 
 def warn_of_classes(source, present, wanted):
@@ -217,10 +208,20 @@ def assign(
             layer.kernel.assign(layer.kernel_initializer(layer.kernel.shape))
 
 
-def _assignable(tensor):
-    # Files may hold half precision. Backends transpose faster than NumPy.
-    dtype = "float64" if tensor.dtype == "float64" else "float32"
-    return np.asarray(tensor, dtype=dtype)
+def _assignable(array):
+    """The array in C order and in single or double precision.
+
+    A strip stays in the processor's cache: of a whole transposed matrix NumPy
+    makes a copy in three to five times the time.
+    """
+    dtype = "float64" if array.dtype == "float64" else "float32"
+    if array.flags.c_contiguous:
+        return np.asarray(array, dtype)
+    copy = np.empty(array.shape, dtype)
+    for start in range(0, array.shape[-1], STRIP):
+        strip = slice(start, start + STRIP)
+        copy[..., strip] = array[..., strip]
+    return copy
 
 
 def _is_path(weights):
