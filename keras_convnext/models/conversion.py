@@ -82,8 +82,8 @@ def recognize_variant(tensors, layout, prefix=""):
         ValueError: if there is none, asking for a name.
     """
     for variant in VARIANTS.values():
-        known, unknown = layouts.match(tensors, layout, variant, prefix)
-        places = {pair.here: (name, pair) for name, pair in known.items()}
+        placed, unknown = layouts.match(tensors, layout, variant, prefix)
+        places = {pair.ours: (name, pair) for name, pair in placed.items()}
         if unknown or _problems(places, variant):
             continue
         kernels = []
@@ -111,7 +111,7 @@ def check_complete(tensors, variant, source):
 
 
 def _problems(names, variant):
-    expected = [pair.here for pair in layouts.pairs("keras", variant)]
+    expected = [pair.ours for pair in layouts.pairs("keras", variant)]
     missing = [
         f"missing {name}"
         for name in expected

@@ -151,8 +151,8 @@ def find(model, weights, task="classify"):
     """
     form, aliases = TASKS[task]
     called = form.format(model)
-    by_tag = {c.tag: c for c in checkpoints(task) if c.model == model}
-    if not by_tag:
+    rows = {c.tag: c for c in checkpoints(task) if c.model == model}
+    if not rows:
         models = list(dict.fromkeys(c.model for c in checkpoints(task)))
         raise ValueError(
             f"There are no published weights for {called}, only for {models}. "
@@ -161,15 +161,15 @@ def find(model, weights, task="classify"):
         )
     tags = list(aliases.get(weights, (weights,)))
     if weights == "imagenet":
-        tags += [tag for tag, c in by_tag.items() if c.label_set == "imagenet1k"]
+        tags += [tag for tag, c in rows.items() if c.label_set == "imagenet1k"]
     for tag in tags:
-        if tag in by_tag:
-            return by_tag[tag]
+        if tag in rows:
+            return rows[tag]
     raise ValueError(
         f"`weights` of {called} must be None, a file, a URL, "
         f"'hf://org/repo', an alias of {list(aliases)} that it has, or one "
-        f"of its tags {list(by_tag)}. Received: "
-        f"weights={weights!r}{did_you_mean(weights, by_tag)}"
+        f"of its tags {list(rows)}. Received: "
+        f"weights={weights!r}{did_you_mean(weights, rows)}"
     )
 
 

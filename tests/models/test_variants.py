@@ -176,7 +176,7 @@ def test_what_counts_do_not_tell_is_as_in_timm(name):
     activations = {type(x.mlp.act).__name__.lower() for x in blocks}
     assert activations == {variant.activation.replace("_", "")}
     # Names say where the last norm is, and axes what is a convolution.
-    pairs = {x.there: x for x in layouts.pairs("timm", variant)}
+    pairs = {x.theirs: x for x in layouts.pairs("timm", variant)}
     for key, value in theirs.state_dict().items():
         written = pairs[key].way_out
         if key.endswith(("fc1.weight", "fc2.weight")):
