@@ -127,12 +127,9 @@ def _onnx_add(g, layer, x):
     return functools.reduce(lambda total, name: g.add("Add", total, name), x)
 
 
-def _onnx_pool(op):
-    def pool(g, layer, x):
-        keep = int(layer.keepdims)
-        return g.add(op, x, [1, 2], keepdims=keep, name=layer.name)
-
-    return pool
+def _onnx_pool(op, g, layer, x):
+    keep = int(layer.keepdims)
+    return g.add(op, x, [1, 2], keepdims=keep, name=layer.name)
 
 
 def _torch_conv2d(layer, inputs):
@@ -176,19 +173,23 @@ forms.add(
     onnx=_onnx_conv2d,
     torch=_torch_conv2d,
 )
-DENSE = {
-    "variables": ("kernel", "bias"),
-    "onnx": _onnx_dense,
-    "tensorflow": _tensorflow_dense,
-}
-forms.add(Dense, **DENSE, torch=forms.call)
-forms.add(keras.layers.Dense, **DENSE)
-POOL = _onnx_pool("ReduceMean")
-forms.add(GlobalAveragePooling2D, onnx=POOL, torch=forms.call)
-forms.add(keras.layers.GlobalAveragePooling2D, onnx=POOL)
+forms.add(
+    Dense,
+    keras.layers.Dense,
+    variables=("kernel", "bias"),
+    onnx=_onnx_dense,
+    torch=forms.call,
+    tensorflow=_tensorflow_dense,
+)
+forms.add(
+    GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling2D,
+    onnx=functools.partial(_onnx_pool, "ReduceMean"),
+    torch=forms.call,
+)
 forms.add(
     keras.layers.GlobalMaxPooling2D,
-    onnx=_onnx_pool("ReduceMax"),
+    onnx=functools.partial(_onnx_pool, "ReduceMax"),
     torch=forms.call,
 )
 forms.add(keras.layers.Dropout, onnx=forms.onnx_same, tensorflow=forms.same)
