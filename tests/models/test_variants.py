@@ -143,9 +143,9 @@ def test_a_small_variant_counts_and_runs_on_every_backend(name):
 @pytest.mark.parametrize("function, name", CONSTRUCTORS.items())
 def test_named_constructors_build_their_variant(function, name):
     constructor = getattr(keras_convnext, function)
-    closure = inspect.getclosurevars(constructor).nonlocals
-    assert closure["variant"] == VARIANTS[name]
-    assert closure["build"] is build
+    closure = inspect.getclosurevars(constructor)
+    assert closure.nonlocals["variant"] == VARIANTS[name]
+    assert closure.globals["build"] is build
     parameters = inspect.signature(constructor).parameters
     assert parameters["name"].default == name
     assert constructor.__name__ == function
