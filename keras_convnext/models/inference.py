@@ -8,6 +8,7 @@ from keras_convnext.facts.layer_names import parse
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import LayerScale
 from keras_convnext.layers.initializers import skip_random_numbers
+from keras_convnext.models import rebuilding
 from keras_convnext.models.rematerialization import Rematerialized
 
 
@@ -63,8 +64,7 @@ def _copy(model, fold_normalization, copy_of):
     Names are unique among a model's own layers only.
     """
     if isinstance(model, keras.Sequential):
-        (image,), (output,) = model.inputs, model.outputs
-        model = keras.Model(image, output, name=model.name)
+        model = rebuilding.functional(model)
     layers = {layer.name: layer for layer in _unfolded(model.layers)}
     scaled = _scaled(layers)
     normalized = _normalized(layers) if fold_normalization else {}

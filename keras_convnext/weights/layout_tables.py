@@ -211,7 +211,7 @@ KERAS_APPLICATIONS = (
 )
 
 
-def own(variant):
+def ours(variant):
     """The identity: timm's modules under the names of our layers."""
     present = {
         Part.STEM_NORM: variant.stem_norm,
@@ -228,7 +228,7 @@ def own(variant):
 
 LAYOUTS = {
     "keras": Layout(
-        own,
+        ours,
         f"{LayerName('', 0, 0, Part.DEPTHWISE)}/kernel",
         in_keras=True,
     ),

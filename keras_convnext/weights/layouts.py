@@ -49,22 +49,13 @@ def _sparse_conv(tensor):
     return kernel.transpose(1, 0, 2, 3)
 
 
-def _from_sparse_conv(tensor):
-    return tensor.transpose(1, 0, 2, 3).reshape(-1, *tensor.shape[2:])
-
-
 def _sparse_depthwise(tensor):
     return _sparse_conv(tensor[..., None])
-
-
-def _from_sparse_depthwise(tensor):
-    return _from_sparse_conv(tensor)[..., 0]
 
 
 _flat = _to_shape(-1)
 SAME = (_same, _same)
 VECTOR = (_flat, _same)
-ROW = (_flat, _to_shape(1, -1))
 LAST_OF_FOUR = (_flat, _to_shape(1, 1, 1, -1))
 FIRST_OF_THREE = (_flat, _to_shape(-1, 1, 1))
 CONV = (_axes(2, 3, 1, 0), _axes(3, 2, 0, 1))
@@ -72,11 +63,8 @@ DEPTHWISE = (_axes(2, 3, 0, 1), _axes(2, 3, 0, 1))
 GROUPED = (_axes(0, 1, 3, 2), _axes(0, 1, 3, 2))
 LINEAR = (_matrix, _axes(1, 0))
 POINTWISE = (_matrix, _pointwise)
-SPARSE_CONV = (_sparse_conv, _from_sparse_conv)
-SPARSE_DEPTHWISE = (_sparse_depthwise, _from_sparse_depthwise)
 
 BIAS = ("bias", "bias", VECTOR)
-SPARSE_BIAS = ("bias", "bias", ROW)
 AFFINE = (("weight", "gamma", VECTOR), ("bias", "beta", VECTOR))
 # kind: (variable in the file, variable here, how it is turned), ...
 KINDS = {
@@ -85,8 +73,9 @@ KINDS = {
     "grouped": (("kernel", "kernel", GROUPED), BIAS),
     "linear": (("weight", "kernel", LINEAR), BIAS),
     "pointwise": (("weight", "kernel", POINTWISE), BIAS),
-    "sparse_conv": (("kernel", "kernel", SPARSE_CONV), SPARSE_BIAS),
-    "sparse_depthwise": (("kernel", "kernel", SPARSE_DEPTHWISE), SPARSE_BIAS),
+    # Sparse layers are read, and never written.
+    "sparse_conv": (("kernel", "kernel", (_sparse_conv, None)), BIAS),
+    "sparse_depthwise": (("kernel", "kernel", (_sparse_depthwise, None)), BIAS),
     "layer_norm": AFFINE,
     "rms_norm": (("weight", "scale", VECTOR),),
     "simple_norm": (("weight", "gamma", VECTOR),),

@@ -9,7 +9,7 @@ from keras_convnext.facts.layer_names import level_norm
 from keras_convnext.weights.layout_tables import OFFICIAL
 from keras_convnext.weights.layout_tables import TRANSFORMERS
 from keras_convnext.weights.layout_tables import Layout
-from keras_convnext.weights.layout_tables import own
+from keras_convnext.weights.layout_tables import ours
 
 # The convolutions in mmseg's names and in ours.
 CONVOLUTIONS = (
@@ -67,10 +67,10 @@ TRANSFORMERS_UPERNET = (
 )
 
 
-def own_upernet(variant):
+def our_upernet(variant):
     """The identity: the names that an UperNet on this variant has."""
     return (
-        *(row for row in own(variant) if row[1] not in HEAD_WITH_WEIGHTS),
+        *(row for row in ours(variant) if row[1] not in HEAD_WITH_WEIGHTS),
         *((norm, norm, "layer_norm") for norm in NORMS),
         *((part, part, kind) for _, part, kind in _heads("", "")),
     )
@@ -88,6 +88,6 @@ LAYOUTS = {
         ignored=COUNTERS,
     ),
     "keras_upernet": Layout(
-        own_upernet, "decode_classifier/kernel", in_keras=True
+        our_upernet, "decode_classifier/kernel", in_keras=True
     ),
 }
