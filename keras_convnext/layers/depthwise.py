@@ -56,7 +56,7 @@ def shifted_depthwise(inputs, kernel, dilation, bias=None):
             dilation,
         )
     else:
-        outputs = _shifted_sum(inputs, kernel, dilation, ops)
+        outputs = _shifted_sum(inputs, kernel, dilation)
     return outputs if bias is None else outputs + bias
 
 
@@ -156,13 +156,12 @@ def _check_layer(layer):
             )
 
 
-def _shifted_sum(inputs, kernel, dilation, np):
-    """The forward sum with `np` either `keras.ops` or `jax.numpy`."""
-    height, width = np.shape(inputs)[1:3]
+def _shifted_sum(inputs, kernel, dilation):
+    height, width = ops.shape(inputs)[1:3]
     # Half precision would lose digits over the 49 additions.
     dtype = keras.backend.standardize_dtype(inputs.dtype)
     accumulator = at_least_float32(dtype)
-    padded = np.pad(inputs, _padding(kernel.shape, dilation))
+    padded = ops.pad(inputs, _padding(kernel.shape, dilation))
     total = 0
     for i in range(kernel.shape[0]):
         for j in range(kernel.shape[1]):
@@ -197,18 +196,16 @@ def _jax_shifted():
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
     def shifted(inputs, kernel, dilation):
-        return _shifted_sum(inputs, kernel, dilation, jnp)
+        return _shifted_sum(inputs, kernel, dilation)
 
     def forward(inputs, kernel, dilation):
         return shifted(inputs, kernel, dilation), (inputs, kernel)
 
     def backward(dilation, residuals, gradient):
         inputs, kernel = residuals
-        inputs_gradient = _shifted_sum(
-            gradient, kernel[::-1, ::-1], dilation, jnp
-        )
-        return inputs_gradient, kernel_gradient(
-            inputs, kernel, gradient, dilation
+        return (
+            _shifted_sum(gradient, kernel[::-1, ::-1], dilation),
+            kernel_gradient(inputs, kernel, gradient, dilation),
         )
 
     def kernel_gradient(inputs, kernel, gradient, dilation):

@@ -36,7 +36,7 @@ class Conv2D(keras.layers.Conv2D):
         if self.compute_dtype != "float64" or not (self.use_bias and is_last):
             return super().call(inputs)
         outputs = self.convolution_op(inputs, self.kernel) + self.bias
-        return outputs if self.activation is None else self.activation(outputs)
+        return self.activation(outputs)
 
 
 @register
@@ -58,7 +58,7 @@ class Dense(keras.layers.Dense):
             outputs = inputs @ ops.convert_to_tensor(kernel)
             if bias is not None:
                 outputs = outputs + ops.convert_to_tensor(bias)
-        return outputs if self.activation is None else self.activation(outputs)
+        return self.activation(outputs)
 
     def quantize(self, mode=None, type_check=True, config=None):
         # Keras refuses subclasses, whose `call` may differ; this one's does
