@@ -223,12 +223,13 @@ def number_of_classes(value):
         )
 
 
-def input_shape(shape, data_format, default_size, stride):
+def input_shape(shape, options, default_size):
     """The full shape of one image, in the given layout.
 
     `None` stands for three channels of `default_size`, whose sides are `None`
     where any size will do.
     """
+    data_format, stride = options.data_format, options.output_stride
     if shape is None:
         return to_layout(*default_size, 3, data_format)
     shape = tuple(shape)

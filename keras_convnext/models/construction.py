@@ -157,12 +157,8 @@ def _image(options, default_size):
                 f"shape {input_tensor.shape}"
             )
         input_shape = shape
-    shape = arguments.input_shape(
-        input_shape,
-        options.data_format,
-        default_size if options.include_top else (None, None),
-        options.output_stride,
-    )
+    size = default_size if options.include_top else (None, None)
+    shape = arguments.input_shape(input_shape, options, size)
     if input_tensor is not None:
         return input_tensor
     name = LayerName(options.layer_prefix).of(Part.IMAGE)

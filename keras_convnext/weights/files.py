@@ -121,10 +121,10 @@ def _read_zip(path):
 
 def _read_h5_file(path):
     with h5py.File(path, "r") as file:
-        if "model_weights" in file:  # a whole model of Keras 2
-            return WeightFile(_read_legacy_h5(file["model_weights"]))
-        if "layer_names" in file.attrs:
-            return WeightFile(_read_legacy_h5(file))
+        # Keras 2 writes whole models, or weights alone.
+        weights = file.get("model_weights", file)
+        if "layer_names" in weights.attrs:
+            return WeightFile(_read_legacy_h5(weights))
         return WeightFile(_read_h5(file))
 
 
