@@ -24,7 +24,6 @@ class Layout:
         modules: function of a `Variant`, its table of modules.
         marker: a name that only files of this layout have, behind a prefix.
         ignored: patterns of names that hold no part of the model.
-        prefix: function of a `Variant`, put before names when writing.
         in_keras: whether tensors are called and shaped as in our models,
             whatever their kind; those of kind `"grouped"` are turned.
     """
@@ -32,7 +31,6 @@ class Layout:
     modules: Callable
     marker: str
     ignored: str = r"(?!)"
-    prefix: Callable = lambda variant: ""
     in_keras: bool = False
 
 
@@ -94,16 +92,6 @@ TIMM_STEMS = {
     ),
 }
 TIMM_STEMS["overlap_tiered"] = TIMM_STEMS["overlap"]
-TIMM_BODY = (
-    ("stages.{s}.downsample.0", Part.DOWNSAMPLE_NORM, "norm"),
-    ("stages.{s}.downsample.1", Part.DOWNSAMPLE_CONV, "conv"),
-    ("stages.{s}.blocks.{b}", Part.LAYER_SCALE, "layer_scale"),
-    ("stages.{s}.blocks.{b}.conv_dw", Part.DEPTHWISE, "depthwise"),
-    ("stages.{s}.blocks.{b}.norm", Part.NORM, "norm"),
-    ("stages.{s}.blocks.{b}.mlp.fc1", Part.EXPAND, "timm_mlp"),
-    ("stages.{s}.blocks.{b}.mlp.grn", Part.GRN, "grn"),
-    ("stages.{s}.blocks.{b}.mlp.fc2", Part.PROJECT, "timm_mlp"),
-)
 TIMM_HEADS = {"pool_norm": "head.norm", "norm_pool": "norm_pre"}
 # timm stores the products of these sizes as 1×1 convolutions.
 TIMM_CONVOLUTIONS = re.compile(r"convnext(v2)?_(zepto|atto|femto|pico|nano).*")
@@ -116,13 +104,16 @@ def timm(variant):
         or variant.norm != "layer_norm"
     )
     mlp = "pointwise" if as_convolution else "linear"
-    body = tuple(
-        (module, part, mlp if kind == "timm_mlp" else kind)
-        for module, part, kind in TIMM_BODY
-    )
     return (
         *TIMM_STEMS[variant.stem],
-        *body,
+        ("stages.{s}.downsample.0", Part.DOWNSAMPLE_NORM, "norm"),
+        ("stages.{s}.downsample.1", Part.DOWNSAMPLE_CONV, "conv"),
+        ("stages.{s}.blocks.{b}", Part.LAYER_SCALE, "layer_scale"),
+        ("stages.{s}.blocks.{b}.conv_dw", Part.DEPTHWISE, "depthwise"),
+        ("stages.{s}.blocks.{b}.norm", Part.NORM, "norm"),
+        ("stages.{s}.blocks.{b}.mlp.fc1", Part.EXPAND, mlp),
+        ("stages.{s}.blocks.{b}.mlp.grn", Part.GRN, "grn"),
+        ("stages.{s}.blocks.{b}.mlp.fc2", Part.PROJECT, mlp),
         (TIMM_HEADS[variant.head], Part.HEAD_NORM, "norm"),
         ("head.pre_logits.fc", Part.HEAD_HIDDEN, "linear"),
         ("head.fc", Part.HEAD_CLASSIFIER, "linear"),
@@ -252,12 +243,10 @@ LAYOUTS = {
         "trunk.stages.0.blocks.0.conv_dw.weight",
         # The text tower.
         ignored=r"(?!visual\.).*",
-        prefix=lambda variant: "visual.",
     ),
     "transformers": Layout(
         lambda variant: TRANSFORMERS,
         "embeddings.patch_embeddings.weight",
-        prefix=lambda variant: "convnextv2." if variant.grn else "convnext.",
     ),
     "dinov3": Layout(
         lambda variant: DINOV3, "stages.0.layers.0.depthwise_conv.weight"

@@ -211,7 +211,6 @@ def to_ours(tensors, variant):
 
 def to_layout(tensors, layout, variant):
     """The way back: `from_layout` of the result gives `tensors` again."""
-    prefix = LAYOUTS[layout].prefix(variant)
     table = {pair.ours: pair for pair in pairs(layout, variant)}
     converted = {}
     for name, tensor in tensors.items():
@@ -222,8 +221,8 @@ def to_layout(tensors, layout, variant):
                 f"{variant.name!r}. Choose another: {list(LAYOUTS)}"
             )
         theirs = pair.theirs
-        if layout != "transformers" or not theirs.startswith("classifier"):
-            theirs = prefix + theirs
+        if layout == "transformers" and not theirs.startswith("classifier"):
+            theirs = f"convnext{'v2' if variant.grn else ''}.{theirs}"
         converted[theirs] = np.ascontiguousarray(pair.way_out(tensor))
     return converted
 

@@ -17,7 +17,7 @@ from keras_convnext.weights import hub
 from keras_convnext.weights import layouts
 from keras_convnext.weights import registry
 
-STRIP = 128
+STRIP = 128  # outputs, of which a kernel is copied at a time
 STEM_KERNELS = (f"{Part.STEM_CONV}/kernel", f"{Part.STEM_CONV_0}/kernel")
 
 

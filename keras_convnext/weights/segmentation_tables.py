@@ -56,12 +56,8 @@ MMSEG = (
 TRANSFORMERS_UPERNET = (
     *_backbone(TRANSFORMERS),
     *(
-        (
-            f"backbone.hidden_states_norms.stage{stage}",
-            level_norm(stage - 1),
-            "layer_norm",
-        )
-        for stage in (1, 2, 3, 4)
+        (f"backbone.hidden_states_norms.stage{stage}", norm, "layer_norm")
+        for stage, norm in enumerate(NORMS, start=1)
     ),
     *_heads("batch_norm", "classifier"),
 )
