@@ -52,23 +52,23 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
         if not isinstance(model, keras_convnext.ConvNeXtModel):
             _refuse(kind, name, what)
         artifact = running.of_model(model, name)
-    known = artifact.metadata
-    if known["label_set"] == "clip":
+    metadata = artifact.metadata
+    if metadata["label_set"] == "clip":
         raise ValueError(
             "Expected a classifier; these weights project images for "
             "comparison with texts. Choose a tag whose classes are those of "
             f"ImageNet, see `keras-convnext weights`. Received: {name!r} with "
-            f"weights {known['weights']!r}"
+            f"weights {metadata['weights']!r}"
         )
-    if is_rgb and known["preprocessing"] is None:
+    if is_rgb and metadata["preprocessing"] is None:
         raise ValueError(
             "Expected a model that knows how its images are prepared. "
             f"Received: {name!r}, which does not. Evaluate it from Python with "
             "`evaluate(..., preprocessing=...)`"
         )
-    is_classifier = {"logits", "scores"} & set(known["outputs"])
-    if not is_classifier or (is_rgb and known["channels"] != 3):
-        _refuse(kind, name, f"{what} to {known['outputs']}")
+    is_classifier = {"logits", "scores"} & set(metadata["outputs"])
+    if not is_classifier or (is_rgb and metadata["channels"] != 3):
+        _refuse(kind, name, f"{what} to {metadata['outputs']}")
     return artifact
 
 

@@ -6,13 +6,14 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.table import Column
 from rich.table import Table
 
 from keras_convnext import VARIANTS
 from keras_convnext import list_models
 from keras_convnext.cli import options
 
-COLUMNS = ("name", "depths", "dims", "image_size", "license")
+WHOLE = ("name", "license")
 
 
 def models(
@@ -25,15 +26,28 @@ def models(
     """
 
     variants = [VARIANTS[name] for name in list_models(pattern)]
-    if not variants:
-        typer.echo(f"keras-convnext: no model matches {pattern!r}", err=True)
+    fields = ("name", "depths", "dims", "image_size", "license")
+    columns = [Column(name, no_wrap=name in WHOLE) for name in fields]
+    rows = ([str(getattr(x, name)) for name in fields] for x in variants)
+    missing = f"no model matches {pattern!r}"
+    print_listing(variants, missing, as_json, columns, rows)
+
+
+def print_listing(records, missing, as_json, columns, rows):
+    """Prints dataclasses as JSON, or a table; exits with 1 without any.
+
+    Args:
+        missing: the error.
+        columns, rows: those of the table; rows are lists of strings.
+    """
+
+    if not records:
+        typer.echo(f"keras-convnext: {missing}", err=True)
         sys.exit(1)
     if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(v) for v in variants]))
+        typer.echo(json.dumps([dataclasses.asdict(x) for x in records]))
         return
-    table = Table()
-    for name in COLUMNS:
-        table.add_column(name, no_wrap=name in ("name", "license"))
-    for variant in variants:
-        table.add_row(*(str(getattr(variant, name)) for name in COLUMNS))
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)

@@ -1,14 +1,12 @@
 """`keras-convnext weights`: which published weights there are."""
 
-import dataclasses
-import json
-import sys
-
-import typer
-from rich.console import Console
+from rich.table import Column
 
 from keras_convnext.cli import options
+from keras_convnext.cli.models import print_listing
 from keras_convnext.weights import registry
+
+COLUMNS = ("model", "tag", "size", "classes", "top-1 %", "license")
 
 
 def weights(
@@ -20,11 +18,18 @@ def weights(
     Example: keras-convnext weights 'convnext_tiny.fb_*'
     """
 
-    rows = registry.matching(pattern)
-    if not rows:
-        typer.echo(f"keras-convnext: no weights match {pattern!r}", err=True)
-        sys.exit(1)
-    if as_json:
-        typer.echo(json.dumps([dataclasses.asdict(row) for row in rows]))
-        return
-    Console().print(registry.table(rows))
+    checkpoints = registry.matching(pattern)
+    columns = [Column(name, overflow="fold") for name in COLUMNS]
+    rows = (
+        (
+            row.model,
+            row.tag,
+            str(row.image_size),
+            str(row.classes or "–"),
+            "–" if row.top1 is None else f"{row.top1:.1f}",
+            row.license,
+        )
+        for row in checkpoints
+    )
+    missing = f"no weights match {pattern!r}"
+    print_listing(checkpoints, missing, as_json, columns, rows)

@@ -37,14 +37,13 @@ class ModelInfo:
     @classmethod
     def from_config(cls, config):
         """The record behind `asdict`, also after a round trip as JSON."""
-        values = dict(config)
-        for name, record in (
-            ("variant", Variant),
-            ("preprocessing", Preprocessing),
-        ):
-            if values.get(name) is not None:
-                values[name] = as_record(record, values[name])
-        return as_record(cls, values)
+        records = {"variant": Variant, "preprocessing": Preprocessing}
+        nested = {
+            name: as_record(record, config[name])
+            for name, record in records.items()
+            if config.get(name) is not None
+        }
+        return as_record(cls, {**config, **nested})
 
 
 def as_record(record, values):

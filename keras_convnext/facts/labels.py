@@ -7,7 +7,6 @@ writes them, `label_sets/WORDNET_LICENSE.txt` holds WordNet's license.
 import bz2
 import functools
 import json
-import numbers
 from collections.abc import Sequence
 from importlib import resources
 
@@ -16,6 +15,7 @@ import numpy as np
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import ArrayLike
+from keras_convnext._util.checks import is_positive_int
 from keras_convnext._util.checks import one_of
 
 LABEL_SETS = {
@@ -112,8 +112,7 @@ def decode_predictions(
         )
     preds = preds.astype("float64")
     labels = _labels(preds.shape[1], class_names)
-    is_int = isinstance(top, numbers.Integral) and not isinstance(top, bool)
-    if not is_int or not 1 <= top <= len(labels):
+    if not is_positive_int(top) or top > len(labels):
         raise ValueError(
             f"`top` must be an int from 1 to {len(labels)}, the number of "
             f"classes. Received: top={top!r}"

@@ -68,16 +68,21 @@ XLARGE = ((3, 3, 27, 3), (256, 512, 1024, 2048))
 XXLARGE = ((3, 4, 30, 3), (384, 768, 1536, 3072))
 HUGE = ((3, 3, 27, 3), (352, 704, 1408, 2816))
 ZEPTO = ((2, 2, 4, 2), (32, 64, 128, 256))
-TEST = ((1, 1, 1, 1), (32, 64, 96, 128))
+TEST = ((1, 2, 4, 2), (24, 32, 48, 64))
+TEST_FLAT = ((1, 1, 1, 1), (32, 64, 96, 128))
 
 # V2 replaces layer scale by global response normalization.
-V2: dict[str, Any] = {"grn": True, "layer_scale_init_value": 0.0}
+NO_LAYER_SCALE: dict[str, Any] = {"layer_scale_init_value": 0.0}
+V2: dict[str, Any] = {"grn": True, **NO_LAYER_SCALE}
 # One stage at stride 16, no normalization behind the stem.
 ISOTROPIC: dict[str, Any] = {
     "kernel_sizes": (7,),
     "patch_size": 16,
     "stem_norm": False,
+    "license": MIT,
 }
+# timm's for tests.
+SMALL_IMAGES: dict[str, Any] = {"epsilon": 1e-5, "image_size": 160}
 
 _RECORDS = (
     # ConvNeXt V1, arXiv:2201.03545; Atto to Nano and XXLarge are timm's.
@@ -109,28 +114,16 @@ _RECORDS = (
         norm="simple_norm",
         stem="overlap_act",
     ),
+    Variant("test_convnext", *TEST, **SMALL_IMAGES, activation="gelu_tanh"),
     Variant(
-        "test_convnext",
-        (1, 2, 4, 2),
-        (24, 32, 48, 64),
-        epsilon=1e-5,
-        activation="gelu_tanh",
-        image_size=160,
-    ),
-    Variant(
-        "test_convnext2",
-        *TEST,
-        epsilon=1e-5,
-        activation="gelu_tanh",
-        image_size=160,
+        "test_convnext2", *TEST_FLAT, **SMALL_IMAGES, activation="gelu_tanh"
     ),
     Variant(
         "test_convnext3",
-        *TEST,
-        epsilon=1e-5,
+        *TEST_FLAT,
+        **SMALL_IMAGES,
         activation="silu",
         kernel_sizes=(7, 5, 5, 3),
-        image_size=160,
     ),
     # ConvNeXt V2, arXiv:2301.00808; Small is timm's, without weights.
     Variant("convnextv2_atto", *ATTO, **V2, license=CC_BY_NC),
@@ -144,24 +137,12 @@ _RECORDS = (
     Variant("convnextv2_huge", *HUGE, **V2, license=CC_BY_NC),
     # Isotropic ConvNeXt, arXiv:2201.03545 §3.3: only Large has layer scale.
     Variant(
-        "convnext_isotropic_small",
-        (18,),
-        (384,),
-        **ISOTROPIC,
-        layer_scale_init_value=0.0,
-        license=MIT,
+        "convnext_isotropic_small", (18,), (384,), **ISOTROPIC, **NO_LAYER_SCALE
     ),
     Variant(
-        "convnext_isotropic_base",
-        (18,),
-        (768,),
-        **ISOTROPIC,
-        layer_scale_init_value=0.0,
-        license=MIT,
+        "convnext_isotropic_base", (18,), (768,), **ISOTROPIC, **NO_LAYER_SCALE
     ),
-    Variant(
-        "convnext_isotropic_large", (36,), (1024,), **ISOTROPIC, license=MIT
-    ),
+    Variant("convnext_isotropic_large", (36,), (1024,), **ISOTROPIC),
 )
 
 VARIANTS = {record.name: record for record in _RECORDS}

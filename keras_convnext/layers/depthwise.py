@@ -14,10 +14,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_convnext._util.checks import one_of
 from keras_convnext._util.serialization import register
 from keras_convnext.layers import forms
 from keras_convnext.layers import jax_functions
 from keras_convnext.layers import torch_functions
+from keras_convnext.layers.arithmetic import at_least_float32
 from keras_convnext.layers.plain import onnx_convolution
 
 SETTING = "KERAS_CONVNEXT_DEPTHWISE"
@@ -31,7 +33,7 @@ def native_depthwise(inputs, kernel, dilation, bias=None):
             inputs,
             kernel,
             bias,
-            padding=[pad for pad, _ in _padding(kernel.shape, dilation)[1:3]],
+            padding=_margins(kernel.shape, dilation),
             dilation=dilation,
             groups=kernel.shape[3],
         )
@@ -54,11 +56,12 @@ def shifted_depthwise(inputs, kernel, dilation, bias=None):
             dilation,
         )
     else:
-        outputs = _shifted_sum(inputs, kernel, dilation, ops)
+        outputs = _shifted_sum(inputs, kernel, dilation)
     return outputs if bias is None else outputs + bias
 
 
 IMPLEMENTATIONS = {"native": native_depthwise, "shifted": shifted_depthwise}
+CHOICES = ("auto", *IMPLEMENTATIONS)
 
 
 def choose_implementation():
@@ -68,16 +71,10 @@ def choose_implementation():
     `shifted`) overrides the choice.
     """
     setting = os.environ.get(SETTING, "auto")
-    if setting in IMPLEMENTATIONS:
-        return setting
+    one_of(SETTING, setting, CHOICES)
     if setting != "auto":
-        raise ValueError(
-            f"The environment variable {SETTING} must be 'auto' or one of "
-            f"{sorted(IMPLEMENTATIONS)}. Received: {setting!r}"
-        )
-    if jax_functions.is_jax_on_cpu():
-        return "shifted"
-    return "native"
+        return setting
+    return "shifted" if jax_functions.is_jax_on_cpu() else "native"
 
 
 @register
@@ -138,12 +135,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
 
 def _check_layer(layer):
-    allowed = ["auto", *sorted(IMPLEMENTATIONS)]
-    if layer.implementation not in allowed:
-        raise ValueError(
-            f"`implementation` must be one of {allowed}. Received: "
-            f"implementation={layer.implementation!r}"
-        )
+    one_of("implementation", layer.implementation, CHOICES)
     if any(size % 2 == 0 for size in layer.kernel_size):
         raise ValueError(
             "`kernel_size` must be odd, so that the zero padding is the same "
@@ -164,31 +156,29 @@ def _check_layer(layer):
             )
 
 
-def _shifted_sum(inputs, kernel, dilation, np):
-    """The forward sum with `np` either `keras.ops` or `jax.numpy`."""
-    height, width = np.shape(inputs)[1:3]
+def _shifted_sum(inputs, kernel, dilation):
+    height, width = ops.shape(inputs)[1:3]
     # Half precision would lose digits over the 49 additions.
     dtype = keras.backend.standardize_dtype(inputs.dtype)
-    accumulator = "float64" if dtype == "float64" else "float32"
-    padded = np.pad(inputs, _padding(kernel.shape, dilation))
+    accumulator = at_least_float32(dtype)
+    padded = ops.pad(inputs, _padding(kernel.shape, dilation))
     total = 0
     for i in range(kernel.shape[0]):
         for j in range(kernel.shape[1]):
             top, left = i * dilation[0], j * dilation[1]
             window = padded[:, top : top + height, left : left + width]
-            total = total + _cast(window, accumulator) * _cast(
-                kernel[i, j, :, 0], accumulator
-            )
-    return _cast(total, dtype)
+            weights = ops.cast(kernel[i, j, :, 0], accumulator)
+            total = total + ops.cast(window, accumulator) * weights
+    return ops.cast(total, dtype)
 
 
-def _cast(tensor, dtype):
-    return tensor if tensor.dtype == dtype else ops.cast(tensor, dtype)
+def _margins(kernel_size, dilation):
+    """Rows and columns of zeros on each side of an image."""
+    return [rate * (size // 2) for rate, size in zip(dilation, kernel_size)]
 
 
-def _padding(kernel_shape, dilation):
-    rows = dilation[0] * (kernel_shape[0] // 2)
-    columns = dilation[1] * (kernel_shape[1] // 2)
+def _padding(kernel_size, dilation):
+    rows, columns = _margins(kernel_size, dilation)
     return ((0, 0), (rows, rows), (columns, columns), (0, 0))
 
 
@@ -206,18 +196,16 @@ def _jax_shifted():
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
     def shifted(inputs, kernel, dilation):
-        return _shifted_sum(inputs, kernel, dilation, jnp)
+        return _shifted_sum(inputs, kernel, dilation)
 
     def forward(inputs, kernel, dilation):
         return shifted(inputs, kernel, dilation), (inputs, kernel)
 
     def backward(dilation, residuals, gradient):
         inputs, kernel = residuals
-        inputs_gradient = _shifted_sum(
-            gradient, kernel[::-1, ::-1], dilation, jnp
-        )
-        return inputs_gradient, kernel_gradient(
-            inputs, kernel, gradient, dilation
+        return (
+            _shifted_sum(gradient, kernel[::-1, ::-1], dilation),
+            kernel_gradient(inputs, kernel, gradient, dilation),
         )
 
     def kernel_gradient(inputs, kernel, gradient, dilation):
@@ -263,11 +251,7 @@ def _parts(batch_size):
 
 
 def _onnx(g, layer, x):
-    rows, columns = (
-        rate * (size // 2)
-        for rate, size in zip(layer.dilation_rate, layer.kernel_size)
-    )
-    padding = {"pads": [rows, columns, rows, columns]}
+    padding = {"pads": 2 * _margins(layer.kernel_size, layer.dilation_rate)}
     weights = [g.weight(layer, "kernel", lambda k: k.transpose(2, 3, 0, 1))]
     groups = layer.kernel.shape[2]
     return onnx_convolution(g, layer, x, weights, groups, padding)

@@ -43,13 +43,9 @@ class GlobalResponseNormalization(keras.layers.Layer):
         self.epsilon = epsilon
 
     def build(self, input_shape):
-        shape = (input_shape[-1],)
-        self.gamma = self.add_weight(
-            name="gamma", shape=shape, initializer="zeros"
-        )
-        self.beta = self.add_weight(
-            name="beta", shape=shape, initializer="zeros"
-        )
+        shape = input_shape[-1:]
+        self.gamma = self.add_weight(shape, "zeros", name="gamma")
+        self.beta = self.add_weight(shape, "zeros", name="beta")
 
     def call(self, inputs):
         scale = self.scale(inputs)

@@ -42,14 +42,14 @@ class ImageNormalization(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.mean = [float(value) for value in mean]
         self.std = [float(value) for value in std]
-        self._scale = 1 / (255 * numpy.array(self.std))
-        self._offset = -numpy.array(self.mean) / numpy.array(self.std)
+        self.scale = 1 / (255 * numpy.array(self.std))
+        self.offset = -numpy.array(self.mean) / numpy.array(self.std)
 
     def call(self, inputs):
         dtype = self.compute_dtype
         scale, offset = (
             ops.convert_to_tensor(values.astype(dtype))
-            for values in (self._scale, self._offset)
+            for values in (self.scale, self.offset)
         )
         return ops.cast(inputs, dtype) * scale + offset
 
@@ -61,9 +61,8 @@ class ImageNormalization(keras.layers.Layer):
 
 
 def _onnx(g, layer, x):
-    std = numpy.array(layer.std)
-    x = g.add("Mul", x, 1 / (255 * std))
-    return g.add("Add", x, -numpy.array(layer.mean) / std, name=layer.name)
+    scaled = g.add("Mul", x, layer.scale)
+    return g.add("Add", scaled, layer.offset, name=layer.name)
 
 
 forms.add(ImageNormalization, onnx=_onnx, torch=forms.call)

@@ -33,11 +33,8 @@ class LayerScale(keras.layers.Layer):
         self.initial_value = initial_value
 
     def build(self, input_shape):
-        self.gamma = self.add_weight(
-            name="gamma",
-            shape=(input_shape[-1],),
-            initializer=keras.initializers.Constant(self.initial_value),
-        )
+        start = keras.initializers.Constant(self.initial_value)
+        self.gamma = self.add_weight(input_shape[-1:], start, name="gamma")
 
     def call(self, inputs):
         return inputs * self.gamma

@@ -79,9 +79,7 @@ class SimpleNormalization(keras.layers.Layer):
 
     def build(self, input_shape):
         self.channels = input_shape[-1]
-        self.gamma = self.add_weight(
-            name="gamma", shape=(self.channels,), initializer="ones"
-        )
+        self.gamma = self.add_weight((self.channels,), "ones", name="gamma")
 
     def call(self, inputs):
         x = ops.cast(inputs, at_least_float32(self.compute_dtype))

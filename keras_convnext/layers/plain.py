@@ -36,7 +36,7 @@ class Conv2D(keras.layers.Conv2D):
         if self.compute_dtype != "float64" or not (self.use_bias and is_last):
             return super().call(inputs)
         outputs = self.convolution_op(inputs, self.kernel) + self.bias
-        return outputs if self.activation is None else self.activation(outputs)
+        return self.activation(outputs)
 
 
 @register
@@ -58,7 +58,7 @@ class Dense(keras.layers.Dense):
             outputs = inputs @ ops.convert_to_tensor(kernel)
             if bias is not None:
                 outputs = outputs + ops.convert_to_tensor(bias)
-        return outputs if self.activation is None else self.activation(outputs)
+        return self.activation(outputs)
 
     def quantize(self, mode=None, type_check=True, config=None):
         # Keras refuses subclasses, whose `call` may differ; this one's does
@@ -127,12 +127,9 @@ def _onnx_add(g, layer, x):
     return functools.reduce(lambda total, name: g.add("Add", total, name), x)
 
 
-def _onnx_pool(op):
-    def pool(g, layer, x):
-        keep = int(layer.keepdims)
-        return g.add(op, x, [1, 2], keepdims=keep, name=layer.name)
-
-    return pool
+def _onnx_pool(op, g, layer, x):
+    keep = int(layer.keepdims)
+    return g.add(op, x, [1, 2], keepdims=keep, name=layer.name)
 
 
 def _torch_conv2d(layer, inputs):
@@ -176,19 +173,23 @@ forms.add(
     onnx=_onnx_conv2d,
     torch=_torch_conv2d,
 )
-DENSE = {
-    "variables": ("kernel", "bias"),
-    "onnx": _onnx_dense,
-    "tensorflow": _tensorflow_dense,
-}
-forms.add(Dense, **DENSE, torch=forms.call)
-forms.add(keras.layers.Dense, **DENSE)
-POOL = _onnx_pool("ReduceMean")
-forms.add(GlobalAveragePooling2D, onnx=POOL, torch=forms.call)
-forms.add(keras.layers.GlobalAveragePooling2D, onnx=POOL)
+forms.add(
+    Dense,
+    keras.layers.Dense,
+    variables=("kernel", "bias"),
+    onnx=_onnx_dense,
+    torch=forms.call,
+    tensorflow=_tensorflow_dense,
+)
+forms.add(
+    GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling2D,
+    onnx=functools.partial(_onnx_pool, "ReduceMean"),
+    torch=forms.call,
+)
 forms.add(
     keras.layers.GlobalMaxPooling2D,
-    onnx=_onnx_pool("ReduceMax"),
+    onnx=functools.partial(_onnx_pool, "ReduceMax"),
     torch=forms.call,
 )
 forms.add(keras.layers.Dropout, onnx=forms.onnx_same, tensorflow=forms.same)

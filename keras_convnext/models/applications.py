@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
-from typing import Concatenate
 from typing import ParamSpec
 
 from keras_convnext._util import checks
@@ -13,16 +12,12 @@ from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.annotations import Tensor
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.facts.variants import Variant
+from keras_convnext.models.arguments import Options
 from keras_convnext.models.construction import as_tuple
 from keras_convnext.models.construction import build
-from keras_convnext.models.construction import kernel_sizes
 from keras_convnext.models.model import ConvNeXtModel
 
 P = ParamSpec("P")
-
-# All constructors say of themselves what `build` does of itself.
-ARGUMENTS = inspect.cleandoc(build.__doc__ or "").partition("\n\n")[2]
-ARGUMENTS = ARGUMENTS.replace("    variant: a `Variant`.\n", "")
 
 
 def create_model(name: str, *args: Any, **kwargs: Any) -> ConvNeXtModel:
@@ -50,7 +45,7 @@ def create_model(name: str, *args: Any, **kwargs: Any) -> ConvNeXtModel:
     variant = VARIANTS[model]
     if not tag:
         return build(variant, *args, **kwargs)
-    given = inspect.signature(build).bind(variant, *args, **kwargs)
+    given = inspect.signature(Options).bind(*args, **kwargs)
     if "weights" in given.arguments:
         raise ValueError(
             "A name with a tag chooses the weights: pass no `weights`, or the "
@@ -58,7 +53,7 @@ def create_model(name: str, *args: Any, **kwargs: Any) -> ConvNeXtModel:
             f"weights={given.arguments['weights']!r}"
         )
     given.arguments["weights"] = tag
-    return build(*given.args, **given.kwargs)
+    return build(variant, *given.args, **given.kwargs)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -127,12 +122,10 @@ def ConvNeXt(
         >>> model.output_shape
         (None, 10)
     """
-    stages = as_tuple(depths)
     variant = Variant(
-        name=name,
-        depths=stages,
-        dims=as_tuple(dims),
-        kernel_sizes=kernel_sizes(kernel_size, len(stages)),
+        name,
+        as_tuple(depths),
+        as_tuple(dims),
         stem=stem,
         patch_size=patch_size,
         stem_norm=stem_norm,
@@ -140,7 +133,6 @@ def ConvNeXt(
         epsilon=epsilon,
         activation=activation,
         grn=grn,
-        layer_scale_init_value=layer_scale_init_value,
         head=head,
         head_hidden_size=head_hidden_size,
         image_size=image_size,
@@ -155,73 +147,71 @@ def ConvNeXt(
         pooling,
         classes,
         classifier_activation,
-        name,
+        kernel_size=kernel_size,
+        layer_scale_init_value=layer_scale_init_value,
         **kwargs,
     )
 
 
 def _constructor(
-    build: Callable[Concatenate[Variant, P], ConvNeXtModel],
-    function_name: str,
-    variant_name: str,
+    options: Callable[P, Options], function_name: str, variant_name: str
 ) -> Callable[P, ConvNeXtModel]:
     """A public function such as `ConvNeXtTiny` for one row of the table.
 
-    Given `build`, type checkers find its arguments in what is returned.
+    Given `Options`, type checkers find its arguments in what is returned.
     """
     variant = VARIANTS[variant_name]
 
     def constructor(*args: P.args, **kwargs: P.kwargs) -> ConvNeXtModel:
         return build(variant, *args, **kwargs)
 
-    signature = inspect.signature(build)
-    parameters = list(signature.parameters.values())[1:]
+    signature = inspect.signature(options)
+    parameters = dict(signature.parameters)
+    parameters["name"] = parameters["name"].replace(default=variant_name)
     # Known to `inspect`, not to type checkers.
     constructor.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[
-            parameter.replace(default=variant_name)
-            if parameter.name == "name"
-            else parameter
-            for parameter in parameters
-        ]
+        parameters=list(parameters.values()), return_annotation=ConvNeXtModel
     )
     constructor.__name__ = constructor.__qualname__ = function_name
-    constructor.__doc__ = (
-        f"Builds `{variant_name}`: depths {variant.depths}, dims "
-        f"{variant.dims}, {variant.image_size} px.\n\n{ARGUMENTS}\n\n"
-        "Examples:\n"
-        f"    >>> model = keras_convnext.{function_name}(weights=None)\n"
-        "    >>> model.output_shape\n"
-        "    (None, 1000)\n"
-    )
+    constructor.__doc__ = f"""Builds `{variant_name}`.
+
+Depths {variant.depths}, dims {variant.dims}, {variant.image_size} px.
+
+{inspect.getdoc(options)}
+
+Examples:
+    >>> model = keras_convnext.{function_name}(weights=None)
+    >>> model.output_shape
+    (None, 1000)
+"""
     return constructor
 
 
-ConvNeXtAtto = _constructor(build, "ConvNeXtAtto", "convnext_atto")
-ConvNeXtFemto = _constructor(build, "ConvNeXtFemto", "convnext_femto")
-ConvNeXtPico = _constructor(build, "ConvNeXtPico", "convnext_pico")
-ConvNeXtNano = _constructor(build, "ConvNeXtNano", "convnext_nano")
-ConvNeXtTiny = _constructor(build, "ConvNeXtTiny", "convnext_tiny")
-ConvNeXtSmall = _constructor(build, "ConvNeXtSmall", "convnext_small")
-ConvNeXtBase = _constructor(build, "ConvNeXtBase", "convnext_base")
-ConvNeXtLarge = _constructor(build, "ConvNeXtLarge", "convnext_large")
-ConvNeXtXLarge = _constructor(build, "ConvNeXtXLarge", "convnext_xlarge")
-ConvNeXtXXLarge = _constructor(build, "ConvNeXtXXLarge", "convnext_xxlarge")
-ConvNeXtV2Atto = _constructor(build, "ConvNeXtV2Atto", "convnextv2_atto")
-ConvNeXtV2Femto = _constructor(build, "ConvNeXtV2Femto", "convnextv2_femto")
-ConvNeXtV2Pico = _constructor(build, "ConvNeXtV2Pico", "convnextv2_pico")
-ConvNeXtV2Nano = _constructor(build, "ConvNeXtV2Nano", "convnextv2_nano")
-ConvNeXtV2Tiny = _constructor(build, "ConvNeXtV2Tiny", "convnextv2_tiny")
-ConvNeXtV2Small = _constructor(build, "ConvNeXtV2Small", "convnextv2_small")
-ConvNeXtV2Base = _constructor(build, "ConvNeXtV2Base", "convnextv2_base")
-ConvNeXtV2Large = _constructor(build, "ConvNeXtV2Large", "convnextv2_large")
-ConvNeXtV2Huge = _constructor(build, "ConvNeXtV2Huge", "convnextv2_huge")
+ConvNeXtAtto = _constructor(Options, "ConvNeXtAtto", "convnext_atto")
+ConvNeXtFemto = _constructor(Options, "ConvNeXtFemto", "convnext_femto")
+ConvNeXtPico = _constructor(Options, "ConvNeXtPico", "convnext_pico")
+ConvNeXtNano = _constructor(Options, "ConvNeXtNano", "convnext_nano")
+ConvNeXtTiny = _constructor(Options, "ConvNeXtTiny", "convnext_tiny")
+ConvNeXtSmall = _constructor(Options, "ConvNeXtSmall", "convnext_small")
+ConvNeXtBase = _constructor(Options, "ConvNeXtBase", "convnext_base")
+ConvNeXtLarge = _constructor(Options, "ConvNeXtLarge", "convnext_large")
+ConvNeXtXLarge = _constructor(Options, "ConvNeXtXLarge", "convnext_xlarge")
+ConvNeXtXXLarge = _constructor(Options, "ConvNeXtXXLarge", "convnext_xxlarge")
+ConvNeXtV2Atto = _constructor(Options, "ConvNeXtV2Atto", "convnextv2_atto")
+ConvNeXtV2Femto = _constructor(Options, "ConvNeXtV2Femto", "convnextv2_femto")
+ConvNeXtV2Pico = _constructor(Options, "ConvNeXtV2Pico", "convnextv2_pico")
+ConvNeXtV2Nano = _constructor(Options, "ConvNeXtV2Nano", "convnextv2_nano")
+ConvNeXtV2Tiny = _constructor(Options, "ConvNeXtV2Tiny", "convnextv2_tiny")
+ConvNeXtV2Small = _constructor(Options, "ConvNeXtV2Small", "convnextv2_small")
+ConvNeXtV2Base = _constructor(Options, "ConvNeXtV2Base", "convnextv2_base")
+ConvNeXtV2Large = _constructor(Options, "ConvNeXtV2Large", "convnextv2_large")
+ConvNeXtV2Huge = _constructor(Options, "ConvNeXtV2Huge", "convnextv2_huge")
 ConvNeXtIsotropicSmall = _constructor(
-    build, "ConvNeXtIsotropicSmall", "convnext_isotropic_small"
+    Options, "ConvNeXtIsotropicSmall", "convnext_isotropic_small"
 )
 ConvNeXtIsotropicBase = _constructor(
-    build, "ConvNeXtIsotropicBase", "convnext_isotropic_base"
+    Options, "ConvNeXtIsotropicBase", "convnext_isotropic_base"
 )
 ConvNeXtIsotropicLarge = _constructor(
-    build, "ConvNeXtIsotropicLarge", "convnext_isotropic_large"
+    Options, "ConvNeXtIsotropicLarge", "convnext_isotropic_large"
 )

@@ -2,10 +2,15 @@
 
 import numbers
 from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import KW_ONLY
 from dataclasses import dataclass
+from dataclasses import replace
 
 import keras
 
+from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.checks import is_finite
 from keras_convnext._util.checks import is_positive_int
 from keras_convnext._util.checks import one_of
@@ -26,33 +31,98 @@ from keras_convnext.models.builder import stage_strides
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments of a constructor that decide on layers, checked.
+    """All constructors take the same arguments.
 
-    Attributes:
-        class_names: tuple of names, where `classes` was given as such.
-        policy, head_policy: dtype policies of the body and the head.
-        Others: as for `construction.build`, complete.
+    The model takes images in RGB with values of 0–255 (`uint8` or float) and
+    normalizes them itself, unless `include_preprocessing=False`. The first
+    nine arguments are those of `keras.applications.ConvNeXtTiny`.
+
+    Args:
+        include_top: whether the model ends in a classifier. Without one it
+            returns the last feature map, normalized, or with `pooling` a
+            vector.
+        include_preprocessing: whether the model normalizes its input. If not,
+            images are expected normalized by `mean` and `std`.
+        weights: `None` for random weights; an alias (`"imagenet"`,
+            `"imagenet22k"`, `"imagenet22k_ft_imagenet"`, `…_384`) or tag of
+            `keras_convnext.list_weights()`; `"hf://org/repository[@revision]"`;
+            a URL; or a file of this package, the official repositories,
+            timm, transformers, torchvision or keras.applications.
+        input_tensor: a Keras tensor to build upon, possibly the output of
+            another layer, in place of a new input.
+        input_shape: shape of one image; height and width may be `None` for
+            any size. Defaults to the variant's own size with three channels,
+            and without top to any size. Published weights bring their own
+            size.
+        pooling: `None`, `"avg"` or `"max"`; only without top.
+        classes: number of classes, or a list with the name of each; `None`
+            for as many as the weights have, 1000 without weights.
+        classifier_activation: activation of the classifier, or `None` for
+            logits.
+        name: name of the model. Layers are named independently of it.
+        dtype: a dtype policy or its name, such as `"mixed_bfloat16"`;
+            defaults to `keras.config.dtype_policy()`. Probabilities and
+            logits of mixed policies are float32.
+        data_format: `"channels_last"` or `"channels_first"`, the layout of
+            the input and of returned feature maps; defaults to
+            `keras.config.image_data_format()`.
+        layer_prefix: put before every layer's name, for two towers in one
+            model.
+        drop_path_rate: stochastic depth of the last block, at least 0 and
+            below 1; earlier blocks have linearly less, the first none.
+        dropout_rate: dropout before the classifier.
+        layer_scale_init_value: initial layer scale, 0 for none; `None` for
+            the variant's own.
+        head_init_scale: factor on the classifier's initial weights.
+        kernel_size: depthwise kernel size, one odd int or one for each stage;
+            `None` for the variant's own.
+        mean, std: normalization, a number for each channel, for pixels scaled
+            to 0–1; needed for inputs that do not have three channels.
+            Default to ImageNet's.
+        output_stride: pixels that one step of the last feature map spans:
+            8, 16 or (`None`) 32, on other stems a quarter, half or all of
+            the total stride. Stages above it keep the resolution and dilate
+            their kernels, as timm's `output_stride` does; the weights are
+            the same.
+
+    Returns:
+        A `ConvNeXtModel`, a Functional `keras.Model`.
+
+    Raises:
+        ValueError: for any argument that cannot be honored.
     """
 
-    include_top: bool
-    include_preprocessing: bool
-    pooling: str | None
-    classes: int | None
-    class_names: tuple | None
-    classifier_activation: Callable
-    data_format: str
-    policy: keras.DTypePolicy
-    head_policy: str | keras.DTypePolicy
-    layer_prefix: str
-    drop_path_rate: float
-    dropout_rate: float
-    head_init_scale: float
-    output_stride: int
+    include_top: bool = True
+    include_preprocessing: bool = True
+    weights: PathLike | None = "imagenet"
+    input_tensor: Tensor | None = None
+    input_shape: Sequence[int | None] | None = None
+    pooling: str | None = None
+    classes: int | Sequence[str] | None = None
+    classifier_activation: str | Callable | None = "softmax"
+    name: str | None = None
+    _: KW_ONLY
+    dtype: str | keras.DTypePolicy | None = None
+    data_format: str | None = None
+    layer_prefix: str = ""
+    drop_path_rate: float = 0.0
+    dropout_rate: float = 0.0
+    layer_scale_init_value: float | None = None
+    head_init_scale: float = 1.0
+    kernel_size: int | Sequence[int] | None = None
+    mean: float | Sequence[float] | None = None
+    std: float | Sequence[float] | None = None
+    output_stride: int | None = None
+
+    @property
+    def policies(self):
+        """Dtype policies of the body and of the head."""
+        return dtype_policy(self.dtype)
 
     @property
     def image_dtype(self):
         """Pixels are in at least float32, whatever the policy."""
-        is_float64 = self.policy.compute_dtype == "float64"
+        is_float64 = self.policies[0].compute_dtype == "float64"
         return "float64" if is_float64 else "float32"
 
     @property
@@ -60,54 +130,44 @@ class Options:
         return self.data_format == "channels_first"
 
 
-def checked(variant, *, classes, dtype, **arguments):
-    """The `Options`, or a `ValueError` that says what was expected."""
+def checked(variant, options):
+    """The options with the layout, function, policy and stride that they mean.
+
+    Raises:
+        ValueError: for a variant or options that cannot be built.
+    """
     check_variant(variant)
-    one_of("pooling", arguments["pooling"], (None, *POOLINGS))
-    rate("drop_path_rate", arguments["drop_path_rate"])
-    rate("dropout_rate", arguments["dropout_rate"])
-    positive_number("head_init_scale", arguments["head_init_scale"])
+    one_of("pooling", options.pooling, (None, *POOLINGS))
+    rate("drop_path_rate", options.drop_path_rate)
+    rate("dropout_rate", options.dropout_rate)
+    positive_number("head_init_scale", options.head_init_scale)
     strides = stage_strides(variant)
-    stride = arguments.pop("output_stride")
+    stride = options.output_stride
     stride = strides[-1] if stride is None else stride
     # The last two downsamplings can be dilated, as in timm.
     one_of("output_stride", stride, strides[:-4:-1])
-    function = activation(
-        "classifier_activation", arguments.pop("classifier_activation")
-    )
-    classes, class_names = classes_and_names(classes)
-    policy, head_policy = dtype_policy(dtype)
-    return Options(
-        **{**arguments, "data_format": data_format(arguments["data_format"])},
-        classes=classes,
-        class_names=class_names,
-        classifier_activation=function,
-        policy=policy,
-        head_policy=head_policy,
+    return replace(
+        options,
+        classifier_activation=activation(
+            "classifier_activation", options.classifier_activation
+        ),
+        dtype=options.policies[0],
+        data_format=data_format(options.data_format),
         output_stride=stride,
     )
 
 
 def check_variant(variant):
     """Raises `ValueError` for a topology that cannot be built."""
+    stages = len(variant.depths)
     for name in ("depths", "dims", "kernel_sizes"):
-        values = getattr(variant, name)
-        if not values or not all(is_positive_int(v) for v in values):
+        sizes = getattr(variant, name)
+        is_valid = sizes and all(is_positive_int(size) for size in sizes)
+        if not is_valid or len(sizes) != stages:
             raise ValueError(
-                f"`{name}` must hold positive integers, one for each stage. "
-                f"Received: {name}={values}"
+                f"`{name}` must hold positive integers, one entry for each of "
+                f"the {stages} stages in `depths`. Received: {name}={sizes}"
             )
-    if len(variant.dims) != len(variant.depths):
-        raise ValueError(
-            "`depths` and `dims` must have one entry for each stage. "
-            f"Received: depths={variant.depths}, dims={variant.dims}"
-        )
-    if len(variant.kernel_sizes) != len(variant.depths):
-        raise ValueError(
-            "`kernel_size` must be an int or one int for each of the "
-            f"{len(variant.depths)} stages. Received: "
-            f"kernel_size={variant.kernel_sizes}"
-        )
     positive_int("patch_size", variant.patch_size)
     one_of("stem", variant.stem, STEMS)
     one_of("norm", variant.norm, NORMS)
@@ -163,12 +223,13 @@ def number_of_classes(value):
         )
 
 
-def input_shape(shape, data_format, default_size, stride):
+def input_shape(shape, options, default_size):
     """The full shape of one image, in the given layout.
 
     `None` stands for three channels of `default_size`, whose sides are `None`
     where any size will do.
     """
+    data_format, stride = options.data_format, options.output_stride
     if shape is None:
         return to_layout(*default_size, 3, data_format)
     shape = tuple(shape)
@@ -182,10 +243,11 @@ def input_shape(shape, data_format, default_size, stride):
         )
     height, width, channels = from_layout(shape, data_format)
     if channels is None:
+        names = ", ".join(to_layout("height", "width", "channels", data_format))
         raise ValueError(
             "The number of channels must be known: `input_shape` must be "
-            f"{_layout_name(data_format)} under data_format="
-            f"{data_format!r}. Received: input_shape={shape}"
+            f"({names}) under data_format={data_format!r}. Received: "
+            f"input_shape={shape}"
         )
     for size in (height, width):
         if size is not None and size < stride:
@@ -237,34 +299,19 @@ def dtype_policy(dtype):
     The head of a mixed policy is float32: half-precision probabilities of a
     thousand classes round to one another.
     """
-    policy = (
-        keras.config.dtype_policy()
-        if dtype is None
-        else keras.dtype_policies.get(dtype)
-    )
-    if "float64" in (policy.compute_dtype, policy.variable_dtype):
-        _check_float64()
+    policy = keras.dtype_policies.get(dtype)
+    is_float64 = "float64" in (policy.compute_dtype, policy.variable_dtype)
+    if is_float64 and keras.backend.backend() == "jax":
+        import jax
+
+        if not jax.config.jax_enable_x64:
+            raise ValueError(
+                "JAX computes in float32 where float64 is asked for, unless it "
+                "is told otherwise before it starts: set the environment "
+                "variable JAX_ENABLE_X64=1. Received: dtype='float64'"
+            )
     mixed = policy.compute_dtype != policy.variable_dtype
     return policy, "float32" if mixed else policy
-
-
-def _check_float64():
-    if keras.backend.backend() != "jax":
-        return
-    import jax
-
-    if not jax.config.jax_enable_x64:
-        raise ValueError(
-            "JAX computes in float32 where float64 is asked for, unless it is "
-            "told otherwise before it starts: set the environment variable "
-            "JAX_ENABLE_X64=1. Received: dtype='float64'"
-        )
-
-
-def _layout_name(data_format):
-    return str(to_layout("height", "width", "channels", data_format)).replace(
-        "'", ""
-    )
 
 
 def _per_channel(values, channels):

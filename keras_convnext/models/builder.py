@@ -13,28 +13,23 @@ from keras_convnext.layers import GlobalResponseNormalization
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import LayerScale
 from keras_convnext.layers import Normal
-from keras_convnext.layers import SimpleNormalization
 from keras_convnext.layers import gelu_tanh
+from keras_convnext.layers import norms
+from keras_convnext.layers import plain
 from keras_convnext.layers.activations import gelu
-from keras_convnext.layers.norms import LayerNormalization
-from keras_convnext.layers.norms import RMSNormalization
-from keras_convnext.layers.plain import Add
-from keras_convnext.layers.plain import Conv2D
-from keras_convnext.layers.plain import Dense
-from keras_convnext.layers.plain import GlobalAveragePooling2D
 from keras_convnext.models.model import ModelCard
 
 MLP_RATIO = 4
 
 NORMS = {
-    "layer_norm": LayerNormalization,
-    "rms_norm": RMSNormalization,
-    "simple_norm": SimpleNormalization,
+    "layer_norm": norms.LayerNormalization,
+    "rms_norm": norms.RMSNormalization,
+    "simple_norm": norms.SimpleNormalization,
 }
 STEMS = ("patch", "overlap", "overlap_tiered", "overlap_act")
 HEADS = ("pool_norm", "norm_pool")
 POOLINGS = {
-    "avg": GlobalAveragePooling2D,
+    "avg": plain.GlobalAveragePooling2D,
     "max": layers.GlobalMaxPooling2D,
 }
 
@@ -50,12 +45,15 @@ class Builder:
     def __init__(self, variant, options):
         self.variant = variant
         self.options = options
-        self.dtype, self.head_dtype = options.policy, options.head_policy
+        self.dtype, self.head_dtype = options.policies
         self.name = LayerName(options.layer_prefix)
         # Linear from 0 at the first block to the full rate at the last.
         rates = np.linspace(0.0, options.drop_path_rate, sum(variant.depths))
         self.drop_path_rates = rates.tolist()
-        self.dilations = dilations(variant, options.output_stride)
+        # Each downsampling that loses its stride doubles the spacing of the
+        # kernels behind it (`ConvNeXt.__init__` in timm/models/convnext.py).
+        strides = stage_strides(variant)
+        self.dilations = [max(1, x // options.output_stride) for x in strides]
 
     def outputs(self, image, info):
         """The whole graph, from the image to the outputs of the model."""
@@ -97,13 +95,13 @@ class Builder:
 
     def activation(self, name, activation=None, dtype=None):
         activation = activation or self.variant.activation
-        own = {"gelu": gelu, "gelu_tanh": gelu_tanh}
-        activation = own.get(activation, activation)
+        functions = {"gelu": gelu, "gelu_tanh": gelu_tanh}
+        activation = functions.get(activation, activation)
         return self.named(layers.Activation, name, activation, dtype=dtype)
 
     def conv(self, name, filters, kernel_size, strides, **kwargs):
         return self.named(
-            Conv2D,
+            plain.Conv2D,
             name,
             filters,
             kernel_size,
@@ -115,7 +113,7 @@ class Builder:
 
     def dense(self, name, units, dtype=None, scale=1.0):
         return self.named(
-            Dense,
+            plain.Dense,
             name,
             units,
             dtype=dtype,
@@ -197,7 +195,7 @@ class Builder:
                 rate,
                 noise_shape=(None, 1, 1, 1),
             )(x)
-        return self.named(Add, name.of(Part.ADD))([shortcut, x])
+        return self.named(plain.Add, name.of(Part.ADD))([shortcut, x])
 
     def stages(self, x):
         for stage, depth in enumerate(self.variant.depths):
@@ -284,16 +282,6 @@ def stage_strides(variant):
 def total_stride(variant):
     """How many input pixels one step of the last feature map spans."""
     return stage_strides(variant)[-1]
-
-
-def dilations(variant, output_stride):
-    """Spacing of each stage's depthwise kernels under an output stride.
-
-    Behind each downsampling that loses its stride it doubles
-    (`ConvNeXt.__init__` in timm/models/convnext.py).
-    """
-    strides = stage_strides(variant)
-    return [max(1, stride // output_stride) for stride in strides]
 
 
 def pyramid_levels(variant, prefix=""):

@@ -1,13 +1,13 @@
 """From a classifier of ImageNet-22k to one of ImageNet-1k."""
 
-import copy
-
+import keras
 import numpy as np
 
 from keras_convnext.facts import labels
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.models.model import ConvNeXtModel
+from keras_convnext.models.model import ModelCard
 
 CLASSES_22K = 21841
 # One 1k class, n04399382, is not in 22k: its logit never wins.
@@ -42,15 +42,16 @@ def imagenet1k_from_22k(model: ConvNeXtModel) -> ConvNeXtModel:
             "as with `weights='imagenet22k'`. Received: output shape "
             f"{model.output_shape}"
         )
-    config = copy.deepcopy(model.get_config())
-    for layer in config["layers"]:
-        if parse(layer["name"]).part == Part.HEAD_CLASSIFIER:
-            layer["config"]["units"] = 1000
-            layer.pop("build_config", None)
-        if layer["class_name"] == "ModelCard":
-            layer["config"]["info"]["label_set"] = "imagenet1k"
-            layer["config"]["info"]["class_names"] = None
-    smaller = ConvNeXtModel.from_config(config)
+
+    def copied(layer):
+        config = layer.get_config()
+        if parse(layer.name).part == Part.HEAD_CLASSIFIER:
+            config["units"] = 1000
+        if isinstance(layer, ModelCard):
+            config["info"].update(label_set="imagenet1k", class_names=None)
+        return type(layer).from_config(config)
+
+    smaller = keras.models.clone_model(model, clone_function=copied)
     indices = np.array(labels.imagenet22k_to_1k_indices())
     for layer in smaller.layers:
         weights = model.get_layer(layer.name).get_weights()

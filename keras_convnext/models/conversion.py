@@ -18,14 +18,6 @@ EXTENSIONS = {
     "keras": (".keras", ".weights.h5", ".safetensors"),
     "others": (".safetensors", ".pth", ".pt", ".bin"),
 }
-# What a converted model knows from the one that it was.
-HANDED_ON = (
-    "weights",
-    "preprocessing",
-    "class_names",
-    "label_set",
-    "license",
-)
 
 
 def convert_weights(
@@ -82,8 +74,8 @@ def recognize_variant(tensors, layout, prefix=""):
         ValueError: if there is none, asking for a name.
     """
     for variant in VARIANTS.values():
-        known, unknown = layouts.match(tensors, layout, variant, prefix)
-        places = {pair.here: (name, pair) for name, pair in known.items()}
+        placed, unknown = layouts.match(tensors, layout, variant, prefix)
+        places = {pair.ours: (name, pair) for name, pair in placed.items()}
         if unknown or _problems(places, variant):
             continue
         kernels = []
@@ -111,7 +103,7 @@ def check_complete(tensors, variant, source):
 
 
 def _problems(names, variant):
-    expected = [pair.here for pair in layouts.pairs("keras", variant)]
+    expected = [pair.ours for pair in layouts.pairs("keras", variant)]
     missing = [
         f"missing {name}"
         for name in expected
@@ -122,10 +114,7 @@ def _problems(names, variant):
 
 
 def _check_target(target, to, overwrite):
-    if to not in TARGETS:
-        raise ValueError(
-            f"`to` must be one of {list(TARGETS)}. Received: to={to!r}"
-        )
+    checks.one_of("to", to, TARGETS)
     allowed = EXTENSIONS["keras" if to == "keras" else "others"]
     if not target.name.endswith(allowed):
         raise ValueError(
@@ -179,29 +168,17 @@ def _write_keras(path, tensors, variant, file):
     from keras_convnext.models.construction import build
     from keras_convnext.weights import loading
 
-    bias = tensors.get(f"{Part.HEAD_CLASSIFIER}/bias")
-    channels = tensors[
-        next(name for name in loading.STEM_KERNELS if name in tensors)
-    ].shape[2]
+    source = loading.Source(str(path), tensors, file.info, file.release)
+    stem = next(name for name in loading.STEM_KERNELS if name in tensors)
+    channels = tensors[stem].shape[2]
     model = build(
         variant,
-        weights=None,
-        include_top=bias is not None,
-        classes=None if bias is None else len(bias),
+        weights=source,
+        include_top=source.classes is not None,
         input_shape=(None, None, channels),
         classifier_activation=None,
         include_preprocessing=file.normalizes
         and (channels == 3 or file.info.preprocessing is not None),
-        **_normalization(file.info),
     )
-    loading.assign(model, tensors, str(path), optional=HEAD_WITH_WEIGHTS)
-    told = {name: getattr(file.info, name) for name in HANDED_ON}
-    model.update_info(**{name: x for name, x in told.items() if x is not None})
     save = model.save if path.suffix == ".keras" else model.save_weights
     save(path)
-
-
-def _normalization(info):
-    if info.preprocessing is None or not info.preprocessing.mean:
-        return {}
-    return {"mean": info.preprocessing.mean, "std": info.preprocessing.std}

@@ -139,5 +139,4 @@ def _allocates(layer):
 
 
 def _ids(tensors):
-    tensors = tensors if isinstance(tensors, (list, tuple)) else [tensors]
-    return [id(tensor) for tensor in tensors]
+    return [id(tensor) for tensor in keras.tree.flatten(tensors)]

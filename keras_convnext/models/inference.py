@@ -8,6 +8,7 @@ from keras_convnext.facts.layer_names import parse
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import LayerScale
 from keras_convnext.layers.initializers import skip_random_numbers
+from keras_convnext.models import rebuilding
 from keras_convnext.models.rematerialization import Rematerialized
 
 
@@ -63,8 +64,7 @@ def _copy(model, fold_normalization, copy_of):
     Names are unique among a model's own layers only.
     """
     if isinstance(model, keras.Sequential):
-        (image,), (output,) = model.inputs, model.outputs
-        model = keras.Model(image, output, name=model.name)
+        model = rebuilding.functional(model)
     layers = {layer.name: layer for layer in _unfolded(model.layers)}
     scaled = _scaled(layers)
     normalized = _normalized(layers) if fold_normalization else {}
@@ -124,14 +124,14 @@ def _unfolded(layers):
 
 def _scaled(layers):
     """Name of the layer scale behind each dense layer that has one."""
-    found = {}
+    scales = {}
     for name, layer in layers.items():
         scale = parse(name)
         before = str(scale.of(Part.PROJECT))
         is_scale = scale.part == Part.LAYER_SCALE
         if is_scale and isinstance(layer, LayerScale) and before in layers:
-            found[before] = name
-    return found
+            scales[before] = name
+    return scales
 
 
 def _normalized(layers):
@@ -140,7 +140,7 @@ def _normalized(layers):
     Other stems pad with zeros, which are none behind the normalization; and
     half precision has too few digits for pixels.
     """
-    found = {}
+    normalizations = {}
     for name, layer in layers.items():
         stem = parse(name)
         before = str(stem.of(Part.NORMALIZATION))
@@ -150,14 +150,13 @@ def _normalized(layers):
             and layer.padding == "valid"
             and layer.compute_dtype in ("float32", "float64")
         ):
-            found[name] = before
-    return found
+            normalizations[name] = before
+    return normalizations
 
 
 def _with_normalization(weights, normalization):
     """Kernel and bias for pixels of 0–255."""
     kernel, *bias = (np.asarray(weight, "float64") for weight in weights)
-    mean, std = np.array(normalization.mean), np.array(normalization.std)
-    folded = kernel / (255 * std)[:, None]
-    offset = (kernel * (mean / std)[:, None]).sum((0, 1, 2))
-    return [folded, (bias[0] if bias else 0) - offset]
+    folded = kernel * normalization.scale[:, None]
+    offset = (kernel * normalization.offset[:, None]).sum((0, 1, 2))
+    return [folded, offset + sum(bias)]

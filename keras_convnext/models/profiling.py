@@ -72,10 +72,9 @@ def without_numbers():
         >>> keras_convnext.profile(model).macs
         547332480
     """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(skip_random_numbers())
-        if keras.backend.backend() == "torch":
-            stack.enter_context(keras.device("meta"))
+    is_torch = keras.backend.backend() == "torch"
+    device = keras.device("meta") if is_torch else contextlib.nullcontext()
+    with skip_random_numbers(), device:
         yield
 
 
@@ -145,20 +144,16 @@ class Profile:
 
     def as_dict(self):
         """The sums of all and of each stage, as JSON's types."""
-        own = {
-            "parameters": self.parameters,
-            "macs": self.macs,
-            "activations": self.activations,
+        stages = {name: x._sums() for name, x in self.stages().items()}
+        return {
+            "input_shape": list(self.input_shape),
+            **self._sums(),
+            "stages": stages,
         }
-        stages = {
-            name: {
-                "parameters": stage.parameters,
-                "macs": stage.macs,
-                "activations": stage.activations,
-            }
-            for name, stage in self.stages().items()
-        }
-        return {"input_shape": list(self.input_shape), **own, "stages": stages}
+
+    def _sums(self):
+        names = ("parameters", "macs", "activations")
+        return {name: getattr(self, name) for name in names}
 
     def __str__(self):
         rows = {name or "other": x for name, x in self.stages().items()}
@@ -199,7 +194,7 @@ def _row(layer, inputs, outputs, seen):
     first = keras.tree.flatten(outputs)[0]
     is_new = id(layer) not in seen
     seen.add(id(layer))
-    macs = _macs(layer, inputs, first)
+    macs = _macs(layer, inputs[0].shape, first.shape)
     elements = math.prod(first.shape[1:])
     return LayerProfile(
         layer.name,
@@ -212,58 +207,39 @@ def _row(layer, inputs, outputs, seen):
     )
 
 
-def _macs(layer, inputs, output):
-    for kinds, count in COUNTS.items():
-        if isinstance(layer, kinds):
-            return count(layer, inputs[0].shape, output.shape)
-    if any(len(weight.shape) > 1 for weight in layer.weights):
+def _macs(layer, input_shape, output_shape):
+    weights = sum(math.prod(x.shape) for x in layer.weights if len(x.shape) > 1)
+    if not weights:
+        return 0
+    if isinstance(layer, TRANSPOSED):
+        shape = input_shape
+    elif isinstance(layer, PRODUCTS):
+        shape = output_shape
+    else:
         raise ValueError(
             "Expected layers of images: convolutions, dense layers, and such "
             "as have no matrix of weights. Received: "
             f"{layer.name!r} of type {type(layer).__name__}, whose "
             "multiply-adds are not known. Profile the model without it"
         )
-    return 0
+    is_first = getattr(layer, "data_format", None) == "channels_first"
+    return weights * math.prod(shape[2:] if is_first else shape[1:-1])
 
 
-def _positions(layer, shape):
-    """How often a kernel is applied, in a feature map of a shape."""
-    is_first = layer.data_format == "channels_first"
-    return math.prod(shape[2:] if is_first else shape[1:-1])
-
-
-def _convolution(layer, _, output):
-    return _positions(layer, output) * math.prod(layer.kernel.shape)
-
-
-def _transposed(layer, inputs, _):
-    return _positions(layer, inputs) * math.prod(layer.kernel.shape)
-
-
-def _separable(layer, _, output):
-    kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
-    weights = sum(math.prod(kernel.shape) for kernel in kernels)
-    return _positions(layer, output) * weights
-
-
-def _dense(layer, inputs, _):
-    return math.prod(inputs[1:-1]) * math.prod(layer.kernel.shape)
-
-
-# The first that a layer is an instance of.
-COUNTS = {
-    (
-        layers.Conv1DTranspose,
-        layers.Conv2DTranspose,
-        layers.Conv3DTranspose,
-    ): _transposed,
-    (layers.SeparableConv1D, layers.SeparableConv2D): _separable,
-    (
-        layers.Conv1D,
-        layers.Conv2D,
-        layers.Conv3D,
-        layers.DepthwiseConv1D,
-        layers.DepthwiseConv2D,
-    ): _convolution,
-    (layers.Dense,): _dense,
-}
+# Layers that multiply with all of their kernels at every position: of their
+# inputs, and of their outputs.
+TRANSPOSED = (
+    layers.Conv1DTranspose,
+    layers.Conv2DTranspose,
+    layers.Conv3DTranspose,
+)
+PRODUCTS = (
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    layers.Dense,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv1D,
+    layers.SeparableConv2D,
+)

@@ -66,18 +66,18 @@ def feature_pyramid(
             "returns it; of one inside another model pass the inner one, "
             f"`outer.get_layer('convnext_tiny')`. Received: {model!r}"
         )
-    known = model.pyramid_level_inputs
-    _check_levels(levels, known)
+    ends = model.pyramid_level_inputs
+    _check_levels(levels, tuple(ends))
     is_first = inspection.data_format(model) == "channels_first"
     outputs = {}
     for level in levels:
-        layer = model.get_layer(known[level])
+        layer = model.get_layer(ends[level])
         tower = LayerName(parse(layer.name).prefix)
         x = layer.output
         if norm:
             x = LayerNormalization(
                 epsilon=EPSILON,
-                name=str(tower.of(level_norm(list(known).index(level)))),
+                name=str(tower.of(level_norm(list(ends).index(level)))),
                 dtype=layer.dtype_policy,
             )(x)
         if is_first:
@@ -90,8 +90,8 @@ def feature_pyramid(
     return keras.Model(model.input, outputs, name=f"{model.name}_pyramid")
 
 
-def _check_levels(levels, known):
-    if not known:
+def _check_levels(levels, available):
+    if not available:
         raise ValueError(
             "Levels are named by strides that are powers of two, and this "
             "model has others. Build it with a `patch_size` of 2, 4, 8 or 16, "
@@ -101,10 +101,10 @@ def _check_levels(levels, known):
     if (
         not isinstance(levels, tuple | list)
         or not levels
-        or any(x not in tuple(known) or levels.count(x) > 1 for x in levels)
+        or any(x not in available or levels.count(x) > 1 for x in levels)
     ):
         raise ValueError(
-            f"`levels` must be a tuple of some of {tuple(known)}, the levels "
+            f"`levels` must be a tuple of some of {available}, the levels "
             "that this model has, each once. Received: "
             f"levels={levels!r}"
         )

@@ -41,6 +41,5 @@ def rebuild(model, image, clone_function, call_function=None):
 def functional(model):
     """Of one input and plain outputs, also what was a `Sequential`."""
     outputs = model.outputs
-    return keras.Model(
-        model.inputs[0], outputs[0] if len(outputs) == 1 else outputs
-    )
+    output = outputs[0] if len(outputs) == 1 else outputs
+    return keras.Model(model.inputs[0], output, name=model.name)

@@ -59,14 +59,12 @@ class Rematerialized(keras.layers.Layer):
         return input_shape
 
     def get_config(self):
-        layers = [keras.saving.serialize_keras_object(x) for x in self.layers]
+        layers = keras.saving.serialize_keras_object(self.layers)
         return {**super().get_config(), "layers": layers}
 
     @classmethod
     def from_config(cls, config):
-        layers = [
-            keras.saving.deserialize_keras_object(x) for x in config["layers"]
-        ]
+        layers = keras.saving.deserialize_keras_object(config["layers"])
         return cls(**{**config, "layers": layers})
 
 

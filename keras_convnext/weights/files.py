@@ -108,29 +108,23 @@ def _read_zip(path):
         weights = io.BytesIO(archive.read(entry))
     with h5py.File(weights, "r") as file:
         tensors = _read_h5(file)
-    return WeightFile(
-        tensors, _model_info(config), normalizes=_normalizes(config)
+    layers = config["config"].get("layers", ())
+    infos = (
+        ModelInfo.from_config(layer["config"]["info"])
+        for layer in layers
+        if layer.get("registered_name") == "keras_convnext>ModelCard"
     )
-
-
-def _normalizes(config):
-    names = {x.get("class_name") for x in config["config"].get("layers", ())}
-    return "ImageNormalization" in names
-
-
-def _model_info(config):
-    for layer in config["config"].get("layers", ()):
-        if layer.get("registered_name") == "keras_convnext>ModelCard":
-            return ModelInfo.from_config(layer["config"]["info"])
-    return ModelInfo()
+    names = {layer.get("class_name") for layer in layers}
+    normalizes = "ImageNormalization" in names
+    return WeightFile(tensors, next(infos, ModelInfo()), normalizes)
 
 
 def _read_h5_file(path):
     with h5py.File(path, "r") as file:
-        if "model_weights" in file:  # a whole model of Keras 2
-            return WeightFile(_read_legacy_h5(file["model_weights"]))
-        if "layer_names" in file.attrs:
-            return WeightFile(_read_legacy_h5(file))
+        # Keras 2 writes whole models, or weights alone.
+        weights = file.get("model_weights", file)
+        if "layer_names" in weights.attrs:
+            return WeightFile(_read_legacy_h5(weights))
         return WeightFile(_read_h5(file))
 
 
@@ -144,8 +138,8 @@ def _read_h5(file):
         kind = re.sub(r"_\d+$", "", path.split("/")[-2])
         names = variables.get(kind, ())
         for index, dataset in group.items():
-            known = int(index) < len(names)
-            variable = names[int(index)] if known else index
+            has_name = int(index) < len(names)
+            variable = names[int(index)] if has_name else index
             tensors[f"{layer}/{variable}"] = _array(dataset, file)
 
     file["layers"].visititems(visit)
@@ -232,7 +226,11 @@ def _read_torch(path):
     # training scripts save beside them, are let through.
     with torch.serialization.safe_globals([argparse.Namespace]):
         content = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=_mappable(path)
+            path,
+            map_location="cpu",
+            weights_only=True,
+            # The format before torch 1.6 is no archive.
+            mmap=zipfile.is_zipfile(path),
         )
     for wrapper in WRAPPERS:
         if isinstance(content.get(wrapper), dict):
@@ -261,11 +259,6 @@ def _without_torch(path):
         "convert it on a machine with torch: `keras-convnext convert "
         f"{path} weights.safetensors`"
     )
-
-
-def _mappable(path):
-    # The format before torch 1.6 is no archive and cannot stay on disk.
-    return zipfile.is_zipfile(path)
 
 
 def _torch_array(torch, tensor):

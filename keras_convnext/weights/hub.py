@@ -2,7 +2,7 @@
 
 Hub files stay in the hub's own cache, which other libraries share; those of
 URLs in Keras' cache folder (`~/.keras`, or `KERAS_HOME`). Files there are
-whole, and checked by their SHA-256 whenever they are used again.
+whole: one that was written to later is compared with its SHA-256.
 """
 
 import fnmatch
@@ -115,9 +115,9 @@ def _cached_hub(repository):
             # It links to a file that the hub names by its SHA-256. Others,
             # on Windows and of mirrors, cannot be checked, and are not ours to
             # remove.
-            target = Path(path).resolve()
+            target, placed = Path(path).resolve(), Path(path).lstat()
             is_named = fnmatch.fnmatchcase(target.name, SHA256)
-            if not is_named or target.name == sha256_of(target):
+            if not is_named or _is_whole(target, target.name, placed):
                 return path
             target.unlink()
     return None
@@ -149,9 +149,21 @@ def _name(url):
 def _cached(url):
     for folder in _folder(url).glob(SHA256):
         path = folder / _name(url)
-        if path.exists() and sha256_of(path) == folder.name:
+        if path.exists() and _is_whole(path, folder.name, folder.stat()):
             return path
     return None
+
+
+def _is_whole(path, digest, placed):
+    """Whether a file is as it was when it was put into its place.
+
+    Args:
+        digest: its SHA-256.
+        placed: `stat` of the link or the folder, which was made or written to
+            when the file was complete.
+    """
+    is_untouched = path.stat().st_mtime_ns < placed.st_mtime_ns
+    return is_untouched or sha256_of(path) == digest
 
 
 def _downloaded(url, target):

@@ -1,9 +1,9 @@
 """The tables of names in other packages: one `Layout` for each.
 
-A layout is a table of modules: their name there, the part that they are here,
-and the kind of module, a key of `layouts.KINDS`, which says what its tensors
-are called and how they are turned. `{s}` counts stages and `{b}` blocks;
-`{here}` is our name.
+A layout is a table of modules: their name in a file, the part that they are in
+our models, and the kind of module, a key of `layouts.KINDS`, which says what
+its tensors are called and how they are turned. `{s}` counts stages and `{b}`
+blocks; `{ours}` is our name.
 
 To add a layout, add a `Layout` to `LAYOUTS`.
 """
@@ -24,13 +24,14 @@ class Layout:
         modules: function of a `Variant`, its table of modules.
         marker: a name that only files of this layout have, behind a prefix.
         ignored: patterns of names that hold no part of the model.
-        prefix: function of a `Variant`, put before names when writing.
+        in_keras: whether tensors are called and shaped as in our models,
+            whatever their kind; those of kind `"grouped"` are turned.
     """
 
     modules: Callable
     marker: str
     ignored: str = r"(?!)"
-    prefix: Callable = lambda variant: ""
+    in_keras: bool = False
 
 
 # The official repositories: V1, V2, and isotropic.
@@ -106,16 +107,6 @@ TIMM_STEMS = {
     ),
 }
 TIMM_STEMS["overlap_tiered"] = TIMM_STEMS["overlap"]
-TIMM_BODY = (
-    ("stages.{s}.downsample.0", Part.DOWNSAMPLE_NORM, "norm"),
-    ("stages.{s}.downsample.1", Part.DOWNSAMPLE_CONV, "conv"),
-    ("stages.{s}.blocks.{b}", Part.LAYER_SCALE, "layer_scale"),
-    ("stages.{s}.blocks.{b}.conv_dw", Part.DEPTHWISE, "depthwise"),
-    ("stages.{s}.blocks.{b}.norm", Part.NORM, "norm"),
-    ("stages.{s}.blocks.{b}.mlp.fc1", Part.EXPAND, "timm_mlp"),
-    ("stages.{s}.blocks.{b}.mlp.grn", Part.GRN, "grn"),
-    ("stages.{s}.blocks.{b}.mlp.fc2", Part.PROJECT, "timm_mlp"),
-)
 TIMM_HEADS = {"pool_norm": "head.norm", "norm_pool": "norm_pre"}
 # timm stores the products of these sizes as 1×1 convolutions.
 TIMM_CONVOLUTIONS = re.compile(r"convnext(v2)?_(zepto|atto|femto|pico|nano).*")
@@ -128,13 +119,16 @@ def timm(variant):
         or variant.norm != "layer_norm"
     )
     mlp = "pointwise" if as_convolution else "linear"
-    body = tuple(
-        (there, here, mlp if kind == "timm_mlp" else kind)
-        for there, here, kind in TIMM_BODY
-    )
     return (
         *TIMM_STEMS[variant.stem],
-        *body,
+        ("stages.{s}.downsample.0", Part.DOWNSAMPLE_NORM, "norm"),
+        ("stages.{s}.downsample.1", Part.DOWNSAMPLE_CONV, "conv"),
+        ("stages.{s}.blocks.{b}", Part.LAYER_SCALE, "layer_scale"),
+        ("stages.{s}.blocks.{b}.conv_dw", Part.DEPTHWISE, "depthwise"),
+        ("stages.{s}.blocks.{b}.norm", Part.NORM, "norm"),
+        ("stages.{s}.blocks.{b}.mlp.fc1", Part.EXPAND, mlp),
+        ("stages.{s}.blocks.{b}.mlp.grn", Part.GRN, "grn"),
+        ("stages.{s}.blocks.{b}.mlp.fc2", Part.PROJECT, mlp),
         (TIMM_HEADS[variant.head], Part.HEAD_NORM, "norm"),
         ("head.pre_logits.fc", Part.HEAD_HIDDEN, "linear"),
         ("head.fc", Part.HEAD_CLASSIFIER, "linear"),
@@ -144,9 +138,9 @@ def timm(variant):
 def clip(variant):
     """OpenCLIP: a timm trunk, and a projection instead of its head."""
     trunk = tuple(
-        (f"trunk.{there}", here, kind)
-        for there, here, kind in timm(variant)
-        if here not in (Part.HEAD_HIDDEN, Part.HEAD_CLASSIFIER)
+        (f"trunk.{module}", part, kind)
+        for module, part, kind in timm(variant)
+        if part not in (Part.HEAD_HIDDEN, Part.HEAD_CLASSIFIER)
     )
     if variant.head_hidden_size:
         return (
@@ -209,52 +203,41 @@ TORCHVISION = (
 
 KERAS_BLOCK = "stage_{s}_block_{b}_"
 KERAS_APPLICATIONS = (
-    ("stem_conv", Part.STEM_CONV, "keras_conv"),
-    ("stem_layernorm", Part.STEM_NORM, "keras_norm"),
-    ("downsampling_layernorm_{before}", Part.DOWNSAMPLE_NORM, "keras_norm"),
-    ("downsampling_conv_{before}", Part.DOWNSAMPLE_CONV, "keras_conv"),
-    (KERAS_BLOCK + "depthwise_conv", Part.DEPTHWISE, "keras_grouped"),
-    (KERAS_BLOCK + "layernorm", Part.NORM, "keras_norm"),
-    (KERAS_BLOCK + "pointwise_conv_1", Part.EXPAND, "keras_conv"),
-    (KERAS_BLOCK + "pointwise_conv_2", Part.PROJECT, "keras_conv"),
-    (KERAS_BLOCK + "layer_scale", Part.LAYER_SCALE, "keras_scale"),
-    ("head_layernorm", Part.HEAD_NORM, "keras_norm"),
-    ("head_dense", Part.HEAD_CLASSIFIER, "keras_conv"),
+    ("stem_conv", Part.STEM_CONV, "conv"),
+    ("stem_layernorm", Part.STEM_NORM, "layer_norm"),
+    ("downsampling_layernorm_{before}", Part.DOWNSAMPLE_NORM, "layer_norm"),
+    ("downsampling_conv_{before}", Part.DOWNSAMPLE_CONV, "conv"),
+    (KERAS_BLOCK + "depthwise_conv", Part.DEPTHWISE, "grouped"),
+    (KERAS_BLOCK + "layernorm", Part.NORM, "layer_norm"),
+    (KERAS_BLOCK + "pointwise_conv_1", Part.EXPAND, "conv"),
+    (KERAS_BLOCK + "pointwise_conv_2", Part.PROJECT, "conv"),
+    (KERAS_BLOCK + "layer_scale", Part.LAYER_SCALE, "layer_scale"),
+    ("head_layernorm", Part.HEAD_NORM, "layer_norm"),
+    ("head_dense", Part.HEAD_CLASSIFIER, "conv"),
 )
 
 
-def own(variant):
-    """The identity: the names that a model of this variant has."""
-    norm = {
-        "layer_norm": "keras_norm",
-        "rms_norm": "keras_rms",
-        "simple_norm": "keras_scale",
-    }[variant.norm]
-    stem = (Part.STEM_CONV_0, Part.STEM_CONV_1)
-    if variant.stem == "patch":
-        stem = (Part.STEM_CONV,)
-    kinds = dict.fromkeys(stem, "keras_conv")
-    if variant.stem_norm:
-        kinds[Part.STEM_NORM] = norm
-    kinds[Part.DOWNSAMPLE_NORM] = norm
-    kinds[Part.DOWNSAMPLE_CONV] = "keras_conv"
-    kinds[Part.DEPTHWISE] = "keras_conv"
-    kinds[Part.NORM] = norm
-    kinds[Part.EXPAND] = "keras_conv"
-    if variant.grn:
-        kinds[Part.GRN] = "keras_norm"
-    kinds[Part.PROJECT] = "keras_conv"
-    if variant.layer_scale_init_value:
-        kinds[Part.LAYER_SCALE] = "keras_scale"
-    kinds[Part.HEAD_NORM] = norm
-    if variant.head_hidden_size:
-        kinds[Part.HEAD_HIDDEN] = "keras_conv"
-    kinds[Part.HEAD_CLASSIFIER] = "keras_conv"
-    return tuple(("{here}", part, kind) for part, kind in kinds.items())
+def ours(variant):
+    """The identity: timm's modules under the names of our layers."""
+    present = {
+        Part.STEM_NORM: variant.stem_norm,
+        Part.GRN: variant.grn,
+        Part.LAYER_SCALE: variant.layer_scale_init_value,
+        Part.HEAD_HIDDEN: variant.head_hidden_size,
+    }
+    return tuple(
+        ("{ours}", part, kind)
+        for _, part, kind in timm(variant)
+        if present.get(part, True)
+    )
 
 
 LAYOUTS = {
-    "keras": Layout(own, f"{LayerName('', 0, 0, Part.DEPTHWISE)}/kernel"),
+    "keras": Layout(
+        ours,
+        f"{LayerName('', 0, 0, Part.DEPTHWISE)}/kernel",
+        in_keras=True,
+    ),
     "official": Layout(
         lambda variant: OFFICIAL,
         "downsample_layers.0.0.weight",
@@ -279,12 +262,10 @@ LAYOUTS = {
         "trunk.stages.0.blocks.0.conv_dw.weight",
         # The text tower.
         ignored=r"(?!visual\.).*",
-        prefix=lambda variant: "visual.",
     ),
     "transformers": Layout(
         lambda variant: TRANSFORMERS,
         "embeddings.patch_embeddings.weight",
-        prefix=lambda variant: "convnextv2." if variant.grn else "convnext.",
     ),
     "dinov3": Layout(
         lambda variant: DINOV3, "stages.0.layers.0.depthwise_conv.weight"
@@ -294,5 +275,6 @@ LAYOUTS = {
         lambda variant: KERAS_APPLICATIONS,
         KERAS_BLOCK.format(s=0, b=0) + "depthwise_conv/kernel",
         ignored=r".*prestem_normalization/.*",
+        in_keras=True,
     ),
 }

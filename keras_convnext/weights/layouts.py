@@ -18,15 +18,11 @@ from keras_convnext.weights.segmentation_tables import LAYOUTS as SEGMENTERS
 
 LAYOUTS = {**layout_tables.LAYOUTS, **SEGMENTERS}
 
-# Conversions on the way in and on the way out.
+# How tensors are turned: on the way in, and on the way out.
 
 
 def _same(tensor):
     return tensor
-
-
-def _flat(tensor):
-    return tensor.reshape(-1)
 
 
 def _to_shape(*shape):
@@ -53,100 +49,59 @@ def _sparse_conv(tensor):
     return kernel.transpose(1, 0, 2, 3)
 
 
-def _from_sparse_conv(tensor):
-    return tensor.transpose(1, 0, 2, 3).reshape(-1, *tensor.shape[2:])
-
-
 def _sparse_depthwise(tensor):
     return _sparse_conv(tensor[..., None])
 
 
-def _from_sparse_depthwise(tensor):
-    return _from_sparse_conv(tensor)[..., 0]
+_flat = _to_shape(-1)
+SAME = (_same, _same)
+VECTOR = (_flat, _same)
+LAST_OF_FOUR = (_flat, _to_shape(1, 1, 1, -1))
+FIRST_OF_THREE = (_flat, _to_shape(-1, 1, 1))
+CONV = (_axes(2, 3, 1, 0), _axes(3, 2, 0, 1))
+DEPTHWISE = (_axes(2, 3, 0, 1), _axes(2, 3, 0, 1))
+GROUPED = (_axes(0, 1, 3, 2), _axes(0, 1, 3, 2))
+LINEAR = (_matrix, _axes(1, 0))
+POINTWISE = (_matrix, _pointwise)
 
-
-# kind: (variable there, variable here, way in, way out), ...
+BIAS = ("bias", "bias", VECTOR)
+AFFINE = (("weight", "gamma", VECTOR), ("bias", "beta", VECTOR))
+# kind: (variable in the file, variable here, how it is turned), ...
 KINDS = {
-    "conv": (
-        ("weight", "kernel", _axes(2, 3, 1, 0), _axes(3, 2, 0, 1)),
-        ("bias", "bias", _flat, _same),
-    ),
-    "depthwise": (
-        ("weight", "kernel", _axes(2, 3, 0, 1), _axes(2, 3, 0, 1)),
-        ("bias", "bias", _flat, _same),
-    ),
-    "linear": (
-        ("weight", "kernel", _matrix, _axes(1, 0)),
-        ("bias", "bias", _flat, _same),
-    ),
-    "pointwise": (
-        ("weight", "kernel", _matrix, _pointwise),
-        ("bias", "bias", _flat, _same),
-    ),
-    "sparse_conv": (
-        ("kernel", "kernel", _sparse_conv, _from_sparse_conv),
-        ("bias", "bias", _flat, _to_shape(1, -1)),
-    ),
-    "sparse_depthwise": (
-        ("kernel", "kernel", _sparse_depthwise, _from_sparse_depthwise),
-        ("bias", "bias", _flat, _to_shape(1, -1)),
-    ),
-    "layer_norm": (
-        ("weight", "gamma", _flat, _same),
-        ("bias", "beta", _flat, _same),
-    ),
-    "rms_norm": (("weight", "scale", _flat, _same),),
-    "simple_norm": (("weight", "gamma", _flat, _same),),
+    "conv": (("weight", "kernel", CONV), BIAS),
+    "depthwise": (("weight", "kernel", DEPTHWISE), BIAS),
+    "grouped": (("kernel", "kernel", GROUPED), BIAS),
+    "linear": (("weight", "kernel", LINEAR), BIAS),
+    "pointwise": (("weight", "kernel", POINTWISE), BIAS),
+    # Sparse layers are read, and never written.
+    "sparse_conv": (("kernel", "kernel", (_sparse_conv, None)), BIAS),
+    "sparse_depthwise": (("kernel", "kernel", (_sparse_depthwise, None)), BIAS),
+    "layer_norm": AFFINE,
+    "rms_norm": (("weight", "scale", VECTOR),),
+    "simple_norm": (("weight", "gamma", VECTOR),),
     "batch_norm": (
-        ("weight", "gamma", _flat, _same),
-        ("bias", "beta", _flat, _same),
-        ("running_mean", "moving_mean", _flat, _same),
-        ("running_var", "moving_variance", _flat, _same),
+        *AFFINE,
+        ("running_mean", "moving_mean", VECTOR),
+        ("running_var", "moving_variance", VECTOR),
     ),
-    "layer_scale": (("gamma", "gamma", _flat, _same),),
-    "layer_scale_parameter": (
-        ("layer_scale_parameter", "gamma", _flat, _same),
-    ),
-    "layer_scale_3d": (("layer_scale", "gamma", _flat, _to_shape(-1, 1, 1)),),
-    "grn": (
-        ("weight", "gamma", _flat, _same),
-        ("bias", "beta", _flat, _same),
-    ),
-    "grn_4d": (
-        ("weight", "gamma", _flat, _to_shape(1, 1, 1, -1)),
-        ("bias", "beta", _flat, _to_shape(1, 1, 1, -1)),
-    ),
+    "layer_scale": (("gamma", "gamma", VECTOR),),
+    "layer_scale_parameter": (("layer_scale_parameter", "gamma", VECTOR),),
+    "layer_scale_3d": (("layer_scale", "gamma", FIRST_OF_THREE),),
+    "grn": AFFINE,
+    "grn_4d": tuple((*names, LAST_OF_FOUR) for *names, _ in AFFINE),
     "official_grn": (
-        ("gamma", "gamma", _flat, _to_shape(1, 1, 1, -1)),
-        ("beta", "beta", _flat, _to_shape(1, 1, 1, -1)),
+        ("gamma", "gamma", LAST_OF_FOUR),
+        ("beta", "beta", LAST_OF_FOUR),
     ),
-    "keras_conv": (
-        ("kernel", "kernel", _same, _same),
-        ("bias", "bias", _same, _same),
-    ),
-    "keras_grouped": (
-        ("kernel", "kernel", _axes(0, 1, 3, 2), _axes(0, 1, 3, 2)),
-        ("bias", "bias", _same, _same),
-    ),
-    "keras_norm": (
-        ("gamma", "gamma", _same, _same),
-        ("beta", "beta", _same, _same),
-    ),
-    "keras_batch_norm": tuple(
-        (name, name, _same, _same)
-        for name in ("gamma", "beta", "moving_mean", "moving_variance")
-    ),
-    "keras_rms": (("scale", "scale", _same, _same),),
-    "keras_scale": (("gamma", "gamma", _same, _same),),
 }
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One tensor: its name there and here, and how it is turned."""
+    """One tensor: its name in a file and in ours, and how it is turned."""
 
-    there: str
-    here: str
+    theirs: str
+    ours: str
     way_in: Callable
     way_out: Callable
 
@@ -160,13 +115,13 @@ def recognize(names):
     Raises:
         ValueError: if no layout has such names.
     """
-    found = [
+    candidates = [
         (len(name) - len(layout.marker), key not in SEGMENTERS, key, name)
         for name in names
         for key, layout in LAYOUTS.items()
         if name.endswith(layout.marker)
     ]
-    if not found:
+    if not candidates:
         raise ValueError(
             "`weights` must be a ConvNeXt in one of the layouts "
             f"{list(LAYOUTS)}. Received: a file with the names "
@@ -174,37 +129,35 @@ def recognize(names):
         )
     # `clip` ends like `timm`, with a longer marker: the shortest prefix wins.
     # Segmenters have the names of a backbone as well.
-    prefix_length, _, key, name = min(found)
+    prefix_length, _, key, name = min(candidates)
     return key, name[:prefix_length]
 
 
 def pairs(layout, variant):
     """Every tensor that a file of `variant` may hold in this layout."""
-    found = []
-    separator = "/" if layout.startswith("keras") else "."
-    for there, part, kind in LAYOUTS[layout].modules(variant):
-        for here in names_of(part, variant.depths):
-            module = there.format(**_fields(here))
-            kind_here = variant.norm if kind == "norm" else kind
-            for parameter, variable, way_in, way_out in KINDS[kind_here]:
-                found.append(
-                    Pair(
-                        f"{module}{separator}{parameter}",
-                        f"{here}/{variable}",
-                        way_in,
-                        way_out,
-                    )
+    table = LAYOUTS[layout]
+    separator = "/" if table.in_keras else "."
+    for module, part, kind in table.modules(variant):
+        for layer in names_of(part, variant.depths):
+            theirs = module.format(**_fields(layer))
+            variables = KINDS[variant.norm if kind == "norm" else kind]
+            for parameter, variable, ways in variables:
+                if table.in_keras and kind != "grouped":
+                    parameter, ways = variable, SAME
+                yield Pair(
+                    f"{theirs}{separator}{parameter}",
+                    f"{layer}/{variable}",
+                    *ways,
                 )
-    return found
 
 
-def _fields(here):
+def _fields(layer):
     """What stands in tables for the numbers of a stage and a block."""
-    stage = here.stage or 0
+    stage = layer.stage or 0
     return {
-        "here": here,
+        "ours": layer,
         "s": stage,
-        "b": here.block,
+        "b": layer.block,
         "before": stage - 1,
         "even": 2 * stage,
         "odd": 2 * stage + 1,
@@ -217,18 +170,18 @@ def match(names, layout, variant, prefix=""):
     Names that the layout ignores are dropped.
 
     Returns:
-        `(known, unknown)`: `Pair`s by the names in the file, and other names.
+        `(placed, unknown)`: `Pair`s by the names in the file, and other names.
     """
-    table = {pair.there: pair for pair in pairs(layout, variant)}
+    table = {pair.theirs: pair for pair in pairs(layout, variant)}
     ignored = re.compile(LAYOUTS[layout].ignored)
-    known, unknown = {}, []
+    placed, unknown = {}, []
     for name in names:
-        pair = table.get(_known_name(name.removeprefix(prefix), layout))
+        pair = table.get(_named(name.removeprefix(prefix), layout))
         if pair is not None:
-            known[name] = pair
+            placed[name] = pair
         elif not ignored.fullmatch(name):
             unknown.append(name)
-    return known, unknown
+    return placed, unknown
 
 
 def from_layout(tensors, layout, variant, prefix=""):
@@ -237,9 +190,9 @@ def from_layout(tensors, layout, variant, prefix=""):
     Names that the layout does not know are kept, so that whoever assigns the
     tensors reports them.
     """
-    known, unknown = match(tensors, layout, variant, prefix)
+    placed, unknown = match(tensors, layout, variant, prefix)
     converted = {
-        pair.here: pair.way_in(tensors[name]) for name, pair in known.items()
+        pair.ours: pair.way_in(tensors[name]) for name, pair in placed.items()
     }
     converted.update((name, tensors[name]) for name in unknown)
     kernel = converted.get(f"{Part.HEAD_CLASSIFIER}/kernel")
@@ -258,8 +211,7 @@ def to_ours(tensors, variant):
 
 def to_layout(tensors, layout, variant):
     """The way back: `from_layout` of the result gives `tensors` again."""
-    prefix = LAYOUTS[layout].prefix(variant)
-    table = {pair.here: pair for pair in pairs(layout, variant)}
+    table = {pair.ours: pair for pair in pairs(layout, variant)}
     converted = {}
     for name, tensor in tensors.items():
         pair = table.get(name)
@@ -268,14 +220,15 @@ def to_layout(tensors, layout, variant):
                 f"The layout {layout!r} has no place for {name!r} of "
                 f"{variant.name!r}. Choose another: {list(LAYOUTS)}"
             )
-        plain = layout == "transformers" and pair.there.startswith("classifier")
-        there = pair.there if plain else prefix + pair.there
-        converted[there] = np.ascontiguousarray(pair.way_out(tensor))
+        theirs = pair.theirs
+        if layout == "transformers" and not theirs.startswith("classifier"):
+            theirs = f"convnext{'v2' if variant.grn else ''}.{theirs}"
+        converted[theirs] = np.ascontiguousarray(pair.way_out(tensor))
     return converted
 
 
-def _known_name(name, layout):
-    """keras.applications numbers what it does not name."""
+def _named(name, layout):
+    """A name as in the table: keras.applications numbers some instead."""
     if layout != "keras_applications":
         return name
     name = re.sub(r"^layer_normalization(_\d+)?/", "head_layernorm/", name)

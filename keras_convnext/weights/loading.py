@@ -1,5 +1,6 @@
 """From `weights=` to a model whose every variable was set exactly once."""
 
+import functools
 import os
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from keras_convnext.weights import hub
 from keras_convnext.weights import layouts
 from keras_convnext.weights import registry
 
+STRIP = 128  # outputs, of which a kernel is copied at a time
 STEM_KERNELS = (f"{Part.STEM_CONV}/kernel", f"{Part.STEM_CONV_0}/kernel")
 
 
@@ -45,15 +47,15 @@ def find(variant, weights, task="classify"):
 
     Args:
         variant: the `Variant` that the weights are for.
-        weights: `None`, a path, a URL, `hf://org/repo[@revision]`, or an alias
-            or tag of the registry.
+        weights: `None`, a path, a URL, `hf://org/repo[@revision]`, an alias or
+            tag of the registry, or a `Source`.
         task: what the weights are for, a key of `registry.TASKS`.
 
     Raises:
         ValueError: for anything that cannot be found, read or recognized.
     """
-    if weights is None:
-        return None
+    if weights is None or isinstance(weights, Source):
+        return weights
     if isinstance(weights, str):
         if hub.is_remote(weights):
             path = hub.fetch(weights)
@@ -85,14 +87,9 @@ def _published(variant, weights, task):
     return from_file(variant, path, checkpoint.name, info)
 
 
-_shown_licenses: set[str] = set()
-
-
+@functools.cache  # once for each
 def _show_license(checkpoint):
-    if checkpoint.license in registry.FREE_LICENSES:
-        return
-    if checkpoint.name not in _shown_licenses:
-        _shown_licenses.add(checkpoint.name)
+    if checkpoint.license not in registry.FREE_LICENSES:
         warnings.warn(
             f"The weights {checkpoint.name} come under the license "
             f"{checkpoint.license}, which restricts their use: read it "
@@ -101,37 +98,29 @@ def _show_license(checkpoint):
         )
 
 
-def load(model, source, channels, classes, include_top, prefix):
-    """Assigns the variables of a model from a source; see `fit`, `assign`."""
-    tensors, optional = fit(source, channels, classes, include_top)
-    assign(model, tensors, source.name, prefix, optional, source.release)
-
-
-def fit(source, channels, classes, include_top):
-    """The tensors of a source, adapted to a stem and classifier.
+def load(model, source, prefix):
+    """Assigns the variables of a model from a source; see `assign`.
 
     The stem takes any number of channels, as in timm: one is the sum over
     red, green and blue; more are copies of them in turn, scaled so that the
     sum stays. A classifier of another number of classes is left out, with a
     warning, and stays as initialized.
-
-    Returns:
-        `(tensors, optional)`: arrays by name, and the layers that the model
-        has and the file need not have.
     """
-    tensors = dict(source.tensors)
-    for name in STEM_KERNELS:
-        if name in tensors:
-            tensors[name] = adapt_channels(tensors[name], channels)
-    optional = set()
+    tensors, variables = dict(source.tensors), _variables(model, prefix)
+    for name in tensors.keys() & variables.keys() & set(STEM_KERNELS):
+        channels = variables[name].shape[2]
+        tensors[name] = adapt_channels(tensors[name], channels)
+    bias = variables.get(f"{Part.HEAD_CLASSIFIER}/bias")
+    classes = None if bias is None else bias.shape[0]
+    optional = ()
     if source.classes is None:
         # Pre-trained without labels: perhaps not even a last norm.
-        optional |= {*HEAD_WITH_WEIGHTS}
-    elif not include_top or source.classes != classes:
-        optional |= without_classifiers(tensors, [Part.HEAD_CLASSIFIER])
-        if include_top:
+        optional = HEAD_WITH_WEIGHTS
+    elif source.classes != classes:
+        optional = without_classifiers(tensors, [Part.HEAD_CLASSIFIER])
+        if classes is not None:
             warn_of_classes(source, source.classes, classes)
-    return tensors, optional
+    assign(model, tensors, source.name, prefix, optional, source.release)
 
 
 def without_classifiers(tensors, names):
@@ -139,7 +128,7 @@ def without_classifiers(tensors, names):
     for name in names:
         for variable in ("kernel", "bias"):
             tensors.pop(f"{name}/{variable}", None)
-    return set(names)
+    return names
 
 
 def warn_of_classes(source, present, wanted):
@@ -180,12 +169,7 @@ def assign(
         ValueError: listing the missing, unexpected and mis-shaped names;
             nothing is assigned then.
     """
-    variables = {
-        f"{layer.name.removeprefix(prefix)}/{variable.name}": variable
-        for layer in model.layers
-        for variable in layer.weights
-        if variable.name != "seed_generator_state"
-    }
+    variables = _variables(model, prefix)
     absent = variables.keys() - tensors.keys()
     missing = sorted(
         name for name in absent if name.split("/")[0] not in optional
@@ -217,10 +201,30 @@ def assign(
             layer.kernel.assign(layer.kernel_initializer(layer.kernel.shape))
 
 
-def _assignable(tensor):
-    # Files may hold half precision. Backends transpose faster than NumPy.
-    dtype = "float64" if tensor.dtype == "float64" else "float32"
-    return np.asarray(tensor, dtype=dtype)
+def _variables(model, prefix):
+    """Those of all layers, by `layer/variable` without the prefix."""
+    return {
+        f"{layer.name.removeprefix(prefix)}/{variable.name}": variable
+        for layer in model.layers
+        for variable in layer.weights
+        if variable.name != "seed_generator_state"
+    }
+
+
+def _assignable(array):
+    """The array in C order and in single or double precision.
+
+    A strip stays in the processor's cache: of a whole transposed matrix NumPy
+    makes a copy in three to five times the time.
+    """
+    dtype = "float64" if array.dtype == "float64" else "float32"
+    if array.flags.c_contiguous:
+        return np.asarray(array, dtype)
+    copy = np.empty(array.shape, dtype)
+    for start in range(0, array.shape[-1], STRIP):
+        strip = slice(start, start + STRIP)
+        copy[..., strip] = array[..., strip]
+    return copy
 
 
 def _is_path(weights):

@@ -8,6 +8,7 @@ import csv
 import fnmatch
 import functools
 from dataclasses import dataclass
+from dataclasses import fields
 from importlib import resources
 
 from keras_convnext._util.checks import did_you_mean
@@ -110,24 +111,19 @@ def checkpoints(task="classify"):
 
 
 def _rows():
-    convert = {
-        "image_size": int,
-        "crop_pct": float,
-        "classes": int,
-        "top1": _optional_float,
-        "top5": _optional_float,
-        "miou": _optional_float,
-        "miou_multi_scale": _optional_float,
-    }
     table = resources.files(__package__) / "registry.csv"
     with table.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             yield Checkpoint(
-                **{
-                    key: convert.get(key, str)(value)
-                    for key, value in row.items()
-                }
+                **{x.name: _as(x.type, row[x.name]) for x in fields(Checkpoint)}
             )
+
+
+def _as(kind, text):
+    """A cell of the table as what its field holds; empty ones are `None`."""
+    if kind == float | None:
+        return float(text) if text else None
+    return kind(text)
 
 
 def is_name(weights, task="classify"):
@@ -155,8 +151,8 @@ def find(model, weights, task="classify"):
     """
     form, aliases = TASKS[task]
     called = form.format(model)
-    own = {c.tag: c for c in checkpoints(task) if c.model == model}
-    if not own:
+    rows = {c.tag: c for c in checkpoints(task) if c.model == model}
+    if not rows:
         models = list(dict.fromkeys(c.model for c in checkpoints(task)))
         raise ValueError(
             f"There are no published weights for {called}, only for {models}. "
@@ -165,15 +161,15 @@ def find(model, weights, task="classify"):
         )
     tags = list(aliases.get(weights, (weights,)))
     if weights == "imagenet":
-        tags += [tag for tag, c in own.items() if c.label_set == "imagenet1k"]
+        tags += [tag for tag, c in rows.items() if c.label_set == "imagenet1k"]
     for tag in tags:
-        if tag in own:
-            return own[tag]
+        if tag in rows:
+            return rows[tag]
     raise ValueError(
         f"`weights` of {called} must be None, a file, a URL, "
         f"'hf://org/repo', an alias of {list(aliases)} that it has, or one "
-        f"of its tags {list(own)}. Received: "
-        f"weights={weights!r}{did_you_mean(weights, own)}"
+        f"of its tags {list(rows)}. Received: "
+        f"weights={weights!r}{did_you_mean(weights, rows)}"
     )
 
 
@@ -216,27 +212,3 @@ def list_weights(pattern: str = "*") -> list[str]:
         ['convnext_tiny.fb_in22k_ft_in1k', 'convnext_tiny.fb_in22k_ft_in1k_384', 'convnext_tiny.fb_in22k']
     """  # noqa: E501
     return [checkpoint.name for checkpoint in matching(pattern)]
-
-
-def table(rows):
-    """A `rich` table of checkpoints."""
-    from rich.table import Table
-
-    columns = ("model", "tag", "size", "classes", "top-1 %", "license")
-    drawn = Table()
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
-    for row in rows:
-        drawn.add_row(
-            row.model,
-            row.tag,
-            str(row.image_size),
-            str(row.classes or "–"),
-            "–" if row.top1 is None else f"{row.top1:.1f}",
-            row.license,
-        )
-    return drawn
-
-
-def _optional_float(text):
-    return float(text) if text else None

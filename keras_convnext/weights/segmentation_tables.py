@@ -9,7 +9,7 @@ from keras_convnext.facts.layer_names import level_norm
 from keras_convnext.weights.layout_tables import OFFICIAL
 from keras_convnext.weights.layout_tables import TRANSFORMERS
 from keras_convnext.weights.layout_tables import Layout
-from keras_convnext.weights.layout_tables import own
+from keras_convnext.weights.layout_tables import ours
 
 # The convolutions in mmseg's names and in ours.
 CONVOLUTIONS = (
@@ -31,18 +31,18 @@ COUNTERS = r".*\.num_batches_tracked"
 def _backbone(table):
     """A package's table without its classifier."""
     return tuple(
-        (f"backbone.{there}", here, kind)
-        for there, here, kind in table
-        if here not in HEAD_WITH_WEIGHTS
+        (f"backbone.{module}", part, kind)
+        for module, part, kind in table
+        if part not in HEAD_WITH_WEIGHTS
     )
 
 
 def _heads(norm, classifier):
     """Both heads, by what batch normalizations and classifiers are called."""
     rows = []
-    for there, here in CONVOLUTIONS:
-        rows.append((f"{there}.conv", f"{here}_conv", "conv"))
-        rows.append((f"{there}.{norm}", f"{here}_norm", "batch_norm"))
+    for module, part in CONVOLUTIONS:
+        rows.append((f"{module}.conv", f"{part}_conv", "conv"))
+        rows.append((f"{module}.{norm}", f"{part}_norm", "batch_norm"))
     for head in ("decode", "auxiliary"):
         rows.append((f"{head}_head.{classifier}", f"{head}_classifier", "conv"))
     return tuple(rows)
@@ -56,27 +56,19 @@ MMSEG = (
 TRANSFORMERS_UPERNET = (
     *_backbone(TRANSFORMERS),
     *(
-        (
-            f"backbone.hidden_states_norms.stage{stage}",
-            level_norm(stage - 1),
-            "layer_norm",
-        )
-        for stage in (1, 2, 3, 4)
+        (f"backbone.hidden_states_norms.stage{stage}", norm, "layer_norm")
+        for stage, norm in enumerate(NORMS, start=1)
     ),
     *_heads("batch_norm", "classifier"),
 )
 
 
-def own_upernet(variant):
+def our_upernet(variant):
     """The identity: the names that an UperNet on this variant has."""
-    kinds = {"conv": "keras_conv", "batch_norm": "keras_batch_norm"}
     return (
-        *(row for row in own(variant) if row[1] not in HEAD_WITH_WEIGHTS),
-        *((norm, norm, "keras_norm") for norm in NORMS),
-        *(
-            (here, here, kinds[kind])
-            for _, here, kind in _heads("bn", "conv_seg")
-        ),
+        *(row for row in ours(variant) if row[1] not in HEAD_WITH_WEIGHTS),
+        *((norm, norm, "layer_norm") for norm in NORMS),
+        *((part, part, kind) for _, part, kind in _heads("", "")),
     )
 
 
@@ -91,5 +83,7 @@ LAYOUTS = {
         "decode_head.classifier.weight",
         ignored=COUNTERS,
     ),
-    "keras_upernet": Layout(own_upernet, "decode_classifier/kernel"),
+    "keras_upernet": Layout(
+        our_upernet, "decode_classifier/kernel", in_keras=True
+    ),
 }

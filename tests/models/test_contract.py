@@ -385,10 +385,10 @@ def test_drop_path_is_a_linear_ramp():
 
 
 BAD_ARGUMENTS = [
-    ({"depths": (1, 2)}, "one entry for each stage"),
+    ({"depths": (1, 2)}, "`dims` .* one entry for each of the 2 stages"),
     ({"depths": (1, 1, 0, 1)}, "`depths` must hold positive integers"),
     ({"depths": (1, 1, 1.5, 1)}, "`depths` must hold positive integers"),
-    ({"dims": 7}, "one entry for each stage"),
+    ({"dims": 7}, "one entry for each of the 4 stages"),
     ({"kernel_size": (7, 7)}, "each of the 4 stages"),
     ({"kernel_size": 6}, "must be odd"),
     ({"patch_size": 0}, "`patch_size`"),

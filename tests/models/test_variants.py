@@ -143,9 +143,9 @@ def test_a_small_variant_counts_and_runs_on_every_backend(name):
 @pytest.mark.parametrize("function, name", CONSTRUCTORS.items())
 def test_named_constructors_build_their_variant(function, name):
     constructor = getattr(keras_convnext, function)
-    closure = inspect.getclosurevars(constructor).nonlocals
-    assert closure["variant"] == VARIANTS[name]
-    assert closure["build"] is build
+    closure = inspect.getclosurevars(constructor)
+    assert closure.nonlocals["variant"] == VARIANTS[name]
+    assert closure.globals["build"] is build
     parameters = inspect.signature(constructor).parameters
     assert parameters["name"].default == name
     assert constructor.__name__ == function
@@ -176,7 +176,7 @@ def test_what_counts_do_not_tell_is_as_in_timm(name):
     activations = {type(x.mlp.act).__name__.lower() for x in blocks}
     assert activations == {variant.activation.replace("_", "")}
     # Names say where the last norm is, and axes what is a convolution.
-    pairs = {x.there: x for x in layouts.pairs("timm", variant)}
+    pairs = {x.theirs: x for x in layouts.pairs("timm", variant)}
     for key, value in theirs.state_dict().items():
         written = pairs[key].way_out
         if key.endswith(("fc1.weight", "fc2.weight")):

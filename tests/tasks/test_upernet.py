@@ -259,7 +259,7 @@ def normalized(images):
 def test_the_names_of_the_official_files(saved):
     """Some of them spelled out, as mmseg 0.11 has them, with their shapes."""
     state = mmseg_state(saved()[1])
-    known = {pair.there for pair in layouts.pairs("mmseg", FAMILIES["v1"])}
+    known = {pair.theirs for pair in layouts.pairs("mmseg", FAMILIES["v1"])}
     counters = {name for name in state if name.endswith("_tracked")}
     assert len(counters) == 13
     assert state.keys() - known == counters

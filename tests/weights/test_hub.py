@@ -1,5 +1,6 @@
 """Downloads, from a local server that behaves like the hub."""
 
+import os
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -190,6 +191,25 @@ def test_a_damaged_download_is_repeated(server, file_url):
         server.requests.clear()
         assert hub.fetch_url(file_url) == path
         assert not server.requests
+
+
+def test_files_are_read_again_only_if_they_were_written_to(
+    server, file_url, monkeypatch
+):
+    content = server.files["/w/model.safetensors"]
+    server.add_repository(REPOSITORY, {"model.safetensors": content})
+    path, cached = hub.fetch_url(file_url), hub.fetch_hub(REPOSITORY)
+    # On a disk that counts time in coarse steps the two may be one.
+    for file, placed in ((path, path.parent), (Path(cached), Path(cached))):
+        before = placed.lstat().st_mtime_ns - 10**9
+        os.utime(file, ns=(before, before))
+    monkeypatch.setattr(hub, "sha256_of", lambda path: "read")
+    assert hub.fetch_url(file_url) == path
+    assert hub._cached_hub(REPOSITORY) == cached
+    for file in (path, Path(cached)):
+        os.utime(file)
+    assert hub._cached(file_url) is None
+    assert hub._cached_hub(REPOSITORY) is None
 
 
 def test_those_who_want_the_same_file_take_turns(server, file_url):

@@ -151,7 +151,7 @@ def test_unknown_tags_list_those_there_are():
 
 
 def test_restrictive_licenses_are_shown_once():
-    loading._shown_licenses.clear()
+    loading._show_license.cache_clear()
     for model, tag, license in (
         ("convnextv2_atto", "fcmae_ft_in1k", "cc-by-nc-4.0"),
         ("convnext_tiny", "dinov3_lvd1689m", "dinov3-license"),
