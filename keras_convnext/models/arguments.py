@@ -5,6 +5,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from dataclasses import dataclass
+from dataclasses import fields
 from dataclasses import replace
 
 import keras
@@ -128,6 +129,9 @@ class Options:
     @property
     def channels_first(self):
         return self.data_format == "channels_first"
+
+
+NAMES = {field.name for field in fields(Options)}
 
 
 def checked(variant, options):

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from keras_convnext._util import image_layout
+from keras_convnext._util.checks import did_you_mean
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.layer_names import LayerName
 from keras_convnext.facts.layer_names import Part
@@ -34,6 +35,11 @@ def build(variant: Variant, *args: Any, **kwargs: Any) -> ConvNeXtModel:
     Returns:
         A `ConvNeXtModel`, a Functional `keras.Model`.
     """
+    for name in kwargs.keys() - arguments.NAMES:
+        raise TypeError(
+            f"{variant.name} takes no argument of this name. Received: "
+            f"{name}={kwargs[name]!r}{did_you_mean(name, arguments.NAMES)}"
+        )
     options = arguments.Options(*args, **kwargs)
     variant = _customized(
         variant, options.kernel_size, options.layer_scale_init_value

@@ -474,3 +474,11 @@ def test_weights_at_another_size_take_its_official_crop(tmp_path):
     # Who evaluated otherwise knew why.
     other = Preprocessing((224, 224), 0.95, "center")
     assert _at_size(other, (384, 384)) == replace(other, image_size=(384, 384))
+
+
+def test_unknown_arguments_are_errors_with_the_nearest_name():
+    message = (
+        r"convnext_tiny takes no .*Received: class=5\. Did you mean classes"
+    )
+    with pytest.raises(TypeError, match=message):
+        keras_convnext.ConvNeXtTiny(weights=None, **{"class": 5})

@@ -108,29 +108,22 @@ def build(
             data_format="channels_last",
             name=name,
         )
+    count, class_names = arguments.classes_and_names(classes)
     options = arguments.checked(
         variant,
-        include_top=True,
-        include_preprocessing=True,
-        pooling=None,
-        classes=1000 if classes is None else classes,
-        classifier_activation=classifier_activation,
-        dtype=None,
-        data_format="channels_last",
-        layer_prefix="",
-        drop_path_rate=drop_path_rate,
-        dropout_rate=0.0,
-        head_init_scale=1.0,
-        output_stride=None,
+        arguments.Options(
+            classes=count or 1000,
+            classifier_activation=classifier_activation,
+            data_format="channels_last",
+            drop_path_rate=drop_path_rate,
+        ),
     )
     means, stds = arguments.mean_and_std(mean, std, shape[2], True)
     crop_pct, crop_mode = official_crop(shape[:2])
     preprocessing = Preprocessing(
         shape[:2], crop_pct, crop_mode, mean=means, std=stds
     )
-    info = ModelInfo(
-        preprocessing=preprocessing, class_names=options.class_names
-    )
+    info = ModelInfo(preprocessing=preprocessing, class_names=class_names)
     image = keras.Input(shape, name=str(Part.IMAGE), dtype=options.image_dtype)
     network = _Network(variant, options, design)
     return ConvNeXtModel(image, network.outputs(image, info), name=name)
