@@ -29,6 +29,9 @@ def restore(model, tensors):
     Args:
         model: compiled in the same way; its optimizer is built if need be.
 
+    Returns:
+        The arrays of the metrics, for `add_metrics`.
+
     Raises:
         ValueError: if the tensors are not those of such a model.
 
@@ -52,6 +55,7 @@ def restore(model, tensors):
         )
     for name, variable in variables.items():
         variable.assign(tensors[name])
+    return {x: tensors[x] for x in tensors.keys() - variables.keys()}
 
 
 def add_metrics(model, tensors):
@@ -61,8 +65,7 @@ def add_metrics(model, tensors):
     TensorFlow makes them in the first step only.
     """
     for name, variable in _metric_variables(model):
-        if name in tensors:
-            variable.assign(variable + tensors[name])
+        variable.assign(variable + tensors[name])
 
 
 def _variables(model, metrics):

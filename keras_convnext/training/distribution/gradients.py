@@ -97,7 +97,7 @@ def without_keras_averaging(model):
     `DistributedDataParallel` and adds its metrics up in every batch. Here that
     is switched off, and nowhere else. Gradients would be averaged twice. In
     validation a process may have a batch more than the others: it would wait
-    for them for ever. And what `whole_metrics` added up would be added up
+    for them for ever. And what `metrics_to_writer` added up would be added up
     again.
 
     Args:

@@ -1,6 +1,7 @@
 """JAX: programs of all devices at once, by `keras.distribution`."""
 
 import os
+import pickle
 
 import keras
 import numpy as np
@@ -32,8 +33,6 @@ class JaxCluster(Cluster):
         replicas: int, parts of the batch that are computed apart.
     """
 
-    shares = True
-
     def __init__(self, replicas):
         import jax
 
@@ -51,27 +50,23 @@ class JaxCluster(Cluster):
             self.process_count,
         )
 
-    def largest(self, numbers):
-        return self._gathered(numbers).max(axis=0).tolist()
-
-    def total(self, numbers):
-        return self._gathered(numbers).sum(axis=0).tolist()
-
-    def from_writer(self, content):
+    def from_writer(self, value):
         from jax.experimental import multihost_utils
 
-        return np.asarray(multihost_utils.broadcast_one_to_all(content))
-
-    def whole_metrics(self, model, loader=None):
-        if loader is not None:
-            loader.uncount(model, self)
+        content = np.frombuffer(pickle.dumps(value), "uint8")
+        # Each process must bring an array of the same size.
+        size = np.array(content.size, "int32")
+        size = int(multihost_utils.broadcast_one_to_all(size))
+        content = np.resize(content, size)
+        content = multihost_utils.broadcast_one_to_all(content)
+        return pickle.loads(np.asarray(content).tobytes())
 
     def _gathered(self, numbers):
         from jax.experimental import multihost_utils
 
         numbers = np.array(numbers, "int32")
-        found = multihost_utils.process_allgather(numbers)
-        return found.reshape(self.process_count, -1)
+        rows = multihost_utils.process_allgather(numbers)
+        return rows.reshape(self.process_count, -1)
 
 
 def is_launched():

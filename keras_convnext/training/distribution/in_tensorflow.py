@@ -17,8 +17,6 @@ class TensorFlowCluster(Cluster):
         devices: int, how many.
     """
 
-    shares = True
-
     def __init__(self, devices):
         self.device_count = devices
 
@@ -55,10 +53,6 @@ class TensorFlowCluster(Cluster):
     def eval_loader(self, source, preprocessing, batch_size, on_error):
         self.share_of(batch_size)
         return PaddedLoader(source, preprocessing, batch_size, on_error)
-
-    def whole_metrics(self, model, loader=None):
-        if loader is not None:
-            loader.uncount(model, self)
 
 
 def is_launched():
