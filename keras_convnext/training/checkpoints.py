@@ -8,7 +8,6 @@ and is written last: without it there is no checkpoint.
 """
 
 import json
-import os
 import re
 import warnings
 from pathlib import Path
@@ -68,11 +67,9 @@ class Checkpoints:
             with written_aside(tensor_file) as unfinished:
                 save_file(tensors, unfinished)
                 checksum = sha256_of(unfinished)
-                _to_disk(unfinished)
             with written_aside(record_file) as unfinished:
                 text = {"sha256": checksum, "step": step, "record": record}
                 unfinished.write_text(json.dumps(text, indent=1))
-                _to_disk(unfinished)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
                 f"The checkpoint of step {step} could not be written to "
@@ -150,9 +147,3 @@ class Checkpoints:
             f"The last good one is that of step {steps[-1]}: make room, and "
             "run the same command again to go on from there"
         )
-
-
-def _to_disk(path):
-    """A file that is moved into place must not be empty after a power cut."""
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())

@@ -14,9 +14,6 @@ from keras import ops
 from keras_convnext._util.serialization import register
 from keras_convnext.models.inspection import all_layers
 
-# Where PyTorch updates a whole group in one pass.
-TORCH_FUSED_DEVICES = ("cpu", "cuda", "mps")
-
 
 def outside_of_graphs():
     """Where TensorFlow makes variables at once.
@@ -302,14 +299,12 @@ class AdamW(keras.optimizers.AdamW):
             key = self._scales[index], self._decays[index]
             groups[key].append((gradient, variable, index))
         learning_rate = ops.convert_to_tensor(learning_rate)
-        fused = learning_rate.device.type in TORCH_FUSED_DEVICES
         step = ops.cast(self.iterations, "float32")
         update_averages = get_ema_multi_avg_fn(self.ema_momentum)
         with torch.no_grad():
             for (scale, decay), group in groups.items():
                 gradients, variables, indices = zip(*group)
                 values = [variable.value for variable in variables]
-                rate = learning_rate * scale
                 adamw(
                     values,
                     [g.to(v.dtype) for g, v in zip(gradients, values)],
@@ -318,11 +313,11 @@ class AdamW(keras.optimizers.AdamW):
                     [],
                     # It counts each of them up.
                     list(step.repeat(len(group)).unbind()),
-                    fused=fused,
+                    fused=True,
                     amsgrad=False,
                     beta1=self.beta_1,
                     beta2=self.beta_2,
-                    lr=rate if fused else float(rate),
+                    lr=learning_rate * scale,
                     weight_decay=decay,
                     eps=self.epsilon,
                     maximize=False,

@@ -94,14 +94,7 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return ops.where(step < self.warmup_steps, warm, cosine)
 
     def get_config(self):
-        return {
-            "peak_learning_rate": self.peak_learning_rate,
-            "warmup_steps": self.warmup_steps,
-            "total_steps": self.total_steps,
-            "minimum_learning_rate": self.minimum_learning_rate,
-            "warmup": self.warmup,
-            "name": self.name,
-        }
+        return dict(vars(self))  # the arguments, by their names
 
 
 @register
@@ -171,11 +164,4 @@ class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
         return rate * (self.warmup_ratio + (1 - self.warmup_ratio) * risen)
 
     def get_config(self):
-        return {
-            "peak_learning_rate": self.peak_learning_rate,
-            "warmup_steps": self.warmup_steps,
-            "total_steps": self.total_steps,
-            "power": self.power,
-            "warmup_ratio": self.warmup_ratio,
-            "name": self.name,
-        }
+        return dict(vars(self))  # the arguments, by their names

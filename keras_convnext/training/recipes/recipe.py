@@ -10,6 +10,8 @@ import keras
 
 from keras_convnext._util.annotations import BySize
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.image_layout import data_format
+from keras_convnext._util.image_layout import to_layout
 from keras_convnext.data.pipeline import EvalPipeline
 from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.facts.variants import VARIANTS
@@ -156,10 +158,8 @@ class Recipe(Figures):
             >>> model = recipe.build("convnext_tiny", classes=1000)
         """
         recipe = self.for_model(name)
-        channels_first = (
-            options.get("data_format") or keras.config.image_data_format()
-        ) == "channels_first"
-        size = (recipe.image_size, recipe.image_size)
+        layout = data_format(options.get("data_format"))
+        size = recipe.image_size
         variant = VARIANTS.get(name)  # `create_model` refuses others
         has_scale = variant and variant.layer_scale_init_value
         return create_model(
@@ -168,7 +168,7 @@ class Recipe(Figures):
                 "classes": classes,
                 "weights": weights,
                 "classifier_activation": None,
-                "input_shape": (3, *size) if channels_first else (*size, 3),
+                "input_shape": to_layout(size, size, 3, layout),
                 "drop_path_rate": recipe.drop_path_rate,
                 "layer_scale_init_value": (
                     recipe.layer_scale_init_value if has_scale else None
