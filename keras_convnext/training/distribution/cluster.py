@@ -28,12 +28,14 @@ class Cluster:
         device_count: int, how many devices of all processes share a batch.
         counts_apart: whether the metrics of each process count its own
             images only, until `metrics_to_writer`.
+        eval_loader_class: the class of what `eval_loader` returns.
     """
 
     process_index = 0
     process_count = 1
     device_count = 1
     counts_apart = False
+    eval_loader_class = EvalLoader
 
     @property
     def is_writer(self) -> bool:
@@ -76,7 +78,15 @@ class Cluster:
         on_error: str,
     ) -> EvalLoader:
         """Batches for validation: every image once in the whole cluster."""
-        return EvalLoader(source, preprocessing, batch_size, on_error)
+        devices = self.device_count // self.process_count
+        return self.eval_loader_class(
+            source,
+            preprocessing,
+            self.share_of(batch_size) * devices,
+            on_error,
+            self.process_index,
+            self.process_count,
+        )
 
     def largest(self, numbers: Sequence[float]) -> list[float]:
         """The largest of each number over all processes, as a list."""

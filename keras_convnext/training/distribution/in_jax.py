@@ -33,22 +33,14 @@ class JaxCluster(Cluster):
         replicas: int, parts of the batch that are computed apart.
     """
 
+    eval_loader_class = PaddedLoader
+
     def __init__(self, replicas):
         import jax
 
         self.process_index = jax.process_index()
         self.process_count = jax.process_count()
         self.device_count = replicas
-
-    def eval_loader(self, source, preprocessing, batch_size, on_error):
-        return PaddedLoader(
-            source,
-            preprocessing,
-            self.share_of(batch_size) * self.device_count // self.process_count,
-            on_error,
-            self.process_index,
-            self.process_count,
-        )
 
     def from_writer(self, value):
         from jax.experimental import multihost_utils

@@ -17,6 +17,8 @@ class TensorFlowCluster(Cluster):
         devices: int, how many.
     """
 
+    eval_loader_class = PaddedLoader
+
     def __init__(self, devices):
         self.device_count = devices
 
@@ -49,10 +51,6 @@ class TensorFlowCluster(Cluster):
             return context.replica_id_in_sync_group
 
         return with_shared_draws(model, part, self.device_count)
-
-    def eval_loader(self, source, preprocessing, batch_size, on_error):
-        self.share_of(batch_size)
-        return PaddedLoader(source, preprocessing, batch_size, on_error)
 
 
 def is_launched():

@@ -6,7 +6,6 @@ import os
 
 import numpy as np
 
-from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.training.distribution.cluster import Cluster
 from keras_convnext.training.distribution.cluster import from_environment
 from keras_convnext.training.distribution.cluster import number_of_devices
@@ -45,21 +44,14 @@ class TorchCluster(Cluster):
         with without_keras_averaging(model), averaged:
             yield
 
-    def eval_loader(self, source, preprocessing, batch_size, on_error):
+    def eval_loader(self, source, *options):
         if len(source) < self.process_count:
             raise ValueError(
                 "Every process needs an image to validate on. Received: "
                 f"{len(source)} for {self.process_count} processes. Add "
                 "images, or take fewer processes"
             )
-        return EvalLoader(
-            source,
-            preprocessing,
-            self.share_of(batch_size),
-            on_error,
-            self.process_index,
-            self.process_count,
-        )
+        return super().eval_loader(source, *options)
 
     def from_writer(self, value):
         from torch import distributed

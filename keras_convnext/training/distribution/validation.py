@@ -17,35 +17,18 @@ class PaddedLoader(EvalLoader):
     divided by.
 
     Args:
-        source, preprocessing, on_error: as for `EvalLoader`.
-        batch_size: int, images in a batch of this process.
-        process_index, process_count: ints.
+        *arguments: as for `EvalLoader`; the batches are of this process.
     """
 
-    def __init__(
-        self,
-        source,
-        preprocessing,
-        batch_size,
-        on_error,
-        process_index=0,
-        process_count=1,
-    ):
-        super().__init__(
-            source,
-            preprocessing,
-            batch_size,
-            on_error,
-            process_index,
-            process_count,
-        )
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
         # By batch, of the last pass: an image may be readable only later.
         self._read = {}
-        most = math.ceil(len(source) / process_count)
-        self._padded = math.ceil(most / batch_size)
 
     def __len__(self):
-        return self._padded
+        process_count = self._numbers.step
+        most = math.ceil(len(self.source) / process_count)
+        return math.ceil(most / self.batch_size)
 
     def __getitem__(self, index):
         """Images, labels and weights."""
