@@ -1,8 +1,8 @@
 """A training recipe: figures, and the way from them to `compile` and `fit`."""
 
 from dataclasses import dataclass
-from dataclasses import fields
 from dataclasses import replace
+from inspect import get_annotations
 from typing import Any
 from typing import Self
 
@@ -178,6 +178,42 @@ class Recipe(Figures):
             },
         )
 
+    def train_data(
+        self, data: Any, classes: int | None = None, **options: Any
+    ) -> Any:
+        """Batches to train on by `fit`: shuffled, augmented and mixed.
+
+        Args:
+            data: a pair of arrays `(images, labels)`; a `Source`; or a
+                `tf.data.Dataset` of pairs, shuffled and of known length.
+            classes: int; needed where the recipe mixes.
+            options: `seed`, `mean` and `std`, as for `TrainPipeline`.
+
+        Returns:
+            A `keras.utils.PyDataset`, or a `tf.data.Dataset` of one.
+
+        Examples:
+            >>> recipe = keras_convnext.recipes.small_data
+            >>> images = np.zeros((64, 80, 100, 3), "uint8")
+            >>> train = recipe.train_data((images, np.arange(64) % 2))
+            >>> len(train), train[0][0].shape
+            (2, (32, 224, 224, 3))
+        """
+        return self.train_pipeline(classes, **options)(data)
+
+    def eval_data(self, data: Any, shuffle: bool | None = None) -> Any:
+        """Batches to validate on: every image, as evaluation sees it.
+
+        Args:
+            data: as for `train_data`.
+            shuffle: whether to draw a new order of arrays every epoch, for
+                training without augmentation.
+
+        Returns:
+            As for `train_data`.
+        """
+        return self.eval_pipeline()(data, shuffle=shuffle)
+
     def train_pipeline(
         self, classes: int | None = None, seed: int = 0, **options: Any
     ) -> TrainPipeline:
@@ -284,15 +320,11 @@ class Recipe(Figures):
 
     def __str__(self):
         """The recipe as the paper's tables print it."""
-        rows = [(name, _text(getattr(self, name))) for name in _shown(self)]
+        names = get_annotations(Recipe)  # without the texts
+        rows = [(name, _text(getattr(self, name))) for name in names]
         width = max(len(name) for name, _ in rows)
         lines = [f"{name.replace('_', ' '):<{width}}  {x}" for name, x in rows]
         return "\n".join([f"{self.name}: {self.summary}", *lines, self.source])
-
-
-def _shown(recipe):
-    hidden = ("name", "summary", "source")
-    return [x.name for x in fields(recipe) if x.name not in hidden]
 
 
 def _text(value):
