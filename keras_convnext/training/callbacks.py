@@ -214,22 +214,25 @@ class Progress(keras.callbacks.Callback):
         run: the `Run`, whose history has the row of a finished epoch.
         epochs, steps_per_epoch: of the whole run.
         batch_size: images per step.
+        verbose: whether to show the bar.
+
+    Attributes:
+        bar: a context in which the bar is shown.
     """
 
-    def __init__(self, run, epochs, steps_per_epoch, batch_size):
+    def __init__(self, run, epochs, steps_per_epoch, batch_size, verbose=True):
         super().__init__()
         self.run = run
         self.epochs = epochs
-        self.bar = new_bar(unit="images", units_per_step=batch_size)
+        self.bar = new_bar(
+            unit="images", units_per_step=batch_size, verbose=verbose
+        )
         self.task = self.bar.add_task(
             "",
             total=epochs * steps_per_epoch,
             completed=run.step,
             note="compiling",
         )
-
-    def on_train_begin(self, logs=None):
-        self.bar.start()
 
     def on_epoch_begin(self, epoch, logs=None):
         title = f"epoch {epoch + 1}/{self.epochs}"
@@ -250,13 +253,6 @@ class Progress(keras.callbacks.Callback):
             highlight=False,
             soft_wrap=True,
         )
-
-    def on_train_end(self, logs=None):
-        self.close()
-
-    def close(self):
-        """Gives the terminal back, also after an error."""
-        self.bar.stop()
 
 
 def _learning_rate(model):

@@ -1,6 +1,5 @@
 """One training run, from data and recipe to a folder with the result."""
 
-import contextlib
 from typing import Any
 
 import keras
@@ -154,7 +153,9 @@ def train(
                 run, steps, checkpoint_minutes, checkpoint_steps
             ),
         ]
-        progress = callbacks.Progress(run, recipe.epochs, steps, size)
+        progress = callbacks.Progress(
+            run, recipe.epochs, steps, size, cluster.is_writer
+        )
         if cluster.is_writer:
             tell_left_out(DRAWN_BY)
             if is_installed("matplotlib"):
@@ -163,7 +164,7 @@ def train(
                 logs = run.output / "tensorboard"
                 watchers.append(callbacks.TensorBoardScalars(logs))
             watchers.append(progress)
-        with contextlib.closing(progress), cluster.training(trained):
+        with progress.bar, cluster.training(trained):
             while run.step < recipe.epochs * steps:
                 epoch, place = divmod(run.step, steps)
                 trained.fit(
