@@ -14,7 +14,7 @@ from keras_convnext.cli.recipe_options import changed
 from keras_convnext.cli.recipe_options import recipe_options
 from keras_convnext.training import distribution
 from keras_convnext.training import recipes
-from keras_convnext.training.recipes.figures import drop_path_rate_of
+from keras_convnext.training.recipes.base import drop_path_rate_of
 
 
 @recipe_options

@@ -94,7 +94,7 @@ class Checkpoints:
         damages = []
         for step in reversed(self.steps()):
             try:
-                found = self._read(step)
+                checkpoint = self._read(step)
             except (OSError, ValueError, KeyError, SafetensorError) as error:
                 damages.append(f"step {step}: {error}")
                 continue
@@ -104,7 +104,7 @@ class Checkpoints:
                     f"the one of step {step} is used instead. {damage}",
                     stacklevel=2,
                 )
-            return found
+            return checkpoint
         if damages:
             raise CheckpointError(
                 f"All checkpoints in {str(self.folder)!r} are damaged: "
@@ -123,8 +123,8 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Steps of the checkpoints there, ascending."""
         names = (path.name for path in self.folder.glob("step_*.json"))
-        found = (re.fullmatch(r"step_(\d+)\.json", name) for name in names)
-        return sorted(int(match[1]) for match in found if match)
+        matches = (re.fullmatch(r"step_(\d+)\.json", name) for name in names)
+        return sorted(int(match[1]) for match in matches if match)
 
     def _read(self, step):
         tensor_file, record_file = self._files(step)

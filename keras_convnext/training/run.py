@@ -268,7 +268,7 @@ def _with_new_names(values):
 
 def versions() -> dict[str, str]:
     """Of this package, Keras and what it may run on, as far as installed."""
-    found = {
+    result = {
         "keras_convnext": __version__,
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
@@ -276,8 +276,8 @@ def versions() -> dict[str, str]:
     }
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            result[name] = importlib.metadata.version(name)
+    return result
 
 
 def _now():

@@ -147,19 +147,19 @@ def from_environment(name):
     return os.environ[name]
 
 
-def number_of_devices(asked, there, kind):
-    """How many of the devices that are there to train on.
+def number_of_devices(asked, available, kind):
+    """How many of the available devices to train on.
 
     Args:
         asked: int, or "all" or `None` for all of them.
-        there: int.
+        available: int.
         kind: what they are called in the error.
     """
     if asked in (None, "all"):
-        return there
-    if asked > there:
+        return available
+    if asked > available:
         raise ValueError(
             "There must be as many devices as are asked for. Received: "
-            f"devices={asked}, and {there} {kind}"
+            f"devices={asked}, and {available} {kind}"
         )
     return asked

@@ -118,11 +118,11 @@ def _names(devices):
 
     names = []
     for process in range(jax.process_count()):
-        there = [x for x in jax.devices() if x.process_index == process]
-        there.sort(key=lambda device: device.id)
-        kind = f"{there[0].platform.upper()} devices in process {process}"
-        wanted = number_of_devices(devices, len(there), kind)
-        names += [f"{x.platform}:{x.id}" for x in there[:wanted]]
+        available = [x for x in jax.devices() if x.process_index == process]
+        available.sort(key=lambda device: device.id)
+        kind = f"{available[0].platform.upper()} devices in process {process}"
+        wanted = number_of_devices(devices, len(available), kind)
+        names += [f"{x.platform}:{x.id}" for x in available[:wanted]]
     return names
 
 

@@ -88,13 +88,13 @@ def set_up(devices, hosts, host_index, model_parallel):
     """Mirrors all that is built from now on."""
     import tensorflow as tf
 
-    there = tf.config.list_logical_devices("GPU")
-    there = there or tf.config.list_logical_devices("CPU")
-    kind = f"{there[0].device_type} devices"
-    wanted = number_of_devices(devices, len(there), kind)
+    available = tf.config.list_logical_devices("GPU")
+    available = available or tf.config.list_logical_devices("CPU")
+    kind = f"{available[0].device_type} devices"
+    wanted = number_of_devices(devices, len(available), kind)
     if wanted == 1:
         return Cluster()
-    names = [device.name for device in there[:wanted]]
+    names = [device.name for device in available[:wanted]]
     strategy = tf.distribute.MirroredStrategy(names)
     tf.distribute.experimental_set_strategy(strategy)
     return TensorFlowCluster(wanted)

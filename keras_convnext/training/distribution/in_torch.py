@@ -78,9 +78,9 @@ def command(devices, hosts, host_index):
     """The beginning of a `torchrun` command for the processes of this host."""
     import torch
 
-    there = torch.cuda.device_count()
-    if there:
-        devices = number_of_devices(devices, there, "CUDA devices")
+    available = torch.cuda.device_count()
+    if available:
+        devices = number_of_devices(devices, available, "CUDA devices")
     elif devices == "all":
         devices = 1
     options = [f"--nproc-per-node={devices}"]

@@ -16,8 +16,8 @@ from keras_convnext.models.inspection import info_of
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Figures of a training, and nothing else.
+class BaseRecipe:
+    """Where the figures of a training are from; derived classes add them.
 
     A field that differs between model sizes holds a dict from size
     (`"tiny"`) to value; `for_model` picks.
@@ -34,9 +34,9 @@ class Figures:
             >>> keras_convnext.recipes.imagenet1k.replace(epochs=30).epochs
             30
         """
-        known = [field.name for field in fields(self)]
+        names = [field.name for field in fields(self)]
         for name in changes:
-            checks.one_of("field", name, known)
+            checks.one_of("field", name, names)
         return replace(self, **changes)
 
     def for_model(self, model: str | keras.Model) -> Self:

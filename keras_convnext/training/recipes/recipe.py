@@ -21,14 +21,14 @@ from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.adamw import with_loss_scaling
 from keras_convnext.training.optimizers.layer_decay import layer_decay_scales
 from keras_convnext.training.optimizers.schedules import WarmupCosine
-from keras_convnext.training.recipes.figures import Figures
-from keras_convnext.training.recipes.figures import check_drop_path
+from keras_convnext.training.recipes.base import BaseRecipe
+from keras_convnext.training.recipes.base import check_drop_path
 from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.training.recipes.objective import TopKAccuracy
 
 
 @dataclass(frozen=True)
-class Recipe(Figures):
+class Recipe(BaseRecipe):
     """How a model is trained: every figure, and nothing else.
 
     A field that differs between model sizes holds a dict from size
@@ -330,10 +330,10 @@ class Recipe(Figures):
 def _text(value):
     if isinstance(value, dict):
         groups = {}
-        for size, own in value.items():
-            groups.setdefault(_text(own), []).append(size)
+        for size, of_size in value.items():
+            groups.setdefault(_text(of_size), []).append(size)
         return ", ".join(
-            f"{own} ({'/'.join(sizes)})" for own, sizes in groups.items()
+            f"{text} ({'/'.join(sizes)})" for text, sizes in groups.items()
         )
     if isinstance(value, tuple):
         return " to ".join(_text(x) for x in value)
