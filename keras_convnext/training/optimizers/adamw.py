@@ -245,24 +245,17 @@ class AdamW(keras.optimizers.AdamW):
         gradient = ops.cast(gradient, dtype)
         rate, correction, root_2 = (ops.cast(x, dtype) for x in rates)
         rate = rate * self._scales[index]
-
-        slots = self._momentums[index], self._velocities[index]
-        decay = self._decays[index]
-        if keras.backend.backend() == "tensorflow" and _is_fusible(slots[0]):
-            if decay:
-                self.assign_sub(variable, variable * (rate * decay))
-            # Both sides of PyTorch's fraction times `root_2`, a scalar.
-            rate, epsilon = rate * correction, self.epsilon * root_2
-            self._tf_adam(gradient, variable, *slots, rate, epsilon)
+        if self._decays[index]:
+            self.assign_sub(variable, variable * (rate * self._decays[index]))
+        # Both sides of PyTorch's fraction times `root_2`, a scalar.
+        rate, epsilon = rate * correction, self.epsilon * root_2
+        m, v = self._momentums[index], self._velocities[index]
+        if keras.backend.backend() == "tensorflow" and _is_fusible(m):
+            self._tf_adam(gradient, variable, m, v, rate, epsilon)
         else:
-            m, v = slots
             self.assign_add(m, (gradient - m) * (1 - self.beta_1))
             self.assign_add(v, (ops.square(gradient) - v) * (1 - self.beta_2))
-            change = m * (rate * correction)
-            change = change / (ops.sqrt(v) + self.epsilon * root_2)
-            if decay:
-                change = change + variable * (rate * decay)
-            self.assign_sub(variable, change)
+            self.assign_sub(variable, m * rate / (ops.sqrt(v) + epsilon))
         if self.use_ema:
             average = self._model_variables_moving_average[index]
             self.assign_add(
