@@ -41,17 +41,17 @@ def restore(model, tensors):
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     variables = dict(_variables(model, metrics=False))
-    missing = sorted(variables.keys() - tensors.keys())
     wrong = [
-        f"{name} {tensors[name].shape}, {tuple(variable.shape)} expected"
+        name
         for name, variable in variables.items()
-        if name in tensors and tensors[name].shape != tuple(variable.shape)
+        if name not in tensors or tensors[name].shape != tuple(variable.shape)
     ]
-    if missing or wrong:
+    if wrong:
         raise ValueError(
             "The checkpoint must hold the state of this model and optimizer. "
-            f"Received: {len(missing)} tensors missing {missing[:3]}, "
-            f"{len(wrong)} of other shapes {wrong[:3]}"
+            f"Received: {len(wrong)} tensors that are missing or have another "
+            f"shape, such as {wrong[:3]}. Take the versions that wrote it, "
+            "which are in `run.json`"
         )
     for name, variable in variables.items():
         variable.assign(tensors[name])

@@ -775,7 +775,7 @@ def test_what_does_not_fit_is_made_smaller():
         ({"memory": "many"}, "Received: memory='many'"),
         ({"devices": 3}, "divisible by the number of devices"),
         ({"rate": 100}, "together"),
-        ({"rate": 0, "bandwidth": "1GB"}, "positive number of images/s"),
+        ({"rate": 0, "bandwidth": "1GB"}, "`rate` must be a positive number"),
         ({"dtype": "int8"}, "`dtype` must be one of"),
     ],
 )

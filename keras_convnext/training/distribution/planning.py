@@ -178,11 +178,8 @@ def plan(
             "A step's time follows from `rate` and `bandwidth` together. "
             f"Received: rate={rate}, bandwidth={bandwidth}"
         )
-    if rate is not None and not rate > 0:
-        raise ValueError(
-            "`rate` must be a positive number of images/s. Received: "
-            f"rate={rate}"
-        )
+    if rate is not None:
+        checks.positive_number("rate", rate)
     with without_numbers():
         costs = profile(
             create_model(
