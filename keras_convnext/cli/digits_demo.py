@@ -13,7 +13,7 @@ from keras_convnext import visualize
 from keras_convnext._util.writing import written_aside
 from keras_convnext.data import load_digits
 from keras_convnext.models.applications import ConvNeXt
-from keras_convnext.training.recipes import averaged_weights
+from keras_convnext.training.optimizers import averaged_weights
 from keras_convnext.training.recipes import digits
 from keras_convnext.training.repeatability import make_repeatable
 

@@ -9,10 +9,6 @@ from keras_convnext.data.augmentation import RandomFlip
 from keras_convnext.data.augmentation import RandomResizedCrop
 from keras_convnext.data.pipeline import EvalPipeline
 from keras_convnext.data.pipeline import TrainPipeline
-from keras_convnext.training.optimizers.adamw import AdamW
-from keras_convnext.training.optimizers.averaging import averaged_weights
-from keras_convnext.training.optimizers.layer_decay import layer_decay_scales
-from keras_convnext.training.optimizers.schedules import WarmupCosine
 from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.training.recipes.objective import TopKAccuracy
 from keras_convnext.training.recipes.recipe import Recipe
@@ -31,7 +27,6 @@ from keras_convnext.training.recipes.records import v2_finetune_from_22k
 from keras_convnext.training.recipes.records import v2_imagenet22k
 
 __all__ = [
-    "AdamW",
     "CutMix",
     "EvalPipeline",
     "MixUp",
@@ -45,8 +40,6 @@ __all__ = [
     "SoftTargetCrossEntropy",
     "TopKAccuracy",
     "TrainPipeline",
-    "WarmupCosine",
-    "averaged_weights",
     "digits",
     "finetune_384",
     "finetune_from_22k",
@@ -55,7 +48,6 @@ __all__ = [
     "imagenet1k",
     "imagenet22k",
     "isotropic",
-    "layer_decay_scales",
     "small_data",
     "v2_finetune",
     "v2_finetune_from_22k",
