@@ -15,7 +15,7 @@ import numpy as np
 from race.ratios import interval
 
 from keras_convnext import create_model
-from keras_convnext.training.recipes import AdamW
+from keras_convnext.training.optimizers import AdamW
 
 NAMES = ("convnext_tiny", "convnextv2_tiny")
 BATCH = 8

@@ -14,8 +14,8 @@ import keras
 import numpy as np
 
 from keras_convnext import ConvNeXtTiny
-from keras_convnext.training.recipes import AdamW
-from keras_convnext.training.recipes import layer_decay_scales
+from keras_convnext.training.optimizers import AdamW
+from keras_convnext.training.optimizers import layer_decay_scales
 
 
 def main():

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_convnext import create_model
-from keras_convnext import recipes
+from keras_convnext import optimizers
 from keras_convnext import segmentation
 
 WIDTH = 64  # channels of the heads
@@ -75,9 +75,9 @@ def detector():
 
 def train_detector(model, train, epochs, batch_size=8, learning_rate=1e-3):
     steps = epochs * (len(train.images) // batch_size)
-    schedule = recipes.WarmupCosine(learning_rate, steps // 20, steps)
+    schedule = optimizers.WarmupCosine(learning_rate, steps // 20, steps)
     model.compile(
-        optimizer=recipes.AdamW(
+        optimizer=optimizers.AdamW(
             schedule, weight_decay=0.05, global_clipnorm=1.0
         ),
         box_loss="smoothl1",

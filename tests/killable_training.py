@@ -41,9 +41,9 @@ def deadly(save_file, number):
 
 if __name__ == "__main__":
     seconds, kill_in_save, *arguments = sys.argv[1:]
-    recorder = callbacks.Recorder
-    recorder.on_train_batch_end = slow(
-        recorder.on_train_batch_end, float(seconds)
+    checkpointing = callbacks.Checkpointing
+    checkpointing.on_train_batch_end = slow(
+        checkpointing.on_train_batch_end, float(seconds)
     )
     checkpoints.save_file = deadly(checkpoints.save_file, int(kill_in_save))
     sys.argv = ["keras-convnext", *arguments]

@@ -61,7 +61,7 @@ class Ours(KerasModel):
         )
 
     def optimizer(self):
-        return keras_convnext.recipes.AdamW(1e-3)
+        return keras_convnext.optimizers.AdamW(1e-3)
 
 
 class OursOptimized(Ours):

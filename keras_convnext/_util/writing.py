@@ -27,6 +27,9 @@ def written_aside(path):
         mode = unfinished.stat().st_mode
         yield unfinished
         unfinished.chmod(mode)
+        # What takes a place must not be empty after a power cut.
+        with open(unfinished, "rb+") as file:
+            os.fsync(file.fileno())
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from keras_convnext import visualize
 from keras_convnext._util.writing import written_aside
 from keras_convnext.data import load_digits
 from keras_convnext.models.applications import ConvNeXt
-from keras_convnext.training.recipes import averaged_weights
+from keras_convnext.training.optimizers import averaged_weights
 from keras_convnext.training.recipes import digits
 from keras_convnext.training.repeatability import make_repeatable
 
@@ -75,11 +75,11 @@ def train_digits(train, test, epochs, seed):
     model = build_model(images)
     recipe = digits.replace(epochs=epochs, warmup_epochs=epochs * WARMUP)
     mean, std = _statistics(images)
-    batches = recipe.train_pipeline(CLASSES, seed, mean=mean, std=std)(train)
+    batches = recipe.train_data(train, CLASSES, seed=seed, mean=mean, std=std)
     recipe.compile(model, steps_per_epoch=len(batches))
     history = model.fit(
         batches,
-        validation_data=recipe.eval_pipeline()(test),
+        validation_data=recipe.eval_data(test),
         epochs=epochs,
         callbacks=recipe.callbacks(),
         shuffle=False,  # the pipeline does, repeatably

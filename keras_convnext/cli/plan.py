@@ -48,7 +48,7 @@ def plan(
     80GB --classes 21841 --rate 300 --bandwidth 50GB
     """
 
-    found = distribution.plan(
+    result = distribution.plan(
         model,
         devices,
         memory,
@@ -60,4 +60,5 @@ def plan(
         rate,
         bandwidth,
     )
-    typer.echo(json.dumps(found.as_dict(), indent=2) if as_json else str(found))
+    text = json.dumps(result.as_dict(), indent=2) if as_json else str(result)
+    typer.echo(text)

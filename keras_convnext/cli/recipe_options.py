@@ -1,18 +1,17 @@
-"""An option for every field of a recipe."""
+"""An option for every figure of a recipe."""
 
-import functools
 import inspect
 import re
 import types
 import typing
-from dataclasses import fields
 from typing import Annotated
 
 import typer
 
 from keras_convnext.training.recipes import Recipe
 
-NOT_CHANGED = ("name", "summary", "source")
+# By name; a recipe's own name and texts are fields of the class below it.
+TYPES = inspect.get_annotations(Recipe)
 EXPECTED = {
     str: "text",
     tuple: "two numbers, such as 0.35,1",
@@ -22,53 +21,43 @@ EXPECTED = {
 
 
 def recipe_options(command):
-    """Gives a command one option per field in place of its `**changes`.
+    """Gives a command one option per figure in place of its `**changes`.
 
     They reach it as the text that the user wrote, `None` if nothing.
     """
-
     signature = inspect.signature(command)
-    own = list(signature.parameters.values())[:-1]
+    *parameters, changes = signature.parameters.values()
     helps = _helps(Recipe)
-    names = [x.name for x in fields(Recipe) if x.name not in NOT_CHANGED]
-    added = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[
-                str | None,
-                typer.Option(
-                    metavar="VALUE",
-                    help=helps.get(name),  # none under `python -OO`
-                    rich_help_panel="Fields of the recipe, see `Recipe`",
-                ),
-            ],
+    for name in TYPES:
+        option = typer.Option(
+            metavar="VALUE",
+            help=helps.get(name),  # none under `python -OO`
+            rich_help_panel="Fields of the recipe, see `Recipe`",
         )
-        for name in names
-    ]
-
-    @functools.wraps(command)
-    def with_options(*args, **kwargs):
-        return command(*args, **kwargs)
-
-    with_options.__signature__ = signature.replace(parameters=own + added)
-    with_options.__annotations__ = {x.name: x.annotation for x in own + added}
-    return with_options
+        parameters.append(
+            changes.replace(
+                name=name,
+                kind=inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[str | None, option],
+            )
+        )
+    command.__signature__ = signature.replace(parameters=parameters)
+    return command
 
 
 def _helps(record):
-    """What a docstring says of each attribute, as a sentence."""
+    """The meanings of attributes in a docstring, as sentences by name."""
     _, _, text = inspect.getdoc(record).partition("Attributes:\n")
-    found = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
+    pairs = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
     return {
         name: " ".join(f"{meaning[0].upper()}{meaning[1:]}".split())
-        for name, meaning in found
+        for name, meaning in pairs
     }
 
 
 def changed(recipe, texts):
-    """A recipe with the fields that a command line gave.
+    """A recipe with the figures that a command line gave.
 
     Args:
         recipe: a `Recipe`.
@@ -88,7 +77,7 @@ def changed(recipe, texts):
 
 
 def _value(name, text):
-    kinds = _kinds(name)
+    kinds = typing.get_args(TYPES[name]) or (TYPES[name],)
     if text.lower() == "none" and types.NoneType in kinds:
         return None
     kind, expected = next(x for x in EXPECTED.items() if x[0] in kinds)
@@ -102,10 +91,3 @@ def _value(name, text):
             f"`--{name.replace('_', '-')}` expects {expected}. Received: "
             f"{text!r}"
         ) from error
-
-
-def _kinds(name):
-    """The types that a field of a recipe may be of."""
-
-    kind = next(x.type for x in fields(Recipe) if x.name == name)
-    return typing.get_args(kind) or (kind,)

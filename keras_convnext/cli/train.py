@@ -14,7 +14,7 @@ from keras_convnext.cli.recipe_options import changed
 from keras_convnext.cli.recipe_options import recipe_options
 from keras_convnext.training import distribution
 from keras_convnext.training import recipes
-from keras_convnext.training.recipes.figures import drop_path_rate_of
+from keras_convnext.training.recipes.base import drop_path_rate_of
 
 
 @recipe_options
@@ -155,7 +155,10 @@ def train(
 
     is_asked = devices or hosts or host_index is not None or model_parallel > 1
     if not dry_run and (is_asked or distribution.is_launched()):
-        distribution.start(_number(devices), hosts, host_index, model_parallel)
+        count: int | str | None = devices
+        if devices and devices.isdigit():
+            count = int(devices)
+        distribution.start(count, hosts, host_index, model_parallel)
     training.make_repeatable(seed, deterministic)
     source, held_out = data_module.open_splits(
         data, validation, validation_split, seed
@@ -191,18 +194,6 @@ def train(
     for name, value in result["best"].items():
         typer.echo(f"best {name}: {value:.2%}")
     typer.echo(f"written: {output.resolve()}")
-
-
-def _number(devices):
-    """What `--devices` says, as `distribution.start` takes it."""
-    if devices in (None, "all"):
-        return devices
-    if not devices.isdigit():
-        raise ValueError(
-            "`--devices` expects a whole number, or 'all'. Received: "
-            f"{devices!r}"
-        )
-    return int(devices)
 
 
 def _model(name, weights, recipe, changes, source, dtype):

@@ -1,7 +1,6 @@
 """What happens beside the steps of `fit`: checkpoints, records, a bar."""
 
 import math
-import sys
 import time
 from contextlib import nullcontext
 
@@ -9,9 +8,8 @@ import keras
 from keras import ops
 
 from keras_convnext._util.progress import new_bar
-from keras_convnext._util.requirements import is_installed
+from keras_convnext.training import state
 from keras_convnext.training.optimizers.averaging import averaged_weights
-from keras_convnext.training.run import Interrupted
 from keras_convnext.training.run import NotFinite
 from keras_convnext.visualize import learning_curves
 from keras_convnext.visualize import written_figure
@@ -36,147 +34,153 @@ class AveragedValidation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         with averaged_weights(self.model) as model:
-            found = model.evaluate(
+            averaged = model.evaluate(
                 self.data,
                 verbose=0,
                 return_dict=True,
                 callbacks=self.watchers,
             )
-        for name, value in found.items():
+        for name, value in averaged.items():
             logs[f"val_raw_{name}"] = logs[f"val_{name}"]
             logs[f"val_{name}"] = value
 
 
-class Recorder(keras.callbacks.Callback):
-    """Counts steps, writes checkpoints and what the output folder holds.
+class History(keras.callbacks.Callback):
+    """Adds a row for each epoch to the history of the run.
+
+    Args:
+        run: the `Run`.
+        batch_size: images per step.
+    """
+
+    def __init__(self, run, batch_size):
+        super().__init__()
+        self.run, self.batch_size = run, batch_size
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seconds = time.monotonic() - self.began
+        self.images = (batch + 1) * self.batch_size
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.run.history.append(
+            {
+                "epoch": epoch + 1,
+                "step": self.run.step,
+                "learning_rate": _learning_rate(self.model),
+                **{name: float(value) for name, value in logs.items()},
+                "images_per_second": round(self.images / self.seconds, 2),
+            }
+        )
+        self.run.write_history()
+
+
+class Models(keras.callbacks.Callback):
+    """Saves the model after each epoch, and the best ones so far.
 
     Args:
         run: the `Run`.
         saved: the model to save, with the weights of the one in `fit`.
-        batch_size: images per step.
-        steps_per_epoch: int.
-        minutes: float; a checkpoint inside an epoch whenever so much time is
-            over.
-        steps: int; one every so many steps, too.
-        cluster: the `Cluster` whose processes all have such a callback.
     """
 
-    def __init__(
-        self,
-        run,
-        saved,
-        batch_size,
-        steps_per_epoch,
-        minutes,
-        steps,
-        cluster,
-    ):
+    def __init__(self, run, saved):
         super().__init__()
-        self.run = run
-        self.saved = saved
-        self.batch_size = batch_size
-        self.steps_per_epoch = steps_per_epoch
-        self.seconds = minutes * 60
-        self.steps = steps
-        self.cluster = cluster
-        self.saved_at = time.monotonic()
-        self.drawn_at = -math.inf
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch_began = time.monotonic()
-        self.epoch_began_at_step = self.run.step
-
-    def on_train_batch_end(self, batch, logs=None):
-        run = self.run
-        run.step += 1
-        if run.has_metrics:
-            run.add_metrics(self.model)
-        self.trained_until = time.monotonic()
-        # One process may see a signal, or the clock, a step before another.
-        is_broken, signal, is_due = self.cluster.largest(
-            [
-                not math.isfinite(logs["loss"]),
-                run.signal or 0,
-                self.trained_until - self.saved_at > self.seconds
-                or (self.steps is not None and run.step % self.steps == 0),
-            ]
-        )
-        if is_broken:
-            steps = run.checkpoints.steps()
-            raise NotFinite(
-                f"The loss is {logs['loss']} after step {run.step}, at the "
-                f"learning rate {self._learning_rate():.3g}. "
-                + (
-                    f"The last good checkpoint is that of step {steps[-1]} in "
-                    f"{str(run.checkpoints.folder)!r}. "
-                    if steps
-                    else "There is no checkpoint yet. "
-                )
-                + "Lower the learning rate, warm up for longer or clip the "
-                "gradients (`global_clipnorm`)"
-            )
-        # After an epoch's last step its validation is still to come.
-        if (signal or is_due) and run.step % self.steps_per_epoch:
-            self.cluster.metrics_to_writer(self.model)
-            self._save(signal, in_epoch=True)
+        self.run, self.saved = run, saved
 
     def on_epoch_end(self, epoch, logs=None):
-        run, model = self.run, self.model
-        seconds = self.trained_until - self.epoch_began
-        images = (run.step - self.epoch_began_at_step) * self.batch_size
-        run.history.append(
-            {
-                "epoch": epoch + 1,
-                "step": run.step,
-                "learning_rate": self._learning_rate(),
-                **{name: float(value) for name, value in logs.items()},
-                "images_per_second": round(images / seconds, 2),
-            }
-        )
-        run.write_history()
+        run = self.run
         run.write_model("last.keras", self.saved)
-        raw = logs.get("val_raw_accuracy")
+        raw = logs.get("val_raw_accuracy", math.nan)
         if run.is_best("val_accuracy", logs.get("val_accuracy", math.nan)):
-            # The weights that were measured.
-            is_averaged = raw is not None
-            average = averaged_weights(model) if is_averaged else nullcontext()
-            with average:
+            # The weights that were measured. On JAX all processes put them
+            # in place together.
+            is_averaged = "val_raw_accuracy" in logs
+            weights = averaged_weights if is_averaged else nullcontext
+            with weights(self.model):
                 run.write_model("best.keras", self.saved)
-        if run.is_best("val_raw_accuracy", math.nan if raw is None else raw):
+        if run.is_best("val_raw_accuracy", raw):
             run.write_model("best_raw.keras", self.saved)
+
+
+class Curves(keras.callbacks.Callback):
+    """Draws the history of the run, at most every `CURVES_EVERY` seconds.
+
+    Args:
+        run: the `Run`.
+    """
+
+    def __init__(self, run):
+        super().__init__()
+        self.run, self.drawn_at = run, -math.inf
+
+    def on_epoch_end(self, epoch, logs=None):
         if time.monotonic() - self.drawn_at > CURVES_EVERY:
             self._draw()
-        (signal,) = self.cluster.largest([run.signal or 0])
-        self._save(signal, in_epoch=False)
 
     def on_train_end(self, logs=None):
         self._draw()
 
-    def _save(self, signal, in_epoch):
-        self.run.save(self.model, in_epoch)
-        # The end of a process would end the writer in the midst of it.
-        self.cluster.largest([0])
-        self.saved_at = time.monotonic()
-        if signal:
-            if self.run.is_writer:
-                print(
-                    f"stopped by a signal after step {self.run.step}, which "
-                    f"is saved in {str(self.run.checkpoints.folder)!r}: the "
-                    "same command goes on from there",
-                    file=sys.stderr,
-                )
-            raise Interrupted(128 + signal)
-
     def _draw(self):
-        if not self.run.is_writer or not is_installed("matplotlib"):
-            return
         figure = learning_curves(self.run.history)
         written_figure(figure, self.run.output / "curves.png")
         self.drawn_at = time.monotonic()
 
-    def _learning_rate(self):
-        rate = self.model.optimizer.learning_rate
-        return float(ops.convert_to_numpy(rate))
+
+class Checkpointing(keras.callbacks.Callback):
+    """Counts the steps of a run, and saves or ends it after some of them.
+
+    All processes have one: after each step they agree on what to do.
+
+    Args:
+        run: the `Run`.
+        steps_per_epoch: int.
+        minutes: float; a checkpoint inside an epoch whenever so much time is
+            over.
+        steps: int; one every so many steps, too.
+    """
+
+    def __init__(self, run, steps_per_epoch, minutes, steps):
+        super().__init__()
+        self.run = run
+        self.steps_per_epoch = steps_per_epoch
+        self.seconds = minutes * 60
+        self.steps = steps
+        self.saved_at = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        run = self.run
+        run.step += 1
+        if run.earlier_metrics:
+            state.add_metrics(self.model, run.earlier_metrics)
+            run.earlier_metrics = {}
+        # One process may see a signal, or the clock, a step before another.
+        is_broken, signal, is_due = run.cluster.largest(
+            [
+                not math.isfinite(logs["loss"]),
+                run.signal or 0,
+                time.monotonic() - self.saved_at > self.seconds
+                or (self.steps is not None and run.step % self.steps == 0),
+            ]
+        )
+        if is_broken:
+            raise _not_finite(run, logs["loss"], _learning_rate(self.model))
+        # After an epoch's last step its validation is still to come.
+        if run.step % self.steps_per_epoch == 0:
+            run.cluster.metrics_to_writer(self.model)
+        elif signal or is_due:
+            self._save(signal, in_epoch=True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        (signal,) = self.run.cluster.largest([self.run.signal or 0])
+        self._save(signal, in_epoch=False)
+
+    def _save(self, signal, in_epoch):
+        self.run.save(self.model, in_epoch)
+        self.saved_at = time.monotonic()
+        if signal:
+            self.run.interrupt(signal)
 
 
 class TensorBoardScalars(keras.callbacks.Callback):
@@ -210,22 +214,25 @@ class Progress(keras.callbacks.Callback):
         run: the `Run`, whose history has the row of a finished epoch.
         epochs, steps_per_epoch: of the whole run.
         batch_size: images per step.
+        verbose: whether to show the bar.
+
+    Attributes:
+        bar: a context in which the bar is shown.
     """
 
-    def __init__(self, run, epochs, steps_per_epoch, batch_size):
+    def __init__(self, run, epochs, steps_per_epoch, batch_size, verbose=True):
         super().__init__()
         self.run = run
         self.epochs = epochs
-        self.bar = new_bar(unit="images", units_per_step=batch_size)
+        self.bar = new_bar(
+            unit="images", units_per_step=batch_size, verbose=verbose
+        )
         self.task = self.bar.add_task(
             "",
             total=epochs * steps_per_epoch,
             completed=run.step,
             note="compiling",
         )
-
-    def on_train_begin(self, logs=None):
-        self.bar.start()
 
     def on_epoch_begin(self, epoch, logs=None):
         title = f"epoch {epoch + 1}/{self.epochs}"
@@ -247,12 +254,25 @@ class Progress(keras.callbacks.Callback):
             soft_wrap=True,
         )
 
-    def on_train_end(self, logs=None):
-        self.close()
 
-    def close(self):
-        """Gives the terminal back, also after an error."""
-        self.bar.stop()
+def _learning_rate(model):
+    return float(ops.convert_to_numpy(model.optimizer.learning_rate))
+
+
+def _not_finite(run, loss, learning_rate):
+    steps = run.checkpoints.steps()
+    return NotFinite(
+        f"The loss is {loss} after step {run.step}, at the learning rate "
+        f"{learning_rate:.3g}. "
+        + (
+            f"The last good checkpoint is that of step {steps[-1]} in "
+            f"{str(run.checkpoints.folder)!r}. "
+            if steps
+            else "There is no checkpoint yet. "
+        )
+        + "Lower the learning rate, warm up for longer or clip the "
+        "gradients (`global_clipnorm`)"
+    )
 
 
 def _as_text(logs):

@@ -8,7 +8,6 @@ and is written last: without it there is no checkpoint.
 """
 
 import json
-import os
 import re
 import warnings
 from pathlib import Path
@@ -68,11 +67,9 @@ class Checkpoints:
             with written_aside(tensor_file) as unfinished:
                 save_file(tensors, unfinished)
                 checksum = sha256_of(unfinished)
-                _to_disk(unfinished)
             with written_aside(record_file) as unfinished:
                 text = {"sha256": checksum, "step": step, "record": record}
                 unfinished.write_text(json.dumps(text, indent=1))
-                _to_disk(unfinished)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
                 f"The checkpoint of step {step} could not be written to "
@@ -97,7 +94,7 @@ class Checkpoints:
         damages = []
         for step in reversed(self.steps()):
             try:
-                found = self._read(step)
+                checkpoint = self._read(step)
             except (OSError, ValueError, KeyError, SafetensorError) as error:
                 damages.append(f"step {step}: {error}")
                 continue
@@ -107,7 +104,7 @@ class Checkpoints:
                     f"the one of step {step} is used instead. {damage}",
                     stacklevel=2,
                 )
-            return found
+            return checkpoint
         if damages:
             raise CheckpointError(
                 f"All checkpoints in {str(self.folder)!r} are damaged: "
@@ -126,8 +123,8 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Steps of the checkpoints there, ascending."""
         names = (path.name for path in self.folder.glob("step_*.json"))
-        found = (re.fullmatch(r"step_(\d+)\.json", name) for name in names)
-        return sorted(int(match[1]) for match in found if match)
+        matches = (re.fullmatch(r"step_(\d+)\.json", name) for name in names)
+        return sorted(int(match[1]) for match in matches if match)
 
     def _read(self, step):
         tensor_file, record_file = self._files(step)
@@ -150,9 +147,3 @@ class Checkpoints:
             f"The last good one is that of step {steps[-1]}: make room, and "
             "run the same command again to go on from there"
         )
-
-
-def _to_disk(path):
-    """A file that is moved into place must not be empty after a power cut."""
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())

@@ -56,13 +56,6 @@ def parameter_groups(
     ]
 
 
-def learning_rates(recipe, steps_per_epoch):
-    """The learning rate of every optimizer step of a run, as an array."""
-    schedule = recipe.schedule(steps_per_epoch)
-    steps = np.arange(schedule.total_steps)
-    return ops.convert_to_numpy(schedule(steps)).astype("float64")
-
-
 def describe(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> str:
     """Recipe, parameter groups and learning-rate curve, as text.
 
@@ -74,7 +67,8 @@ def describe(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> str:
         A str of several lines.
     """
     recipe = recipe.for_model(model)
-    rates = learning_rates(recipe, steps_per_epoch)
+    schedule = recipe.schedule(steps_per_epoch)
+    rates = ops.convert_to_numpy(schedule(np.arange(schedule.total_steps)))
     lines = [
         str(recipe),
         "",

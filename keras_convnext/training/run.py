@@ -20,6 +20,7 @@ from keras_convnext._util.writing import written_aside
 from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.training import state
 from keras_convnext.training.checkpoints import Checkpoints
+from keras_convnext.training.distribution.cluster import Cluster
 from keras_convnext.training.settings import differences
 from keras_convnext.training.sharing import check_same
 from keras_convnext.training.sharing import from_writer
@@ -37,89 +38,95 @@ class NotFinite(ArithmeticError):
 
 
 class Run:
-    """A training run in its output folder; a context that locks it.
+    """A training run in its output folder.
+
+    Every process has one, and they do the same; but only that of the writer
+    reads and writes files.
 
     Args:
         output: path of the folder.
         settings: dict of JSON's types that must not change while a run goes
             on: recipe, model, data, seed.
-        resume: `"auto"` or `"never"`.
         keep: how many checkpoints stay.
+        cluster: the `Cluster` that trains; this process alone if `None`.
 
     Attributes:
         step: batches that the model has been trained on.
         history: list of one dict of metrics per finished epoch.
         best: dict from metric to its highest value so far.
-        is_writer: whether this process is the one that writes.
+        signal: number of the signal that came, or `None`.
+        earlier_metrics: dict of arrays; those of the epoch's first steps,
+            which this process did not see and has still to count.
     """
 
-    is_writer = True
-
-    def __init__(self, output, settings, resume="auto", keep=3):
-        one_of("resume", resume, RESUME)
+    def __init__(self, output, settings, keep=3, cluster=None):
         self.output = Path(output)
         self.settings = json.loads(json.dumps(settings))
-        self.resume = resume
         self.checkpoints = Checkpoints(self.output / "checkpoints", keep)
+        self.cluster = cluster or Cluster()
         self.step = 0
         self.history = []
         self.best = {}
         self.signal = None
-        self._tensors = None
+        self.earlier_metrics = {}
         self._began = _now()
-        self._contexts = contextlib.ExitStack()
 
-    def __enter__(self):
-        self.output.mkdir(parents=True, exist_ok=True)
-        # After an error in here `__exit__` is not called.
+    @contextlib.contextmanager
+    def opened(self, resume="auto"):
+        """A context in which this run alone writes, and signals wait.
+
+        Args:
+            resume: `"auto"` or `"never"`.
+
+        Raises:
+            ValueError: if another run writes to the folder, or if there is
+                one to go on with and `resume` is `"never"`.
+        """
+        one_of("resume", resume, RESUME)
         with contextlib.ExitStack() as contexts:
-            contexts.enter_context(only_writer(self.output / "run.lock"))
-            if self.resume == "never" and self.checkpoints.steps():
-                raise ValueError(
-                    "With resume='never' the folder must hold no run. "
-                    f"Received: {str(self.output)!r} with checkpoints up to "
-                    f"step {self.checkpoints.steps()[-1]}. Choose another "
-                    "folder, or remove this one"
-                )
-            self.checkpoints.clear_away()
+            if self.cluster.is_writer:
+                self.output.mkdir(parents=True, exist_ok=True)
+                contexts.enter_context(only_writer(self.output / "run.lock"))
+                self._check_resume(resume)
+                self.checkpoints.clear_away()
             contexts.enter_context(self._signals())
-            self._contexts = contexts.pop_all()
-        return self
+            yield self
 
-    def __exit__(self, *_):
-        self._contexts.close()
+    def _check_resume(self, resume):
+        steps = self.checkpoints.steps()
+        if resume == "never" and steps:
+            raise ValueError(
+                "With resume='never' the folder must hold no run. Received: "
+                f"{str(self.output)!r} with checkpoints up to step "
+                f"{steps[-1]}. Choose another folder, or remove this one"
+            )
 
-    def restore(self, model, cluster):
+    def restore(self, model):
         """Goes on from the last checkpoint, if there is one.
 
         Args:
             model: compiled.
-            cluster: the `Cluster` that trains it.
 
         Raises:
             ValueError: if it is one of other settings, with the differences.
         """
+        cluster = self.cluster
+        check_same(cluster, self.settings)
+        checkpoint = None
+        if cluster.is_writer:
+            checkpoint = self.checkpoints.latest()
+        if checkpoint is not None:
+            self._check_settings(checkpoint[2]["settings"])
         if cluster.process_count > 1:
-            check_same(cluster, self.settings)
-        found = self._found()
-        if cluster.process_count > 1:
-            found = from_writer(cluster, found, model)
-        if found is not None:
-            step, tensors, record = found
-            state.restore(model, tensors)
-            self.step = step
-            if self.is_writer or not cluster.counts_apart:
-                self._tensors = tensors
+            checkpoint = from_writer(cluster, checkpoint, model)
+        if checkpoint is not None:
+            self.step, tensors, record = checkpoint
+            metrics = state.restore(model, tensors)
+            if cluster.is_writer or not cluster.counts_apart:
+                self.earlier_metrics = metrics
             self.history, self.best = record["history"], record["best"]
             self._take_over_old_names()
         self.write_summary("running")
-
-    def _found(self):
-        """The last checkpoint, which must be one of these settings."""
-        found = self.checkpoints.latest()
-        if found is not None:
-            self._check(found[2]["settings"])
-        return found
 
     def _take_over_old_names(self):
         """Earlier runs call the metrics of the average `val_ema_…`."""
@@ -130,33 +137,39 @@ class Run:
         average = self.output / "best_ema.keras"
         # Its file goes last: killed before the next checkpoint, the run comes
         # here again, and must not take the average for the raw weights.
-        if self.is_writer and average.exists():
+        if self.cluster.is_writer and average.exists():
             best = self.output / "best.keras"
             if best.exists():
                 best.replace(self.output / "best_raw.keras")
             average.replace(best)
 
-    @property
-    def has_metrics(self):
-        """Whether an epoch goes on whose first steps are still to count."""
-        return self._tensors is not None
-
-    def add_metrics(self, model):
-        """Counts the steps before the checkpoint in the epoch's metrics."""
-        state.add_metrics(model, self._tensors)
-        self._tensors = None
-
     def save(self, model, in_epoch):
         """Writes a checkpoint of this step, which is within an epoch or not."""
-        self.checkpoints.save(
-            self.step,
-            state.capture(model, metrics=in_epoch),
-            {
-                "settings": self.settings,
-                "history": self.history,
-                "best": self.best,
-            },
-        )
+        if in_epoch:
+            self.cluster.metrics_to_writer(model)
+        if self.cluster.is_writer:
+            self.checkpoints.save(
+                self.step,
+                state.capture(model, metrics=in_epoch),
+                {
+                    "settings": self.settings,
+                    "history": self.history,
+                    "best": self.best,
+                },
+            )
+        # The end of a process would end the writer in the midst of it.
+        self.cluster.largest([0])
+
+    def interrupt(self, signal):
+        """Ends the run after a checkpoint, and says how it goes on."""
+        if self.cluster.is_writer:
+            print(
+                f"stopped by a signal after step {self.step}, which is saved "
+                f"in {str(self.checkpoints.folder)!r}: the same command goes "
+                "on from there",
+                file=sys.stderr,
+            )
+        raise Interrupted(128 + signal)
 
     def is_best(self, metric, value):
         """Whether a metric is higher than in all epochs before; notes it."""
@@ -167,6 +180,8 @@ class Run:
 
     def write_model(self, name, model):
         """Saves a model without its optimizer, whole or not at all."""
+        if not self.cluster.is_writer:
+            return
         # Sharing all layers, and never compiled. Of other classes nobody knows
         # what their constructors take.
         is_ours = isinstance(model, ConvNeXtModel)
@@ -177,6 +192,8 @@ class Run:
 
     def write_history(self):
         """`history.csv`: a row for each epoch."""
+        if not self.cluster.is_writer:
+            return
         names = dict.fromkeys(name for row in self.history for name in row)
         with (
             written_aside(self.output / "history.csv") as unfinished,
@@ -188,13 +205,7 @@ class Run:
 
     def write_summary(self, status, **more):
         """`run.json`: what ran, on what, and what came of it."""
-        summary = self._summary(status, **more)
-        with written_aside(self.output / "run.json") as unfinished:
-            unfinished.write_text(json.dumps(summary, indent=1) + "\n")
-        return summary
-
-    def _summary(self, status, **more):
-        return {
+        summary = {
             "status": status,
             "command": sys.argv,
             "started": self._began,
@@ -207,14 +218,21 @@ class Run:
             "versions": versions(),
             **more,
         }
+        if self.cluster.is_writer:
+            with written_aside(self.output / "run.json") as unfinished:
+                unfinished.write_text(json.dumps(summary, indent=1) + "\n")
+        return summary
 
-    def _check(self, settings):
-        found = differences(settings, "in the checkpoint", self.settings, "now")
-        if found:
+    def _check_settings(self, settings):
+        """Raises `ValueError` for those of a checkpoint of another run."""
+        unlike = differences(
+            settings, "in the checkpoint", self.settings, "now"
+        )
+        if unlike:
             raise ValueError(
                 "A run goes on with the settings it began with. Received, for "
-                f"{str(self.output)!r}:\n{found}\nRepeat the first command, or "
-                "choose another folder for a new run"
+                f"{str(self.output)!r}:\n{unlike}\nRepeat the first command, "
+                "or choose another folder for a new run"
             )
 
     @contextlib.contextmanager
@@ -237,31 +255,6 @@ class Run:
                 signal.signal(number, handler)
 
 
-class Follower(Run):
-    """The same run in a process that leaves all files to the writer."""
-
-    is_writer = False
-
-    def __enter__(self):
-        self._contexts.enter_context(self._signals())
-        return self
-
-    def save(self, model, in_epoch):
-        """The writer does."""
-
-    def write_model(self, name, model):
-        """The writer does."""
-
-    def write_history(self):
-        """The writer does."""
-
-    def write_summary(self, status, **more):
-        return self._summary(status, **more)
-
-    def _found(self):
-        return None
-
-
 def _with_new_names(values):
     return {
         (
@@ -275,7 +268,7 @@ def _with_new_names(values):
 
 def versions() -> dict[str, str]:
     """Of this package, Keras and what it may run on, as far as installed."""
-    found = {
+    result = {
         "keras_convnext": __version__,
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
@@ -283,8 +276,8 @@ def versions() -> dict[str, str]:
     }
     for name in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            result[name] = importlib.metadata.version(name)
+    return result
 
 
 def _now():

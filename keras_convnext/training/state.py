@@ -29,6 +29,9 @@ def restore(model, tensors):
     Args:
         model: compiled in the same way; its optimizer is built if need be.
 
+    Returns:
+        The arrays of the metrics, for `add_metrics`.
+
     Raises:
         ValueError: if the tensors are not those of such a model.
 
@@ -38,20 +41,21 @@ def restore(model, tensors):
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     variables = dict(_variables(model, metrics=False))
-    missing = sorted(variables.keys() - tensors.keys())
     wrong = [
-        f"{name} {tensors[name].shape}, {tuple(variable.shape)} expected"
+        name
         for name, variable in variables.items()
-        if name in tensors and tensors[name].shape != tuple(variable.shape)
+        if name not in tensors or tensors[name].shape != tuple(variable.shape)
     ]
-    if missing or wrong:
+    if wrong:
         raise ValueError(
             "The checkpoint must hold the state of this model and optimizer. "
-            f"Received: {len(missing)} tensors missing {missing[:3]}, "
-            f"{len(wrong)} of other shapes {wrong[:3]}"
+            f"Received: {len(wrong)} tensors that are missing or have another "
+            f"shape, such as {wrong[:3]}. Take the versions that wrote it, "
+            "which are in `run.json`"
         )
     for name, variable in variables.items():
         variable.assign(tensors[name])
+    return {x: tensors[x] for x in tensors.keys() - variables.keys()}
 
 
 def add_metrics(model, tensors):
@@ -61,8 +65,7 @@ def add_metrics(model, tensors):
     TensorFlow makes them in the first step only.
     """
     for name, variable in _metric_variables(model):
-        if name in tensors:
-            variable.assign(variable + tensors[name])
+        variable.assign(variable + tensors[name])
 
 
 def _variables(model, metrics):

@@ -16,9 +16,8 @@ from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.rematerialization import rematerialized
 from keras_convnext.training import callbacks
 from keras_convnext.training import distribution
-from keras_convnext.training.distribution.validation import WholeMetrics
+from keras_convnext.training.distribution.validation import WholeValidation
 from keras_convnext.training.recipes.recipe import Recipe
-from keras_convnext.training.run import Follower
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
 
@@ -137,51 +136,50 @@ def train(
         rematerialize,
         group if recipe.mixes else None,
     )
-    run = Run if cluster.is_writer else Follower
-    with run(output, settings, resume, keep) as run:
-        run.restore(trained, cluster)
-        whole = []
-        if cluster.shares:
-            whole = [WholeMetrics(cluster, run, steps, held_out)]
-        progress = callbacks.Progress(run, recipe.epochs, steps, size)
-        watchers = [
-            callbacks.Recorder(
-                run,
-                model,
-                size,
-                steps,
-                checkpoint_minutes,
-                checkpoint_steps,
-                cluster,
+    run = Run(output, settings, keep, cluster)
+    with run.opened(resume):
+        run.restore(trained)
+        watchers = []
+        if held_out is not None:
+            whole = WholeValidation(cluster, held_out)
+            if recipe.ema_decay is not None:
+                watchers = [callbacks.AveragedValidation(held_out, [whole])]
+            watchers.append(whole)
+        watchers += [
+            callbacks.History(run, size),
+            callbacks.Models(run, model),
+            # Its checkpoint of an epoch holds what the two before noted.
+            callbacks.Checkpointing(
+                run, steps, checkpoint_minutes, checkpoint_steps
             ),
-            *whole,
         ]
-        if held_out is not None and recipe.ema_decay is not None:
-            watchers.insert(0, callbacks.AveragedValidation(held_out, whole))
-        if run.is_writer:
+        progress = callbacks.Progress(
+            run, recipe.epochs, steps, size, cluster.is_writer
+        )
+        if cluster.is_writer:
             tell_left_out(DRAWN_BY)
+            if is_installed("matplotlib"):
+                watchers.append(callbacks.Curves(run))
             if is_installed("tensorboard"):
                 logs = run.output / "tensorboard"
                 watchers.append(callbacks.TensorBoardScalars(logs))
             watchers.append(progress)
-        try:
-            with cluster.training(trained):
-                while run.step < recipe.epochs * steps:
-                    epoch, place = divmod(run.step, steps)
-                    trained.fit(
-                        batches.batches(run.step),
-                        # First the rest of a begun epoch, then whole ones.
-                        steps_per_epoch=steps - place,
-                        initial_epoch=epoch,
-                        epochs=epoch + 1 if place else recipe.epochs,
-                        validation_data=held_out,
-                        callbacks=watchers,
-                        shuffle=False,
-                        verbose=0,
-                    )
-        finally:
-            progress.close()
-        return run.write_summary("complete", skipped=batches.skipped)
+        with progress.bar, cluster.training(trained):
+            while run.step < recipe.epochs * steps:
+                epoch, place = divmod(run.step, steps)
+                trained.fit(
+                    batches.batches(run.step),
+                    # First the rest of a begun epoch, then whole ones.
+                    steps_per_epoch=steps - place,
+                    initial_epoch=epoch,
+                    epochs=epoch + 1 if place else recipe.epochs,
+                    validation_data=held_out,
+                    callbacks=watchers,
+                    shuffle=False,
+                    verbose=0,
+                )
+        summary = run.write_summary("complete", skipped=batches.skipped)
+        return cluster.from_writer(summary)
 
 
 def _prepared(model, data, validation):

@@ -13,7 +13,7 @@ from keras_convnext.cli.digits_demo import make_repeatable
 from keras_convnext.cli.digits_demo import run_demo
 from keras_convnext.cli.digits_demo import train_digits
 from keras_convnext.data import load_digits
-from keras_convnext.training.recipes import averaged_weights
+from keras_convnext.training.optimizers import averaged_weights
 
 pytestmark = LONG_WHERE_COMPILED
 

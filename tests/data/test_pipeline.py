@@ -44,7 +44,7 @@ def collect(batches):
 
 @pytest.mark.parametrize("source", [tuple, dataset_of], ids=["numpy", "tf"])
 def test_training_batches_are_whole_mixed_and_float(source):
-    batches = collect(RECIPE.train_pipeline(5)(source(photos())))
+    batches = collect(RECIPE.train_data(source(photos()), 5))
     assert len(batches) == 2  # the remainder of four is left out
     for images, labels in batches:
         assert images.shape == (8, 32, 32, 3) and images.dtype == "float32"
@@ -55,7 +55,7 @@ def test_training_batches_are_whole_mixed_and_float(source):
 
 @pytest.mark.parametrize("source", [tuple, dataset_of], ids=["numpy", "tf"])
 def test_without_mixing_labels_stay_class_numbers(source):
-    batches = collect(PLAIN.train_pipeline()(source(photos())))
+    batches = collect(PLAIN.train_data(source(photos())))
     for images, labels in batches:
         assert images.dtype == "uint8" and labels.shape == (8,)
 
@@ -63,7 +63,7 @@ def test_without_mixing_labels_stay_class_numbers(source):
 @pytest.mark.parametrize("source", [tuple, dataset_of], ids=["numpy", "tf"])
 def test_a_seed_repeats_and_epochs_differ(source):
     def epochs(seed):
-        batches = RECIPE.train_pipeline(5, seed=seed)(source(photos()))
+        batches = RECIPE.train_data(source(photos()), 5, seed=seed)
         both = []
         for _ in range(2):
             both.append(collect(batches)[0][0])
@@ -148,7 +148,7 @@ def test_arrays_are_shuffled_anew_every_epoch_and_none_is_lost():
 @pytest.mark.parametrize("source", [tuple, dataset_of], ids=["numpy", "tf"])
 def test_evaluation_is_the_official_transform_of_every_image(source):
     images, labels = photos()
-    batches = collect(RECIPE.eval_pipeline()(source((images, labels))))
+    batches = collect(RECIPE.eval_data(source((images, labels))))
     assert [len(y) for _, y in batches] == [8, 8, 4]
     np.testing.assert_array_equal(
         np.concatenate([y for _, y in batches]), labels
@@ -198,12 +198,12 @@ def test_a_model_trains_on_a_pipeline(source):
         classes=5,
         classifier_activation=None,
     )
-    train = RECIPE.train_pipeline(5)(source(photos()))
+    train = RECIPE.train_data(source(photos()), classes=5)
     RECIPE.compile(model, steps_per_epoch=2)
     history = model.fit(
         train,
         epochs=2,
-        validation_data=RECIPE.eval_pipeline()(source(photos())),
+        validation_data=RECIPE.eval_data(source(photos())),
         callbacks=RECIPE.callbacks(),
         verbose=0,
     )

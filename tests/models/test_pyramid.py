@@ -18,7 +18,7 @@ from keras_convnext import feature_pyramid
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.models.construction import build
-from keras_convnext.training.recipes import layer_decay_scales
+from keras_convnext.training.optimizers import layer_decay_scales
 
 pytestmark = LONG_WHERE_COMPILED
 

@@ -8,6 +8,7 @@ from conftest import predict
 from conftest import random_images
 
 import keras_convnext
+from keras_convnext import optimizers
 from keras_convnext import recipes
 from keras_convnext import rematerialized
 from keras_convnext.models.rematerialization import Rematerialized
@@ -78,8 +79,8 @@ def test_weights_are_shared_and_saved_by_either(tmp_path):
 
 def test_layer_decay_finds_the_layers_inside():
     model = new_model()
-    scales = recipes.layer_decay_scales(model, 0.8)
-    assert recipes.layer_decay_scales(rematerialized(model), 0.8) == scales
+    scales = optimizers.layer_decay_scales(model, 0.8)
+    assert optimizers.layer_decay_scales(rematerialized(model), 0.8) == scales
 
 
 @pytest.mark.every_backend

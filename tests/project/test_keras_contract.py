@@ -20,7 +20,7 @@ import pytest
 
 import keras_convnext
 from keras_convnext.models.execution import HOOKS
-from keras_convnext.training.recipes import AdamW
+from keras_convnext.training.optimizers import AdamW
 
 ROOT = Path(__file__).parents[2]
 BACKEND = keras.backend.backend()
@@ -28,7 +28,7 @@ VERSION = tuple(int(x) for x in keras.__version__.split(".")[:2])
 KERAS_OPTIMIZER = keras.optimizers.AdamW
 STEPS, VARIABLES = 2, 2  # of the model below
 SLOTS = 3 * VARIABLES  # momentum, velocity and average
-# How often a `fit` of two steps calls the methods of `recipes.AdamW`. Those are
+# How often a `fit` of two steps calls the methods of `AdamW`. Those are
 # the numbers on torch; the others trace a step, and run their trace.
 CALLS = {
     "_apply_weight_decay": STEPS,

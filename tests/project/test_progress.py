@@ -49,16 +49,17 @@ def test_files_get_no_bars(capfd):
 
 def train(run):
     watcher = Progress(run, epochs=3, steps_per_epoch=2, batch_size=8)
-    for epoch in (1, 2):  # `fit` is called for the rest of an epoch, then anew
-        watcher.on_train_begin()
-        watcher.on_epoch_begin(epoch)
-        for step in range(2):
-            run.step += 1
-            watcher.on_train_batch_end(step, {"loss": 0.25})
-        watcher.on_test_begin()
-        watcher.on_epoch_end(epoch, {"loss": 0.5})
-        watcher.on_train_end()
-    watcher.close()
+    with watcher.bar:
+        for epoch in (1, 2):  # `fit` is called for each anew
+            watcher.on_train_begin()
+            watcher.on_epoch_begin(epoch)
+            for step in range(2):
+                run.step += 1
+                watcher.on_train_batch_end(step, {"loss": 0.25})
+            watcher.on_test_begin()
+            watcher.on_epoch_end(epoch, {"loss": 0.5})
+            watcher.on_train_end()
+            watcher.bar.refresh()  # which it else does by the clock
 
 
 @pytest.fixture

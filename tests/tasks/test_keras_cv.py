@@ -9,7 +9,7 @@ from conftest import random_images
 from families import SMALL
 
 from keras_convnext import ConvNeXt
-from keras_convnext.training.recipes import layer_decay_scales
+from keras_convnext.training.optimizers import layer_decay_scales
 
 keras_cv = pytest.importorskip("keras_cv")
 

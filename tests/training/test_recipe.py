@@ -9,6 +9,7 @@ from conftest import random_images
 
 import keras_convnext
 from keras_convnext import ConvNeXt
+from keras_convnext import optimizers
 from keras_convnext import recipes
 
 # Figures of the published tables: recipe, size, field, value.
@@ -185,7 +186,7 @@ def official_exclusive(peak, warm, total, least):
     "warm,total", [(0, 50), (1, 50), (2, 50), (20, 300), (6240, 93600)]
 )
 def test_schedules_equal_the_official_arrays(warmup, official, warm, total):
-    schedule = recipes.WarmupCosine(4e-3, warm, total, 1e-6, warmup)
+    schedule = optimizers.WarmupCosine(4e-3, warm, total, 1e-6, warmup)
     steps = np.arange(total)
     ours = keras.ops.convert_to_numpy(schedule(steps))
     np.testing.assert_allclose(
@@ -196,7 +197,7 @@ def test_schedules_equal_the_official_arrays(warmup, official, warm, total):
 
 
 def test_schedules_survive_serialization():
-    schedule = recipes.WarmupCosine(1e-3, 3, 30, 1e-5, "exclusive")
+    schedule = optimizers.WarmupCosine(1e-3, 3, 30, 1e-5, "exclusive")
     copy = keras.saving.deserialize_keras_object(
         keras.saving.serialize_keras_object(schedule)
     )
@@ -215,7 +216,7 @@ def test_schedules_survive_serialization():
 )
 def test_schedules_refuse_what_makes_no_sense(arguments, message):
     with pytest.raises(ValueError, match=message):
-        recipes.WarmupCosine(*arguments)
+        optimizers.WarmupCosine(*arguments)
 
 
 def test_steps_of_a_recipe_count_optimizer_steps():
@@ -240,7 +241,7 @@ def model_of(depths, **options):
 
 def ids_of(model, groups):
     """Group ids, recovered from the factors of a decay of one half."""
-    scales = recipes.layer_decay_scales(model, 0.5, groups)
+    scales = optimizers.layer_decay_scales(model, 0.5, groups)
     head = 1 + round(-math.log2(min(scales.values())))
     return {
         name: head - 1 + round(math.log2(scale))
@@ -280,12 +281,14 @@ def test_v2_single_groups():
     assert ids["stage_0_block_1_norm"] == first + 1
     assert ids["stage_1_downsample_conv"] == ids["stage_1_block_0_norm"]
     assert ids["stage_3_block_1_norm"] == first + 11
-    scales = recipes.layer_decay_scales(model_of((2, 2, 6, 2)), 0.9, "single")
+    scales = optimizers.layer_decay_scales(
+        model_of((2, 2, 6, 2)), 0.9, "single"
+    )
     assert scales["stem_conv"] == pytest.approx(0.28243, abs=1e-5)
 
 
 def test_published_factors_of_layer_decay():
-    base = recipes.layer_decay_scales(model_of((3, 3, 27, 3)), 0.7)
+    base = optimizers.layer_decay_scales(model_of((3, 3, 27, 3)), 0.7)
     for name, value in (
         ("stem_conv", 0.009689),
         ("stage_2_block_3_norm", 0.040354),
@@ -302,11 +305,11 @@ def test_isotropic_models_have_a_group_for_every_block():
 
 
 def test_layer_decay_finds_nested_and_prefixed_backbones():
-    plain = recipes.layer_decay_scales(model_of((1, 1, 3, 1)), 0.5)
+    plain = optimizers.layer_decay_scales(model_of((1, 1, 3, 1)), 0.5)
     backbone = model_of((1, 1, 3, 1), layer_prefix="left_", include_top=False)
     image = keras.Input((32, 32, 3))
     nested = keras.Model(image, keras.layers.Flatten()(backbone(image)))
-    assert recipes.layer_decay_scales(nested, 0.5) == {
+    assert optimizers.layer_decay_scales(nested, 0.5) == {
         f"left_{name}": scale for name, scale in plain.items()
     }
 
@@ -325,10 +328,10 @@ def test_layer_decay_tells_layers_of_others_by_their_names(prefix):
     x = keras.layers.Dense(4, name="my_stage_9_downsample_dense")(x)
     model = keras.Model(image, x)
     for groups in ("group", "single"):
-        expected = recipes.layer_decay_scales(
+        expected = optimizers.layer_decay_scales(
             model_of((1, 1, 3, 1)), 0.5, groups
         )
-        assert recipes.layer_decay_scales(model, 0.5, groups) == {
+        assert optimizers.layer_decay_scales(model, 0.5, groups) == {
             f"{prefix}{name}": scale for name, scale in expected.items()
         }
 
@@ -336,12 +339,12 @@ def test_layer_decay_tells_layers_of_others_by_their_names(prefix):
 def test_layer_decay_says_what_it_cannot_do():
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="learning_rate_scales"):
-        recipes.layer_decay_scales(other, 0.5)
-    assert recipes.layer_decay_scales(other, 1.0) == {}
+        optimizers.layer_decay_scales(other, 0.5)
+    assert optimizers.layer_decay_scales(other, 1.0) == {}
     with pytest.raises(ValueError, match="above 0 and at most 1"):
-        recipes.layer_decay_scales(other, 1.5)
+        optimizers.layer_decay_scales(other, 1.5)
     with pytest.raises(ValueError, match="`groups` must be one of"):
-        recipes.layer_decay_scales(other, 0.5, "stage")
+        optimizers.layer_decay_scales(other, 0.5, "stage")
 
 
 # --- build and compile --------------------------------------------------------
@@ -516,7 +519,7 @@ def test_validation_uses_the_average_and_fit_leaves_the_weights():
     )
     raw = weights_of(model)
     own = model.evaluate(images, labels, verbose=0, return_dict=True)
-    with recipes.averaged_weights(model):
+    with optimizers.averaged_weights(model):
         average = weights_of(model)
         averaged = model.evaluate(images, labels, verbose=0, return_dict=True)
     last = history.history["val_loss"][-1]
@@ -531,7 +534,7 @@ def test_averaged_weights_need_an_average():
     model = QUICK.replace(ema_decay=None).compile(small(), 2)
     with (
         pytest.raises(ValueError, match="ema_decay"),
-        recipes.averaged_weights(model),
+        optimizers.averaged_weights(model),
     ):
         pass
 
@@ -596,9 +599,9 @@ def test_decay_spares_vectors_and_biases_also_those_named_later():
     vector = keras.Variable(np.ones(2), name="gamma")
     square_bias = keras.Variable(np.ones((2, 2)), name="bias")
     variables = [kernel, table, vector, square_bias]
-    optimizer = recipes.AdamW(0.1, weight_decay=0.5)
+    optimizer = optimizers.AdamW(0.1, weight_decay=0.5)
     optimizer.exclude_from_weight_decay(var_names=["table"])
-    optimizer = recipes.AdamW.from_config(optimizer.get_config())
+    optimizer = optimizers.AdamW.from_config(optimizer.get_config())
     optimizer.apply([keras.ops.zeros(v.shape) for v in variables], variables)
     values = [keras.ops.convert_to_numpy(v).max() for v in variables]
     np.testing.assert_allclose(values, [0.95, 1, 1, 1], rtol=1e-6)
@@ -607,8 +610,8 @@ def test_decay_spares_vectors_and_biases_also_those_named_later():
 
 
 def test_the_learning_rate_is_that_of_the_optimizer_step():
-    schedule = recipes.WarmupCosine(1.0, 4, 8, 0.0, "exclusive")
-    optimizer = recipes.AdamW(schedule, gradient_accumulation_steps=2)
+    schedule = optimizers.WarmupCosine(1.0, 4, 8, 0.0, "exclusive")
+    optimizer = optimizers.AdamW(schedule, gradient_accumulation_steps=2)
     variable = keras.Variable(np.zeros((2, 2), "float32"))
     rates = []
     for _ in range(6):
@@ -624,19 +627,19 @@ def test_torch_updates_whole_groups(monkeypatch):
     def one_by_one(*_):
         raise AssertionError("one variable at a time")
 
-    monkeypatch.setattr(recipes.AdamW, "update_step", one_by_one)
+    monkeypatch.setattr(optimizers.AdamW, "update_step", one_by_one)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     before = model.get_weights()[0].copy()
-    model.compile(recipes.AdamW(0.1), "mse")
+    model.compile(optimizers.AdamW(0.1), "mse")
     model.train_on_batch(np.ones((4, 3)), np.ones((4, 2)))
     assert np.abs(model.get_weights()[0] - before).min() > 0.05
 
 
 def test_arguments_that_the_recipe_does_not_know_are_refused():
     with pytest.raises(ValueError, match="keras.optimizers.AdamW"):
-        recipes.AdamW(amsgrad=True)
+        optimizers.AdamW(amsgrad=True)
     with pytest.raises(ValueError, match="at least 0"):
-        recipes.AdamW(learning_rate_scales={"stem": -1.0})
+        optimizers.AdamW(learning_rate_scales={"stem": -1.0})
 
 
 @pytest.mark.once

@@ -36,7 +36,6 @@ from keras_convnext.data import Arrays
 from keras_convnext.training import callbacks
 from keras_convnext.training import checkpoints as checkpoints_module
 from keras_convnext.training import state
-from keras_convnext.training.distribution import Cluster
 
 pytestmark = LONG_WHERE_COMPILED
 
@@ -68,14 +67,14 @@ class Stop(Exception):
 
 
 def stop_at(step, monkeypatch):
-    count = callbacks.Recorder.on_train_batch_end
+    count = callbacks.Checkpointing.on_train_batch_end
 
     def stopping(self, batch, logs=None):
         count(self, batch, logs)
         if self.run.step == step:
             raise Stop
 
-    monkeypatch.setattr(callbacks.Recorder, "on_train_batch_end", stopping)
+    monkeypatch.setattr(callbacks.Checkpointing, "on_train_batch_end", stopping)
 
 
 def check_equal(found, expected):
@@ -381,7 +380,7 @@ def test_a_refused_folder_is_free_again(tmp_path):
     for _ in range(2):
         with (
             pytest.raises(ValueError, match="must hold no run"),
-            training.run.Run(tmp_path, {}, resume="never"),
+            training.run.Run(tmp_path, {}).opened(resume="never"),
         ):
             pass
     after = [signal.getsignal(x) for x in (signal.SIGINT, signal.SIGTERM)]
@@ -401,7 +400,7 @@ def test_what_a_killed_save_left_is_cleared_away(tmp_path):
         "notes.txt",  # not ours
     ):
         (folder / name).write_bytes(b"half")
-    with training.run.Run(tmp_path, {}):
+    with training.run.Run(tmp_path, {}).opened():
         pass
     left = sorted(path.name for path in folder.iterdir())
     assert left == ["notes.txt", *whole]
@@ -410,7 +409,7 @@ def test_what_a_killed_save_left_is_cleared_away(tmp_path):
 
 def test_two_runs_on_one_folder_are_refused(photographs, tmp_path):
     with (
-        training.run.Run(tmp_path, {}),
+        training.run.Run(tmp_path, {}).opened(),
         pytest.raises(ValueError, match="Only one process"),
     ):
         run(new_model(), photographs, tmp_path)
@@ -436,10 +435,10 @@ def test_a_loss_that_is_no_number_stops_the_run(photographs, tmp_path):
 def test_infinity_is_no_loss(loss, tmp_path):
     run = training.run.Run(tmp_path, {})
     model = SimpleNamespace(optimizer=SimpleNamespace(learning_rate=0.1))
-    recorder = callbacks.Recorder(run, None, 4, 2, 10, None, Cluster())
-    recorder.set_model(model)
+    checkpointing = callbacks.Checkpointing(run, 2, 10, None)
+    checkpointing.set_model(model)
     with pytest.raises(training.NotFinite, match=f"{loss} after step 1"):
-        recorder.on_train_batch_end(0, {"loss": loss})
+        checkpointing.on_train_batch_end(0, {"loss": loss})
 
 
 def test_the_first_of_equal_epochs_is_the_best(tmp_path):
@@ -454,7 +453,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
     ended = []
     before = signal.signal(signal.SIGTERM, lambda *_: ended.append(True))
     try:
-        with training.run.Run(tmp_path, {}) as run:
+        with training.run.Run(tmp_path, {}).opened() as run:
             signal.raise_signal(signal.SIGTERM)
             assert (run.signal, ended) == (signal.SIGTERM, [])
             signal.raise_signal(signal.SIGTERM)
@@ -676,7 +675,7 @@ def test_signals_save_and_say_so(number, code, photographs, tmp_path):
     (step,) = training.Checkpoints(output / "checkpoints").steps()[-1:]
     assert f"stopped by a signal after step {step}" in printed
     # The folder is free again.
-    with training.run.Run(output, {}):
+    with training.run.Run(output, {}).opened():
         pass
 
 

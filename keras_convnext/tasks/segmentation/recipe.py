@@ -18,12 +18,12 @@ from keras_convnext.tasks.segmentation.upernet import UperNet
 from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.adamw import with_loss_scaling
 from keras_convnext.training.optimizers.schedules import WarmupPoly
-from keras_convnext.training.recipes.figures import Figures
-from keras_convnext.training.recipes.figures import check_drop_path
+from keras_convnext.training.recipes.base import BaseRecipe
+from keras_convnext.training.recipes.base import check_drop_path
 
 
 @dataclass(frozen=True)
-class SegmentationRecipe(Figures):
+class SegmentationRecipe(BaseRecipe):
     """How a segmenter is trained: every figure, and nothing else.
 
     A field that differs between model sizes holds a dict from size

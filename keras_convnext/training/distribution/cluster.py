@@ -2,13 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
-from keras_convnext._util.annotations import Array
 from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.source import Source
 from keras_convnext.images.preprocessing import Preprocessing
@@ -26,15 +27,15 @@ class Cluster:
         process_index, process_count: ints.
         device_count: int, how many devices of all processes share a batch.
         counts_apart: whether the metrics of each process count its own
-            images only.
-        shares: whether metrics are to be made whole, by `whole_metrics`.
+            images only, until `metrics_to_writer`.
+        eval_loader_class: the class of what `eval_loader` returns.
     """
 
     process_index = 0
     process_count = 1
     device_count = 1
     counts_apart = False
-    shares = False
+    eval_loader_class = EvalLoader
 
     @property
     def is_writer(self) -> bool:
@@ -77,32 +78,42 @@ class Cluster:
         on_error: str,
     ) -> EvalLoader:
         """Batches for validation: every image once in the whole cluster."""
-        return EvalLoader(source, preprocessing, batch_size, on_error)
+        devices = self.device_count // self.process_count
+        return self.eval_loader_class(
+            source,
+            preprocessing,
+            self.share_of(batch_size) * devices,
+            on_error,
+            self.process_index,
+            self.process_count,
+        )
 
-    def largest(self, numbers: Iterable[float]) -> list[float]:
+    def largest(self, numbers: Sequence[float]) -> list[float]:
         """The largest of each number over all processes, as a list."""
-        return list(numbers)
+        return self._gathered(numbers).max(axis=0).tolist()
 
-    def total(self, numbers: Iterable[float]) -> list[float]:
+    def total(self, numbers: Sequence[float]) -> list[float]:
         """The sum of each number over all processes, as a list."""
-        return list(numbers)
+        return self._gathered(numbers).sum(axis=0).tolist()
 
-    def from_writer(self, content: Array) -> Array:
-        """A `uint8` array of the writer; in each process of the same size."""
-        return content
+    def from_writer(self, value: Any) -> Any:
+        """The writer's value, which can be pickled, in each process."""
+        return value
 
-    def whole_metrics(
-        self, model: keras.Model, loader: EvalLoader | None = None
-    ) -> None:
-        """Makes metrics those of all images, when their last batch is over.
-
-        Args:
-            model: whose metrics.
-            loader: what `eval_loader` gave; `None` in training.
-        """
+    def _gathered(self, numbers):
+        """The numbers of all processes: a row of an array for each."""
+        return np.array([numbers])
 
     def metrics_to_writer(self, model: keras.Model) -> None:
-        """Moves to the writer what others counted, in the midst of an epoch."""
+        """Moves to the writer what the others counted."""
+        if not self.counts_apart:
+            return
+        variables = model.metrics_variables
+        sums = self.total([float(ops.convert_to_numpy(x)) for x in variables])
+        model.reset_metrics()
+        if self.is_writer:
+            for variable, value in zip(variables, sums):
+                variable.assign(value)
 
 
 _current = Cluster()
@@ -136,19 +147,19 @@ def from_environment(name):
     return os.environ[name]
 
 
-def number_of_devices(asked, there, kind):
-    """How many of the devices that are there to train on.
+def number_of_devices(asked, available, kind):
+    """How many of the available devices to train on.
 
     Args:
         asked: int, or "all" or `None` for all of them.
-        there: int.
+        available: int.
         kind: what they are called in the error.
     """
     if asked in (None, "all"):
-        return there
-    if asked > there:
+        return available
+    if asked > available:
         raise ValueError(
             "There must be as many devices as are asked for. Received: "
-            f"devices={asked}, and {there} {kind}"
+            f"devices={asked}, and {available} {kind}"
         )
     return asked

@@ -25,14 +25,7 @@ class AveragedGradients:
         self._process_count = process_count
         self._paths = {id(x.value): x.path for x in variables}
         # Going backward the last come first.
-        parameters = [variable.value for variable in reversed(variables)]
-        self._buckets = _buckets(parameters)
-        self._bucket_of = {
-            id(parameter): number
-            for number, bucket in enumerate(self._buckets)
-            for parameter in bucket
-        }
-        self._hooks = []
+        self._buckets = _buckets([x.value for x in reversed(variables)])
 
     def __enter__(self):
         self._hooks = [
@@ -48,27 +41,23 @@ class AveragedGradients:
             hook.remove()
 
     def _begin(self):
-        self._pending = set(self._bucket_of)
-        self._missing = [len(bucket) for bucket in self._buckets]
+        self._pending = dict(self._paths)
         self._sent = []
 
     def _ready(self, parameter):
-        key = id(parameter)
-        if key not in self._pending:
-            missing = sorted(self._paths[key] for key in self._pending)
+        if id(parameter) not in self._pending:
+            missing = sorted(self._pending.values())
             raise RuntimeError(
                 "Every trainable weight needs a gradient in each step. "
                 f"Received: none for {', '.join(missing[:5])}. Set "
                 "`trainable = False` for what the loss does not depend on"
             )
-        self._pending.remove(key)
-        self._missing[self._bucket_of[key]] -= 1
+        del self._pending[id(parameter)]
         # In the same order in all processes, whichever is ready first.
-        while (
-            len(self._sent) < len(self._buckets)
-            and not self._missing[len(self._sent)]
-        ):
-            self._send(self._buckets[len(self._sent)])
+        for bucket in self._buckets[len(self._sent) :]:
+            if any(id(x) in self._pending for x in bucket):
+                break
+            self._send(bucket)
         if not self._pending:
             self._receive()
             self._begin()
@@ -97,7 +86,7 @@ def without_keras_averaging(model):
     `DistributedDataParallel` and adds its metrics up in every batch. Here that
     is switched off, and nowhere else. Gradients would be averaged twice. In
     validation a process may have a batch more than the others: it would wait
-    for them for ever. And what `whole_metrics` added up would be added up
+    for them for ever. And what `metrics_to_writer` added up would be added up
     again.
 
     Args:

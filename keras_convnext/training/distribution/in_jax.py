@@ -1,6 +1,7 @@
 """JAX: programs of all devices at once, by `keras.distribution`."""
 
 import os
+import pickle
 
 import keras
 import numpy as np
@@ -32,7 +33,7 @@ class JaxCluster(Cluster):
         replicas: int, parts of the batch that are computed apart.
     """
 
-    shares = True
+    eval_loader_class = PaddedLoader
 
     def __init__(self, replicas):
         import jax
@@ -41,37 +42,23 @@ class JaxCluster(Cluster):
         self.process_count = jax.process_count()
         self.device_count = replicas
 
-    def eval_loader(self, source, preprocessing, batch_size, on_error):
-        return PaddedLoader(
-            source,
-            preprocessing,
-            self.share_of(batch_size) * self.device_count // self.process_count,
-            on_error,
-            self.process_index,
-            self.process_count,
-        )
-
-    def largest(self, numbers):
-        return self._gathered(numbers).max(axis=0).tolist()
-
-    def total(self, numbers):
-        return self._gathered(numbers).sum(axis=0).tolist()
-
-    def from_writer(self, content):
+    def from_writer(self, value):
         from jax.experimental import multihost_utils
 
-        return np.asarray(multihost_utils.broadcast_one_to_all(content))
-
-    def whole_metrics(self, model, loader=None):
-        if loader is not None:
-            loader.uncount(model, self)
+        content = np.frombuffer(pickle.dumps(value), "uint8")
+        # Each process must bring an array of the same size.
+        size = np.array(content.size, "int32")
+        size = int(multihost_utils.broadcast_one_to_all(size))
+        content = np.resize(content, size)
+        content = multihost_utils.broadcast_one_to_all(content)
+        return pickle.loads(np.asarray(content).tobytes())
 
     def _gathered(self, numbers):
         from jax.experimental import multihost_utils
 
         numbers = np.array(numbers, "int32")
-        found = multihost_utils.process_allgather(numbers)
-        return found.reshape(self.process_count, -1)
+        rows = multihost_utils.process_allgather(numbers)
+        return rows.reshape(self.process_count, -1)
 
 
 def is_launched():
@@ -131,11 +118,11 @@ def _names(devices):
 
     names = []
     for process in range(jax.process_count()):
-        there = [x for x in jax.devices() if x.process_index == process]
-        there.sort(key=lambda device: device.id)
-        kind = f"{there[0].platform.upper()} devices in process {process}"
-        wanted = number_of_devices(devices, len(there), kind)
-        names += [f"{x.platform}:{x.id}" for x in there[:wanted]]
+        available = [x for x in jax.devices() if x.process_index == process]
+        available.sort(key=lambda device: device.id)
+        kind = f"{available[0].platform.upper()} devices in process {process}"
+        wanted = number_of_devices(devices, len(available), kind)
+        names += [f"{x.platform}:{x.id}" for x in available[:wanted]]
     return names
 
 

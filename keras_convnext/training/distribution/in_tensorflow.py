@@ -17,7 +17,7 @@ class TensorFlowCluster(Cluster):
         devices: int, how many.
     """
 
-    shares = True
+    eval_loader_class = PaddedLoader
 
     def __init__(self, devices):
         self.device_count = devices
@@ -51,14 +51,6 @@ class TensorFlowCluster(Cluster):
             return context.replica_id_in_sync_group
 
         return with_shared_draws(model, part, self.device_count)
-
-    def eval_loader(self, source, preprocessing, batch_size, on_error):
-        self.share_of(batch_size)
-        return PaddedLoader(source, preprocessing, batch_size, on_error)
-
-    def whole_metrics(self, model, loader=None):
-        if loader is not None:
-            loader.uncount(model, self)
 
 
 def is_launched():
@@ -96,13 +88,13 @@ def set_up(devices, hosts, host_index, model_parallel):
     """Mirrors all that is built from now on."""
     import tensorflow as tf
 
-    there = tf.config.list_logical_devices("GPU")
-    there = there or tf.config.list_logical_devices("CPU")
-    kind = f"{there[0].device_type} devices"
-    wanted = number_of_devices(devices, len(there), kind)
+    available = tf.config.list_logical_devices("GPU")
+    available = available or tf.config.list_logical_devices("CPU")
+    kind = f"{available[0].device_type} devices"
+    wanted = number_of_devices(devices, len(available), kind)
     if wanted == 1:
         return Cluster()
-    names = [device.name for device in there[:wanted]]
+    names = [device.name for device in available[:wanted]]
     strategy = tf.distribute.MirroredStrategy(names)
     tf.distribute.experimental_set_strategy(strategy)
     return TensorFlowCluster(wanted)

@@ -5,9 +5,7 @@ import contextlib
 import os
 
 import numpy as np
-from keras import ops
 
-from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.training.distribution.cluster import Cluster
 from keras_convnext.training.distribution.cluster import from_environment
 from keras_convnext.training.distribution.cluster import number_of_devices
@@ -25,7 +23,6 @@ class TorchCluster(Cluster):
     """
 
     counts_apart = True
-    shares = True
 
     def __init__(self):
         from torch import distributed
@@ -47,53 +44,29 @@ class TorchCluster(Cluster):
         with without_keras_averaging(model), averaged:
             yield
 
-    def eval_loader(self, source, preprocessing, batch_size, on_error):
+    def eval_loader(self, source, *options):
         if len(source) < self.process_count:
             raise ValueError(
                 "Every process needs an image to validate on. Received: "
                 f"{len(source)} for {self.process_count} processes. Add "
                 "images, or take fewer processes"
             )
-        return EvalLoader(
-            source,
-            preprocessing,
-            self.share_of(batch_size),
-            on_error,
-            self.process_index,
-            self.process_count,
-        )
+        return super().eval_loader(source, *options)
 
-    def largest(self, numbers):
-        return self._reduced(numbers, "int64", "MAX")
+    def from_writer(self, value):
+        from torch import distributed
 
-    def total(self, numbers):
-        return self._reduced(numbers, "float64", "SUM")
+        values = [value]
+        distributed.broadcast_object_list(values, src=0)
+        return values[0]
 
-    def from_writer(self, content):
+    def _gathered(self, numbers):
         import torch
 
-        tensor = torch.from_numpy(np.array(content))
-        torch.distributed.broadcast(tensor, src=0)
-        return tensor.numpy()
-
-    def whole_metrics(self, model, loader=None):
-        variables = model.metrics_variables
-        sums = self.total([float(ops.convert_to_numpy(x)) for x in variables])
-        for variable, value in zip(variables, sums):
-            variable.assign(value)
-
-    def metrics_to_writer(self, model):
-        self.whole_metrics(model)
-        if not self.is_writer:
-            model.reset_metrics()
-
-    def _reduced(self, numbers, dtype, operation):
-        import torch
-
-        tensor = torch.from_numpy(np.array(numbers, dtype))
-        operation = getattr(torch.distributed.ReduceOp, operation)
-        torch.distributed.all_reduce(tensor, operation)
-        return tensor.tolist()
+        row = torch.from_numpy(np.array(numbers))
+        rows = [torch.empty_like(row) for _ in range(self.process_count)]
+        torch.distributed.all_gather(rows, row)
+        return torch.stack(rows).numpy()
 
 
 def is_launched():
@@ -105,9 +78,9 @@ def command(devices, hosts, host_index):
     """The beginning of a `torchrun` command for the processes of this host."""
     import torch
 
-    there = torch.cuda.device_count()
-    if there:
-        devices = number_of_devices(devices, there, "CUDA devices")
+    available = torch.cuda.device_count()
+    if available:
+        devices = number_of_devices(devices, available, "CUDA devices")
     elif devices == "all":
         devices = 1
     options = [f"--nproc-per-node={devices}"]

@@ -166,7 +166,7 @@ def plan(
         (512, 1)
     """
     name = full_name(model)
-    there = as_bytes("memory", memory)
+    available = as_bytes("memory", memory)
     checks.one_of("dtype", dtype, ACTIVATION_BYTES)
     if devices < 1 or batch_size % devices:
         raise ValueError(
@@ -178,13 +178,10 @@ def plan(
             "A step's time follows from `rate` and `bandwidth` together. "
             f"Received: rate={rate}, bandwidth={bandwidth}"
         )
-    if rate is not None and not rate > 0:
-        raise ValueError(
-            "`rate` must be a positive number of images/s. Received: "
-            f"rate={rate}"
-        )
+    if rate is not None:
+        checks.positive_number("rate", rate)
     with without_numbers():
-        found = profile(
+        costs = profile(
             create_model(
                 name,
                 weights=None,
@@ -194,19 +191,19 @@ def plan(
         )
     candidates = [
         _candidate(
-            found, devices, there, batch_size, steps, again, dtype, average
+            costs, devices, available, batch_size, steps, again, dtype, average
         )
         for again in (False, True)
         for steps in ACCUMULATIONS
         if _is_even(batch_size // devices, steps)
     ]
-    fitting = [x for x in candidates if x.needed <= FILL * there]
+    fitting = [x for x in candidates if x.needed <= FILL * available]
     if not fitting:
         least = min(candidates, key=lambda plan: plan.needed)
         raise ValueError(
             f"A device needs at least {_as_text(least.needed / FILL)} for "
             f"{name!r} and batches of {batch_size} on {devices} devices. "
-            f"Received: memory={_as_text(there)}. Take more devices, or "
+            f"Received: memory={_as_text(available)}. Take more devices, or "
             "shard the weights on JAX (`--model-parallel`)"
         )
     return _with_times(fitting[0], rate, bandwidth)
@@ -216,14 +213,14 @@ def full_name(model):
     """The architecture of a name, or of the end of one."""
     if model in VARIANTS:
         return model
-    found = [name for name in VARIANTS if name.endswith(f"_{model}")]
-    if len(found) != 1:
+    names = [name for name in VARIANTS if name.endswith(f"_{model}")]
+    if len(names) != 1:
         raise ValueError(
             "`model` must be the name of an architecture, see "
             "`keras-convnext models`, or the end of one name only. Received: "
-            f"{model!r}" + (f", which ends {', '.join(found)}" if found else "")
+            f"{model!r}" + (f", which ends {', '.join(names)}" if names else "")
         )
-    return found[0]
+    return names[0]
 
 
 def as_bytes(name, size):
@@ -241,11 +238,11 @@ def as_bytes(name, size):
     return int(number)
 
 
-def kept_elements(found):
+def kept_elements(costs):
     """Elements that going backward needs of one image: each layer's output.
 
     Args:
-        found: a `Profile`.
+        costs: a `Profile`.
 
     Returns:
         `(between, inside, largest)`: those between blocks, those inside of
@@ -253,7 +250,7 @@ def kept_elements(found):
         when they are rematerialized.
     """
     between, blocks = 0, {}
-    for layer in found.layers:
+    for layer in costs.layers:
         size = math.prod(layer.output_shape)
         name = parse(layer.name)
         if name.block is None or name.part in OUTSIDE:
@@ -271,24 +268,24 @@ def _is_even(share, steps):
     )
 
 
-def _candidate(found, devices, memory, batch, steps, again, dtype, average):
+def _candidate(costs, devices, memory, batch, steps, again, dtype, average):
     kinds = STATE | (AVERAGE if average else {})
     kinds |= MIXED if dtype.startswith("mixed") else {}
     kinds |= BUCKETS if devices > 1 else {}
     kinds |= ACCUMULATORS if steps > 1 else {}
     images = batch // devices // steps
-    between, inside, largest = kept_elements(found)
+    between, inside, largest = kept_elements(costs)
     elements = (between + (largest if again else inside)) * images
     return Plan(
-        model=found.name,
-        parameters=found.parameters,
+        model=costs.name,
+        parameters=costs.parameters,
         devices=devices,
         batch_size=batch,
         gradient_accumulation_steps=steps,
         device_batch=images,
         rematerialize=again,
         dtype=dtype,
-        state={name: size * found.parameters for name, size in kinds.items()},
+        state={name: size * costs.parameters for name, size in kinds.items()},
         activations=elements * ACTIVATION_BYTES[dtype],
         memory=memory,
         compute_seconds=None,

@@ -32,15 +32,15 @@ class SharedDropout(keras.layers.Layer):
         if not training:
             return inputs
         (dropout,) = self.layers
-        own = ops.shape(inputs)[0]
+        size = ops.shape(inputs)[0]
         sizes = dropout.noise_shape or (None,) * len(inputs.shape)
         rest = [
-            size or inputs.shape[axis + 1]
-            for axis, size in enumerate(sizes[1:])
+            side or inputs.shape[axis + 1]
+            for axis, side in enumerate(sizes[1:])
         ]
-        ones = ops.ones((self.parts * own, *rest), inputs.dtype)
-        first = self.part() * own
-        kept = dropout(ones, training=True)[first : first + own] > 0
+        ones = ops.ones((self.parts * size, *rest), inputs.dtype)
+        first = self.part() * size
+        kept = dropout(ones, training=True)[first : first + size] > 0
         # As Keras divides, so that it does not matter who computes it.
         return ops.where(
             kept, inputs / (1.0 - dropout.rate), ops.zeros_like(inputs)

@@ -129,16 +129,16 @@ def _index_of_this(hosts):
     if len(hosts) == 1:
         return 0
     name = socket.gethostname()
-    own = {name, name.split(".")[0], socket.getfqdn()}
-    found = [
+    names = {name, name.split(".")[0], socket.getfqdn()}
+    indices = [
         index
         for index, host in enumerate(hosts)
-        if host.rsplit(":", 1)[0] in own
+        if host.rsplit(":", 1)[0] in names
     ]
-    if len(found) != 1:
+    if len(indices) != 1:
         raise ValueError(
             f"One of `hosts` must be the name of this one, {name!r}. "
             f"Received: {', '.join(hosts)}. Pass `host_index` "
             "(`--host-index`), counted from 0"
         )
-    return found[0]
+    return indices[0]

@@ -13,38 +13,22 @@ class PaddedLoader(EvalLoader):
 
     Compiled programs of several devices take nothing else. What fills up has
     the weight 0 and a class that no logit belongs to: it adds nothing to sums
-    of losses and hits, and `uncount` takes it out of what they are divided by.
+    of losses and hits, and `remove_padding` takes it out of what they are
+    divided by.
 
     Args:
-        source, preprocessing, on_error: as for `EvalLoader`.
-        batch_size: int, images in a batch of this process.
-        process_index, process_count: ints.
+        *arguments: as for `EvalLoader`; the batches are of this process.
     """
 
-    def __init__(
-        self,
-        source,
-        preprocessing,
-        batch_size,
-        on_error,
-        process_index=0,
-        process_count=1,
-    ):
-        super().__init__(
-            source,
-            preprocessing,
-            batch_size,
-            on_error,
-            process_index,
-            process_count,
-        )
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
         # By batch, of the last pass: an image may be readable only later.
         self._read = {}
-        most = math.ceil(len(source) / process_count)
-        self._padded = math.ceil(most / batch_size)
 
     def __len__(self):
-        return self._padded
+        process_count = self._numbers.step
+        most = math.ceil(len(self.source) / process_count)
+        return math.ceil(most / self.batch_size)
 
     def __getitem__(self, index):
         """Images, labels and weights."""
@@ -60,7 +44,7 @@ class PaddedLoader(EvalLoader):
             self._read[index] = len(read)
         return images, labels, weights
 
-    def uncount(self, model, cluster):
+    def remove_padding(self, model, cluster):
         """Takes what filled up out of the metrics' counts.
 
         Args:
@@ -82,26 +66,20 @@ class PaddedLoader(EvalLoader):
                 variable.assign(variable * (read / seen))
 
 
-class WholeMetrics(keras.callbacks.Callback):
-    """Makes the metrics of an epoch those of all processes and images.
+class WholeValidation(keras.callbacks.Callback):
+    """Makes the writer's metrics of a validation those of all its images.
 
     Args:
         cluster: a `Cluster`.
-        run: the `Run`, whose step is that of the batch before.
-        steps_per_epoch: int.
-        held_out: what `cluster.eval_loader` gave, or `None`.
+        held_out: the loader of `cluster.eval_loader`.
     """
 
-    def __init__(self, cluster, run, steps_per_epoch, held_out):
+    def __init__(self, cluster, held_out):
         super().__init__()
-        self.cluster, self.run = cluster, run
-        self.steps_per_epoch = steps_per_epoch
-        self.held_out = held_out
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.run.step % self.steps_per_epoch == 0:
-            self.cluster.whole_metrics(self.model)
+        self.cluster, self.held_out = cluster, held_out
 
     def on_test_batch_end(self, batch, logs=None):
         if batch + 1 == len(self.held_out):
-            self.cluster.whole_metrics(self.model, self.held_out)
+            self.cluster.metrics_to_writer(self.model)
+            if isinstance(self.held_out, PaddedLoader):
+                self.held_out.remove_padding(self.model, self.cluster)

@@ -14,9 +14,6 @@ from keras import ops
 from keras_convnext._util.serialization import register
 from keras_convnext.models.inspection import all_layers
 
-# Where PyTorch updates a whole group in one pass.
-TORCH_FUSED_DEVICES = ("cpu", "cuda", "mps")
-
 
 def outside_of_graphs():
     """Where TensorFlow makes variables at once.
@@ -248,24 +245,17 @@ class AdamW(keras.optimizers.AdamW):
         gradient = ops.cast(gradient, dtype)
         rate, correction, root_2 = (ops.cast(x, dtype) for x in rates)
         rate = rate * self._scales[index]
-
-        slots = self._momentums[index], self._velocities[index]
-        decay = self._decays[index]
-        if keras.backend.backend() == "tensorflow" and _is_fusible(slots[0]):
-            if decay:
-                self.assign_sub(variable, variable * (rate * decay))
-            # Both sides of PyTorch's fraction times `root_2`, a scalar.
-            rate, epsilon = rate * correction, self.epsilon * root_2
-            self._tf_adam(gradient, variable, *slots, rate, epsilon)
+        if self._decays[index]:
+            self.assign_sub(variable, variable * (rate * self._decays[index]))
+        # Both sides of PyTorch's fraction times `root_2`, a scalar.
+        rate, epsilon = rate * correction, self.epsilon * root_2
+        m, v = self._momentums[index], self._velocities[index]
+        if keras.backend.backend() == "tensorflow" and _is_fusible(m):
+            self._tf_adam(gradient, variable, m, v, rate, epsilon)
         else:
-            m, v = slots
             self.assign_add(m, (gradient - m) * (1 - self.beta_1))
             self.assign_add(v, (ops.square(gradient) - v) * (1 - self.beta_2))
-            change = m * (rate * correction)
-            change = change / (ops.sqrt(v) + self.epsilon * root_2)
-            if decay:
-                change = change + variable * (rate * decay)
-            self.assign_sub(variable, change)
+            self.assign_sub(variable, m * rate / (ops.sqrt(v) + epsilon))
         if self.use_ema:
             average = self._model_variables_moving_average[index]
             self.assign_add(
@@ -302,14 +292,12 @@ class AdamW(keras.optimizers.AdamW):
             key = self._scales[index], self._decays[index]
             groups[key].append((gradient, variable, index))
         learning_rate = ops.convert_to_tensor(learning_rate)
-        fused = learning_rate.device.type in TORCH_FUSED_DEVICES
         step = ops.cast(self.iterations, "float32")
         update_averages = get_ema_multi_avg_fn(self.ema_momentum)
         with torch.no_grad():
             for (scale, decay), group in groups.items():
                 gradients, variables, indices = zip(*group)
                 values = [variable.value for variable in variables]
-                rate = learning_rate * scale
                 adamw(
                     values,
                     [g.to(v.dtype) for g, v in zip(gradients, values)],
@@ -318,11 +306,11 @@ class AdamW(keras.optimizers.AdamW):
                     [],
                     # It counts each of them up.
                     list(step.repeat(len(group)).unbind()),
-                    fused=fused,
+                    fused=True,
                     amsgrad=False,
                     beta1=self.beta_1,
                     beta2=self.beta_2,
-                    lr=rate if fused else float(rate),
+                    lr=learning_rate * scale,
                     weight_decay=decay,
                     eps=self.epsilon,
                     maximize=False,

@@ -14,8 +14,44 @@ from keras_convnext._util.serialization import register
 WARMUPS = {"linspace": -1, "exclusive": 0}
 
 
+class _Warmup(keras.optimizers.schedules.LearningRateSchedule):
+    """The arguments of both schedules."""
+
+    def __init__(
+        self,
+        peak_learning_rate: float,
+        warmup_steps: int,
+        total_steps: int,
+        name: str,
+    ):
+        super().__init__()
+        for argument, value in (
+            ("warmup_steps", warmup_steps),
+            ("total_steps", total_steps),
+        ):
+            if not isinstance(value, numbers.Integral) or value < 0:
+                raise ValueError(
+                    f"`{argument}` must be an int of at least 0. Received: "
+                    f"{argument}={value!r}"
+                )
+        if warmup_steps >= total_steps:
+            raise ValueError(
+                "`warmup_steps` must be fewer than `total_steps`: nothing is "
+                "left after the warm-up. Train longer or warm up for less. "
+                f"Received: warmup_steps={warmup_steps}, "
+                f"total_steps={total_steps}"
+            )
+        self.peak_learning_rate = float(peak_learning_rate)
+        self.warmup_steps = int(warmup_steps)
+        self.total_steps = int(total_steps)
+        self.name = name
+
+    def get_config(self):
+        return dict(vars(self))  # the arguments, by their names
+
+
 @register
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+class WarmupCosine(_Warmup):
     """Linear warm-up from 0 to the peak, then half a cosine to the minimum.
 
     Args:
@@ -49,36 +85,16 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         warmup: str = "linspace",
         name: str = "warmup_cosine",
     ):
-        super().__init__()
+        super().__init__(peak_learning_rate, warmup_steps, total_steps, name)
         one_of("warmup", warmup, WARMUPS)
-        for argument, value in (
-            ("warmup_steps", warmup_steps),
-            ("total_steps", total_steps),
-        ):
-            if not isinstance(value, numbers.Integral) or value < 0:
-                raise ValueError(
-                    f"`{argument}` must be an int of at least 0. Received: "
-                    f"{argument}={value!r}"
-                )
-        if warmup_steps >= total_steps:
-            raise ValueError(
-                "`warmup_steps` must be fewer than `total_steps`: nothing is "
-                "left for the cosine. Train longer or warm up for less. "
-                f"Received: warmup_steps={warmup_steps}, "
-                f"total_steps={total_steps}"
-            )
         if not 0 <= minimum_learning_rate <= peak_learning_rate:
             raise ValueError(
                 "Expected 0 <= minimum_learning_rate <= peak_learning_rate. "
                 f"Received: minimum_learning_rate={minimum_learning_rate}, "
                 f"peak_learning_rate={peak_learning_rate}"
             )
-        self.peak_learning_rate = float(peak_learning_rate)
-        self.warmup_steps = int(warmup_steps)
-        self.total_steps = int(total_steps)
         self.minimum_learning_rate = float(minimum_learning_rate)
         self.warmup = warmup
-        self.name = name
 
     def __call__(self, step):
         step = ops.cast(step, keras.config.floatx())
@@ -93,19 +109,9 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         ) * ops.square(ops.sin(quarter * remaining))
         return ops.where(step < self.warmup_steps, warm, cosine)
 
-    def get_config(self):
-        return {
-            "peak_learning_rate": self.peak_learning_rate,
-            "warmup_steps": self.warmup_steps,
-            "total_steps": self.total_steps,
-            "minimum_learning_rate": self.minimum_learning_rate,
-            "warmup": self.warmup,
-            "name": self.name,
-        }
-
 
 @register
-class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
+class WarmupPoly(_Warmup):
     """Falls to 0 as a power of the steps that remain, after a linear rise.
 
     Both factors apply at once: in the warm-up the rate falls already.
@@ -140,25 +146,15 @@ class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
         warmup_ratio: float = 1e-6,
         name: str = "warmup_poly",
     ):
-        super().__init__()
-        if not 0 <= warmup_steps < total_steps:
-            raise ValueError(
-                "Expected 0 <= warmup_steps < total_steps. Train longer or "
-                f"warm up for less. Received: warmup_steps={warmup_steps}, "
-                f"total_steps={total_steps}"
-            )
+        super().__init__(peak_learning_rate, warmup_steps, total_steps, name)
         if peak_learning_rate <= 0 or power <= 0 or not 0 <= warmup_ratio <= 1:
             raise ValueError(
                 "Expected a positive `peak_learning_rate` and `power`, and a "
                 "`warmup_ratio` from 0 to 1. Received: "
                 f"{peak_learning_rate}, {power} and {warmup_ratio}"
             )
-        self.peak_learning_rate = float(peak_learning_rate)
-        self.warmup_steps = int(warmup_steps)
-        self.total_steps = int(total_steps)
         self.power = float(power)
         self.warmup_ratio = float(warmup_ratio)
-        self.name = name
 
     def __call__(self, step):
         step = ops.cast(step, keras.config.floatx())
@@ -169,13 +165,3 @@ class WarmupPoly(keras.optimizers.schedules.LearningRateSchedule):
             return rate
         risen = ops.minimum(step / self.warmup_steps, 1.0)
         return rate * (self.warmup_ratio + (1 - self.warmup_ratio) * risen)
-
-    def get_config(self):
-        return {
-            "peak_learning_rate": self.peak_learning_rate,
-            "warmup_steps": self.warmup_steps,
-            "total_steps": self.total_steps,
-            "power": self.power,
-            "warmup_ratio": self.warmup_ratio,
-            "name": self.name,
-        }

@@ -9,10 +9,10 @@ from keras_convnext.data.augmentation import RandomFlip
 from keras_convnext.data.augmentation import RandomResizedCrop
 from keras_convnext.data.pipeline import EvalPipeline
 from keras_convnext.data.pipeline import TrainPipeline
-from keras_convnext.training.optimizers.adamw import AdamW
-from keras_convnext.training.optimizers.averaging import averaged_weights
-from keras_convnext.training.optimizers.layer_decay import layer_decay_scales
-from keras_convnext.training.optimizers.schedules import WarmupCosine
+from keras_convnext.training.optimizers import AdamW
+from keras_convnext.training.optimizers import WarmupCosine
+from keras_convnext.training.optimizers import averaged_weights
+from keras_convnext.training.optimizers import layer_decay_scales
 from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.training.recipes.objective import TopKAccuracy
 from keras_convnext.training.recipes.recipe import Recipe

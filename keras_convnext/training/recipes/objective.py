@@ -50,7 +50,10 @@ class SoftTargetCrossEntropy(keras.losses.CategoricalCrossentropy):
         )
 
     def call(self, y_true, y_pred):
-        return super().call(as_distribution(y_true, y_pred), y_pred)
+        if _are_numbers(y_true, y_pred):
+            numbers = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+            y_true = ops.one_hot(numbers, y_pred.shape[-1], dtype=y_pred.dtype)
+        return super().call(y_true, y_pred)
 
 
 @register
@@ -79,31 +82,20 @@ class TopKAccuracy(keras.metrics.Mean):
         self.k = k
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        y_true = as_class(y_true, y_pred)
-        hits = ops.in_top_k(y_true, ops.cast(y_pred, "float32"), self.k)
+        y_true = ops.convert_to_tensor(y_true)
+        if _are_numbers(y_true, y_pred):
+            classes = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+        else:
+            classes = ops.argmax(y_true, axis=-1)
+        hits = ops.in_top_k(classes, ops.cast(y_pred, "float32"), self.k)
         return super().update_state(hits, sample_weight)
 
     def get_config(self):
         return {"k": self.k, "name": self.name, "dtype": self.dtype}
 
 
-def as_distribution(y_true, y_pred):
-    """Class numbers as one-hot rows; distributions as they are."""
-    if not _are_numbers(y_true, y_pred):
-        return y_true
-    numbers = ops.reshape(ops.cast(y_true, "int32"), (-1,))
-    return ops.one_hot(numbers, y_pred.shape[-1], dtype=y_pred.dtype)
-
-
-def as_class(y_true, y_pred):
-    """Distributions as their likeliest class; class numbers as they are."""
-    y_true = ops.convert_to_tensor(y_true)
-    if _are_numbers(y_true, y_pred):
-        return ops.reshape(ops.cast(y_true, "int32"), (-1,))
-    return ops.argmax(y_true, axis=-1)
-
-
 def _are_numbers(y_true, y_pred):
+    """Whether labels are class numbers, in place of distributions."""
     rank = len(y_true.shape)
     return rank < len(ops.shape(y_pred)) or (
         y_true.shape[-1] == 1 and ops.shape(y_pred)[-1] != 1

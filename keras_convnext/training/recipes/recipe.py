@@ -1,8 +1,8 @@
 """A training recipe: figures, and the way from them to `compile` and `fit`."""
 
 from dataclasses import dataclass
-from dataclasses import fields
 from dataclasses import replace
+from inspect import get_annotations
 from typing import Any
 from typing import Self
 
@@ -10,6 +10,8 @@ import keras
 
 from keras_convnext._util.annotations import BySize
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.image_layout import data_format
+from keras_convnext._util.image_layout import to_layout
 from keras_convnext.data.pipeline import EvalPipeline
 from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.facts.variants import VARIANTS
@@ -19,14 +21,14 @@ from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.adamw import with_loss_scaling
 from keras_convnext.training.optimizers.layer_decay import layer_decay_scales
 from keras_convnext.training.optimizers.schedules import WarmupCosine
-from keras_convnext.training.recipes.figures import Figures
-from keras_convnext.training.recipes.figures import check_drop_path
+from keras_convnext.training.recipes.base import BaseRecipe
+from keras_convnext.training.recipes.base import check_drop_path
 from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.training.recipes.objective import TopKAccuracy
 
 
 @dataclass(frozen=True)
-class Recipe(Figures):
+class Recipe(BaseRecipe):
     """How a model is trained: every figure, and nothing else.
 
     A field that differs between model sizes holds a dict from size
@@ -156,10 +158,8 @@ class Recipe(Figures):
             >>> model = recipe.build("convnext_tiny", classes=1000)
         """
         recipe = self.for_model(name)
-        channels_first = (
-            options.get("data_format") or keras.config.image_data_format()
-        ) == "channels_first"
-        size = (recipe.image_size, recipe.image_size)
+        layout = data_format(options.get("data_format"))
+        size = recipe.image_size
         variant = VARIANTS.get(name)  # `create_model` refuses others
         has_scale = variant and variant.layer_scale_init_value
         return create_model(
@@ -168,7 +168,7 @@ class Recipe(Figures):
                 "classes": classes,
                 "weights": weights,
                 "classifier_activation": None,
-                "input_shape": (3, *size) if channels_first else (*size, 3),
+                "input_shape": to_layout(size, size, 3, layout),
                 "drop_path_rate": recipe.drop_path_rate,
                 "layer_scale_init_value": (
                     recipe.layer_scale_init_value if has_scale else None
@@ -177,6 +177,42 @@ class Recipe(Figures):
                 **options,
             },
         )
+
+    def train_data(
+        self, data: Any, classes: int | None = None, **options: Any
+    ) -> Any:
+        """Batches to train on by `fit`: shuffled, augmented and mixed.
+
+        Args:
+            data: a pair of arrays `(images, labels)`; a `Source`; or a
+                `tf.data.Dataset` of pairs, shuffled and of known length.
+            classes: int; needed where the recipe mixes.
+            options: `seed`, `mean` and `std`, as for `TrainPipeline`.
+
+        Returns:
+            A `keras.utils.PyDataset`, or a `tf.data.Dataset` of one.
+
+        Examples:
+            >>> recipe = keras_convnext.recipes.small_data
+            >>> images = np.zeros((64, 80, 100, 3), "uint8")
+            >>> train = recipe.train_data((images, np.arange(64) % 2))
+            >>> len(train), train[0][0].shape
+            (2, (32, 224, 224, 3))
+        """
+        return self.train_pipeline(classes, **options)(data)
+
+    def eval_data(self, data: Any, shuffle: bool | None = None) -> Any:
+        """Batches to validate on: every image, as evaluation sees it.
+
+        Args:
+            data: as for `train_data`.
+            shuffle: whether to draw a new order of arrays every epoch, for
+                training without augmentation.
+
+        Returns:
+            As for `train_data`.
+        """
+        return self.eval_pipeline()(data, shuffle=shuffle)
 
     def train_pipeline(
         self, classes: int | None = None, seed: int = 0, **options: Any
@@ -284,24 +320,20 @@ class Recipe(Figures):
 
     def __str__(self):
         """The recipe as the paper's tables print it."""
-        rows = [(name, _text(getattr(self, name))) for name in _shown(self)]
+        names = get_annotations(Recipe)  # without the texts
+        rows = [(name, _text(getattr(self, name))) for name in names]
         width = max(len(name) for name, _ in rows)
         lines = [f"{name.replace('_', ' '):<{width}}  {x}" for name, x in rows]
         return "\n".join([f"{self.name}: {self.summary}", *lines, self.source])
 
 
-def _shown(recipe):
-    hidden = ("name", "summary", "source")
-    return [x.name for x in fields(recipe) if x.name not in hidden]
-
-
 def _text(value):
     if isinstance(value, dict):
         groups = {}
-        for size, own in value.items():
-            groups.setdefault(_text(own), []).append(size)
+        for size, of_size in value.items():
+            groups.setdefault(_text(of_size), []).append(size)
         return ", ".join(
-            f"{own} ({'/'.join(sizes)})" for own, sizes in groups.items()
+            f"{text} ({'/'.join(sizes)})" for text, sizes in groups.items()
         )
     if isinstance(value, tuple):
         return " to ".join(_text(x) for x in value)

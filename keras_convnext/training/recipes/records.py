@@ -206,21 +206,11 @@ digits = Recipe(
     image_size=8,
 )
 
+# All of this module.
 RECIPES = {
     recipe.name: recipe
-    for recipe in (
-        imagenet1k,
-        imagenet22k,
-        isotropic,
-        finetune_384,
-        finetune_from_22k,
-        finetune_from_22k_384,
-        v2_imagenet22k,
-        v2_finetune,
-        v2_finetune_from_22k,
-        small_data,
-        digits,
-    )
+    for recipe in list(vars().values())
+    if isinstance(recipe, Recipe)
 }
 
 

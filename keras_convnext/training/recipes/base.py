@@ -1,7 +1,6 @@
 """What recipes of any task have in common."""
 
 from dataclasses import dataclass
-from dataclasses import fields
 from dataclasses import replace
 from typing import Any
 from typing import Self
@@ -16,8 +15,8 @@ from keras_convnext.models.inspection import info_of
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Figures of a training, and nothing else.
+class BaseRecipe:
+    """Where the figures of a training are from; derived classes add them.
 
     A field that differs between model sizes holds a dict from size
     (`"tiny"`) to value; `for_model` picks.
@@ -34,9 +33,8 @@ class Figures:
             >>> keras_convnext.recipes.imagenet1k.replace(epochs=30).epochs
             30
         """
-        known = [field.name for field in fields(self)]
         for name in changes:
-            checks.one_of("field", name, known)
+            checks.one_of("field", name, vars(self))
         return replace(self, **changes)
 
     def for_model(self, model: str | keras.Model) -> Self:
@@ -59,11 +57,11 @@ class Figures:
         if not isinstance(model, str):
             info = info_of(model)
             name = info.variant.name if info and info.variant else model.name
-        chosen = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, dict):
-                chosen[field.name] = self._of_size(field.name, value, name)
+        chosen = {
+            field: self._of_size(field, value, name)
+            for field, value in vars(self).items()
+            if isinstance(value, dict)
+        }
         return replace(self, **chosen)
 
     def _of_size(self, field, values, model):
