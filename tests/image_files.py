@@ -37,7 +37,7 @@ def good_files():
     rgba = photo.convert("RGBA")
     rgba.putalpha(photo.convert("L"))
     palette = photo.quantize(64)
-    sixteen = np.asarray(photo.convert("L")).astype("uint16") + 20
+    sixteen = np.asarray(photo.convert("L")).astype("uint16") * 256 + 20
     files = {
         "cat/bitmap.bmp": encoded(photo, "BMP"),
         "cat/cmyk.jpg": encoded(photo.convert("CMYK"), "JPEG"),

@@ -4,6 +4,8 @@ import difflib
 import math
 import numbers
 
+import numpy as np
+
 
 def one_of(name, value, allowed):
     if value not in allowed:
@@ -71,3 +73,17 @@ def check_process(index, count):
             "`process_index` counts from 0 and must be below `process_count`. "
             f"Received: process_index={index}, process_count={count}"
         )
+
+
+def all_numbers(name, array):
+    """Raises `ValueError` for an array with NaN or infinity."""
+    if array.dtype.name == "bfloat16":
+        array = array.astype("float32")
+    if array.size and array.dtype.kind == "f":
+        # The extremes are NaN where any value is.
+        extremes = np.asarray([array.min(), array.max()], "float64")
+        if not np.isfinite(extremes).all():
+            raise ValueError(
+                f"{name} has values that are no numbers (NaN or infinity). "
+                "The training that wrote it diverged, or the file is damaged"
+            )

@@ -39,6 +39,7 @@ def checked(
 ):
     """The metadata of the artifact, or a `ValueError`: what was expected."""
     graph.check(model)
+    inspection.check_not_quantized(model)
     one_of("input_dtype", input_dtype, INPUT_DTYPES)
     one_of(
         "data_format", data_format, (None, "channels_last", "channels_first")

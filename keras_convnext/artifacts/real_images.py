@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_convnext._util.limits import check_file
 from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import metadata as embedded
-from keras_convnext.images.reading import images_below
+from keras_convnext.images.folders import images_below
+from keras_convnext.images.levels import check_levels
 from keras_convnext.images.transform import load_image
 
 FOLDER_IMAGES, BATCH = 500, 32
@@ -64,6 +66,7 @@ def _images(argument, source, metadata):
             f"{', '.join(map(str, shape))}) of 0–255, or a folder of images. "
             f"Received: {received}"
         )
+    check_levels(source, f"`{argument}`")
     return np.asarray(source)
 
 
@@ -78,7 +81,7 @@ def _has_shape(images, shape):
 
 def _read(argument, path, preprocessing):
     if path.suffix == ".npy":
-        return np.load(path)
+        return _load(argument, path)
     paths = images_below(path)
     # Evenly from all of them: folders are often sorted by class.
     chosen = paths[:: max(1, len(paths) // FOLDER_IMAGES)]
@@ -89,6 +92,19 @@ def _read(argument, path, preprocessing):
             f"{str(path)!r} with {len(paths)} images"
         )
     return np.stack([preprocessing(x) for x in chosen])
+
+
+def _load(argument, path):
+    try:
+        check_file(path)
+        return np.load(path)
+    # Broken headers end in anything: SyntaxError, tokenize.TokenError …
+    except Exception as error:
+        raise ValueError(
+            f"`{argument}` must be a folder of images, or a .npy file that "
+            f"NumPy reads without pickles. Received: {str(path)!r}, {error}. "
+            "Write it by `numpy.save`"
+        ) from error
 
 
 def _photographs(height, width, channels):

@@ -1,14 +1,19 @@
 """Folders of images, one folder for each class."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.checks import some
+from keras_convnext._util.limits import check_file
 from keras_convnext.data.source import Source
-from keras_convnext.images.reading import SUFFIXES
+from keras_convnext.images.folders import is_image
+from keras_convnext.images.folders import subfolders
+from keras_convnext.images.folders import walk
 
 ARRANGEMENT = "Arrange the images as CLASS/IMAGE, one folder for each class"
 
@@ -19,7 +24,9 @@ class ImageFolder(Source):
     Args:
         path: the folder that holds the classes' folders. Classes are in the
             order of their names, and so are the images of a class, with those
-            in folders below. Names that begin with a dot do not count.
+            in folders below. Links count as folders, but for those that lead
+            in circles. Names that begin with a dot, what systems leave
+            (`Thumbs.db`, `__MACOSX` …) and the results of runs do not count.
         is_upright: whether to apply the EXIF orientation of photographs.
 
     Attributes:
@@ -39,11 +46,11 @@ class ImageFolder(Source):
     def __init__(self, path: PathLike, is_upright: bool = True):
         self.path = Path(path)
         self.is_upright = is_upright
-        _, folders, files = next(_walk(path))
-        self.classes = tuple(sorted(folders))
+        _, _, files = next(walk(path))
+        self.classes = tuple(subfolders(path))
         self.ignored = len(files)
-        if not folders:
-            images = sum(map(_is_image, files))
+        if not self.classes:
+            images = sum(map(is_image, files))
             raise ValueError(
                 "Expected a folder that holds one folder for each class. "
                 f"Received: {str(path)!r} with no folders and {images} images"
@@ -51,15 +58,26 @@ class ImageFolder(Source):
             )
         # Strings would take many times the memory of their bytes, and there
         # are datasets with millions.
+        self._class_of: dict[str, str] = {}  # by the real path of a folder
+        self._shared: list[str] = []
         names, lengths = zip(*map(self._images_of, self.classes))
         labels = np.arange(len(names), dtype="int32")
         self.labels = np.repeat(labels, [len(x) for x in lengths])
         self._names = b"".join(names)
         self._ends = np.cumsum(np.concatenate(lengths))
         self.check()
+        if self._shared:
+            warnings.warn(
+                "Links put the same images into two classes. Received: "
+                f"{some(self._shared)} in {str(path)!r}. Remove the links if "
+                "that is not meant",
+                stacklevel=2,
+            )
 
     def read(self, number: int) -> bytes:
-        return Path(self.name(number)).read_bytes()
+        path = Path(self.name(number))
+        check_file(path)  # a pipe would never end
+        return path.read_bytes()
 
     def filename(self, number: int) -> str:
         start = self._ends[number - 1] if number else 0
@@ -79,30 +97,13 @@ class ImageFolder(Source):
         """Names of a class' images, as bytes in a row, and their lengths."""
         top = os.path.join(self.path, name)
         names = []
-        for folder, _, files in sorted(_walk(top)):
-            images = sorted(filter(_is_image, files))
+        for folder, _, files in sorted(walk(top, self.path)):
+            images = [*filter(is_image, files)]
             self.ignored += len(files) - len(images)
+            place = os.path.realpath(folder)
+            if images and self._class_of.setdefault(place, name) != name:
+                self._shared.append(os.path.relpath(folder, self.path))
             below = folder[len(top) + 1 :]
             names += [os.fsencode(os.path.join(below, x)) for x in images]
         lengths = np.array([len(name) for name in names], "int64")
         return b"".join(names), lengths
-
-
-def _walk(path):
-    """`os.walk` that fails, follows links, and sees nothing that is hidden."""
-    for folder, folders, files in os.walk(
-        path, followlinks=True, onerror=_unreadable
-    ):
-        folders[:] = [x for x in folders if not x.startswith(".")]
-        yield folder, folders, [x for x in files if not x.startswith(".")]
-
-
-def _unreadable(error):
-    raise ValueError(
-        "Expected a folder of images that can be read. Received: "
-        f"{error.filename!r}, {error.strerror}. {ARRANGEMENT}"
-    ) from error
-
-
-def _is_image(name):
-    return name.lower().endswith(SUFFIXES)

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Tensor
+from keras_convnext._util.limits import check_memory
 from keras_convnext.data.augmentation import MixupCutmix
 from keras_convnext.data.augmentation import RandAugment
 from keras_convnext.data.augmentation import RandomErasing
@@ -18,6 +19,7 @@ from keras_convnext.data.augmentation.data_layer import is_tf_tensor
 from keras_convnext.data.batches import Batches
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
+from keras_convnext.images.levels import check_levels
 from keras_convnext.images.reading import Photograph
 
 
@@ -73,6 +75,8 @@ class Pipeline:
             The sample as a dict.
         """
         sample = _as_dict(sample)
+        _check_single(sample["images"])
+        _tell_floats(sample["images"])
         if self.crop is not None:
             sample = self.crop(sample, training=self.training, seed=seed)
         elif isinstance(sample["images"], Photograph):
@@ -127,14 +131,14 @@ class Pipeline:
 
         Raises:
             ValueError: if the source has fewer samples than one batch of
-                training.
+                training, is batched already, or has weights.
         """
         batch_size = batch_size or self.batch_size
         if hasattr(source, "element_spec"):
             self.check_count(source.cardinality().numpy(), batch_size)
             return self._tf_batches(source, batch_size)
         if isinstance(source, tuple):
-            source = _Pairs(*source)
+            source = _Pairs(*_pair(source))
         shuffle = self.training if shuffle is None else shuffle
         return Batches(self, source, batch_size, shuffle, self.seed)
 
@@ -196,6 +200,10 @@ class TrainPipeline(Pipeline):
     ):
         super().__init__(recipe, seed)
         size = recipe.image_size
+        check_memory(
+            4 * size * size * len(mean),
+            f"An image of the recipe's image_size={size}",
+        )
         self.input_shape = (size, size, len(mean))
         if recipe.crop_scale is not None:
             self.crop = RandomResizedCrop(
@@ -275,10 +283,49 @@ def _check_shape(image, out):
         )
 
 
+def _tell_floats(image):
+    """Warns of floats that are no pixels of 0–255, in `tf.data` too."""
+    name = "A recipe's pipeline"
+    if isinstance(image, np.ndarray):
+        check_levels(image, name)
+    elif is_tf_tensor(image) and image.dtype.is_floating:
+        import tensorflow as tf
+
+        tf.numpy_function(lambda x: check_levels(x, name), [image], [])
+
+
+def _check_single(images):
+    shape = getattr(images, "shape", ())  # a `Photograph` is one image
+    rank = getattr(shape, "rank", len(shape))
+    if rank is not None and rank > 3:
+        raise ValueError(
+            "A pipeline makes the batches itself: `recipe.train_pipeline` and "
+            "`eval_pipeline` take single images (height, width, channels). "
+            f"Received: a batch of them, of shape {tuple(shape)}. Pass the "
+            "data without `.batch(…)`, or `dataset.unbatch()`"
+        )
+
+
+def _pair(sample):
+    if len(sample) != 2:
+        raise _weighted(f"{len(sample)} values")
+    return sample
+
+
+def _weighted(received):
+    return ValueError(
+        "A pipeline takes pairs of image and label, which it may mix with one "
+        f"another, and no weight for each. Received: {received}. Leave the "
+        "weights out, or weigh classes by `fit(…, class_weight=…)`"
+    )
+
+
 def _as_dict(sample):
     if isinstance(sample, Mapping):
+        if weights := [name for name in sample if "weight" in name]:
+            raise _weighted(f"a sample with {weights}")
         return dict(sample)
-    images, labels = sample
+    images, labels = _pair(sample)
     if not (is_tf_tensor(images) or isinstance(images, Photograph)):
         images = np.asarray(images)
     return {"images": images, "labels": labels}

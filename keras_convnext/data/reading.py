@@ -3,7 +3,11 @@
 import threading
 import warnings
 
+import numpy as np
+
 from keras_convnext._util.checks import one_of
+from keras_convnext._util.checks import some
+from keras_convnext.data.threads import in_order
 from keras_convnext.images.reading import Photograph
 from keras_convnext.images.reading import Unreadable
 
@@ -68,4 +72,35 @@ class Reader:
             f"Of {len(numbers)} images after one another at least one must be "
             f"readable. Received: none from {first!r}, {self.skipped[first]}, "
             f"to {last!r}. Check that they are whole{advice}"
+        )
+
+
+def check_readable(source):
+    """Raises `ValueError` unless an image of every class can be read.
+
+    Of most classes that is the first.
+    """
+    order = np.argsort(source.labels, kind="stable")
+    starts = np.searchsorted(
+        source.labels[order], np.arange(len(source.classes) + 1)
+    )
+
+    def reason(label):
+        """Why none of a class can be read."""
+        first = None
+        for number in order[starts[label] : starts[label + 1]]:
+            try:
+                source.image(number).pixels()
+                return None
+            except Unreadable as error:
+                first = first or f"{source.name(number)!r}, {error.reason}"
+        return first
+
+    reasons = in_order(reason, range(len(source.classes)))
+    unread = {x: y for x, y in zip(source.classes, reasons) if y is not None}
+    if unread:
+        raise ValueError(
+            "Every class needs an image that can be read. Received: none for "
+            f"{some([*unread])}, as {next(iter(unread.values()))}. Repair the "
+            "images, or remove the class"
         )

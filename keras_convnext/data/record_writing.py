@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,9 @@ def _begun(output, index):
     if not (output / records.INDEX).exists():
         return []
     begun = records.read_index(output)
+    # Those of earlier versions have no sample of their source.
+    if "sample" not in begun["source"]:
+        index["source"].pop("sample")
     for key in ("source", "shard_count"):
         if begun[key] != index[key]:
             raise ValueError(
@@ -165,7 +169,8 @@ def _write(tf, reader, path, numbers, progress):
                 record = _example(tf, content, label, text, name)
                 writer.write(record)
                 offset = position + records.HEADER + record.find(content)
-                rows.append((offset, len(content), label, name))
+                checksum = zlib.crc32(content)
+                rows.append((offset, len(content), label, checksum, name))
                 position += records.HEADER + len(record) + records.FOOTER
         shard = {
             "file": path.name,
@@ -176,8 +181,9 @@ def _write(tf, reader, path, numbers, progress):
         }
     width = max([len(name) for *_, name in rows], default=1)
     types = [("offset", "<i8"), ("length", "<i8"), ("label", "<i4")]
+    types += [(records.CHECKSUM, "<u4"), ("name", f"S{width}")]
     with written_aside(records.rows_path(path.parent, shard)) as unfinished:
-        np.save(unfinished, np.array(rows, [*types, ("name", f"S{width}")]))
+        np.save(unfinished, np.array(rows, types))
         shard["rows_sha256"] = sha256_of(unfinished)
     return shard
 

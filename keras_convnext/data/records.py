@@ -8,6 +8,7 @@ image, or take a file beside it again (measured: benchmarks/NOTES.md).
 
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.checks import some
+from keras_convnext._util.limits import check_file
 from keras_convnext._util.writing import sha256_of
 from keras_convnext.data.source import Source
 
@@ -22,6 +24,18 @@ INDEX = "index.json"
 FORMAT = "keras-convnext records 1"
 # Around an example: its length and a checksum, and another checksum.
 HEADER, FOOTER = 12, 4
+SHARD_FIELDS = {
+    "file": str,
+    "bytes": int,
+    "sha256": str,
+    "rows_sha256": str,
+    "left_out": dict,
+}
+# TFRecord's own CRC-32C spans whole examples and would take another package.
+# So checked are: on opening, the sizes of all shards, and the rows by their
+# SHA-256; on every read, the image by `zlib.crc32` in its row; on `verify`,
+# all bytes by SHA-256.
+CHECKSUM = "crc32"
 ADVICE = (
     "Write them again by the command they were made with: "
     "`keras-convnext records DATA --output FOLDER --verify`"
@@ -64,12 +78,9 @@ class Records(Source):
                 f"{index['shard_count']} shards. {ADVICE}"
             )
         self.verify(checksums=False)
-        self._rows = [
-            np.load(rows_path(self.path, shard), mmap_mode="r")
-            for shard in self.shards
-        ]
-        self._ends = np.cumsum([len(rows) for rows in self._rows])
         self.classes = tuple(index["classes"])
+        self._rows = [self._rows_of(shard) for shard in self.shards]
+        self._ends = np.cumsum([len(rows) for rows in self._rows])
         self.labels = np.concatenate([rows["label"] for rows in self._rows])
         self.check()
 
@@ -95,11 +106,20 @@ class Records(Source):
             )
 
     def read(self, number: int) -> bytes:
+        """Encoded bytes.
+
+        Raises:
+            ValueError: if they are not those that were written.
+        """
         shard, row = self._place(number)
         # Opened anew: there may be more shards than files to hold open.
         with open(self.path / shard["file"], "rb") as file:
             file.seek(row["offset"])
-            return file.read(row["length"])
+            content = file.read(row["length"])
+        # Rows of earlier versions have none.
+        if CHECKSUM in row.dtype.names and zlib.crc32(content) != row[CHECKSUM]:
+            raise ValueError(f"its bytes in {shard['file']!r} were changed")
+        return content
 
     def filename(self, number: int) -> str:
         _, row = self._place(number)
@@ -112,6 +132,29 @@ class Records(Source):
         for shard in self.shards:
             yield shard["sha256"].encode()
 
+    def _rows_of(self, shard):
+        """Where the images of a shard are, which must be in it."""
+        path = rows_path(self.path, shard)
+        try:
+            rows = np.load(path, mmap_mode="r")
+            starts, lengths, labels = (
+                rows[name] for name in ("offset", "length", "label")
+            )
+            is_right = (
+                (starts >= HEADER)
+                & (lengths >= 0)
+                & (lengths <= shard["bytes"] - FOOTER - starts)
+                & (labels >= 0)
+                & (labels < len(self.classes))
+            )
+            is_right = is_right.all() and rows.dtype["name"].kind == "S"
+        # Broken headers end in anything: SyntaxError, tokenize.TokenError …
+        except Exception as error:
+            raise _damaged(path, str(error)) from error
+        if not is_right:
+            raise _damaged(path, "images or labels outside of what there is")
+        return rows
+
     def _place(self, number):
         place = int(np.searchsorted(self._ends, number, side="right"))
         rows = self._rows[place]
@@ -121,16 +164,49 @@ class Records(Source):
 def read_index(path):
     """The dict in a folder's `index.json`, of this format."""
     try:
-        index = json.loads((path / INDEX).read_text())
+        check_file(path / INDEX)  # a pipe would never end
+        index = json.loads((path / INDEX).read_text(encoding="utf-8"))
         if index["format"] != FORMAT:
             raise ValueError(f"its format is {index['format']!r}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _check(index)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"Expected a folder with an {INDEX} of the format {FORMAT!r}. "
             f"Received: {str(path)!r}, {error}. Write one by `keras-convnext "
             "records`"
         ) from error
     return index
+
+
+def _check(index):
+    """Raises where a field is of another type, or a file elsewhere."""
+    classes, shards = index["classes"], index["shards"]
+    are_right = [
+        isinstance(classes, list),
+        isinstance(shards, list),
+        isinstance(index["shard_count"], int),
+        isinstance(index["source"], dict),
+        *(isinstance(name, str) for name in classes),
+        *(
+            isinstance(shard[field], kind)
+            for shard in shards
+            for field, kind in SHARD_FIELDS.items()
+        ),
+    ]
+    if not all(are_right):
+        raise ValueError("which is damaged")
+    files = [shard["file"] for shard in shards]
+    if any(os.path.basename(x) != x for x in files):
+        raise ValueError("with shards in another folder")
+    if len(set(files)) != len(files):
+        raise ValueError("which holds a shard twice")
+
+
+def _damaged(path, reason):
+    return ValueError(
+        "Expected the rows of a shard as they were written. Received: "
+        f"{str(path)!r}, {reason}. {ADVICE}"
+    )
 
 
 def rows_path(folder, shard):
@@ -141,9 +217,9 @@ def rows_path(folder, shard):
 def is_whole(folder, shard, verify):
     """Whether a shard has its size, or its checksum; and its rows theirs."""
     path, rows = folder / shard["file"], rows_path(folder, shard)
-    if not path.exists() or path.stat().st_size != shard["bytes"]:
+    if not path.is_file() or path.stat().st_size != shard["bytes"]:
         return False
     # The rows are small, and hold the labels.
-    if not rows.exists() or sha256_of(rows) != shard["rows_sha256"]:
+    if not rows.is_file() or sha256_of(rows) != shard["rows_sha256"]:
         return False
     return not verify or sha256_of(path) == shard["sha256"]

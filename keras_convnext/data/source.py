@@ -12,8 +12,16 @@ import numpy as np
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.checks import some
+from keras_convnext._util.limits import check_memory
+from keras_convnext.data.threads import in_order
+from keras_convnext.images.levels import check_levels
 from keras_convnext.images.reading import Photograph
 from keras_convnext.images.reading import Unreadable
+
+# The least that a class takes: its name, and a row of a classifier's weights.
+CLASS_BYTES = 4096
+# Images that a fingerprint reads, and bytes after which it ends.
+SAMPLED, SAMPLED_BYTES = 4096, 2**28
 
 
 class Source:
@@ -53,7 +61,9 @@ class Source:
             Unreadable: if the bytes cannot be read.
         """
         if not self.is_encoded:
-            return self.read(number)
+            image = self.read(number)
+            check_levels(image, f"`{type(self).__name__}`")
+            return image
         name = repr(self.name(number))
         try:
             content = self.read(number)
@@ -74,24 +84,48 @@ class Source:
         return self.name(number)
 
     def content(self) -> Iterator[bytes]:
-        """Yields bytes that differ if the images do, without reading all."""
+        """Yields what tells other images: sizes of files, or all arrays."""
         raise NotImplementedError
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a run is held to: images, classes and a digest of both.
+        """What a run is held to: images, classes and digests of them.
+
+        Up to 4096 images, or 256 MiB of them, are read: all of a small data
+        set, and of a large one those that chance takes, always the same.
 
         Returns:
-            A dict of JSON's types: `images`, `classes`, `digest`.
+            A dict of JSON's types: `images`, `classes`; `digest` of names,
+            sizes and labels; and, unless that covers the pixels, `sample` of
+            the images that are read.
         """
         digest = hashlib.sha256(os.fsencode("\n".join(self.classes)))
         digest.update(np.asarray(self.labels, "<i4").tobytes())
         for part in self.content():
             digest.update(part)
+        sample = {"sample": self._sample()} if self.is_encoded else {}
         return {
             "images": len(self),
             "classes": len(self.classes),
             "digest": digest.hexdigest()[:16],
+            **sample,
         }
+
+    def _sample(self):
+        digest, size = hashlib.sha256(), 0
+        chosen = order_of(len(self), 0, 0)[:SAMPLED]
+        for content in in_order(self._bytes, chosen):
+            digest.update(content)
+            size += len(content)
+            if size > SAMPLED_BYTES:
+                break
+        return digest.hexdigest()[:16]
+
+    def _bytes(self, number):
+        """Of an image as it is kept; what cannot be read has none."""
+        try:
+            return self.read(number)
+        except Exception:
+            return b""
 
     def check(self) -> Self:
         """Raises what makes training on it impossible; returns itself."""
@@ -150,7 +184,11 @@ class Arrays(Source):
                 f"{labels.dtype} labels of shape {labels.shape} for "
                 f"{len(images)} images"
             )
-        count = int(labels.max(initial=-1)) + 1
+        count = 1 + int(labels.max()) if len(labels) else 0
+        if classes is None:
+            check_memory(
+                CLASS_BYTES * count, f"Classes up to number {count - 1}"
+            )
         classes = range(count) if classes is None else classes
         if count > len(classes) or labels.min(initial=0) < 0:
             raise ValueError(

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.checks import rate
+from keras_convnext._util.limits import check_archive
 from keras_convnext.data import tfds
 from keras_convnext.data.digits import load_digits
 from keras_convnext.data.folder import ImageFolder
@@ -19,11 +20,21 @@ from keras_convnext.data.source import Arrays
 from keras_convnext.data.source import Source
 from keras_convnext.data.source import Subset
 from keras_convnext.data.source import same_classes
+from keras_convnext.images.folders import subfolders
 
-# What the parts are called, as folders and as splits of TFDS.
+# What the parts are called, as folders and as splits of TFDS, in letters of
+# any case; of several the first counts.
 NAMES = {
     "train": ("train", "training"),
-    "validation": ("val", "validation", "valid", "test"),
+    "validation": (
+        "val",
+        "validation",
+        "valid",
+        "dev",
+        "eval",
+        "test",
+        "testing",
+    ),
 }
 # And as arrays in a file; the data has no parts in the last.
 ARRAYS = {
@@ -43,8 +54,9 @@ def open_splits(
 
     Args:
         data: string or path. A folder with a folder of images for each class,
-            or with `train/` and `val/` (`validation/`, `valid/`, `test/`)
-            that are arranged so; a folder of records, see `write_records`, or
+            or with `train/` and `val/` (`validation/`, `valid/`, `dev/`,
+            `eval/`, `test/`, `testing/`; upper or lower case) that are
+            arranged so; a folder of records, see `write_records`, or
             two of them, likewise; an `.npz` file with `images` and `labels`,
             or with `x_train`, `y_train`, `x_test` and `y_test`;
             `"tfds:NAME"` or `"tfds:NAME@FOLDER"`, see `Tfds`; `"digits"`, see
@@ -122,7 +134,7 @@ def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
         }
     path = Path(data)
     if path.suffix == ".npz" and path.is_file():
-        return _of_arrays(_arrays_in(path))
+        return _of_arrays(_arrays_in(path), path)
     if not path.is_dir():
         raise ValueError(
             "Expected a folder of images, arranged as CLASS/IMAGE, or as "
@@ -130,10 +142,15 @@ def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
             ".npz file; 'tfds:NAME'; or 'digits'. Received: "
             f"{data!r}, which is none of them"
         )
-    folders = {x.name for x in path.glob("[!.]*/")}  # none that are hidden
+    aliases = {alias for names in NAMES.values() for alias in names}
+    records = {x.parent.name for x in path.glob(f"*/{INDEX}")}
+    folders = {*subfolders(path)}
+    folders |= {name for name in records if name.lower() in aliases}
     parts = _by_part(folders)
     # A class may be called `train`, too.
-    if parts and (len(parts) == len(NAMES) or folders == {*parts.values()}):
+    if parts and (
+        len(parts) == len(NAMES) or aliases.issuperset(map(str.lower, folders))
+    ):
         return {x: partial(_open, path / name) for x, name in parts.items()}
     return {"": partial(_open, path)}
 
@@ -174,11 +191,13 @@ def _opened(parts, part, data):
 
 def _by_part(names):
     """The first name of each part that is among `names`."""
+    # Of names that differ in case alone the last in order is in small letters.
+    by_alias = {name.lower(): name for name in sorted(names)}
     parts = {}
     for part, aliases in NAMES.items():
-        for name in aliases:
-            if name in names:
-                parts.setdefault(part, name)
+        for alias in aliases:
+            if alias in by_alias:
+                parts.setdefault(part, by_alias[alias])
     return parts
 
 
@@ -189,6 +208,11 @@ def _open(path):
 def _arrays_in(path):
     """The images and labels of each part in an `.npz` file."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            check_archive(archive, path)
+            # NumPy alone compares no checksum where a header is wrong.
+            if archive.testzip():
+                raise ValueError("whose checksums do not fit")
         with np.load(path) as file:
             parts = {
                 part: (file[images], file[labels].reshape(-1))
@@ -196,7 +220,8 @@ def _arrays_in(path):
                 if images in file and labels in file
             }
             names = list(file)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    # Broken headers end in anything: SyntaxError, tokenize.TokenError …
+    except Exception as error:
         raise ValueError(
             "Expected an .npz file that NumPy reads without pickles. Received:"
             f" {str(path)!r}, {error}. Write it by `numpy.savez`"
@@ -210,9 +235,14 @@ def _arrays_in(path):
     return parts
 
 
-def _of_arrays(parts):
-    count = 1 + max(int(labels.max(initial=0)) for _, labels in parts.values())
+def _of_arrays(parts, path="digits"):
+    """Sources of arrays, whose classes are those of all parts together."""
+    try:
+        sources = {part: Arrays(*arrays) for part, arrays in parts.items()}
+    except ValueError as error:
+        raise ValueError(f"In {os.fspath(path)!r}: {error}") from error
+    classes = max((x.classes for x in sources.values()), key=len)
     return {
-        part: partial(Arrays, *arrays, range(count))
+        part: partial(Arrays, *arrays, classes)
         for part, arrays in parts.items()
     }

@@ -62,7 +62,15 @@ class Tfds(Source):
         self._image = image
         self._read = _reader(builder, split, image)
         count = builder.info.splits[split].num_examples
-        labels = [self._read(number)[label] for number in range(count)]
+        try:
+            labels = [self._read(number)[label] for number in range(count)]
+        # Broken files end in anything: IndexError, protobuf's DecodeError …
+        except Exception as error:
+            raise ValueError(
+                "Expected a data set as TFDS wrote it. Received: "
+                f"{self._id!r} in {str(builder.data_path)!r} ({error}). "
+                "Prepare it again"
+            ) from error
         self.labels = np.array(labels, "int32")
 
     def read(self, number: int) -> bytes:
@@ -104,13 +112,23 @@ def _reader(builder, split, image):
 
 
 def _places(paths):
-    """In which TFRecord file each example is, where it starts, its length."""
+    """In which TFRecord file each example is, where it starts, its length.
+
+    Lengths must lie within the file. The CRC-32C of lengths and examples are
+    not compared: that takes TensorFlow, or another package.
+    """
     for index, path in enumerate(paths):
         end, start = os.stat(path).st_size, HEADER
         with open(path, "rb") as file:
             while start < end:
                 file.seek(start - HEADER)
                 (length,) = struct.unpack("<Q", file.read(8))
+                if length > end - start - FOOTER:
+                    raise ValueError(
+                        "Expected TFRecord files as TFDS wrote them. Received:"
+                        f" {str(path)!r}, where an example of {length} bytes "
+                        f"begins at {start} of {end}. Prepare the data again"
+                    )
                 yield index, start, length
                 start += length + FOOTER + HEADER
 

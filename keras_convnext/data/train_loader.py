@@ -7,10 +7,12 @@ import numpy as np
 
 from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.checks import check_process
+from keras_convnext._util.checks import is_positive_int
 from keras_convnext._util.checks import one_of
 from keras_convnext.data.batches import Batches
 from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.data.reading import Reader
+from keras_convnext.data.reading import check_readable
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import in_order
 from keras_convnext.images.reading import Photograph
@@ -54,8 +56,8 @@ class TrainLoader(Batches):
         skipped: dict from names of images that could not be read to reasons.
 
     Raises:
-        ValueError: for arguments that do not fit each other, and if there are
-            fewer images than one batch.
+        ValueError: for arguments that do not fit each other, if there are
+            fewer images than one batch, and if none of a class can be read.
 
     Examples:
         >>> recipe = keras_convnext.recipes.digits
@@ -103,6 +105,8 @@ class TrainLoader(Batches):
         start = self._places.index(start)
         self._kept = slice(start, start + part)
         photograph = TfPhotograph if loader == "tf" else Photograph
+        if source.is_encoded and on_error == "skip":
+            check_readable(source)
         self._reader = Reader(source, on_error, photograph)
         self.skipped = self._reader.skipped
 
@@ -179,7 +183,7 @@ class TrainLoader(Batches):
 
 
 def _part(size, name, count):
-    if count < 1 or size % count:
+    if not is_positive_int(count) or size % count:
         raise ValueError(
             "Batches (the recipe's `batch_size` over its "
             f"`gradient_accumulation_steps`) must be divisible by `{name}`. "

@@ -1,8 +1,11 @@
 """A model as evaluation sees it: images in, logits of known classes out."""
 
+import math
+
 import keras
 import numpy as np
 
+from keras_convnext._util.limits import check_memory
 from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts import running
 from keras_convnext.images import geometry
@@ -42,6 +45,10 @@ class Classifier:
         self._check()
         metadata = artifact.metadata
         self.shape = (*preprocessing.image_size, metadata["channels"])
+        check_memory(
+            4 * batch_size * math.prod(self.shape),
+            f"A batch of {batch_size} images of shape {self.shape}",
+        )
         self.has_logits = "logits" in metadata["outputs"] and (
             metadata["activation"] in (None, "softmax")
         )

@@ -5,6 +5,8 @@ import re
 
 import numpy as np
 
+from keras_convnext._util.limits import check_file
+
 FILE_NAME = re.compile(r"ILSVRC2012_val_(\d{8})")
 CLASSES = 1000
 
@@ -24,9 +26,10 @@ def read_labels(path):
         ValueError: if the file cannot be read, or holds something else.
     """
     try:
+        check_file(path)  # a pipe would never end
         with open(path, encoding="utf-8") as file:
             labels = json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             "Expected the JSON file of the ReaL labels, `real.json` of "
             "github.com/google-research/reassessed-imagenet. Received: "

@@ -15,8 +15,9 @@ from PIL import UnidentifiedImageError
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Images
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.limits import check_file
+from keras_convnext._util.limits import check_memory
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 END_OF_JPEG = b"\xff\xd9"
 # Sizes in which JPEGs can be decoded at once, as parts of their own.
 JPEG_SCALES = (2, 4, 8)
@@ -97,6 +98,15 @@ class Photograph:
             self.image.load()
         return _rgb(self.image)
 
+    def whole_resized(self, width, height, resampling):
+        """All of it as a `PIL.Image` in another size."""
+        with self._errors():
+            check_memory(
+                3 * width * height,
+                f"The image, resized to {width}×{height} pixels,",
+            )
+        return self.rgb().resize((width, height), resampling)
+
     def resized(self, box, size, resampling):
         """A part of the image in another size; nothing else is decoded.
 
@@ -143,16 +153,22 @@ class Photograph:
     def _opened(self, source, is_upright):
         image = source
         if not isinstance(source, Image.Image):
-            is_encoded = isinstance(source, bytes)
-            self.content = source if is_encoded else Path(source).read_bytes()
+            if isinstance(source, bytes):
+                self.content = source
+            else:
+                check_file(source)
+                self.content = Path(source).read_bytes()
             image = Image.open(io.BytesIO(self.content))
+        check_memory(4 * image.width * image.height, "The image")
         # Which may be anything, text too.
         orientation = image.getexif().get(ExifTags.Base.Orientation)
         if is_upright and orientation in range(2, 9):
             image = ImageOps.exif_transpose(image)
         if 0 in image.size:
             raise ValueError("which has no pixels")
-        return image if image.mode in ("L", "RGB") else image.convert("RGB")
+        if image.mode in ("L", "RGB"):
+            return image
+        return _with_8_bits(image).convert("RGB")
 
     @contextlib.contextmanager
     def _errors(self):
@@ -193,19 +209,21 @@ def to_pil(array):
     return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
 
 
-def images_below(path):
-    """Paths of all images in a folder and below it, sorted; a file is one."""
-    if not path.is_dir():
-        return [path]
-    return sorted(
-        below
-        for below in path.rglob("*")
-        if below.suffix.lower() in SUFFIXES and below.is_file()
-    )
-
-
 def _rgb(image):
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _with_8_bits(image):
+    """Of levels of 16 bits the upper byte, as PIL itself takes it for RGB."""
+    is_png = image.format == "PNG"  # older versions of PIL call them "I"
+    if image.mode.startswith("I;16") or (image.mode == "I" and is_png):
+        return Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"its levels are of mode {image.mode!r}, with 32 bits, and their "
+            "range is unknown. Save it with 8 or 16 bits"
+        )
+    return image
 
 
 def _checked(array):

@@ -71,7 +71,9 @@ def _tf_crop_or_pad(tf, image, size, fill):
 def _tf_decoded(tf, image):
     image = tf.convert_to_tensor(image)
     if image.dtype == tf.string:
-        # Reads PNG too. The default DCT is faster, and not that of PIL.
+        # Reads PNG too, in all modes and depths as PIL does. WebP it reads
+        # with an axis more, which no resize takes. The default DCT is faster,
+        # and not that of PIL.
         return tf.io.decode_jpeg(
             image, channels=3, dct_method="INTEGER_ACCURATE"
         )

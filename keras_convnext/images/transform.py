@@ -49,7 +49,9 @@ def load_image(
 
     Returns:
         `uint8` array `(height, width, 3)` of 0–255, RGB. Other kinds of
-        images are converted as by PIL's `convert("RGB")`: alpha is dropped.
+        images are converted as by PIL's `convert("RGB")`: alpha is dropped,
+        and ICC profiles are ignored, as timm does. Levels of 16 bits keep
+        their upper byte; of animations the first image is read.
 
     Raises:
         ValueError: if the image cannot be read, with its name, and for
@@ -71,8 +73,8 @@ def load_image(
     height, width = resized_shape(
         np, source.height, source.width, goal, crop_pct, mode
     )
-    image = source.rgb().resize(
-        (int(width), int(height)), RESAMPLING[interpolation]
+    image = source.whole_resized(
+        int(width), int(height), RESAMPLING[interpolation]
     )
     result = Image.new("RGB", goal[::-1], fill)
     left, top = map(_start, image.size, result.size)

@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.image_layout import data_format as resolve_data_format
+from keras_convnext.images.levels import check_levels
 from keras_convnext.models.inspection import info_of
 from keras_convnext.weights import registry
 
@@ -41,6 +42,8 @@ def preprocess_input(
     """
     if weights is None:
         return x
+    if isinstance(x, np.ndarray):
+        check_levels(x, "`preprocess_input`")
     if isinstance(weights, str):
         preprocessing = registry.preprocessing_of(weights)
     else:

@@ -1,5 +1,6 @@
 """One training run, from data and recipe to a folder with the result."""
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ from keras_convnext._util.requirements import is_installed
 from keras_convnext._util.requirements import tell_left_out
 from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
+from keras_convnext.data.source import Subset
 from keras_convnext.data.source import same_classes
 from keras_convnext.models.inspection import info_of
 from keras_convnext.models.inspection import normalizes
@@ -94,6 +96,7 @@ def train(
         ...     model, recipe, data, "run", validation
         ... )  # doctest: +SKIP
     """
+    _check_output(output, data, validation)
     cluster = distribution.current()
     recipe = recipe.for_model(model)
     cluster.check(model, recipe, loader)
@@ -219,6 +222,20 @@ def _prepared(model, data, validation):
     if isinstance(model, ConvNeXtModel):
         model.class_names = data.classes
     return info.preprocessing
+
+
+def _check_output(output, *sources):
+    """Raises `ValueError` if what is written were data the next time."""
+    for source in sources:
+        while isinstance(source, Subset):
+            source = source.source
+        path = getattr(source, "path", None)
+        if path and Path(path).resolve() == Path(output).resolve():
+            raise ValueError(
+                "The output must be in another folder than the images, of "
+                f"which it would be a part. Received: output={str(output)!r}. "
+                "Choose another folder"
+            )
 
 
 def _check_images(model, shape):

@@ -11,6 +11,7 @@ from PIL import Image
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.image_layout import from_layout
+from keras_convnext.images.levels import check_levels
 from keras_convnext.models import inspection
 from keras_convnext.visualize.maps import check_maps
 
@@ -60,6 +61,8 @@ def grad_cam(
             f"Received: an array of shape {images.shape}. Add an axis to one "
             "image: `image[None]`"
         )
+    if inspection.normalizes(model):
+        check_levels(images, "`grad_cam`")
     source = _layer(model, layer)
     scores_of = _rest(model, source)
     features = keras.Model(model.input, source.output)(images, training=False)
@@ -87,6 +90,7 @@ def grad_cam(
 
 
 def _layer(model, name):
+    inspection.check_not_rematerialized(model)
     if name is not None:
         layer = model.get_layer(name)
     else:

@@ -9,6 +9,7 @@ from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.annotations import Figure
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
+from keras_convnext.images.levels import check_levels
 from keras_convnext.models import inspection
 from keras_convnext.models.model import ModelCard
 from keras_convnext.visualize.figures import grid
@@ -72,8 +73,11 @@ def feature_maps(
         ...     "stem_norm",
         ... )
     """
+    inspection.check_not_rematerialized(model)
     chosen = model.get_layer(layer)
     check_maps(model, chosen)
+    if inspection.normalizes(model):
+        check_levels(image, "`feature_maps`")
     part = keras.Model(model.input, chosen.output)
     outputs = part(np.asarray(image)[None], training=False)
     maps = ops.convert_to_numpy(ops.cast(outputs, "float32"))[0]

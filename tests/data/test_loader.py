@@ -108,6 +108,8 @@ def test_evaluation_pixels_are_those_of_timm(folder, is_upright):
         turn = image_files.TURNS.get(image.getexif().get(0x0112))
         if is_upright and turn is not None:
             image = image.transpose(turn)
+        if image.mode == "I;16":  # which PIL clips where RGB is scaled
+            image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
         expected = np.asarray(transform(image.convert("RGB")))
         np.testing.assert_array_equal(pixels, expected.transpose(1, 2, 0))
 
@@ -120,8 +122,11 @@ def test_evaluation_batches_are_those_of_timms_loader(good, tmp_path):
     for number in numbers(good):  # timm reads no other formats
         path = tmp_path / good.source.classes[good.labels[number]]
         path.mkdir(exist_ok=True)
+        content = good.read(number)
+        if good.name(number).endswith("sixteen.png"):  # which timm clips
+            content = image_files.good_files()["cat/gray.jpg"]
         if good.name(number).endswith((".jpg", ".png")):
-            (path / f"{number:02}.jpg").write_bytes(good.read(number))
+            (path / f"{number:02}.jpg").write_bytes(content)
     expected = create_loader(
         ImageDataset(str(tmp_path)),
         (3, 64, 64),
@@ -487,10 +492,14 @@ def test_broken_images_end_the_run_if_told(source, name):
 
 
 class Unreadable(Source):
+    """One image of each class, and no more."""
+
     classes = ("a", "b")
     labels = np.arange(20, dtype="int32") % 2
 
     def read(self, number):
+        if number < 2:
+            return image_files.good_files()["cat/gray.jpg"]
         raise OSError("the disk is gone")
 
     def name(self, number):

@@ -22,7 +22,7 @@ from keras_convnext.data import open_splits
 from keras_convnext.data import write_records
 from keras_convnext.data.splits import open_data
 from keras_convnext.data.splits import split
-from keras_convnext.images.reading import SUFFIXES
+from keras_convnext.images.folders import SUFFIXES
 from keras_convnext.images.reading import Photograph
 
 pytestmark = pytest.mark.once
@@ -53,7 +53,8 @@ def test_images_are_in_the_order_of_torchvision(tmp_path):
     write(tmp_path, "Zebra/b/a/4.png", "Zebra/ä.png", "Zebra/z.png")
     (tmp_path / "linked").symlink_to(tmp_path / "Zebra")
     (tmp_path / "dog" / "linked").symlink_to(tmp_path / "cat")
-    source = ImageFolder(tmp_path)
+    with pytest.warns(UserWarning, match="into two classes.*'dog/linked'"):
+        source = ImageFolder(tmp_path)
     expected = DatasetFolder(str(tmp_path), loader=None, extensions=SUFFIXES)
     samples = [x for x in expected.samples if "/." not in x[0]]
     assert len(samples) == len(expected.samples) - 1  # one is hidden
@@ -463,6 +464,22 @@ def test_images_of_tfds_become_records(prepared, tmp_path):
     records = open_data(tmp_path)
     assert records.labels.tolist() == source.labels.tolist()
     assert records.read(5) == source.read(5)
+
+
+@pytest.mark.parametrize("start", [0, 12])
+def test_damaged_files_of_tfds_are_named(tfds, prepared, tmp_path, start):
+    """A length beyond the file, and an example that is none."""
+    name, folder = prepared
+    shutil.copytree(folder, tmp_path / "copy")
+    paths = list((tmp_path / "copy").rglob("*train*.tfrecord*"))
+    if not paths:
+        pytest.skip("array_record reads its own files")
+    (path,) = paths
+    content = bytearray(path.read_bytes())
+    content[start : start + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"TFDS wrote.*{name}"):
+        Tfds(name, "train", tmp_path / "copy")
 
 
 def test_what_tfds_does_not_have(prepared, monkeypatch):

@@ -1,6 +1,7 @@
 """Pictures, and the numbers behind them against PyTorch's."""
 
 import json
+import warnings
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ import keras_convnext
 from keras_convnext import recipes
 from keras_convnext import visualize
 from keras_convnext.cli import app
+from keras_convnext.images import levels
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.models.construction import build
@@ -174,6 +176,33 @@ def test_feature_maps_are_the_layers_outputs(pair, images):
         np.testing.assert_allclose(picture, outputs[..., number], atol=1e-5)
     with pytest.raises(ValueError, match="layer with maps"):
         visualize.feature_maps(model, images[0], "head_pool")
+
+
+def test_floats_of_0_to_1_are_told_once(pair, images, monkeypatch):
+    _, model = pair
+    bare = build(
+        FAMILIES["v2"],
+        classes=11,
+        weights=None,
+        input_shape=(SIZE, SIZE, 3),
+        include_preprocessing=False,
+    )
+    for name, draw in {
+        "grad_cam": lambda model, x: visualize.grad_cam(model, x[None]),
+        "feature_maps": lambda model, x: visualize.feature_maps(
+            model, x, "stem_norm", count=1
+        ),
+    }.items():
+        monkeypatch.setattr(levels, "told", set())
+        with pytest.warns(UserWarning, match=f"`{name}` takes.*0–255") as told:
+            for _ in range(2):
+                draw(model, images[0] / 255)
+        assert sum(f"`{name}` takes" in str(x.message) for x in told) == 1
+        levels.told.clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            draw(bare, images[0] / 255)
+            draw(model, images[0])
 
 
 @pytest.mark.parametrize("layer", [None, "stage_1_block_0_depthwise"])

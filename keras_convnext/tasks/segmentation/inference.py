@@ -1,5 +1,6 @@
 """Every pixel's class: by whole images or windows, at several scales."""
 
+import math
 import numbers
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from keras_convnext._util.annotations import Images
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.checks import positive_int
+from keras_convnext._util.limits import check_memory
 from keras_convnext._util.progress import progress
 from keras_convnext.images.reading import Photograph
 from keras_convnext.tasks.segmentation.model import DECODE
@@ -24,6 +26,7 @@ MULTI_SCALE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 # The long side may have so many crops, the short side one.
 LONG_SIDE = 4
 SMALLEST = 32
+LARGEST_SCALE = 10**6  # far beyond any memory, and within floats
 # So many probabilities at once, 64 MB.
 STRIP_ELEMENTS = 2**24
 
@@ -69,7 +72,8 @@ def segment(
     Raises:
         ValueError: for a model that is no segmenter or takes images of
             another size only, an image that cannot be read or becomes smaller
-            than 32 pixels, and arguments out of range.
+            than 32 pixels or too large for the memory, and arguments out of
+            range.
 
     Source: official `semantic_segmentation/configs`, `*_ss.py` and `*_ms.py`,
     and mmseg's `slide_inference` and `aug_test`.
@@ -138,9 +142,16 @@ def _views(model, pixels, mode, scales, flip, crop, stride):
             "`stride` must be at most `crop`, or pixels between windows "
             f"are left out. Received: stride={stride}, crop={crop}"
         )
+    classes = model.outputs[0].shape[-1]
     views = []
     for scale in _checked_scales(scales):
         size = scaled_size(pixels.shape[:2], crop, scale)
+        # In float32 the image, and the logits of all classes.
+        check_memory(
+            4 * math.prod(size) * (pixels.shape[-1] + classes),
+            f"The image in {size[0]}x{size[1]} pixels, at scale {scale}, with "
+            f"{classes} classes",
+        )
         boxes = windows(size, crop if mode == "slide" else max(size), stride)
         _check_fit(model, size, boxes[0], scale)
         flips = (False, True) if flip else (False,)
@@ -149,10 +160,12 @@ def _views(model, pixels, mode, scales, flip, crop, stride):
 
 
 def _mean(model, pixels, views, verbose):
-    total = None
+    shape = *pixels.shape[:2], model.outputs[0].shape[-1]
+    check_memory(
+        4 * math.prod(shape), f"Probabilities of shape {shape} for an image"
+    )
+    total = np.zeros(shape, "float32")
     for rows, shares in _strips(model, pixels, views, verbose):
-        if total is None:
-            total = np.zeros((*pixels.shape[:2], shares.shape[-1]), "float32")
         total[rows] += shares
     return np.divide(total, len(views), out=total)
 
@@ -230,7 +243,9 @@ def _batch(x):
 
 def _checked_scales(scales):
     scales = tuple(np.atleast_1d(scales).tolist())
-    are_numbers = all(isinstance(x, numbers.Real) and x > 0 for x in scales)
+    are_numbers = all(
+        isinstance(x, numbers.Real) and 0 < x <= LARGEST_SCALE for x in scales
+    )
     if not scales or not are_numbers:
         raise ValueError(
             "`scales` must hold positive numbers, such as (0.5, 1.0). "
