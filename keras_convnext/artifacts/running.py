@@ -5,31 +5,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.checks import all_numbers
 from keras_convnext._util.requirements import require
 from keras_convnext.artifacts import graph
+from keras_convnext.artifacts import keras_file
 from keras_convnext.artifacts import measuring
 from keras_convnext.artifacts import metadata as embedded
+from keras_convnext.artifacts import saved_model_graph
 from keras_convnext.artifacts import tflite
+from keras_convnext.artifacts import torch_archive
+from keras_convnext.images.levels import check_levels
 from keras_convnext.images.preprocessing import Preprocessing
 
 
-def open_artifact(path: PathLike) -> "Artifact":
+def open_artifact(path: PathLike, trust: bool = False) -> "Artifact":
     """Opens a `.keras` file, or what `keras_convnext.export` wrote.
 
     Args:
         path: of a `.keras`, `.onnx`, `.tflite`, `.xml` (OpenVINO) or `.pt2`
             file, or of the folder of a SavedModel.
+        trust: whether to open what can run code: `.pt2` files with pickles
+            or operations of other packages, `.keras` files with `Lambda`
+            layers, SavedModels whose operations read or write files.
 
     Returns:
         An `Artifact`.
 
     Raises:
-        ValueError: if it is none of these, or was not written by this package.
+        ValueError: if it is none of these, is damaged, was not written by
+            this package, or would run code.
         ImportError: without the package that runs it, with the extra.
 
     Examples:
@@ -47,7 +55,26 @@ def open_artifact(path: PathLike) -> "Artifact":
         )
     if not path.exists():
         raise ValueError(f"The file must exist. Received: {str(path)!r}")
-    return RUNTIMES[kind](path)
+    if kind == ".keras":
+        return of_model(keras_file.load(path, trust), path)
+    try:
+        code = None if trust else CODE.get(kind, lambda _: None)(path)
+        if code is None:
+            return Artifact(path, *RUNTIMES[kind](path))
+    except (ImportError, NotOurs):
+        raise
+    except Exception as error:  # each runtime has its own
+        format_ = f"a whole `{kind}` file" if kind else "a whole SavedModel"
+        raise keras_file.unreadable(path, format_, error) from error
+    raise ValueError(
+        "Expected a model that runs no code and touches no files. Received: "
+        f"{str(path)!r} with {code}. Export it again, or if you trust who "
+        "made it, pass `trust=True` (`--trust`)"
+    )
+
+
+class NotOurs(ValueError):
+    """A whole file that this package did not write."""
 
 
 class Artifact:
@@ -72,7 +99,7 @@ class Artifact:
         run: Callable[[Array], Any],
     ):
         if metadata is None:
-            raise ValueError(
+            raise NotOurs(
                 "Expected a file that `keras_convnext.export` wrote, with its "
                 f"preprocessing and classes inside. Received: {str(path)!r}"
             )
@@ -92,22 +119,35 @@ class Artifact:
 
         Returns:
             A dict from names to float arrays `(n, ...)`.
+
+        Raises:
+            ValueError: for inputs that it cannot take.
         """
-        outputs = self._run(inputs)
-        names = self.metadata["outputs"]
-        return {name: np.asarray(outputs[name]) for name in names}
+        try:
+            outputs = self._run(inputs)
+            names = self.metadata["outputs"]
+            return {name: np.asarray(outputs[name]) for name in names}
+        except Exception as error:  # each runtime has its own
+            raise ValueError(
+                f"{str(self.path)!r} cannot run on inputs of shape "
+                f"{np.shape(inputs)} ({' '.join(str(error).split())[:300]}). "
+                f"It takes {self.metadata['data_format']} images of size "
+                f"{self.metadata['size']}; if these are, export it again"
+            ) from error
 
     def predict(self, images: Array) -> Array:
         """Probabilities, or whatever else the classifier's activation gives.
 
         Args:
-            images: array `(n, height, width, channels)` of 0–255.
+            images: array `(n, height, width, channels)` of 0–255; floats of
+                0–1 are told of, once.
 
         Returns:
             Array `(n, classes)`; logits are put through a softmax.
 
         Raises:
-            ValueError: without a classifier.
+            ValueError: without a classifier, and for outputs that are no
+                numbers.
         """
         names = self.metadata["outputs"]
         if not {"logits", "scores"} & set(names):
@@ -115,7 +155,10 @@ class Artifact:
                 "Expected a model with its classifier. Received: "
                 f"{str(self.path)!r} with outputs {names}. `run` returns them"
             )
+        check_levels(images, "`Artifact.predict`")
         outputs = self.run(embedded.inputs(self.metadata, images))
+        for name, array in outputs.items():
+            all_numbers(f"The output {name!r} of {str(self.path)!r}", array)
         if "scores" in outputs:
             return outputs["scores"]
         logits = outputs["logits"].astype("float64")
@@ -128,10 +171,6 @@ def of_model(model, name):
     graph.check(model)
     run = graph.named(model).predict_on_batch
     return Artifact(name, embedded.of_model(model), run)
-
-
-def _open_keras(path):
-    return of_model(keras.saving.load_model(path, compile=False), path)
 
 
 def _open_onnx(path):
@@ -148,7 +187,7 @@ def _open_onnx(path):
     def run(inputs):
         return dict(zip(names, session.run(names, {"image": inputs})))
 
-    return Artifact(path, embedded.from_json(entries.get(embedded.KEY)), run)
+    return embedded.from_json(entries.get(embedded.KEY)), run
 
 
 def _open_tflite(path):
@@ -169,7 +208,7 @@ def _open_tflite(path):
             for name, row in details.items()
         }
 
-    return Artifact(path, metadata, run)
+    return metadata, run
 
 
 def _open_saved_model(path):
@@ -178,7 +217,7 @@ def _open_saved_model(path):
     file = path / "assets" / embedded.FILE
     text = file.read_text(encoding="utf-8") if file.exists() else None
     run = measuring.saved_model(str(path))
-    return Artifact(path, embedded.from_json(text), run)
+    return embedded.from_json(text), run
 
 
 def _open_openvino(path):
@@ -191,7 +230,7 @@ def _open_openvino(path):
     compiled = core.compile_model(
         model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
-    return Artifact(path, embedded.from_json(text), compiled)
+    return embedded.from_json(text), compiled
 
 
 def _open_torch(path):
@@ -204,12 +243,13 @@ def _open_torch(path):
         with torch.no_grad():
             return program(torch.from_numpy(inputs))
 
-    return Artifact(path, embedded.from_json(files[embedded.FILE]), run)
+    return embedded.from_json(files[embedded.FILE]), run
 
 
+CODE = {"": saved_model_graph.code_in, ".pt2": torch_archive.code_in}
 RUNTIMES = {
     "": _open_saved_model,
-    ".keras": _open_keras,
+    ".keras": keras_file.load,
     ".onnx": _open_onnx,
     ".pt2": _open_torch,
     ".tflite": _open_tflite,

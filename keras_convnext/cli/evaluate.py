@@ -80,6 +80,7 @@ def evaluate(
         Path | None, typer.Option(help="File for everything as JSON.")
     ] = None,
     force: options.Force = False,
+    trust: options.Trust = False,
 ) -> None:
     """Measure accuracy and cross-entropy on labeled images.
 
@@ -99,7 +100,7 @@ def evaluate(
     if output is not None:
         check_output(output, force)
     size = None if image_size is None else (image_size, image_size)
-    artifact = open_classifier(model, weights, **_built_for(size))
+    artifact = open_classifier(model, weights, trust=trust, **_built_for(size))
     preprocessing = rules.preprocessing_for(counting, artifact.preprocessing)
     overrides = {
         "image_size": size,

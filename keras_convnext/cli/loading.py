@@ -2,34 +2,35 @@
 
 from pathlib import Path
 
-import keras
 import typer
 
 import keras_convnext
+from keras_convnext.artifacts import keras_file
 from keras_convnext.artifacts import running
 
 
-def load_model(name, weights, **arguments):
+def load_model(name, weights, trust=False, **arguments):
     """A model by name, or that of a `.keras` file.
 
     Args:
         name: of a variant, or a path.
         weights: for a name: tag, file, or `"none"`.
+        trust: whether a file may run code when it is opened.
         arguments: for a name: others of `create_model`.
     """
 
     if _is_keras(name):
-        return keras.saving.load_model(name, compile=False)
+        return keras_file.load(name, trust)
     weights = None if weights == "none" else weights
     return keras_convnext.create_model(name, weights=weights, **arguments)
 
 
-def open_classifier(name, weights, is_rgb=False, **arguments):
+def open_classifier(name, weights, is_rgb=False, trust=False, **arguments):
     """An `Artifact` that classifies images: a file's, or a model by name.
 
     Args:
-        name, weights, arguments: as for `load_model`; also any file or folder
-            that `keras_convnext.export` writes.
+        name, weights, trust, arguments: as for `load_model`; also any file or
+            folder that `keras_convnext.export` writes.
         is_rgb: whether the images must be RGB.
 
     Raises:
@@ -38,7 +39,7 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
 
     kind = "RGB images" if is_rgb else "images"
     if is_exported(name):
-        artifact = running.open_artifact(name)
+        artifact = running.open_artifact(name, trust)
         what = repr(artifact.metadata["model"])
     else:
         if weights == "none" and not _is_keras(name):
@@ -47,7 +48,7 @@ def open_classifier(name, weights, is_rgb=False, **arguments):
                 "mean nothing",
                 err=True,
             )
-        model = load_model(name, weights, **arguments)
+        model = load_model(name, weights, trust, **arguments)
         what = f"a {type(model).__name__} from {model.input_shape}"
         if not isinstance(model, keras_convnext.ConvNeXtModel):
             _refuse(kind, name, what)

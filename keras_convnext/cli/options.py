@@ -22,6 +22,10 @@ Weights = Annotated[
         "URL, hf://owner/repository, or 'none' for random ones."
     ),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Open the model even if it runs code."),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Exif = Annotated[
     bool,

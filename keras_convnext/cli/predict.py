@@ -13,8 +13,9 @@ from keras_convnext._util.progress import progress
 from keras_convnext.cli import options
 from keras_convnext.cli.loading import open_classifier
 from keras_convnext.facts.labels import best_classes
-from keras_convnext.images.reading import SUFFIXES
-from keras_convnext.images.reading import images_below
+from keras_convnext.images.folders import SUFFIXES
+from keras_convnext.images.folders import images_below
+from keras_convnext.images.folders import is_hidden
 
 
 def predict(
@@ -31,6 +32,7 @@ def predict(
     as_json: options.Json = False,
     batch_size: options.BatchSize = 32,
     apply_exif: options.Exif = True,
+    trust: options.Trust = False,
 ) -> None:
     """Name the best classes of images, with their scores.
 
@@ -41,7 +43,7 @@ def predict(
     Example: keras-convnext predict photos --model mine.onnx --json
     """
     paths = _find_images(images)
-    artifact = open_classifier(model, weights, is_rgb=True)
+    artifact = open_classifier(model, weights, is_rgb=True, trust=trust)
     results = []
     predictions = _predictions(artifact, paths, top, batch_size, apply_exif)
     with progress("predicting", len(paths), "images") as advance:
@@ -69,7 +71,11 @@ def _find_images(arguments):
     paths = []
     for argument in arguments:
         is_pattern = glob.has_magic(argument) and not Path(argument).exists()
-        names = sorted(glob.glob(argument, recursive=True))
+        names = [
+            name
+            for name in sorted(glob.glob(argument, recursive=True))
+            if not is_hidden(Path(name).name)
+        ]
         below = [
             path
             for name in (names if is_pattern else [argument])

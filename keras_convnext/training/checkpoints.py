@@ -7,6 +7,7 @@ and all else into a JSON file beside it, which holds the checksum of the first
 and is written last: without it there is no checkpoint.
 """
 
+import hashlib
 import json
 import re
 import warnings
@@ -21,6 +22,12 @@ from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.writing import sha256_of
 from keras_convnext._util.writing import written_aside
+
+# What reading a damaged checkpoint ends in.
+DAMAGES = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError),
+    SafetensorError,
+)
 
 
 class CheckpointError(OSError):
@@ -69,6 +76,7 @@ class Checkpoints:
                 checksum = sha256_of(unfinished)
             with written_aside(record_file) as unfinished:
                 text = {"sha256": checksum, "step": step, "record": record}
+                text["seal"] = _seal(text)
                 unfinished.write_text(json.dumps(text, indent=1))
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
@@ -95,7 +103,7 @@ class Checkpoints:
         for step in reversed(self.steps()):
             try:
                 checkpoint = self._read(step)
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
+            except DAMAGES as error:
                 damages.append(f"step {step}: {error}")
                 continue
             for damage in damages:
@@ -129,6 +137,13 @@ class Checkpoints:
     def _read(self, step):
         tensor_file, record_file = self._files(step)
         text = json.loads(record_file.read_text())
+        # Those of before have none.
+        if text.pop("seal", None) not in (None, _seal(text)):
+            raise ValueError(f"{record_file.name} is not what was written")
+        if text["step"] != step:
+            raise ValueError(
+                f"{record_file.name} is the checkpoint of step {text['step']}"
+            )
         if sha256_of(tensor_file) != text["sha256"]:
             raise ValueError(
                 f"{tensor_file.name} is not what was written (SHA-256 differs)"
@@ -147,3 +162,8 @@ class Checkpoints:
             f"The last good one is that of step {steps[-1]}: make room, and "
             "run the same command again to go on from there"
         )
+
+
+def _seal(text):
+    content = json.dumps(text).encode()
+    return hashlib.sha256(content).hexdigest()

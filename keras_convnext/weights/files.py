@@ -23,15 +23,18 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
+from keras_convnext._util.limits import check_archive
+from keras_convnext._util.limits import check_memory
 from keras_convnext._util.requirements import require
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.layers import forms
+from keras_convnext.layers import states
 from keras_convnext.weights import registry
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-# Deflate makes a thousandth at best; what claims more is there to fill memory.
-LARGE, EXPANSION = 1 << 28, 1000  # bytes; times
+# Whatever a dense layer of Keras' files has besides its kernel and bias.
+QUANTIZED = "(quantized)"
 # Where training scripts keep the weights among other things.
 WRAPPERS = ("model", "state_dict", "module")
 
@@ -70,7 +73,7 @@ def read(path):
             f"file; the content is none of them. Received: weights={path!r}"
         )
     try:
-        return reader(path)
+        file = reader(path)
     except ImportError:
         raise
     except Exception as error:
@@ -78,6 +81,20 @@ def read(path):
             "`weights` must be an intact file; this one cannot be read "
             f"({type(error).__name__}: {error}). Received: weights={path!r}"
         ) from error
+    _check_not_quantized(file.tensors, path)
+    return file
+
+
+def _check_not_quantized(tensors, path):
+    """Raises `ValueError` for what `model.quantize` leaves in a file."""
+    for name, tensor in tensors.items():
+        is_int8 = name.endswith("/kernel") and tensor.dtype == "int8"
+        if is_int8 or name.endswith(QUANTIZED):
+            raise ValueError(
+                "`weights` must be floats, and `model.quantize` has changed "
+                f"these. Received: weights={path!r} with the quantized layer "
+                f"{name.split('/')[0]!r}. {states.REMEDY}"
+            )
 
 
 def _reader(path):
@@ -102,10 +119,9 @@ def _read_zip(path):
         names = archive.namelist()
         if any(name.endswith("data.pkl") for name in names):
             return _read_torch(path)
+        check_archive(archive, path)
         config = json.loads(archive.read("config.json"))
-        entry = archive.getinfo("model.weights.h5")
-        _check_size(entry.filename, entry.file_size, entry.compress_size)
-        weights = io.BytesIO(archive.read(entry))
+        weights = io.BytesIO(archive.read("model.weights.h5"))
     with h5py.File(weights, "r") as file:
         tensors = _read_h5(file)
     layers = config["config"].get("layers", ())
@@ -139,7 +155,8 @@ def _read_h5(file):
         names = variables.get(kind, ())
         for index, dataset in group.items():
             has_name = int(index) < len(names)
-            variable = names[int(index)] if has_name else index
+            other = QUANTIZED if names else index
+            variable = names[int(index)] if has_name else other
             tensors[f"{layer}/{variable}"] = _array(dataset, file)
 
     file["layers"].visititems(visit)
@@ -165,18 +182,11 @@ def _array(dataset, file):
     if is_elsewhere or dataset.external or dataset.is_virtual:
         raise ValueError(f"{dataset.name} refers to another file")
     claimed = math.prod(dataset.shape) * dataset.dtype.itemsize
-    _check_size(dataset.name, claimed, dataset.id.get_storage_size())
+    check_memory(claimed, dataset.name, dataset.id.get_storage_size())
     # Keras marks bfloat16, which HDF5 does not know, with an attribute.
     if dataset.attrs.get("dtype") == "bfloat16":
         return np.array(dataset, dtype=ml_dtypes.bfloat16)
     return np.array(dataset)
-
-
-def _check_size(name, claimed, stored):
-    if claimed > max(LARGE, EXPANSION * stored):
-        raise ValueError(
-            f"{name} claims {claimed} bytes, of which {stored} are stored"
-        )
 
 
 # Others
@@ -205,7 +215,8 @@ def _read_safetensors(path):
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     data = np.frombuffer(mapped, "u1")
     length = int.from_bytes(data[:8].tobytes(), "little")
-    header = json.loads(data[8 : 8 + length].tobytes())
+    text = data[8 : 8 + length].tobytes()
+    header = json.loads(text, object_pairs_hook=_without_duplicates)
     header.pop("__metadata__", None)
     tensors = {}
     for name, entry in header.items():
@@ -213,6 +224,13 @@ def _read_safetensors(path):
         dtype = SAFETENSORS_DTYPES[entry["dtype"]]
         tensors[name] = data[start:end].view(dtype).reshape(entry["shape"])
     return WeightFile(tensors, release=functools.partial(_release, mapped))
+
+
+def _without_duplicates(pairs):
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{max(names, key=names.count)!r} is there twice")
+    return dict(pairs)
 
 
 def _release(mapped):
@@ -232,6 +250,8 @@ def _read_torch(path):
             # The format before torch 1.6 is no archive.
             mmap=zipfile.is_zipfile(path),
         )
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__}, not names")
     for wrapper in WRAPPERS:
         if isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -240,7 +260,7 @@ def _read_torch(path):
         {
             name: _torch_array(torch, tensor)
             for name, tensor in content.items()
-            if isinstance(tensor, torch.Tensor)
+            if isinstance(tensor, torch.Tensor) and isinstance(name, str)
         }
     )
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from keras_convnext._util.checks import all_numbers
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
 from keras_convnext.facts.layer_names import Part
@@ -166,8 +167,8 @@ def assign(
         release: called after each variable, see `WeightFile`.
 
     Raises:
-        ValueError: listing the missing, unexpected and mis-shaped names;
-            nothing is assigned then.
+        ValueError: listing the missing, unexpected and mis-shaped names, and
+            for values that are no numbers; nothing is assigned then.
     """
     variables = _variables(model, prefix)
     absent = variables.keys() - tensors.keys()
@@ -175,12 +176,13 @@ def assign(
         name for name in absent if name.split("/")[0] not in optional
     )
     unexpected = sorted(tensors.keys() - variables.keys())
+    present = {name: x for name, x in tensors.items() if name in variables}
     misshaped = [
-        f"{name}: file {tuple(tensors[name].shape)}, model "
-        f"{tuple(variable.shape)}"
-        for name, variable in variables.items()
-        if name in tensors
-        and tuple(tensors[name].shape) != tuple(variable.shape)
+        f"{name}: file {tuple(tensor.shape)} of {tensor.dtype}, model "
+        f"{tuple(variables[name].shape)} of floats"
+        for name, tensor in present.items()
+        if tuple(tensor.shape) != tuple(variables[name].shape)
+        or not _is_floating(tensor)
     ]
     if missing or unexpected or misshaped:
         raise ValueError(
@@ -191,10 +193,12 @@ def assign(
             f"{_listing('unexpected', unexpected)} and "
             f"{_listing('mis-shaped', misshaped)} variables"
         )
-    for name, variable in variables.items():
-        if name in tensors:
-            variable.assign(_assignable(tensors[name]))
-            release()
+    for name, tensor in present.items():
+        all_numbers(f"{name} of {source!r}", tensor)
+        release()
+    for name, tensor in present.items():
+        variables[name].assign(_assignable(tensor))
+        release()
     for layer in model.layers:
         # Built without random numbers, and not in the file.
         if f"{layer.name.removeprefix(prefix)}/kernel" in absent:
@@ -209,6 +213,11 @@ def _variables(model, prefix):
         for variable in layer.weights
         if variable.name != "seed_generator_state"
     }
+
+
+def _is_floating(array):
+    # NumPy does not know bfloat16 as one of its floats.
+    return array.dtype.kind == "f" or array.dtype.name == "bfloat16"
 
 
 def _assignable(array):

@@ -28,6 +28,7 @@ from keras_convnext import ConvNeXt
 from keras_convnext import Variant
 from keras_convnext import create_model
 from keras_convnext import segmentation
+from keras_convnext._util import limits
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.models.construction import build
@@ -316,7 +317,7 @@ def test_every_tensor_is_used_once_or_named(saved, how, tmp_path):
         message = "1 unexpected .decode_head.surprise.weight"
     else:
         state["auxiliary_head.convs.0.bn.bias"] = torch.zeros(9)
-        message = r"auxiliary_norm/beta: file \(9,\), model \(8,\)"
+        message = r"auxiliary_norm/beta: file \(9,\) of \w+, model \(8,\)"
     save_file(state, tmp_path / "damaged.safetensors")
     backbone = backbone_of(FAMILIES["v1"])
     before = backbone.get_weights()[0]
@@ -768,6 +769,8 @@ def test_images_that_cannot_be_segmented(tmp_path):
         ((model, image, "tiles"), {}, "`mode` must be one of"),
         ((model, image, "whole", ()), {}, "`scales` must hold"),
         ((model, image, "whole", (-1,)), {}, "`scales` must hold"),
+        ((model, image, "whole", (float("inf"),)), {}, "`scales` must hold"),
+        ((model, image, "whole", (1e200,)), {}, "`scales` must hold"),
         ((model, image), {"stride": 65}, "`stride` must be at most `crop`"),
         ((model, image), {"crop": 0}, "`crop` must be a positive int"),
         ((model, image, "whole", (0.25,)), {}, "at least 32 pixels"),
@@ -780,6 +783,26 @@ def test_images_that_cannot_be_segmented(tmp_path):
         with pytest.raises(ValueError, match=message) as error:
             segmentation.segment(*arguments, **options)
         assert "Received: " in str(error.value)
+
+
+@pytest.mark.parametrize("options", [{"scales": (1, 1e6)}, {"crop": 10**8}])
+def test_sizes_that_no_memory_holds_are_refused(options):
+    with pytest.raises(ValueError, match=rf"pixels, .*{limits.VARIABLE}"):
+        segmentation.segment(small(), np.zeros((64, 64, 3), "uint8"), **options)
+
+
+def test_the_probabilities_of_a_large_image_are_limited(monkeypatch):
+    monkeypatch.setenv(limits.VARIABLE, "1MiB")
+    image = np.zeros((400, 400, 3), "uint8")
+    model = small()
+    options = {"crop": 64, "mode": "whole"}
+    for call, scales in (
+        (segmentation.class_probabilities, (1,)),
+        (segmentation.segment, (1, 1.5)),
+    ):
+        with pytest.raises(ValueError, match=r"shape \(400, 400, 3\) for an"):
+            call(model, image, scales=scales, **options)
+    assert segmentation.segment(model, image, **options).shape == (400, 400)
 
 
 # Pictures and the command
@@ -875,3 +898,21 @@ def test_the_command_refuses_bad_input(run, photograph, tmp_path):
         assert status == 2
         assert message in " ".join(errors.split())
     assert not (tmp_path / "out.png").exists()
+
+
+def test_masks_of_other_classes_end_fit():
+    recipe = segmentation.ade20k.replace(drop_path_rate=0.0, learning_rate=1e-4)
+
+    def segmenter(classes):
+        backbone = ConvNeXt(**SMALL, include_top=False)
+        return UperNet(backbone, classes, channels=4, auxiliary=False)
+
+    with pytest.raises(ValueError, match="one output"):
+        recipe.compile(segmenter(1))
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    assert recipe.compile(segmenter(1), loss=loss).loss is loss
+    model = recipe.compile(segmenter(2))
+    images, masks = random_images((2, 64, 64, 3)), masks_of((2, 64, 64)) % 2
+    masks[0, 0, 0] = 2
+    with pytest.raises(ValueError, match=r"0 to 1, and 255.*Received: \[2\]"):
+        model.fit(images, masks, verbose=0)

@@ -279,6 +279,29 @@ def test_a_record_cut_short_counts_as_damage(whole, tmp_path):
     assert step == LAST - STEPS
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("how", ["edited", "renamed", "unsealed"])
+def test_a_changed_record_counts_as_damage(how, tmp_path):
+    checkpoints = training.Checkpoints(tmp_path)
+    for step in (1, 2):
+        checkpoints.save(step, {"x": np.full(3, step)}, {"best": {1: 0.5}})
+    record = tmp_path / f"step_{2:010d}.json"
+    if how == "renamed":
+        for file in tmp_path.glob("*2.*"):
+            file.rename(tmp_path / file.name.replace("2.", "9."))
+    elif how == "edited":
+        record.write_text(record.read_text().replace("0.5", "7.0"))
+    else:  # as versions without a seal wrote them
+        text = json.loads(record.read_text())
+        del text["seal"]
+        record.write_text(json.dumps(text))
+        assert checkpoints.latest()[0] == 2
+        return
+    with pytest.warns(UserWarning, match="the one of step 1 is used"):
+        step, *_ = checkpoints.latest()
+    assert step == 1
+
+
 def test_nothing_starts_over_where_all_checkpoints_are_damaged(whole, tmp_path):
     shutil.copytree(whole[0] / "checkpoints", tmp_path, dirs_exist_ok=True)
     for path in tmp_path.glob("*.safetensors"):

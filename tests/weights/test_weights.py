@@ -223,7 +223,7 @@ def test_hdf5_files_that_reach_beyond_themselves_are_refused(trick, tmp_path):
             file.create_virtual_dataset(name, layout)
         else:
             file.create_dataset(name, (10**6, 10**6), dtype, chunks=(10, 10))
-    message = "claims .* bytes" if trick == "huge" else "another file"
+    message = "of memory" if trick == "huge" else "another file"
     with pytest.raises(ValueError, match=message):
         keras_convnext.create_model("test_convnext", weights=path)
 
@@ -424,7 +424,10 @@ def damaged(state, how):
     [
         ("missing", "1 missing .stage_2_block_1_depthwise/bias"),
         ("unexpected", "1 unexpected .stages.2.blocks.1.surprise"),
-        ("mis-shaped", r"downsample_conv/bias: file \(31,\), model \(32,\)"),
+        (
+            "mis-shaped",
+            r"downsample_conv/bias: file \(31,\) of \w+, model \(32,\)",
+        ),
     ],
 )
 def test_every_tensor_is_used_once_or_named(how, named, tmp_path):
