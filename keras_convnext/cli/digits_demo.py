@@ -13,7 +13,6 @@ from keras_convnext import visualize
 from keras_convnext._util.writing import written_aside
 from keras_convnext.data import load_digits
 from keras_convnext.models.applications import ConvNeXt
-from keras_convnext.training.optimizers import averaged_weights
 from keras_convnext.training.recipes import digits
 from keras_convnext.training.repeatability import make_repeatable
 
@@ -85,9 +84,6 @@ def train_digits(train, test, epochs, seed):
         shuffle=False,  # the pipeline does, repeatably
         verbose=1 if sys.stdout.isatty() else 2,
     )
-    with averaged_weights(model):
-        weights = model.get_weights()
-    model.set_weights(weights)
     return model, history
 
 

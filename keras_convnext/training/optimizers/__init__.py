@@ -1,6 +1,7 @@
 """The papers' optimizer, its schedules, layer decay and moving average."""
 
 from keras_convnext.training.optimizers.adamw import AdamW
+from keras_convnext.training.optimizers.averaging import SwapAveragedWeights
 from keras_convnext.training.optimizers.averaging import averaged_weights
 from keras_convnext.training.optimizers.layer_decay import layer_decay_scales
 from keras_convnext.training.optimizers.schedules import WarmupCosine
@@ -8,6 +9,7 @@ from keras_convnext.training.optimizers.schedules import WarmupPoly
 
 __all__ = [
     "AdamW",
+    "SwapAveragedWeights",
     "WarmupCosine",
     "WarmupPoly",
     "averaged_weights",
