@@ -5,6 +5,7 @@ import keras
 from keras_convnext._util.image_layout import to_layout
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
+from keras_convnext.layers import states
 from keras_convnext.models import inspection
 from keras_convnext.models import rebuilding
 from keras_convnext.models.inspection import all_layers
@@ -30,18 +31,6 @@ def check(model):
             f"{model.name!r} with inputs of shape {shapes}. Export "
             "`keras.Model` from one image to what you need"
         )
-    quantized = [
-        layer.name
-        for layer in all_layers(model)
-        if getattr(layer.dtype_policy, "quantization_mode", None) is not None
-    ]
-    if quantized:
-        raise ValueError(
-            "Expected a model of floats: a quantized one would lose its "
-            "digits twice. Received: "
-            f"{model.name!r} with quantized layers such as {quantized[0]!r}. "
-            "Export the model from before `quantize`, with `quantization=`"
-        )
 
 
 def as_float32(model):
@@ -54,7 +43,7 @@ def as_float32(model):
         if isinstance(layer, Rematerialized):
             inner = [in_float32(x) for x in layer.layers]
             return Rematerialized(inner, name=layer.name, dtype="float32")
-        config = layer.get_config()
+        config = states.plain_config(layer)
         if not isinstance(layer, keras.Model):
             config["dtype"] = "float32"
         return layer.__class__.from_config(config)
@@ -66,7 +55,8 @@ def as_float32(model):
         clone_function=in_float32,
         recursive=True,
     )
-    copy.set_weights([_as_float32(x) for x in plain.get_weights()])
+    for layer, own in zip(all_layers(plain), all_layers(copy), strict=True):
+        own.set_weights([_as_float32(x) for x in states.plain_weights(layer)])
     return copy
 
 

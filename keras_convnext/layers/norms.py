@@ -97,11 +97,12 @@ class SimpleNormalization(keras.layers.Layer):
 
 
 def _onnx_layer_norm(g, layer, x):
-    config = layer.get_config()
-    if config["axis"] not in (-1, [-1]) or not layer.center or not layer.scale:
-        raise forms.unknown_in_onnx(
-            layer, f"with axis={config['axis']}, or not affine"
-        )
+    axis = layer.get_config()["axis"]
+    # Keras 3.16 counts from the front once the layer is built.
+    last = len(layer.get_build_config()["input_shape"]) - 1
+    is_last = axis in (-1, [-1], last, [last])
+    if not is_last or not layer.center or not layer.scale:
+        raise forms.unknown_in_onnx(layer, f"with {axis=}, or not affine")
     scale, shift = g.weight(layer, "gamma"), g.weight(layer, "beta")
     return g.add(
         "LayerNormalization",

@@ -6,6 +6,8 @@ import numpy as np
 from keras_convnext.facts import labels
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
+from keras_convnext.layers import states
+from keras_convnext.models import inspection
 from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.model import ModelCard
 
@@ -24,10 +26,11 @@ def imagenet1k_from_22k(model: ConvNeXtModel) -> ConvNeXtModel:
         model: a `ConvNeXtModel` with 21 841 outputs.
 
     Returns:
-        A new `ConvNeXtModel` with 1000 outputs and the same weights.
+        A new `ConvNeXtModel` with 1000 outputs and the same weights, LoRA
+        added to them.
 
     Raises:
-        ValueError: for other models.
+        ValueError: for other models, and quantized ones.
 
     Examples:
         >>> model = keras_convnext.ConvNeXtTiny(weights="imagenet22k")
@@ -42,9 +45,10 @@ def imagenet1k_from_22k(model: ConvNeXtModel) -> ConvNeXtModel:
             "as with `weights='imagenet22k'`. Received: output shape "
             f"{model.output_shape}"
         )
+    inspection.check_not_quantized(model)
 
     def copied(layer):
-        config = layer.get_config()
+        config = states.plain_config(layer)
         if parse(layer.name).part == Part.HEAD_CLASSIFIER:
             config["units"] = 1000
         if isinstance(layer, ModelCard):
@@ -54,7 +58,7 @@ def imagenet1k_from_22k(model: ConvNeXtModel) -> ConvNeXtModel:
     smaller = keras.models.clone_model(model, clone_function=copied)
     indices = np.array(labels.imagenet22k_to_1k_indices())
     for layer in smaller.layers:
-        weights = model.get_layer(layer.name).get_weights()
+        weights = states.plain_weights(model.get_layer(layer.name))
         if parse(layer.name).part == Part.HEAD_CLASSIFIER:
             kernel, bias = weights
             missing = indices < 0

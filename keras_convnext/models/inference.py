@@ -7,7 +7,9 @@ from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import LayerScale
+from keras_convnext.layers import states
 from keras_convnext.layers.initializers import skip_random_numbers
+from keras_convnext.models import inspection
 from keras_convnext.models import rebuilding
 from keras_convnext.models.rematerialization import Rematerialized
 
@@ -20,7 +22,8 @@ def optimize_for_inference(
     Layer scale is multiplied into the dense layer before it, dropout and
     stochastic depth are left out, and the normalization of the image becomes
     part of the first convolution, where that pads nothing: a patch stem.
-    Rematerialized blocks become plain ones. The copy takes the same images.
+    LoRA is added to the kernels, and rematerialized blocks become plain ones.
+    The copy takes the same images.
 
     Args:
         model: a Functional `keras.Model` with a ConvNeXt of this package, or
@@ -33,7 +36,8 @@ def optimize_for_inference(
         weights of the first, or go on training like it.
 
     Raises:
-        ValueError: for models whose layers are not known.
+        ValueError: for models whose layers are not known, and quantized ones:
+            quantize the copy.
 
     Examples:
         >>> model = keras_convnext.ConvNeXtAtto(weights=None)
@@ -46,6 +50,7 @@ def optimize_for_inference(
             "Expected a Functional `keras.Model`, such as every constructor "
             f"of this package returns. Received: {type(model).__name__}"
         )
+    inspection.check_not_quantized(model)
     copies: dict[int, keras.Model] = {}
 
     def copy_of(model):
@@ -80,7 +85,7 @@ def _copy(model, fold_normalization, copy_of):
             return copy_of(layer)
         if isinstance(layer, Rematerialized):
             return Rematerialized([copied(x) for x in layer.layers])
-        config = layer.get_config()
+        config = states.plain_config(layer)
         if layer.name in normalized:
             config["use_bias"] = True
         copy = type(layer).from_config(config)
@@ -105,7 +110,7 @@ def _copy(model, fold_normalization, copy_of):
         copy = copies.get(name)
         if copy is None or not copy.weights:
             continue
-        weights = layer.get_weights()
+        weights = states.plain_weights(layer)
         if name in scaled:
             (gamma,) = layers[scaled[name]].get_weights()
             weights = [weight * gamma for weight in weights]
@@ -123,13 +128,18 @@ def _unfolded(layers):
 
 
 def _scaled(layers):
-    """Name of the layer scale behind each dense layer that has one."""
+    """Name of the layer scale behind each dense layer that can take it.
+
+    Behind an activation, which somebody may have set, nothing is linear.
+    """
     scales = {}
     for name, layer in layers.items():
         scale = parse(name)
         before = str(scale.of(Part.PROJECT))
         is_scale = scale.part == Part.LAYER_SCALE
-        if is_scale and isinstance(layer, LayerScale) and before in layers:
+        activation = getattr(layers.get(before), "activation", None)
+        is_linear = activation is keras.activations.linear
+        if is_scale and isinstance(layer, LayerScale) and is_linear:
             scales[before] = name
     return scales
 

@@ -4,7 +4,9 @@ from keras_convnext._util.image_layout import from_layout
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.layers import ImageNormalization
+from keras_convnext.layers import states
 from keras_convnext.models.model import ModelCard
+from keras_convnext.models.rematerialization import Rematerialized
 
 
 def all_layers(model):
@@ -20,6 +22,31 @@ def info_of(model):
     """The `ModelInfo` of the first ConvNeXt in a model, or `None`."""
     cards = (x.info for x in all_layers(model) if isinstance(x, ModelCard))
     return next(cards, None)
+
+
+def check_not_quantized(model):
+    """Raises `ValueError` for a model that `model.quantize` has changed."""
+    for layer in all_layers(model):
+        mode = states.quantization_of(layer)
+        if mode is not None:
+            raise ValueError(
+                "Expected a model of floats: of a quantized one the scales "
+                f"would be lost. Received: {model.name!r} with layers "
+                f"quantized to {mode}, such as {layer.name!r}. {states.REMEDY}"
+            )
+
+
+def check_not_rematerialized(model):
+    """Raises `ValueError` where layers belong to another model's graph."""
+    for layer in model.layers:
+        if isinstance(layer, Rematerialized):
+            raise ValueError(
+                "Expected a model whose layers are its own. Received: "
+                f"{model.name!r} with the rematerialized block {layer.name!r}. "
+                "Pass the model that `rematerialized` was given, which has "
+                "the same weights; a loaded one becomes plain by "
+                "`optimize_for_inference`"
+            )
 
 
 def data_format(model):

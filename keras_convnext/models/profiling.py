@@ -9,8 +9,10 @@ import keras
 from keras import layers
 
 from keras_convnext.facts.layer_names import scope_of
+from keras_convnext.layers import states
 from keras_convnext.layers.initializers import skip_random_numbers
 from keras_convnext.models import rebuilding
+from keras_convnext.models.rematerialization import Rematerialized
 
 
 def profile(
@@ -21,7 +23,9 @@ def profile(
     As the paper counts: the multiply-adds of convolutions and dense layers
     for one image, and nothing of normalizations, activations and additions.
     Activations are the elements that these layers give out. A layer that is
-    called twice counts twice, its parameters once.
+    called twice counts twice, its parameters once. LoRA and what
+    `model.quantize` adds are not counted: one merges into the kernel, and the
+    other leaves it its shape.
 
     Args:
         model: a Functional or Sequential `keras.Model` with one input, nested
@@ -173,6 +177,11 @@ def _walk(model, inputs, rows, seen):
 
     def visit(step, *args, **kwargs):
         layer = getattr(step, "layer", step)
+        if isinstance(layer, Rematerialized):
+            (x,) = args
+            for part in layer.layers:
+                x = visit(rebuilding.step(part), x)
+            return x
         outputs = step(*args, **kwargs)
         if isinstance(layer, keras.Model):
             _walk(layer, keras.tree.flatten(args), rows, seen)
@@ -201,14 +210,15 @@ def _row(layer, inputs, outputs, seen):
         type(layer).__name__,
         scope_of(layer.name),
         tuple(first.shape[1:]),
-        layer.count_params() if is_new else 0,
+        states.plain_count(layer) if is_new else 0,
         macs,
         elements if macs else 0,
     )
 
 
 def _macs(layer, input_shape, output_shape):
-    weights = sum(math.prod(x.shape) for x in layer.weights if len(x.shape) > 1)
+    shapes = states.plain_shapes(layer)
+    weights = sum(math.prod(x) for x in shapes if len(x) > 1)
     if not weights:
         return 0
     if isinstance(layer, TRANSPOSED):

@@ -48,7 +48,8 @@ def feature_pyramid(
 
     Raises:
         ValueError: if `model` is none of this package's, or has not all of
-            the levels. Isotropic models have `"P4"` alone.
+            the levels. Isotropic models have `"P4"` alone. Rematerialized
+            ones are refused: call `rematerialized` on the pyramid.
 
     Source: arXiv:2201.03545 §3.2 and the official repository's
     `object_detection` and `semantic_segmentation`.
@@ -66,6 +67,7 @@ def feature_pyramid(
             "returns it; of one inside another model pass the inner one, "
             f"`outer.get_layer('convnext_tiny')`. Received: {model!r}"
         )
+    inspection.check_not_rematerialized(model)
     ends = model.pyramid_level_inputs
     _check_levels(levels, tuple(ends))
     is_first = inspection.data_format(model) == "channels_first"

@@ -96,11 +96,12 @@ def rematerialized(model: keras.Model) -> keras.Model:
         if name.block is not None and name.part in PARTS:
             whole = name.of(Part.REMATERIALIZED)
             blocks.setdefault(whole, {})[name.part] = layer
-    if not blocks:
+    is_done = any(isinstance(x, Rematerialized) for x in model.layers)
+    if is_done or not blocks:
         raise ValueError(
             "Expected a model with the blocks of a ConvNeXt, not nested in "
-            f"another. Received: {model.name!r}. Build upon "
-            "`rematerialized(backbone)`"
+            f"another and not rematerialized yet. Received: {model.name!r}. "
+            "Build upon `rematerialized(backbone)`"
         )
     last, dropped = {}, set()
     for name, parts in blocks.items():

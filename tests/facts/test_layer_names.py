@@ -364,6 +364,12 @@ def test_names_are_those_of_saved_files(name):
 OF_KERAS = "a name of keras.applications, whose grammar is nearly ours"
 A_GIVEN = "a prefix that the caller knows; also of UperNet's heads"
 ALLOWED = {
+    "artifacts/saved_model_graph.py": {
+        "SAVERS.fullmatch(function.signature.name)": "TensorFlow's functions"
+    },
+    "layers/states.py": {
+        "weight.name.startswith('lora_')": "a variable of Keras"
+    },
     "facts/variants.py": {"'stem_norm'": "a field of `Variant`"},
     "tasks/segmentation/model.py": {
         "x.name.endswith(CARD)": "UperNet's own card, beside its backbone's"

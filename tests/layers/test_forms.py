@@ -33,7 +33,7 @@ SAMPLES = {
     layers.Dropout: {"rate": 0.5},
     layers.GlobalAveragePooling2D: {},
     layers.GlobalMaxPooling2D: {},
-    layers.LayerNormalization: {},
+    layers.LayerNormalization: {"axis": 3},  # the last, as Keras 3.16 has it
     layers.Permute: {"dims": (3, 1, 2)},
     layers.ZeroPadding2D: {},
     norms.LayerNormalization: {},

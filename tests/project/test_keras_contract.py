@@ -197,6 +197,23 @@ def quantization_mode(_):
     assert {"mode", "type_check", "config"} <= parameters.keys()
 
 
+def lora(_):
+    layer = dense()
+    layer.build((None, 3))
+    assert layer.lora_enabled is False
+    layer.enable_lora(1, lora_alpha=2)
+    assert layer.lora_enabled
+    config = layer.get_config()
+    assert (config["lora_rank"], config["lora_alpha"]) == (1, 2)
+    layer.lora_kernel_b.assign(np.ones(layer.lora_kernel_b.shape))
+    kernel, _, a, b = layer.get_weights()
+    names = [weight.name for weight in layer.weights]
+    assert names == ["kernel", "bias", "lora_kernel_a", "lora_kernel_b"]
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(layer.kernel), kernel + 2 * a @ b, rtol=1e-6
+    )
+
+
 def seed_generator_state(_):
     names = [x.name for x in keras.layers.Dropout(0.5).variables]
     assert names == ["seed_generator_state"]
@@ -251,6 +268,16 @@ def clone_of_the_same_layers(_):
     assert clone.layers[1:] == model.layers[1:] == called
 
 
+def callback_list(_):
+    """Who calls `set_model` holds all callbacks, which it iterates over."""
+    others = [keras.callbacks.TerminateOnNaN(), keras.callbacks.History()]
+    swap = keras_convnext.optimizers.SwapAveragedWeights()
+    listed = keras.callbacks.CallbackList(
+        [*others, swap], model=tiny_convnext()
+    )
+    assert listed.callbacks == [swap, *others]
+
+
 def torch_hooks(_):
     from torch import nn
     from torch.nn.modules import module
@@ -291,11 +318,13 @@ CONTRACT = {
     "Model.ddp_model": averaged_by_keras,
     "Layer._remat_mode": remat_mode,
     "DTypePolicy.quantization_mode": quantization_mode,
+    "Layer.lora_enabled": lora,
     "seed_generator_state": seed_generator_state,
     "Model(inputs, outputs, name)": constructor,
     "names should be unique": names_in_errors,
     "layers/<class>/vars/<i>": saved_names,
     "clone_model(clone_function, call_function)": clone_of_the_same_layers,
+    "CallbackList.callbacks": callback_list,
     "torch.nn.modules.module._has_any_global_hook": torch_hooks,
 }
 

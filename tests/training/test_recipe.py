@@ -5,6 +5,8 @@ import math
 import keras
 import numpy as np
 import pytest
+from conftest import LONG_WHERE_COMPILED
+from conftest import long_where_compiled
 from conftest import random_images
 
 import keras_convnext
@@ -502,32 +504,124 @@ def weights_of(model):
     return [keras.ops.convert_to_numpy(w) for w in model.trainable_variables]
 
 
-def test_validation_uses_the_average_and_fit_leaves_the_weights():
+def fitted(
+    *callbacks, model=None, recipe=QUICK, epochs=3, validation=True, **options
+):
+    """A model after `fit` with callbacks, its history, its loss afterwards."""
     images, labels = random_images((16, 32, 32, 3)), np.arange(16) % 3
-    keras.utils.set_random_seed(1)
-    model = QUICK.compile(small(), 2)
-    callbacks = QUICK.callbacks()
-    assert len(callbacks) == 1
+    if model is None:
+        keras.utils.set_random_seed(1)
+        model = recipe.compile(small(), 2)
     history = model.fit(
         images,
         labels,
         batch_size=8,
-        epochs=2,
-        validation_data=(images, labels),
-        callbacks=callbacks,
+        epochs=epochs,
+        shuffle=False,
+        validation_data=(images, labels) if validation else None,
+        callbacks=[*callbacks],
         verbose=0,
-    )
-    raw = weights_of(model)
-    own = model.evaluate(images, labels, verbose=0, return_dict=True)
+        **options,
+    ).history
+    return model, history, loss_of(model)
+
+
+def loss_of(model):
+    images, labels = random_images((16, 32, 32, 3)), np.arange(16) % 3
+    return model.evaluate(images, labels, verbose=0, return_dict=True)["loss"]
+
+
+def same(a, b):
+    return all(map(np.array_equal, a, b))
+
+
+def test_fit_validates_the_average_and_ends_with_it():
+    model, history, loss = fitted(*QUICK.callbacks())
+    assert loss == pytest.approx(history["val_loss"][-1], rel=1e-5)
+    in_model = weights_of(model)
     with optimizers.averaged_weights(model):
-        average = weights_of(model)
-        averaged = model.evaluate(images, labels, verbose=0, return_dict=True)
-    last = history.history["val_loss"][-1]
-    assert last == pytest.approx(averaged["loss"], rel=1e-5)
-    assert abs(last - own["loss"]) > 1e-4
-    assert all(np.array_equal(a, b) for a, b in zip(raw, weights_of(model)))
-    assert any(not np.array_equal(a, b) for a, b in zip(raw, average))
+        assert same(in_model, weights_of(model))
+    raw, raw_history, raw_loss = fitted()
+    assert abs(raw_loss - loss) > 1e-4
+    # The steps are those of a `fit` without the callback.
+    assert history["loss"] == pytest.approx(raw_history["loss"], rel=1e-6)
+    before = weights_of(raw)
+    with optimizers.averaged_weights(raw):
+        for average, other in zip(weights_of(raw), in_model):
+            np.testing.assert_allclose(average, other, rtol=1e-5, atol=1e-7)
+    assert same(before, weights_of(raw))
     assert QUICK.replace(ema_decay=None).callbacks() == []
+
+
+@long_where_compiled
+def test_the_next_fit_continues_from_the_raw_weights():
+    callbacks = QUICK.callbacks()
+    whole, _, _ = fitted(*callbacks, epochs=3)
+    parts, _, _ = fitted(*callbacks, epochs=2)
+    fitted(*QUICK.callbacks(), model=parts, epochs=3, initial_epoch=2)
+    assert same(weights_of(whole), weights_of(parts))
+    # Not where the weights were changed in between.
+    parts.set_weights([np.zeros_like(x) for x in parts.get_weights()])
+    fitted(*callbacks, model=parts, epochs=1, initial_epoch=1)
+    assert not any(x.any() for x in weights_of(parts))
+
+
+@pytest.mark.parametrize(
+    "order, validation",
+    [
+        (1, True),
+        pytest.param(-1, True, marks=LONG_WHERE_COMPILED),
+        pytest.param(1, False, marks=LONG_WHERE_COMPILED),
+        pytest.param(-1, False, marks=LONG_WHERE_COMPILED),
+    ],
+)
+def test_the_model_kept_is_the_one_measured(order, validation, tmp_path):
+    """`ModelCheckpoint` and `EarlyStopping`, before and behind the recipe's."""
+    monitor = "val_loss" if validation else "loss"
+    seen, path = [], str(tmp_path / "best.keras")
+    watch = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: seen.append(loss_of(watch.model))
+    )
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(
+            path, monitor=monitor, save_best_only=True
+        ),
+        watch,
+        *QUICK.callbacks(),
+        # The first epoch is the best: it stops after the second.
+        keras.callbacks.EarlyStopping(
+            monitor, mode="min", min_delta=9, restore_best_weights=True
+        ),
+    ]
+    model, history, loss = fitted(*callbacks[::order], validation=validation)
+    assert len(history["loss"]) == 2
+    if validation:
+        assert seen == pytest.approx(history["val_loss"], rel=1e-5)
+    assert loss == pytest.approx(seen[0], rel=1e-5)
+    kept = keras.saving.load_model(path, compile=False)
+    best = np.argmin(history[monitor])
+    QUICK.compile(kept, 2)
+    assert loss_of(kept) == pytest.approx(seen[best], rel=1e-5)
+    assert abs(seen[0] - seen[1]) > 1e-4
+
+
+@long_where_compiled
+@pytest.mark.parametrize("order", [1, -1])
+def test_backups_continue_from_the_raw_weights(order, tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def callbacks():
+        backup = keras.callbacks.BackupAndRestore(str(tmp_path / "backup"))
+        return [*QUICK.callbacks(), backup][::order]
+
+    whole, _, _ = fitted(*QUICK.callbacks())
+    with pytest.raises(KeyboardInterrupt):
+        fitted(Stop(), *callbacks())
+    continued, _, _ = fitted(*callbacks())
+    assert same(weights_of(whole), weights_of(continued))
 
 
 def test_averaged_weights_need_an_average():

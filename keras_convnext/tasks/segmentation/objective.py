@@ -1,11 +1,28 @@
 """Loss and metric for masks in which some pixels do not count."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_convnext._util.serialization import register
 
 IGNORED = 255
+FIRST = 64  # masks that are looked at, where they come in one array
+
+
+def check_masks(masks, model):
+    """Raises `ValueError` for numbers that are neither classes nor 255."""
+    masks = np.asarray(ops.convert_to_numpy(masks[:FIRST]))
+    classes = model.outputs[0].shape[-1]
+    is_class = (masks >= 0) & (masks < classes)
+    others = np.unique(masks[~is_class & (masks != IGNORED)])
+    if others.size:
+        raise ValueError(
+            f"The masks of {model.name!r} hold its classes, 0 to "
+            f"{classes - 1}, and {IGNORED} where a pixel does not count. "
+            f"Received: {others[:5].tolist()}. Count the classes from 0, or "
+            "build the model for all"
+        )
 
 
 def pixel_cross_entropy() -> keras.losses.Loss:

@@ -1,5 +1,6 @@
 """How segmenters are trained: the official figures, and `compile`."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from keras_convnext.tasks.segmentation.model import AUXILIARY
 from keras_convnext.tasks.segmentation.model import DECODE
 from keras_convnext.tasks.segmentation.model import SegmentationModel
 from keras_convnext.tasks.segmentation.model import check_segmenter
+from keras_convnext.tasks.segmentation.objective import check_masks
 from keras_convnext.tasks.segmentation.objective import mean_iou
 from keras_convnext.tasks.segmentation.objective import pixel_cross_entropy
 from keras_convnext.tasks.segmentation.upernet import UperNet
@@ -20,6 +22,8 @@ from keras_convnext.training.optimizers.adamw import with_loss_scaling
 from keras_convnext.training.optimizers.schedules import WarmupPoly
 from keras_convnext.training.recipes.base import BaseRecipe
 from keras_convnext.training.recipes.base import check_drop_path
+from keras_convnext.training.recipes.labels import check_classes
+from keras_convnext.training.recipes.labels import watch
 
 
 @dataclass(frozen=True)
@@ -107,15 +111,17 @@ class SegmentationRecipe(BaseRecipe):
         Args:
             model: a `SegmentationModel`, best from `build`.
             metrics: list, for the main output; by default `mean_iou`.
-            options: further arguments of `model.compile`.
+            options: further arguments of `model.compile`, a `loss` of your
+                own among them.
 
         Returns:
             The model. Its data are images with masks: class numbers `(batch,
             height, width)`, 255 where a pixel does not count.
 
         Raises:
-            ValueError: if the model is none, or has a drop path of another
-                rate than the recipe.
+            ValueError: if the model is none, has one class, or a drop path of
+                another rate than the recipe. And in `fit`, if the first masks
+                hold other numbers.
 
         Examples:
             >>> recipe = keras_convnext.segmentation.ade20k.replace(
@@ -127,6 +133,9 @@ class SegmentationRecipe(BaseRecipe):
         check_segmenter(model)
         recipe = self.for_model(model)
         check_drop_path(model, recipe)
+        is_own = options.get("loss") is not None
+        if not is_own:
+            check_classes(model, recipe)
         if metrics is None:
             metrics = [mean_iou(model.outputs[0].shape[-1])]
         if isinstance(model.output, dict):
@@ -141,10 +150,11 @@ class SegmentationRecipe(BaseRecipe):
             losses = {"loss": pixel_cross_entropy(), "metrics": metrics}
         model.compile(
             with_loss_scaling(recipe.optimizer(model), model),
-            **losses,
             auto_scale_loss=False,
-            **options,
+            **{**losses, **options},
         )
+        if not is_own:
+            watch(model, functools.partial(check_masks, model=model))
         return model
 
     def optimizer(self, model: SegmentationModel) -> AdamW:

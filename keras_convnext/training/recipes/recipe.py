@@ -1,5 +1,6 @@
 """A training recipe: figures, and the way from them to `compile` and `fit`."""
 
+import functools
 from dataclasses import dataclass
 from dataclasses import replace
 from inspect import get_annotations
@@ -19,10 +20,14 @@ from keras_convnext.models.applications import create_model
 from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.adamw import with_loss_scaling
+from keras_convnext.training.optimizers.averaging import SwapAveragedWeights
 from keras_convnext.training.optimizers.layer_decay import layer_decay_scales
 from keras_convnext.training.optimizers.schedules import WarmupCosine
 from keras_convnext.training.recipes.base import BaseRecipe
 from keras_convnext.training.recipes.base import check_drop_path
+from keras_convnext.training.recipes.labels import check_classes
+from keras_convnext.training.recipes.labels import check_labels
+from keras_convnext.training.recipes.labels import watch
 from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.training.recipes.objective import TopKAccuracy
 
@@ -229,6 +234,7 @@ class Recipe(BaseRecipe):
         model: keras.Model,
         steps_per_epoch: int,
         metrics: list[Any] | None = None,
+        loss: Any = None,
         **options: Any,
     ) -> keras.Model:
         """Compiles a model for this recipe; then train with `model.fit`.
@@ -239,15 +245,19 @@ class Recipe(BaseRecipe):
             steps_per_epoch: int, batches per epoch, as for `fit`; with
                 gradient accumulation these are micro-batches.
             metrics: list; by default `accuracy`, and `top5_accuracy` for more
-                than ten classes.
+                than ten classes. With a `loss` of your own none.
+            loss: as for `model.compile`; by default a softmax's cross-entropy,
+                for one class in each image. Any other takes what labels and
+                outputs it likes.
             options: further arguments of `model.compile`.
 
         Returns:
             The model.
 
         Raises:
-            ValueError: if the model has an activation after its logits, or a
-                drop path of another rate than the recipe.
+            ValueError: if the model has an activation after its logits, one
+                output, or a drop path of another rate than the recipe. And in
+                `fit`, if the labels of the first batch are other.
 
         Labels may be class numbers, one-hot or mixed.
 
@@ -257,23 +267,37 @@ class Recipe(BaseRecipe):
             >>> model = recipe.compile(model, steps_per_epoch=10)
         """
         recipe = self.for_model(model)
-        _check_logits(model)
         check_drop_path(model, recipe)
-        dtype = model.outputs[0].dtype
-        optimizer = recipe.optimizer(model, steps_per_epoch)
-        if metrics is None:
+        if "optimizer" in options:
+            raise ValueError(
+                "The optimizer is the recipe's. Received: optimizer="
+                f"{options['optimizer']!r}. For another call `model.compile`"
+            )
+        is_own = loss is not None
+        if not is_own:
+            _check_logits(model)
+            check_classes(model, recipe)
+            loss = SoftTargetCrossEntropy(
+                0.0 if recipe.mixes else recipe.label_smoothing,
+                dtype=model.outputs[0].dtype,
+            )
+        if metrics is None and not is_own:
             metrics = [TopKAccuracy(1, name="accuracy")]
             if model.outputs[0].shape[-1] > 10:
                 metrics.append(TopKAccuracy(5))
+        optimizer = recipe.optimizer(model, steps_per_epoch)
         model.compile(
             with_loss_scaling(optimizer, model),
-            SoftTargetCrossEntropy(
-                0.0 if recipe.mixes else recipe.label_smoothing, dtype=dtype
-            ),
+            loss,
             metrics=metrics,
             auto_scale_loss=False,
             **options,
         )
+        if not is_own:
+            watch(
+                model,
+                functools.partial(check_labels, model=model, recipe=recipe),
+            )
         return model
 
     def optimizer(self, model: keras.Model, steps_per_epoch: int) -> AdamW:
@@ -311,12 +335,11 @@ class Recipe(BaseRecipe):
     def callbacks(self) -> list[keras.callbacks.Callback]:
         """Callbacks for `fit`: validation with the averaged weights.
 
-        Without them validation uses the raw weights; either way both stay,
-        the average in the optimizer (see `averaged_weights`).
+        Other callbacks, `ModelCheckpoint` and `EarlyStopping` among them, see
+        the averaged weights too, in any order. After `fit` the model has
+        them. Without these callbacks, all of these have the raw weights.
         """
-        if self.ema_decay is None:
-            return []
-        return [keras.callbacks.SwapEMAWeights()]
+        return [] if self.ema_decay is None else [SwapAveragedWeights()]
 
     def __str__(self):
         """The recipe as the paper's tables print it."""

@@ -1,0 +1,152 @@
+"""Labels that a softmax over classes cannot mean, found before they train.
+
+A class number that is none, or several classes in a row, makes a loss like any
+other: graphs raise nothing. So `fit` looks at its first batch on the host.
+"""
+
+import functools
+import types
+
+import keras
+import numpy as np
+from keras import ops
+
+ROWS = 4096  # at most, of labels that come in one array
+SEVERAL = (
+    "`recipe.compile(…, loss=keras.losses.BinaryCrossentropy(from_logits=True),"
+    " metrics=['binary_accuracy'])`"
+)
+
+
+def check_classes(model, recipe):
+    """Raises `ValueError` for one output, whose softmax is always 1."""
+    if model.outputs[0].shape[-1] == 1:
+        raise ValueError(
+            f"The loss of the recipe {recipe.name!r} is a softmax over "
+            "classes, which is 1 for a single one, whatever the image. "
+            f"Received: the model {model.name!r} with one output. Build it "
+            f"with `classes=2`, or pass a loss of your own: {SEVERAL}"
+        )
+
+
+def check_labels(labels, model, recipe):
+    """Raises `ValueError` unless every image has one class, or shares of 1."""
+    labels = _array(labels)
+    classes = model.outputs[0].shape[-1]
+    if labels.ndim == 1 or labels.shape[1:] == (1,):
+        is_class = (labels >= 0) & (labels < classes) & (labels % 1 == 0)
+        if is_class.all():
+            return
+        problem = f"numbers of {labels.min()} to {labels.max()}"
+        remedy = "Count the classes from 0, and build the model for all"
+    elif labels.shape[1:] == (classes,):
+        sums = labels[:ROWS].astype("float64").sum(-1)
+        if np.allclose(sums, 1, atol=0.01):
+            return
+        problem = f"rows that sum to {sums.min():.4g} to {sums.max():.4g}"
+        remedy = (
+            "In a row of zeros a class number was none. Images of several "
+            f"classes take a loss of their own: {SEVERAL}"
+        )
+    else:
+        problem = f"shape {labels.shape}"
+        remedy = "Build the model for as many classes as there are"
+    raise ValueError(
+        f"The recipe {recipe.name!r} trains {model.name!r} for one of "
+        f"{classes} classes in each image: `fit` takes class numbers of 0 to "
+        f"{classes - 1}, or rows (batch, {classes}) that sum to 1. Received: "
+        f"labels with {problem}. {remedy}"
+    )
+
+
+def watch(model, check):
+    """Makes `model.fit` call `check` on the labels of its first batch.
+
+    And on those of validation that are arrays.
+
+    Args:
+        model: a compiled `keras.Model`.
+        check: function of labels that raises `ValueError`. It is left out
+            once the model is compiled with another loss.
+    """
+    fit = type(model).fit.__get__(model)
+    loss = model.loss
+
+    @functools.wraps(fit)
+    def watched(x=None, y=None, *args, **kwargs):
+        if model.loss is not loss:
+            return fit(x, y, *args, **kwargs)
+        first = _First(check)
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, tuple):
+            _First(check).look_at(validation)
+        try:
+            return fit(first.watched(x, y), y, *args, **kwargs)
+        except Exception:
+            # TensorFlow makes an error of its own of one in its threads.
+            if first.error is not None:
+                raise first.error from None
+            raise
+
+    model.fit = watched
+
+
+class _First:
+    """Looks at the labels of the first batch, and remembers the error."""
+
+    def __init__(self, check):
+        self.check, self.is_done, self.error = check, False, None
+
+    def look(self, labels):
+        if self.is_done or isinstance(labels, (dict, list, tuple)):
+            return
+        self.is_done = True
+        try:
+            self.check(labels)
+        except ValueError as error:
+            self.error = error
+            raise
+
+    def watched(self, x, y):
+        """What `fit` takes as `x`; kinds that are not known as they are."""
+        if y is not None:
+            self.look(y)
+        elif isinstance(x, keras.utils.PyDataset):
+            self.look_at(x[0])
+        elif isinstance(x, types.GeneratorType):
+            return self._generated(x)
+        elif hasattr(x, "element_spec"):
+            return self._mapped(x)
+        return x
+
+    def look_at(self, batch):
+        if isinstance(batch, tuple) and len(batch) > 1:
+            self.look(batch[1])
+
+    def _generated(self, batches):
+        for batch in batches:
+            self.look_at(batch)
+            yield batch
+            break
+        yield from batches
+
+    def _mapped(self, dataset):
+        import tensorflow as tf
+
+        def look(labels):
+            self.look(labels)
+            return np.True_
+
+        def mapped(*batch):
+            if len(batch) < 2 or not tf.is_tensor(batch[1]):
+                return batch[0] if len(batch) == 1 else batch
+            looked = tf.numpy_function(look, [batch[1]], tf.bool)
+            with tf.control_dependencies([looked]):
+                return (batch[0], tf.identity(batch[1]), *batch[2:])
+
+        return dataset.map(mapped)
+
+
+def _array(values):
+    is_tensor = ops.is_tensor(values)
+    return ops.convert_to_numpy(values) if is_tensor else np.asarray(values)
