@@ -35,7 +35,7 @@ GPU_OPTIONS := --contestant '*/torch' --contestant '*/tensorflow' --contestant '
 	--contestant 'timm/eager' --contestant 'timm/compiled' \
 	--batch-size 1 --batch-size 64 --batch-size 256 --training-batch-size 64 --training-image-size 224
 
-.PHONY: help demo check test test-long test-newest test-oldest mutants benchmark benchmark-gpu benchmark-depthwise data-benchmark digits lint format docs clean
+.PHONY: help demo check test test-long test-newest test-oldest mutants fuzz benchmark benchmark-gpu benchmark-depthwise data-benchmark digits lint format docs clean
 
 help:  ## list the targets, with their minutes on two cores once their environment is there
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:[^#]*##/|/' | column -t -s '|'
@@ -54,6 +54,9 @@ test-long: $(TEST_VENV)/ready  ## run the long proofs and write tests/LONG.md; u
 
 mutants: $(TEST_VENV)/ready  ## break the package in known ways; some test must notice each (NAMES='grn_*' for some); 15 min
 	$(TEST_VENV)/bin/python tests/mutants.py $(NAMES)
+
+fuzz: $(TEST_VENV)/ready  ## damage every kind of file 10,000 times and open it (KINDS='onnx keras' for some); hours
+	KERAS_BACKEND=$(or $(BACKEND),torch) TF_CPP_MIN_LOG_LEVEL=3 $(TEST_VENV)/bin/python tests/fuzz.py $(KINDS)
 
 test-newest: $(or $(NIGHTLY),.venv-newest)/ready  ## the tests with the newest versions of all packages (KERAS=nightly: and of Keras); 12 min
 	PYTHONPATH=$(addprefix $(CURDIR)/,$(NIGHTLY)) .venv-newest/bin/python tests/run.py $(BACKENDS)

@@ -1,0 +1,195 @@
+"""The kinds of files that `fuzz.py` damages: how each is written and opened."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from PIL import Image
+
+import keras_convnext
+from keras_convnext.data.splits import open_data
+from keras_convnext.images.reading import Photograph
+from keras_convnext.training.checkpoints import Checkpoints
+
+SIZE = 32
+CHANNELS = {"jpeg": "RGB", "png": "RGBA", "gif": "P", "webp": "RGB"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of file.
+
+    Attributes:
+        write: function of an empty folder.
+        open: function of that folder, the arrays that are in it.
+        has_checksums: whether a damaged file must never give other arrays.
+        is_damaged: which of the files are damaged.
+    """
+
+    write: Callable
+    open: Callable
+    has_checksums: bool = False
+    is_damaged: Callable = lambda path: True
+
+
+def pixels(seed=0):
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 256, (SIZE, SIZE, 3), "uint8")
+
+
+@functools.cache
+def model():
+    """A model in which every weight matters."""
+    model = keras_convnext.ConvNeXt(
+        (1, 1), (4, 8), input_shape=(SIZE, SIZE, 3), classes=3
+    )
+    generator = np.random.default_rng(0)
+    for variable in model.variables:
+        variable.assign(generator.normal(0.5, 0.2, variable.shape))
+    return model
+
+
+def write_image(format_):
+    def write(folder):
+        image = Image.fromarray(pixels()).convert(CHANNELS.get(format_, "RGB"))
+        image.save(folder / f"image.{format_}")
+
+    return write
+
+
+def open_image(folder):
+    (path,) = folder.iterdir()
+    return [Photograph(path).pixels()]
+
+
+def write_model(name):
+    def write(folder):
+        path = folder / name
+        if name.endswith((".keras", ".h5")):
+            is_model = name.endswith(".keras")
+            save = model().save if is_model else model().save_weights
+            save(path)
+        else:
+            keras_convnext.export(model(), path, verbose=False)
+
+    return write
+
+
+def open_model(name):
+    def open_(folder):
+        artifact = keras_convnext.open_artifact(folder / name)
+        return [artifact.predict(pixels()[None].astype("float32"))]
+
+    return open_
+
+
+def write_weights(name, layout):
+    def write(folder):
+        model().save(folder / "model.keras")
+        keras_convnext.convert_weights(
+            folder / "model.keras", folder / "written.safetensors", layout
+        )
+        (folder / "model.keras").unlink()
+        if name.endswith(".pth"):
+            import torch
+            from safetensors.torch import load_file
+
+            state = load_file(folder / "written.safetensors")
+            torch.save({"model": state}, folder / name)
+            (folder / "written.safetensors").unlink()
+        else:
+            (folder / "written.safetensors").rename(folder / name)
+
+    return write
+
+
+def open_weights(name):
+    def open_(folder):
+        loaded = keras_convnext.ConvNeXt(
+            (1, 1),
+            (4, 8),
+            input_shape=(SIZE, SIZE, 3),
+            classes=3,
+            weights=folder / name,
+        )
+        return loaded.get_weights()
+
+    return open_
+
+
+def write_arrays(folder):
+    images = np.stack([pixels(seed) for seed in range(4)])
+    np.savez(folder / "data.npz", images=images, labels=np.arange(4) % 2)
+
+
+def write_folder(folder):
+    for seed in range(4):
+        target = folder / "ab"[seed % 2]
+        target.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels(seed)).save(target / f"{seed}.png")
+
+
+def write_records(folder):
+    write_folder(folder / "images")
+    keras_convnext.data.write_records(
+        keras_convnext.data.ImageFolder(folder / "images"), folder / "records"
+    )
+
+
+def open_source(name):
+    def open_(folder):
+        source = open_data(folder / name)
+        images = map(source.image, range(len(source)))
+        if source.is_encoded:
+            images = (image.pixels() for image in images)
+        return [np.array(source.labels), *images]
+
+    return open_
+
+
+def write_checkpoints(folder):
+    checkpoints = Checkpoints(folder / "checkpoints")
+    for step in (1, 2):
+        tensors = {"w": np.full(8, step, "float32")}
+        checkpoints.save(step, tensors, {"epoch": step})
+
+
+def open_checkpoints(folder):
+    """The last whole one: its step must be that of its tensors."""
+    step, tensors, record = Checkpoints(folder / "checkpoints").latest()
+    assert record["epoch"] == step
+    return [tensors["w"] - step]
+
+
+KINDS = {
+    **{
+        name: Kind(write_image(name), open_image)
+        for name in ("png", "jpeg", "gif", "bmp", "webp", "tiff")
+    },
+    "keras": Kind(write_model("m.keras"), open_model("m.keras"), True),
+    "h5": Kind(write_model("m.weights.h5"), open_weights("m.weights.h5")),
+    "safetensors": Kind(
+        write_weights("m.safetensors", "timm"), open_weights("m.safetensors")
+    ),
+    "pth": Kind(write_weights("m.pth", "official"), open_weights("m.pth")),
+    "npz": Kind(write_arrays, open_source("data.npz"), True),
+    "folder": Kind(write_folder, open_source("")),
+    "records": Kind(
+        write_records,
+        open_source("records"),
+        True,
+        lambda x: x.suffix != ".png",
+    ),
+    "checkpoints": Kind(write_checkpoints, open_checkpoints, True),
+    "onnx": Kind(write_model("m.onnx"), open_model("m.onnx")),
+    "tflite": Kind(write_model("m.tflite"), open_model("m.tflite")),
+    "openvino": Kind(write_model("m.xml"), open_model("m.xml")),
+    "saved_model": Kind(write_model("m"), open_model("m")),
+    **(
+        {"pt2": Kind(write_model("m.pt2"), open_model("m.pt2"), True)}
+        if keras.backend.backend() == "torch"
+        else {}
+    ),
+}
