@@ -186,6 +186,7 @@ def readers_names():
         "keras_convnext": keras_convnext,
         "images": images,
         "labels": labels,
+        "names": ["ant", "bee", "cat", "dog", "elk"],
         "test_images": images,
         "test_labels": labels,
         "pictures": pixels(2, 64),

@@ -7,7 +7,7 @@ import sys
 # By the module to import: the name on PyPI, and the extra that brings it.
 PACKAGES = {
     "ai_edge_litert": ("ai-edge-litert", "export"),
-    "matplotlib": ("matplotlib", "demo"),
+    "matplotlib": ("matplotlib", "train"),
     "onnx": ("onnx", "export"),
     "onnxruntime": ("onnxruntime", "export"),
     "openvino": ("openvino", "openvino"),

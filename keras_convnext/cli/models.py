@@ -50,4 +50,6 @@ def print_listing(records, missing, as_json, columns, rows):
     table = Table(*columns)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    # Files and pipes are of any width.
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width).print(table)

@@ -6,6 +6,8 @@ from keras_convnext.cli import options
 from keras_convnext.cli.models import print_listing
 from keras_convnext.weights import registry
 
+# To be copied, and searched for.
+WHOLE = ("model", "tag")
 COLUMNS = ("model", "tag", "size", "classes", "top-1 %", "license")
 
 
@@ -19,7 +21,7 @@ def weights(
     """
 
     checkpoints = registry.matching(pattern)
-    columns = [Column(name, overflow="fold") for name in COLUMNS]
+    columns = [Column(name, no_wrap=name in WHOLE) for name in COLUMNS]
     rows = (
         (
             row.model,
