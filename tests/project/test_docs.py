@@ -75,6 +75,8 @@ def test_code_runs(page, enter, monkeypatch):
     enter(docs_code.FLAT if page.name == "README.md" else docs_code.DEEP)
     docs_code.replace_slow(monkeypatch)
     text = page.read_text()
+    if "import keras_cv" in text:
+        pytest.importorskip("keras_cv", exc_type=ImportError)
     for part, _ in TRAINING.values():
         text = text.replace(part, "")
     known = docs_code.readers_names()

@@ -11,7 +11,7 @@ from families import SMALL
 from keras_convnext import ConvNeXt
 from keras_convnext.training.optimizers import layer_decay_scales
 
-keras_cv = pytest.importorskip("keras_cv")
+keras_cv = pytest.importorskip("keras_cv", exc_type=ImportError)
 
 BACKEND = keras.backend.backend()
 CLASSES = 2
