@@ -70,6 +70,8 @@ def with_code(members, kind, mark):
     nodes = program["graph_module"]["graph"]["nodes"]
     signature = program["graph_module"]["module_call_graph"][0]["signature"]
     call = f"__import__('os').mkdir({mark!r})"
+    if kind == "function":
+        call = "sympify('1')"  # evaluates what it is given
     buffer = io.BytesIO()
     torch.save(Code(mark), buffer)
     if kind in ("weight", "opaque constant"):
@@ -87,7 +89,7 @@ def with_code(members, kind, mark):
         members[INPUTS] = buffer.getvalue()
     elif kind == "compiled library":
         members["data/aotinductor/model/model.so"] = b"\x7fELF"
-    elif kind == "expression":
+    elif kind in ("expression", "function"):
         text = json.dumps(program)
         at = text.index('"expr_str": "') + len('"expr_str": "')
         members[PROGRAM] = (
@@ -112,6 +114,7 @@ KINDS = (
     "sample inputs",
     "compiled library",
     "expression",
+    "function",
     "guard",
     "operator",
     "container",

@@ -203,8 +203,9 @@ def is_evaluated(model, plain, folder):
     assert evaluate(model, source, verbose=False).accuracy["top1"] == 1
 
 
+OPTIMIZE = "optimize_for_inference"
 FUNCTIONS = {
-    "optimize_for_inference": optimizes,
+    OPTIMIZE: optimizes,
     "export to ONNX": functools.partial(is_exported, "onnx", ".onnx"),
     "export to torch": functools.partial(is_exported, "torch", ".pt2"),
     "export to TFLite": functools.partial(is_exported, "tflite", ".tflite"),
@@ -243,8 +244,8 @@ SLOW = [
     "export to OpenVINO",
 ]
 QUICK_WHERE_COMPILED = [
-    ("lora", "optimize_for_inference"),
-    ("int8", "optimize_for_inference"),
+    ("lora", OPTIMIZE),
+    ("int8", OPTIMIZE),
 ]
 
 
@@ -252,6 +253,8 @@ def cells():
     for state in STATES:
         for function in FUNCTIONS:
             is_long = function in SLOW and not remedy_of(state, function)
+            # One kind of quantization stands for the others.
+            is_long |= state in QUANTIZED[1:] and function != OPTIMIZE
             if COMPILES:
                 is_long = (state, function) not in QUICK_WHERE_COMPILED
             marks = [pytest.mark.long] if is_long else []

@@ -65,7 +65,7 @@ def test_names_that_are_there_twice_are_refused(tensors, tmp_path):
     twice = (
         header[:-1]
         + ',"stem_norm/beta":'
-        + json.dumps(json.loads(header)["stem_norm/gamma"])
+        + json.dumps(json.loads(header)["stem_norm/beta"])
     )
     twice = (twice + "}").encode()
     path.write_bytes(
