@@ -118,6 +118,9 @@ def _is_harmless(node):
             isinstance(function, ast.Name) and function.id in FUNCTIONS
         )
     if isinstance(node, ast.Attribute):
-        # L['image'].size()
-        return node.attr == "size" and isinstance(node.value, ast.Subscript)
+        # L['image'].size() and, from torch 2.14 on, torch.sym_max
+        if isinstance(node.value, ast.Subscript):
+            return node.attr == "size"
+        is_torch = isinstance(node.value, ast.Name) and node.value.id == "torch"
+        return is_torch and node.attr.startswith("sym_")
     return isinstance(node, SYNTAX)
