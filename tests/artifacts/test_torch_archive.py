@@ -76,6 +76,8 @@ def with_code(members, kind, mark):
     torch.save(Code(mark), buffer)
     if kind in ("weight", "opaque constant"):
         member = WEIGHTS if kind == "weight" else CONSTANTS
+        if member not in members:
+            pytest.skip("torch 2.8 has one pickle for all, that it checks")
         config = json.loads(members[member])
         entry = next(iter(config["config"].values()))
         entry["use_pickle"] = True
@@ -96,6 +98,8 @@ def with_code(members, kind, mark):
             text[:at] + call + text[text.index('"', at) :]
         ).encode()
     elif kind == "guard":
+        if "guards_code" not in program:
+            pytest.skip("torch 2.8 has no guards")
         program["guards_code"].append(call)
     elif kind == "operator":
         nodes[0]["target"] = "torch.hub.load"
