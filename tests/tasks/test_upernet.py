@@ -18,6 +18,7 @@ from families import SMALL
 from peers import import_timm
 from peers import peer_logits
 from peers import randomize
+from peers import renamed_state
 from peers import timm_peer
 from PIL import Image
 from safetensors.torch import save_file
@@ -102,12 +103,7 @@ MMSEG_NAMES = (
 
 
 def mmseg_state(peer):
-    state = {}
-    for name, tensor in peer.state_dict().items():
-        for pattern, replacement in MMSEG_NAMES:
-            name = re.sub(pattern, replacement, name)
-        state[name] = tensor
-    return dict(sorted(state.items()))
+    return renamed_state(peer, MMSEG_NAMES)
 
 
 @pytest.fixture(scope="module")
