@@ -72,7 +72,8 @@ def write_model(name):
             save = model().save if is_model else model().save_weights
             save(path)
         else:
-            keras_convnext.export(model(), path, verbose=False)
+            format_ = None if path.suffix else "saved_model"
+            keras_convnext.export(model(), path, format_, verbose=False)
 
     return write
 

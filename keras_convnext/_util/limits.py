@@ -38,6 +38,19 @@ def check_archive(archive, path):
     check_memory(size, f"The file {str(path)!r}", os.path.getsize(path))
 
 
+def check_hdf5(file, path):
+    """`check_memory` for all arrays of an open HDF5 file together."""
+    claimed, stored = [], []
+
+    def visit(_, item):
+        if hasattr(item, "nbytes"):
+            claimed.append(item.nbytes)
+            stored.append(item.id.get_storage_size())
+
+    file.visititems(visit)
+    check_memory(sum(claimed), f"The file {str(path)!r}", sum(stored))
+
+
 def check_file(path):
     """Refuses pipes and devices, and files larger than may be read whole."""
     status = os.stat(path)

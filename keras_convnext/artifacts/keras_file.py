@@ -1,11 +1,16 @@
 """`.keras` files, opened with care: they may come from anybody."""
 
+import io
 import zipfile
 
+import h5py
 import keras
 
 from keras_convnext._util.checks import all_numbers
 from keras_convnext._util.limits import check_archive
+from keras_convnext._util.limits import check_hdf5
+
+WEIGHTS = "model.weights.h5"
 
 
 def load(path, trust=False):
@@ -23,6 +28,9 @@ def load(path, trust=False):
         # The weights have a checksum in the archive, which Keras reads whole.
         with zipfile.ZipFile(path) as archive:
             check_archive(archive, path)
+            if WEIGHTS in archive.namelist():
+                with _member(archive) as member, h5py.File(member) as file:
+                    check_hdf5(file, path)
         model = keras.saving.load_model(
             path, compile=False, safe_mode=not trust
         )
@@ -31,6 +39,14 @@ def load(path, trust=False):
     except Exception as error:  # Keras' own are of any kind
         raise unreadable(path, "a whole `.keras` file", error) from error
     return model
+
+
+def _member(archive):
+    """The weights as a file; in what is compressed nobody can seek."""
+    entry = archive.getinfo(WEIGHTS)
+    if entry.compress_type == zipfile.ZIP_STORED:
+        return archive.open(entry)
+    return io.BytesIO(archive.read(entry))
 
 
 def unreadable(path, expected, error):

@@ -20,17 +20,24 @@ def code_in(path):
     from tensorflow.core.protobuf import saved_model_pb2
 
     content = (path / "saved_model.pb").read_bytes()
-    saved = saved_model_pb2.SavedModel.FromString(content)
-    for graph in saved.meta_graphs:
-        if not graph.HasField("object_graph_def"):
-            return "a graph of TensorFlow 1"
-        for function in graph.graph_def.library.function:
-            if SAVERS.fullmatch(function.signature.name):
-                continue
-            for node in function.node_def:
-                called = [x.func.name for x in node.attr.values()]
-                if SIDE_EFFECTS.fullmatch(node.op):
-                    return f"the operation {node.op}"
-                if any(map(SAVERS.fullmatch, called)):
-                    return f"a call of {called}"
+    graphs = saved_model_pb2.SavedModel.FromString(content).meta_graphs
+    # TensorFlow loads all others as it did in version 1, which runs operations
+    # that are in no function.
+    if len(graphs) != 1 or not graphs[0].HasField("object_graph_def"):
+        return "a graph of TensorFlow 1"
+    for function in graphs[0].graph_def.library.function:
+        if SAVERS.fullmatch(function.signature.name):
+            continue
+        for node in function.node_def:
+            for name in _called(node):
+                if SIDE_EFFECTS.fullmatch(name) or SAVERS.fullmatch(name):
+                    return f"the operation {name}"
     return None
+
+
+def _called(node):
+    """Its operation, and the functions that it is given."""
+    yield node.op
+    for value in node.attr.values():
+        yield value.func.name
+        yield from (function.name for function in value.list.func)

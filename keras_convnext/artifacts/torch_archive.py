@@ -12,6 +12,7 @@ import json
 import re
 import zipfile
 
+from keras_convnext._util.limits import check_archive
 from keras_convnext._util.requirements import require
 
 # Everything else in an archive is a pickle or a compiled library.
@@ -49,6 +50,7 @@ def code_in(path):
     """
     torch = require("torch", "`.pt2` files")
     with zipfile.ZipFile(path) as archive:
+        check_archive(archive, path)
         damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"{damaged} is damaged")

@@ -8,7 +8,6 @@ import argparse
 import functools
 import io
 import json
-import math
 import mmap
 import os
 import re
@@ -24,7 +23,7 @@ import safetensors
 from safetensors.numpy import save_file
 
 from keras_convnext._util.limits import check_archive
-from keras_convnext._util.limits import check_memory
+from keras_convnext._util.limits import check_hdf5
 from keras_convnext._util.requirements import require
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.layers import forms
@@ -123,6 +122,7 @@ def _read_zip(path):
         config = json.loads(archive.read("config.json"))
         weights = io.BytesIO(archive.read("model.weights.h5"))
     with h5py.File(weights, "r") as file:
+        check_hdf5(file, path)
         tensors = _read_h5(file)
     layers = config["config"].get("layers", ())
     infos = (
@@ -137,6 +137,7 @@ def _read_zip(path):
 
 def _read_h5_file(path):
     with h5py.File(path, "r") as file:
+        check_hdf5(file, path)
         # Keras 2 writes whole models, or weights alone.
         weights = file.get("model_weights", file)
         if "layer_names" in weights.attrs:
@@ -181,8 +182,6 @@ def _array(dataset, file):
     is_elsewhere = dataset.file.filename != file.file.filename
     if is_elsewhere or dataset.external or dataset.is_virtual:
         raise ValueError(f"{dataset.name} refers to another file")
-    claimed = math.prod(dataset.shape) * dataset.dtype.itemsize
-    check_memory(claimed, dataset.name, dataset.id.get_storage_size())
     # Keras marks bfloat16, which HDF5 does not know, with an attribute.
     if dataset.attrs.get("dtype") == "bfloat16":
         return np.array(dataset, dtype=ml_dtypes.bfloat16)

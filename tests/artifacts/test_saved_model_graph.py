@@ -57,6 +57,48 @@ def test_graphs_that_touch_files_are_refused(kind, plain, tmp_path):
     assert not target.exists()
 
 
+def add_graph(saved, saver):
+    """TensorFlow then runs the first operations that are in no function."""
+    saved.meta_graphs.add().CopyFrom(saved.meta_graphs[0])
+
+
+def call_saver(saved, saver):
+    first_node(saved).op = saver
+
+
+def hand_saver_over(saved, saver):
+    first_node(saved).attr["branches"].list.func.add(name=saver)
+
+
+def first_node(saved):
+    functions = saved.meta_graphs[0].graph_def.library.function
+    return next(
+        x for x in functions if "traced" not in x.signature.name
+    ).node_def[0]
+
+
+@pytest.mark.parametrize("change", [add_graph, call_saver, hand_saver_over])
+def test_graphs_that_come_to_files_in_other_ways_are_refused(
+    change, plain, tmp_path
+):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    path = tmp_path / "crafted"
+    shutil.copytree(plain, path)
+    file = path / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    functions = saved.meta_graphs[0].graph_def.library.function
+    (saver,) = (
+        x.signature.name
+        for x in functions
+        if x.signature.name.startswith("__inference__traced_save_")
+    )
+    change(saved, saver)
+    file.write_bytes(saved.SerializeToString())
+    with pytest.raises(ValueError, match=r"crafted' with .*`trust=True`"):
+        open_artifact(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"text", None])
 def test_damaged_saved_models_are_named(content, plain, tmp_path):
     path = tmp_path / "damaged"

@@ -285,6 +285,25 @@ def test_a_file_of_arrays_that_inflates_is_refused(tmp_path, monkeypatch):
         open_data(path)
 
 
+class Code:
+    """A pickle that makes a folder when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_arrays_of_objects_are_refused_unread(tmp_path):
+    path, mark = tmp_path / "objects.npz", tmp_path / "mark"
+    objects = np.array([Code(str(mark))], object)
+    np.savez(path, images=objects, labels=objects)
+    with pytest.raises(ValueError, match=r"objects\.npz"):
+        open_data(path)
+    assert not mark.exists()
+
+
 def with_header(header, data=bytes(4 * 8 * 8 * 3)):
     """An `.npy` file with a header of any text."""
     text = header.encode().ljust(118) + b"\n"

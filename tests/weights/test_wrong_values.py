@@ -149,6 +149,40 @@ def test_keras_files_are_checked_whole(tmp_path, monkeypatch):
         open_artifact(path)
 
 
+@pytest.mark.parametrize("read", [open_artifact, files.read])
+@pytest.mark.parametrize(
+    "compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]
+)
+def test_arrays_that_inflate_are_refused(compression, read, tmp_path):
+    """Together, too: each of these is within the limit."""
+    weights, path = tmp_path / "bomb.h5", tmp_path / "bomb.keras"
+    new_model().save(path)
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    weights.write_bytes(content["model.weights.h5"])
+    with h5py.File(weights, "r+") as file:
+        for name in "abc":
+            # Of what is never written nothing is stored.
+            file.create_dataset(name, (2**28,), "float32", chunks=(1024,))
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in content.items():
+            if name != "model.weights.h5":
+                archive.writestr(name, data)
+        archive.write(weights, "model.weights.h5")
+    with pytest.raises(ValueError, match=rf"bomb\.keras.*{limits.VARIABLE}"):
+        read(path)
+
+
+def test_keras_files_import_no_other_modules(tmp_path):
+    path, mark = tmp_path / "other.keras", tmp_path / "mark"
+    new_model().save(path)
+    config = {"module": "os", "class_name": "mkdir", "config": str(mark)}
+    rewritten(path, **{"config.json": json.dumps(config).encode()})
+    with pytest.raises(ValueError, match=r"other\.keras"):
+        open_artifact(path)
+    assert not mark.exists()
+
+
 def test_artifacts_that_answer_with_no_numbers_say_so(tmp_path):
     model = new_model()
     artifact = keras_convnext.artifacts.running.of_model(model, "it")
