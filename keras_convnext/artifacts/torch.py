@@ -5,6 +5,8 @@ takes no extra files: the artifact would not carry its classes and its
 preprocessing, and would take the model's own layout and dtype only.
 """
 
+import functools
+
 import torch
 
 from keras_convnext.artifacts import metadata
@@ -27,13 +29,29 @@ def write(exportable, path, images=None):
 
 
 class _Program(torch.nn.Module):
+    """The model as a function of weights that are parameters of this module.
+
+    As a module of its own it would be in the file twice: torch finds the
+    parameters, and beside them, as constants, the tensors that Keras' variables
+    hold.
+    """
+
     def __init__(self, exportable):
         super().__init__()
-        self.inner = exportable.rebuilt(exportable.lean)
+        model = exportable.rebuilt(exportable.lean)
         self.permutation = exportable.permutation
+        self.call = functools.partial(model.stateless_call, training=False)
+        for kind in ("trainable_variables", "non_trainable_variables"):
+            values = [variable.value for variable in getattr(model, kind)]
+            setattr(self, kind, torch.nn.ParameterList(values))
 
     def forward(self, image):
         x = image.to(torch.float32)
         if self.permutation:
             x = x.permute(self.permutation)
-        return self.inner(x, training=False)
+        outputs, _ = self.call(
+            list(self.trainable_variables),
+            list(self.non_trainable_variables),
+            x,
+        )
+        return outputs

@@ -411,6 +411,17 @@ def test_further_formats(ending, tmp_path):
     )
     assert report.difference <= report.bound
     assert report.agreement == 1
+    if ending == ".pt2":
+        assert_weights_are_there_once(tmp_path / "m.pt2")
+
+
+def assert_weights_are_there_once(path):
+    import torch
+
+    program = torch.export.load(path)
+    constants = sum(x.numel() for x in program.constants.values())
+    weights = sum(x.numel() for x in program.parameters())
+    assert constants < 20 < weights  # mean and std, and GRN's divisors
 
 
 @pytest.mark.long
