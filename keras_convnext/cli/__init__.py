@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from keras_convnext._util import startup
 from keras_convnext.training.checkpoints import CheckpointError
 
 # In the order of the help.
@@ -30,8 +31,9 @@ for name in COMMANDS:
 def main():
     """Runs the command; bad input ends with its message and status 2."""
     try:
-        app()
-    except (ValueError, ImportError, OSError, ArithmeticError) as error:
+        with startup.running():
+            app()
+    except startup.ERRORS as error:
         typer.echo(f"keras-convnext: {error}", err=True)
         # The input was good, the run was not.
         went_wrong = isinstance(error, (CheckpointError, ArithmeticError))

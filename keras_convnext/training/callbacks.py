@@ -1,7 +1,9 @@
 """What happens beside the steps of `fit`: checkpoints, records, a bar."""
 
 import math
+import sys
 import time
+import types
 from contextlib import nullcontext
 
 import keras
@@ -194,6 +196,11 @@ class TensorBoardScalars(keras.callbacks.Callback):
 
     def __init__(self, folder):
         super().__init__()
+        # Unless it finds this module TensorBoard imports TensorFlow, if that
+        # is installed: some seconds and 400 MB, to write a few numbers.
+        if "tensorflow" not in sys.modules:
+            name = "tensorboard.compat.notf"
+            sys.modules.setdefault(name, types.ModuleType(name))
         from tensorboard.summary import Writer
 
         self.writer = Writer(str(folder))
