@@ -13,8 +13,8 @@ def is_command() -> bool:
     program = sys.argv[0] if getattr(sys, "argv", None) else ""
     if program == "-m":  # Python is still looking for the module
         program = sys.orig_argv[-len(sys.argv)].removeprefix("-m")
-    # A process that such a command started has its arguments, too.
-    is_child = "multiprocessing.spawn" in sys.modules
+    # A worker of such a command has its arguments, too.
+    is_child = "--multiprocessing-fork" in sys.orig_argv
     name = os.path.splitext(os.path.basename(program))[0]
     name = name.removesuffix("-script").replace("_", "-")
     return name == "keras-convnext" and not is_child

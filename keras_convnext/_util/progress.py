@@ -17,13 +17,14 @@ class Lines:
     """Says now and then on stderr how far something is.
 
     Args:
-        wait: seconds before the first line.
+        wait: seconds before the first line; `FIRST_LINE` if `None`.
 
     Attributes:
         said_at: when the last line was printed, by `time.monotonic`.
     """
 
-    def __init__(self, wait=FIRST_LINE):
+    def __init__(self, wait=None):
+        wait = FIRST_LINE if wait is None else wait
         self.said_at = time.monotonic() - LINES + wait
 
     def say(self, text):

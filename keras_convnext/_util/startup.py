@@ -85,6 +85,17 @@ def running():
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+        _flush()
+
+
+def _flush():
+    """Writes what is left; whoever read it may have enough, as `head` has."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would try again as it ends, and tell of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def _end(number: int, _: types.FrameType | None) -> None:

@@ -95,7 +95,10 @@ def for_command(command, options_of):
         except ERRORS as error:
             # The text of the system's errors is made of other things.
             if not (isinstance(error, OSError) and error.errno):
-                error.args = (in_options(str(error), options_of()),)
+                text = in_options(str(error), options_of())
+                error.args = (text,)
+                if isinstance(error, ImportError):
+                    error.msg = text
             raise
 
     return run

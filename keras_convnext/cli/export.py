@@ -88,9 +88,7 @@ def export(
     # Before the weights are fetched.
     format = export_options.format_of(output, format)
     export_options.check_target(output, format, force)
-    export_options.check_choices(
-        format, data_format, input_dtype, quantization
-    )
+    export_options.check_choices(format, data_format, input_dtype, quantization)
     images = {
         "representative_data": representative_data,
         "verification_data": verification_data,

@@ -8,9 +8,9 @@ def check_output(path, force, endings=()):
     """Raises `ValueError` unless a file may be written to a `Path`."""
     is_right = not endings or path.suffix.lower() in endings
     if not is_right or path.is_dir() or not path.parent.is_dir():
-        ends = f" that ends in {', '.join(endings)}" if endings else ""
+        ends = f" that ends in {', '.join(endings)}," if endings else ""
         raise ValueError(
-            f"`--output` must be a file{ends}, in a folder that exists. "
+            f"`--output` must be a file{ends} in a folder that exists. "
             f"Received: {str(path)!r}"
         )
     if path.exists() and not force:

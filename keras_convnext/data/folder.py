@@ -104,9 +104,7 @@ class ImageFolder(Source):
         names = []
         for folder, _, files in sorted(walk(top, self.path)):
             images = [*filter(is_image, files)]
-            self._ignored.update(
-                ending_of(x) for x in files if not is_image(x)
-            )
+            self._ignored.update(ending_of(x) for x in files if not is_image(x))
             place = os.path.realpath(folder)
             if images and self._class_of.setdefault(place, name) != name:
                 self._shared.append(os.path.relpath(folder, self.path))

@@ -19,7 +19,6 @@ from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.layers import forms
 from keras_convnext.models.execution import execution_of
 
-
 # Of a summary: columns for shapes and counts, what stands around all four, and
 # the narrowest column.
 SUMMARY, SUMMARY_LINES, LEAST = (14, 10), 13, 8

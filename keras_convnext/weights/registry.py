@@ -166,8 +166,8 @@ def find(model, weights, task="classify"):
         if tag in rows:
             return rows[tag]
     raise ValueError(
-        f"{guess(weights, rows)}`weights` of {called} must be None, a file, a URL, "
-        f"'hf://org/repo', an alias of {list(aliases)} that it has, or one "
+        f"{guess(weights, rows)}`weights` of {called} must be None, a file, "
+        f"a URL, 'hf://org/repo', an alias of {list(aliases)} that it has, or one "
         f"of its tags {list(rows)}. Received: "
         f"weights={weights!r}"
     )
@@ -188,8 +188,8 @@ def preprocessing_of(weights):
                 return checkpoint.preprocessing
     tags = sorted({checkpoint.tag for checkpoint in checkpoints()})
     raise ValueError(
-        f"{guess(weights, tags)}`weights` must be a tag of `keras_convnext.list_weights()`, an alias "
-        f"of {list(ALIASES)}, or 'model.tag'. Received: "
+        f"{guess(weights, tags)}`weights` must be a tag of "
+        f"`keras_convnext.list_weights()`, an alias of {list(ALIASES)}, or 'model.tag'. Received: "
         f"weights={weights!r}"
     )
 

@@ -218,8 +218,9 @@ def full_name(model):
     if len(names) != 1:
         raise ValueError(
             f"{checks.guess(model, VARIANTS)}`model` must be the name of an "
-            f"architecture, see {LISTED_BY}, or the end of one name only. Received: "
-            f"{model!r}" + (f", which ends {', '.join(names)}" if names else "")
+            f"architecture, see {LISTED_BY}, or the end of one name only. "
+            f"Received: {model!r}"
+            + (f", which ends {', '.join(names)}" if names else "")
         )
     return names[0]
 
