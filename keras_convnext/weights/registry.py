@@ -167,9 +167,8 @@ def find(model, weights, task="classify"):
             return rows[tag]
     raise ValueError(
         f"{guess(weights, rows)}`weights` of {called} must be None, a file, "
-        f"a URL, 'hf://org/repo', an alias of {list(aliases)} that it has, or one "
-        f"of its tags {list(rows)}. Received: "
-        f"weights={weights!r}"
+        f"a URL, 'hf://org/repo', an alias of {list(aliases)} that it has, or "
+        f"one of its tags {list(rows)}. Received: weights={weights!r}"
     )
 
 
@@ -189,8 +188,8 @@ def preprocessing_of(weights):
     tags = sorted({checkpoint.tag for checkpoint in checkpoints()})
     raise ValueError(
         f"{guess(weights, tags)}`weights` must be a tag of "
-        f"`keras_convnext.list_weights()`, an alias of {list(ALIASES)}, or 'model.tag'. Received: "
-        f"weights={weights!r}"
+        f"`keras_convnext.list_weights()`, an alias of {list(ALIASES)}, or "
+        f"'model.tag'. Received: weights={weights!r}"
     )
 
 

@@ -77,24 +77,23 @@ def test_arguments_become_options(command, text, expected):
 
 
 def texts():
-    """Every message of an error in the package, `{}` for what is put in."""
+    """Every message of an error in the package, `3` for what is put in."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Raise) or node.exc is None:
-                continue
-            for part in ast.walk(node.exc):
-                if isinstance(part, ast.JoinedStr):
-                    yield (
-                        path.name,
-                        "".join(
-                            x.value if isinstance(x, ast.Constant) else "3"
-                            for x in part.values
-                        ),
-                    )
-                elif isinstance(part, ast.Constant) and isinstance(
-                    part.value, str
-                ):
-                    yield path.name, part.value
+            if isinstance(node, ast.Raise) and node.exc is not None:
+                for text in strings(node.exc):
+                    yield path.name, text
+
+
+def strings(node):
+    if isinstance(node, ast.JoinedStr):
+        values = (part.value for part in node.values)
+        yield "".join(x if isinstance(x, str) else "3" for x in values)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from strings(child)
 
 
 def test_no_error_advises_a_call_where_there_is_an_option():
