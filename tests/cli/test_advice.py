@@ -77,7 +77,7 @@ def test_arguments_become_options(command, text, expected):
 
 
 def texts():
-    """Every message of an error in the package, `3` for what is put in."""
+    """Every message of an error in the package, `seed` for what is put in."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Raise) and node.exc is not None:
@@ -88,7 +88,7 @@ def texts():
 def strings(node):
     if isinstance(node, ast.JoinedStr):
         values = (part.value for part in node.values)
-        yield "".join(x if isinstance(x, str) else "3" for x in values)
+        yield "".join(x if isinstance(x, str) else "seed" for x in values)
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     else:
