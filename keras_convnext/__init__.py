@@ -1,7 +1,8 @@
 """ConvNeXt for Keras 3, on TensorFlow, JAX and PyTorch."""
 
 # First: nothing may import Keras before.
-from keras_convnext._util import backend_choice  # noqa: F401
+from keras_convnext._util import ctrl_c  # noqa: F401
+from keras_convnext._util import startup  # noqa: F401
 
 # isort: split
 from keras_convnext import data

@@ -7,20 +7,41 @@ import numbers
 import numpy as np
 
 
-def one_of(name, value, allowed):
+def one_of(name, value, allowed, listed_by=None):
+    """Raises `ValueError` for a value that is not allowed.
+
+    Args:
+        name: of the argument.
+        allowed: the values, which the message lists.
+        listed_by: what lists them in the message's place, where there are
+            many; such as "`keras_convnext.list_models()`".
+    """
     if value not in allowed:
+        names = f"one of {list(allowed)}"
+        if listed_by:
+            names = f"one of the {len(allowed)} names of {listed_by}"
         raise ValueError(
-            f"`{name}` must be one of {list(allowed)}. Received: "
-            f"{name}={value!r}{did_you_mean(value, allowed)}"
+            f"{guess(value, allowed)}`{name}` must be {names}. Received: "
+            f"{name}={value!r}"
         )
 
 
+def guess(value, allowed):
+    """The nearest of the allowed names, as a question to begin with.
+
+    May be empty.
+    """
+    names = [name for name in allowed if isinstance(name, str)]
+    folded = {name.lower(): name for name in names}
+    matches = difflib.get_close_matches(str(value).lower(), folded, n=4)
+    found = " or ".join(folded[x] for x in matches)
+    return f"Did you mean {found}? " if found else ""
+
+
 def did_you_mean(value, allowed):
-    """The nearest of the allowed names, as a question; may be empty."""
-    matches = difflib.get_close_matches(
-        str(value), [name for name in allowed if isinstance(name, str)], n=4
-    )
-    return f". Did you mean {' or '.join(matches)}?" if matches else ""
+    """`guess`, for the end of a message."""
+    question = guess(value, allowed)
+    return f". {question.rstrip()}" if question else ""
 
 
 def some(names, count=5):

@@ -1,9 +1,41 @@
-"""Bars on stderr for what takes long, where stderr is a terminal.
+"""What takes long says so on stderr: a bar in terminals, a line elsewhere.
 
 `rich` is imported where a bar is made: `import keras_convnext` does without.
 """
 
 import contextlib
+import sys
+import threading
+import time
+
+# Seconds until what has no bar says what it does, and between its lines.
+FIRST_LINE = 5.0
+LINES = 30.0
+
+
+class Lines:
+    """Says now and then on stderr how far something is.
+
+    Args:
+        wait: seconds before the first line; `FIRST_LINE` if `None`.
+
+    Attributes:
+        said_at: when the last line was printed, by `time.monotonic`.
+    """
+
+    def __init__(self, wait=None):
+        wait = FIRST_LINE if wait is None else wait
+        self.said_at = time.monotonic() - LINES + wait
+
+    def say(self, text):
+        """Prints a line, unless the last one is too new.
+
+        Args:
+            text: function without arguments, called if there is a line.
+        """
+        if time.monotonic() - self.said_at >= LINES:
+            self.said_at = time.monotonic()
+            print(text(), file=sys.stderr, flush=True)
 
 
 def new_bar(has_total=True, unit=None, units_per_step=1, verbose=True):
@@ -54,7 +86,7 @@ def _counts(has_total, unit, units_per_step):
 
 @contextlib.contextmanager
 def progress(title, total, unit=None, verbose=True):
-    """A bar for as long as the context lasts.
+    """A bar for as long as the context lasts; without a terminal, lines.
 
     Args:
         title: what is done.
@@ -72,4 +104,35 @@ def progress(title, total, unit=None, verbose=True):
         def advance(count=1):
             bar.advance(task, count)
 
+        if bar.disable and verbose:
+            with _in_lines(title, total, unit) as advance:
+                yield advance
+        else:
+            yield advance
+
+
+@contextlib.contextmanager
+def _in_lines(title, total, unit):
+    """The same as `progress`, in a line after a while and then now and again.
+
+    The first comes by a clock of its own: a single step may be what takes
+    long.
+    """
+    lines, done = Lines(), 0
+
+    def text():
+        counts = f": {done} of {total} {unit or ''}".rstrip() if total else ""
+        return f"{title}{counts if done else ' …'}"
+
+    def advance(count=1):
+        nonlocal done
+        done += count
+        lines.say(text)
+
+    clock = threading.Timer(FIRST_LINE, lines.say, [text])
+    clock.daemon = True
+    clock.start()
+    try:
         yield advance
+    finally:
+        clock.cancel()

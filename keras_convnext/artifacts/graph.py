@@ -70,8 +70,8 @@ def named_outputs(model, features=False):
         if _is_head_activation(last):
             outputs = {"scores": output, "logits": last.input}
         elif isinstance(last, keras.layers.Dense):
-            linear = last.activation is keras.activations.linear
-            outputs = {"logits" if linear else "scores": output}
+            is_logits = inspection.returns_logits(model)
+            outputs = {"logits" if is_logits else "scores": output}
         else:
             outputs = {"features": output}
     if features and "features" not in outputs:

@@ -40,12 +40,7 @@ def checked(
     """The metadata of the artifact, or a `ValueError`: what was expected."""
     graph.check(model)
     inspection.check_not_quantized(model)
-    one_of("input_dtype", input_dtype, INPUT_DTYPES)
-    one_of(
-        "data_format", data_format, (None, "channels_last", "channels_first")
-    )
-    quantizations = (None, *FORMATS[format].quantizations)
-    one_of("quantization", quantization, quantizations)
+    check_choices(format, data_format, input_dtype, quantization)
     if format == "tflite":
         _check_tflite_size(model)
     size = _size(model, image_size)
@@ -63,6 +58,16 @@ def checked(
     return metadata.of_model(
         model, size, data_format, input_dtype, quantization, features
     )
+
+
+def check_choices(format, data_format, input_dtype, quantization):
+    """Raises `ValueError` for what no model can be exported to."""
+    one_of("input_dtype", input_dtype, INPUT_DTYPES)
+    one_of(
+        "data_format", data_format, (None, "channels_last", "channels_first")
+    )
+    quantizations = (None, *FORMATS[format].quantizations)
+    one_of("quantization", quantization, quantizations)
 
 
 def check_target(path, format, overwrite):

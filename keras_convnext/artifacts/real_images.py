@@ -79,7 +79,17 @@ def _has_shape(images, shape):
     )
 
 
+def check_there(argument, path):
+    """Raises `ValueError` unless there is a file or folder to take."""
+    if not path.exists():
+        raise ValueError(
+            f"`{argument}` must be a folder of images or a .npy file that "
+            f"exists. Received: {str(path)!r}"
+        )
+
+
 def _read(argument, path, preprocessing):
+    check_there(argument, path)
     if path.suffix == ".npy":
         return _load(argument, path)
     paths = images_below(path)

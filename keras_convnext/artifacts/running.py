@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts import saved_model_graph
 from keras_convnext.artifacts import tflite
 from keras_convnext.artifacts import torch_archive
+from keras_convnext.facts import labels
 from keras_convnext.images.levels import check_levels
 from keras_convnext.images.preprocessing import Preprocessing
 
@@ -161,9 +163,32 @@ class Artifact:
             all_numbers(f"The output {name!r} of {str(self.path)!r}", array)
         if "scores" in outputs:
             return outputs["scores"]
-        logits = outputs["logits"].astype("float64")
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exponentials / exponentials.sum(axis=1, keepdims=True)
+        return labels.softmax(outputs["logits"])
+
+    def named(
+        self, scores: Array, numbers: Iterable[int]
+    ) -> list[dict[str, Any]]:
+        """Some classes of one image in words.
+
+        Args:
+            scores: array `(classes,)`, a row of `predict`.
+            numbers: of the classes.
+
+        Returns:
+            For each class a dict with `class`, its name or else its number;
+            `id`, a WordNet id or else its number; and `score`, a float.
+        """
+        classes = self.metadata["classes"] or [
+            (str(index), str(index)) for index in range(len(scores))
+        ]
+        return [
+            {
+                "class": classes[number][1],
+                "id": classes[number][0],
+                "score": float(scores[number]),
+            }
+            for number in numbers
+        ]
 
 
 def of_model(model, name):

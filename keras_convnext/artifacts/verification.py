@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_convnext._util.tables import new_console
 from keras_convnext.artifacts import handover
 from keras_convnext.artifacts import measuring
 from keras_convnext.artifacts import metadata
@@ -62,7 +63,6 @@ class Report:
 
     def print(self) -> None:
         """Prints the table, and the operations below it."""
-        from rich.console import Console
         from rich.table import Table
 
         def text(value, form):
@@ -82,7 +82,7 @@ class Report:
         for name in row:
             table.add_column(name, overflow="fold")
         table.add_row(*row.values())
-        console = Console()
+        console = new_console()
         console.print(table)
         if self.operations:
             counts = sorted(self.operations.items(), key=lambda x: -x[1])

@@ -1,10 +1,13 @@
 """The `keras-convnext` command: one module per subcommand, named like it."""
 
+import functools
 import importlib
 import sys
 
 import typer
 
+from keras_convnext._util import startup
+from keras_convnext.cli import advice
 from keras_convnext.training.checkpoints import CheckpointError
 
 # In the order of the help.
@@ -22,16 +25,28 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _options_of(name):
+    parameters = typer.main.get_command(app).commands[name].params
+    return advice.options_of(parameters)
+
+
 for name in COMMANDS:
     module = importlib.import_module(f"keras_convnext.cli.{name}")
-    app.command()(getattr(module, name))
+    app.command()(
+        advice.for_command(
+            getattr(module, name), functools.partial(_options_of, name)
+        )
+    )
 
 
 def main():
     """Runs the command; bad input ends with its message and status 2."""
     try:
-        app()
-    except (ValueError, ImportError, OSError, ArithmeticError) as error:
+        with startup.running():
+            app()
+    except startup.ERRORS as error:
         typer.echo(f"keras-convnext: {error}", err=True)
         # The input was good, the run was not.
         went_wrong = isinstance(error, (CheckpointError, ArithmeticError))

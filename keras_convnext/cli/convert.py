@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from keras_convnext import convert_weights
+from keras_convnext._util.progress import progress
 from keras_convnext.cli import options
 
 
@@ -34,5 +35,6 @@ def convert(
     Example: keras-convnext convert mine.keras mine.safetensors --to timm
     """
 
-    name = convert_weights(source, target, to, model, overwrite=force)
+    with progress(f"converting {source}", None):
+        name = convert_weights(source, target, to, model, overwrite=force)
     typer.echo(f"{name}: {source} -> {target} ({to})")

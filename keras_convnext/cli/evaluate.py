@@ -12,6 +12,7 @@ from keras_convnext._util.writing import written_aside
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import open_classifier
+from keras_convnext.data import splits
 from keras_convnext.evaluation import rules
 
 
@@ -99,6 +100,7 @@ def evaluate(
     counting = rules.get(rule)
     if output is not None:
         check_output(output, force)
+    _check_inputs(data, labels, counting)
     size = None if image_size is None else (image_size, image_size)
     artifact = open_classifier(model, weights, trust=trust, **_built_for(size))
     preprocessing = rules.preprocessing_for(counting, artifact.preprocessing)
@@ -128,6 +130,18 @@ def evaluate(
         typer.echo(text)
     else:
         result.print()
+
+
+def _check_inputs(data, labels, rule):
+    """Raises `ValueError` for data that is not there, or of no known kind."""
+    if labels is not None and not labels.is_file():
+        raise ValueError(
+            f"`labels` must be a file that exists. Received: {str(labels)!r}"
+        )
+    if rule.is_corrupted:  # millions of files
+        splits.parts_of(data)
+    else:
+        splits.open_data(data, "validation")
 
 
 def _built_for(size):

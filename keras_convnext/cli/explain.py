@@ -7,7 +7,9 @@ import typer
 
 import keras_convnext
 from keras_convnext import visualize
+from keras_convnext.artifacts import running
 from keras_convnext.cli import options
+from keras_convnext.cli.files import check_image
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import load_model
 from keras_convnext.cli.printing import show
@@ -48,8 +50,10 @@ def explain(
     Example: keras-convnext explain scan.png --model mine.keras --class tumor
     """
 
-    visualize.new_figure()  # raises before the model is built
-    check_output(output, force)
+    # Before the weights are fetched.
+    kinds = visualize.new_figure().canvas.get_supported_filetypes()
+    check_output(output, force, [f".{kind}" for kind in kinds])
+    check_image(image)
     network = load_model(model, weights)
     if not isinstance(network, keras_convnext.ConvNeXtModel):
         raise ValueError(
@@ -65,22 +69,23 @@ def explain(
     pixels = keras_convnext.load_image_for(
         network.preprocessing, image, apply_exif
     )
-    if inspection.data_format(network) == "channels_first":
-        pixels = pixels.transpose(2, 0, 1)
-    scores = network.predict(pixels[None], verbose=0)[0]
-    names = network.class_names or [str(i) for i in range(len(scores))]
+    artifact = running.of_model(network, model)
+    (scores,) = artifact.predict(pixels[None])
+    rows = artifact.named(scores, range(len(scores)))
+    names = [row["class"] for row in rows]
     chosen = best_classes(scores, top)
     if class_name:
         chosen = [_number(name, names) for name in class_name]
+    if inspection.data_format(network) == "channels_first":
+        pixels = pixels.transpose(2, 0, 1)
     figure = visualize.explanation(
         network, pixels, chosen, layer=layer, names=names
     )
     visualize.written_figure(figure, output)
-    classes = [
-        {"class": names[i], "number": i, "score": float(scores[i])}
-        for i in chosen
+    classes = [{**rows[i], "number": i} for i in chosen]
+    lines = [
+        f"{row['score']:8.4f}  {row['class']} ({row['id']})" for row in classes
     ]
-    lines = [f"{row['score']:8.4f}  {row['class']}" for row in classes]
     lines.append(f"written: {output}")
     show({"picture": str(output), "classes": classes}, as_json, lines)
 

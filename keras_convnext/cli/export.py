@@ -9,6 +9,7 @@ import typer
 import keras_convnext
 from keras_convnext._util.progress import progress
 from keras_convnext.artifacts import options as export_options
+from keras_convnext.artifacts import real_images
 from keras_convnext.cli import options
 from keras_convnext.cli.loading import load_model
 
@@ -87,19 +88,26 @@ def export(
     # Before the weights are fetched.
     format = export_options.format_of(output, format)
     export_options.check_target(output, format, force)
+    export_options.check_choices(format, data_format, input_dtype, quantization)
+    images = {
+        "representative_data": representative_data,
+        "verification_data": verification_data,
+    }
+    for argument, path in images.items():
+        if path is not None:
+            real_images.check_there(argument, path)
     with progress(f"exporting {model} to {output}", total=None):
         report = keras_convnext.export(
             load_model(model, weights),
             output,
             format,
             quantization=quantization,
-            representative_data=representative_data,
             image_size=_size(image_size),
             data_format=data_format,
             input_dtype=input_dtype,
             features=features,
             verify=verify,
-            verification_data=verification_data,
+            **images,
             overwrite=force,
             verbose=False,
         )

@@ -5,8 +5,20 @@ from pathlib import Path
 import typer
 
 import keras_convnext
+from keras_convnext._util.checks import one_of
 from keras_convnext.artifacts import keras_file
 from keras_convnext.artifacts import running
+from keras_convnext.facts.variants import LISTED_BY
+
+
+def check_model(name):
+    """Raises `ValueError` unless there is a model to load."""
+
+    if not _is_keras(name):
+        variant, _, _ = name.partition(".")
+        one_of("model", variant, keras_convnext.VARIANTS, LISTED_BY)
+    elif not Path(name).is_file():
+        raise ValueError(f"The file must exist. Received: {name!r}")
 
 
 def load_model(name, weights, trust=False, **arguments):

@@ -5,12 +5,13 @@ import json
 import sys
 
 import typer
-from rich.console import Console
 from rich.table import Column
 from rich.table import Table
 
 from keras_convnext import VARIANTS
 from keras_convnext import list_models
+from keras_convnext._util.checks import did_you_mean
+from keras_convnext._util.tables import new_console
 from keras_convnext.cli import options
 
 WHOLE = ("name", "license")
@@ -29,7 +30,7 @@ def models(
     fields = ("name", "depths", "dims", "image_size", "license")
     columns = [Column(name, no_wrap=name in WHOLE) for name in fields]
     rows = ([str(getattr(x, name)) for name in fields] for x in variants)
-    missing = f"no model matches {pattern!r}"
+    missing = f"no model matches {pattern!r}{did_you_mean(pattern, VARIANTS)}"
     print_listing(variants, missing, as_json, columns, rows)
 
 
@@ -50,6 +51,4 @@ def print_listing(records, missing, as_json, columns, rows):
     table = Table(*columns)
     for row in rows:
         table.add_row(*row)
-    # Files and pipes are of any width.
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width).print(table)
+    new_console().print(table)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext._util.progress import progress
 from keras_convnext.cli import options
 from keras_convnext.training import distribution
 
@@ -48,17 +49,18 @@ def plan(
     80GB --classes 21841 --rate 300 --bandwidth 50GB
     """
 
-    result = distribution.plan(
-        model,
-        devices,
-        memory,
-        batch_size,
-        image_size,
-        classes,
-        dtype,
-        average,
-        rate,
-        bandwidth,
-    )
+    with progress(f"counting the layers of {model}", None):
+        result = distribution.plan(
+            model,
+            devices,
+            memory,
+            batch_size,
+            image_size,
+            classes,
+            dtype,
+            average,
+            rate,
+            bandwidth,
+        )
     text = json.dumps(result.as_dict(), indent=2) if as_json else str(result)
     typer.echo(text)

@@ -11,6 +11,7 @@ import typer
 
 from keras_convnext._util.progress import progress
 from keras_convnext.cli import options
+from keras_convnext.cli.files import unreadable
 from keras_convnext.cli.loading import open_classifier
 from keras_convnext.facts.labels import best_classes
 from keras_convnext.images.folders import SUFFIXES
@@ -43,13 +44,14 @@ def predict(
     Example: keras-convnext predict photos --model mine.onnx --json
     """
     paths = _find_images(images)
-    artifact = open_classifier(model, weights, is_rgb=True, trust=trust)
-    results = []
-    predictions = _predictions(artifact, paths, top, batch_size, apply_exif)
-    with progress("predicting", len(paths), "images") as advance:
-        for result in predictions:
-            results.append(result)
-            advance()
+    results = _if_none_is_readable(paths)
+    if not results:
+        artifact = open_classifier(model, weights, is_rgb=True, trust=trust)
+        found = _predictions(artifact, paths, top, batch_size, apply_exif)
+        with progress("predicting", len(paths), "images") as advance:
+            for result in found:
+                results.append(result)
+                advance()
     if as_json:
         typer.echo(json.dumps(results, indent=2))
     for result in results:
@@ -91,6 +93,20 @@ def _find_images(arguments):
     return list(dict.fromkeys(paths))
 
 
+def _if_none_is_readable(paths):
+    """The errors of all images; empty if there is one to predict.
+
+    No model is needed to see that there is nothing to do.
+    """
+    results = []
+    for path in paths:
+        error = unreadable(path)
+        if error is None:
+            return []
+        results.append({"image": str(path), "error": error})
+    return results
+
+
 def _predictions(artifact, paths, top, batch_size, apply_exif):
     """Yields one dict per path, in order: with `predictions` or an `error`."""
 
@@ -108,24 +124,10 @@ def _predictions(artifact, paths, top, batch_size, apply_exif):
         if images:
             batch = np.resize(images, (width, *images[0].shape))
             scores = artifact.predict(batch)
-            classes = artifact.metadata["classes"] or [
-                (str(index), str(index)) for index in range(scores.shape[1])
-            ]
             for result, row in zip(good, scores):
-                result["predictions"] = _best(row, classes, top)
+                best = best_classes(row, top)
+                result["predictions"] = artifact.named(row, best)
         yield from results
-
-
-def _best(scores, classes, top):
-    """The classes of one image with the highest scores, the best first."""
-    return [
-        {
-            "class": classes[index][1],
-            "id": classes[index][0],
-            "score": float(scores[index]),
-        }
-        for index in best_classes(scores, top)
-    ]
 
 
 def _as_text(result):

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from keras_convnext import data
+from keras_convnext._util.progress import progress
 from keras_convnext.cli import options
 from keras_convnext.cli.printing import show
 from keras_convnext.tasks import roadmap as roadmap_module
@@ -52,7 +53,8 @@ def roadmap(
 
     regime = regime or ("small" if train else "tiny")
     if train is None:
-        rows = roadmap_module.table(regime, steps)
+        with progress("counting what the steps cost", None):
+            rows = roadmap_module.table(regime, steps)
     else:
         rows = roadmap_module.study(
             *data.open_splits(train), output, regime, steps, epochs, seeds

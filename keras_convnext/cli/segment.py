@@ -7,11 +7,13 @@ import numpy as np
 import typer
 
 import keras_convnext
+from keras_convnext._util.checks import one_of
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import load_model
 from keras_convnext.cli.printing import show
 from keras_convnext.tasks import segmentation
+from keras_convnext.tasks.segmentation.inference import MODES
 
 
 def segment(
@@ -76,7 +78,8 @@ def segment(
     """
 
     # Before the weights are fetched.
-    check_output(output, force, ".png")
+    check_output(output, force, (".png",))
+    one_of("mode", mode, MODES)
     pixels = segmentation.read_pixels(image)
     segmenter = _open(model, weights)
     labels = segmentation.segment(

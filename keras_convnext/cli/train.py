@@ -8,7 +8,9 @@ import typer
 
 from keras_convnext import data as data_module
 from keras_convnext import training
+from keras_convnext._util.progress import progress
 from keras_convnext.cli import options
+from keras_convnext.cli.loading import check_model
 from keras_convnext.cli.loading import load_model
 from keras_convnext.cli.recipe_options import changed
 from keras_convnext.cli.recipe_options import recipe_options
@@ -153,6 +155,9 @@ def train(
     Example: keras-convnext train --data imagenet --output run --devices all
     """
 
+    # Before processes are started, and images looked for.
+    recipes.get_recipe(recipe)
+    check_model(model)
     is_asked = devices or hosts or host_index is not None or model_parallel > 1
     if not dry_run and (is_asked or distribution.is_launched()):
         count: int | str | None = devices
@@ -160,9 +165,10 @@ def train(
             count = int(devices)
         distribution.start(count, hosts, host_index, model_parallel)
     training.make_repeatable(seed, deterministic)
-    source, held_out = data_module.open_splits(
-        data, validation, validation_split, seed
-    )
+    with progress(f"looking for images in {data}", None):
+        source, held_out = data_module.open_splits(
+            data, validation, validation_split, seed
+        )
     chosen, network = _model(model, weights, recipe, changes, source, dtype)
     if dry_run:
         batches = data_module.TrainLoader(

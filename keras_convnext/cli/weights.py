@@ -2,6 +2,7 @@
 
 from rich.table import Column
 
+from keras_convnext._util.checks import did_you_mean
 from keras_convnext.cli import options
 from keras_convnext.cli.models import print_listing
 from keras_convnext.weights import registry
@@ -33,5 +34,6 @@ def weights(
         )
         for row in checkpoints
     )
-    missing = f"no weights match {pattern!r}"
+    names = registry.list_weights()
+    missing = f"no weights match {pattern!r}{did_you_mean(pattern, names)}"
     print_listing(checkpoints, missing, as_json, columns, rows)

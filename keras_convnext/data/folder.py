@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.checks import some
 from keras_convnext._util.limits import check_file
 from keras_convnext.data.source import Source
+from keras_convnext.images.folders import ending_of
 from keras_convnext.images.folders import is_image
 from keras_convnext.images.folders import subfolders
+from keras_convnext.images.folders import tell_ignored
 from keras_convnext.images.folders import walk
 
 ARRANGEMENT = "Arrange the images as CLASS/IMAGE, one folder for each class"
@@ -48,7 +51,7 @@ class ImageFolder(Source):
         self.is_upright = is_upright
         _, _, files = next(walk(path))
         self.classes = tuple(subfolders(path))
-        self.ignored = len(files)
+        self._ignored = Counter(map(ending_of, files))
         if not self.classes:
             images = sum(map(is_image, files))
             raise ValueError(
@@ -65,6 +68,8 @@ class ImageFolder(Source):
         self.labels = np.repeat(labels, [len(x) for x in lengths])
         self._names = b"".join(names)
         self._ends = np.cumsum(np.concatenate(lengths))
+        self.ignored = self._ignored.total()
+        tell_ignored(path, self._ignored)
         self.check()
         if self._shared:
             warnings.warn(
@@ -99,7 +104,7 @@ class ImageFolder(Source):
         names = []
         for folder, _, files in sorted(walk(top, self.path)):
             images = [*filter(is_image, files)]
-            self.ignored += len(files) - len(images)
+            self._ignored.update(ending_of(x) for x in files if not is_image(x))
             place = os.path.realpath(folder)
             if images and self._class_of.setdefault(place, name) != name:
                 self._shared.append(os.path.relpath(folder, self.path))

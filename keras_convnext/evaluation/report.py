@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_convnext._util.checks import some
+from keras_convnext._util.tables import new_console
 from keras_convnext.evaluation.rules import RULES
 from keras_convnext.images.preprocessing import Preprocessing
 
@@ -93,10 +94,7 @@ class Evaluation:
 
     def print(self) -> None:
         """Prints figures, the lowest classes and the most confused pairs."""
-        from rich.console import Console
-
-        # Names of classes and files may hold brackets and colons.
-        console = Console(markup=False, emoji=False, highlight=False)
+        console = new_console()
         for line in self._what():
             console.print(line)
         console.print(self._figures())

@@ -123,6 +123,13 @@ def decode_predictions(
     ]
 
 
+def softmax(logits: Array) -> Array:
+    """Probabilities `(..., classes)` of logits, in float64."""
+    logits = logits.astype("float64")
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
 def best_classes(scores: Array, top: int) -> list[int]:
     """The numbers of the highest of an image's scores, the best first.
 

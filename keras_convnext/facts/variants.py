@@ -146,3 +146,5 @@ _RECORDS = (
 )
 
 VARIANTS = {record.name: record for record in _RECORDS}
+# Messages name this in the place of all of them.
+LISTED_BY = "`keras_convnext.list_models()`"

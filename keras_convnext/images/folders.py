@@ -1,9 +1,16 @@
 """Image files in folders: what counts, and what systems and runs leave."""
 
 import os
+import warnings
+from collections import Counter
 from pathlib import Path
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# What Pillow reads, of what photographs and scans are saved in. The same
+# everywhere: what a data set holds must not depend on how Pillow was built.
+SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg"),
+    *(".jpg", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
+)
 # What systems and archives put beside images, in small letters; and all names
 # that begin with a dot.
 LEFT_BY_SYSTEMS = (
@@ -24,6 +31,32 @@ RESULTS = ("records.lock", "run.json", "run.lock", "saved_model.pb")
 def is_image(name):
     """Whether a file is an image by its name."""
     return name.lower().endswith(SUFFIXES)
+
+
+def tell_ignored(path, names):
+    """Warns of files in a folder of images that are none by their names.
+
+    Args:
+        path: of the folder.
+        names: iterable of file names, or `Counter` of their endings.
+    """
+    endings = names
+    if not isinstance(names, Counter):
+        endings = Counter(ending_of(name) for name in names)
+    if endings:
+        shown = ", ".join(ending for ending, _ in endings.most_common(8))
+        more = ", …" if len(endings) > 8 else ""
+        count = endings.total()
+        warnings.warn(
+            f"{count} file{'s' if count > 1 else ''} ignored in {str(path)!r}: "
+            f"{shown}{more}. Images end in one of {' '.join(SUFFIXES)}",
+            stacklevel=3,
+        )
+
+
+def ending_of(name):
+    """What `tell_ignored` counts files by."""
+    return os.path.splitext(name)[1].lower() or "without an ending"
 
 
 def is_hidden(name):
@@ -77,15 +110,17 @@ def walk(path, root=None):
 
 
 def images_below(path):
-    """Paths of all images in a folder and below it, sorted; a file is one."""
+    """Paths of all images in a folder and below it, sorted; a file is one.
+
+    Other files are told of.
+    """
     if not path.is_dir():
         return [path]
-    return sorted(
-        Path(folder, name)
-        for folder, _, files in walk(path)
-        for name in files
-        if is_image(name)
-    )
+    files = [
+        Path(folder, name) for folder, _, files in walk(path) for name in files
+    ]
+    tell_ignored(path, (x.name for x in files if not is_image(x.name)))
+    return sorted(x for x in files if is_image(x.name))
 
 
 def _with_parents(path):

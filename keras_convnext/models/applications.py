@@ -10,6 +10,7 @@ from typing import ParamSpec
 from keras_convnext._util import checks
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.annotations import Tensor
+from keras_convnext.facts.variants import LISTED_BY
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.facts.variants import Variant
 from keras_convnext.models.arguments import Options
@@ -41,7 +42,7 @@ def create_model(name: str, *args: Any, **kwargs: Any) -> ConvNeXtModel:
         (None, 1000)
     """
     model, _, tag = name.partition(".")
-    checks.one_of("name", model, VARIANTS)
+    checks.one_of("name", model, VARIANTS, LISTED_BY)
     variant = VARIANTS[model]
     if not tag:
         return build(variant, *args, **kwargs)

@@ -9,6 +9,7 @@ from keras_convnext._util.writing import written_aside
 from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
 from keras_convnext.facts.layer_names import LayerName
 from keras_convnext.facts.layer_names import Part
+from keras_convnext.facts.variants import LISTED_BY
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.weights import files
 from keras_convnext.weights import layouts
@@ -56,7 +57,7 @@ def convert_weights(
     layout, prefix = layouts.recognize(file.tensors)
     variant = file.info.variant
     if model is not None:
-        checks.one_of("model", model, VARIANTS)
+        checks.one_of("model", model, VARIANTS, LISTED_BY)
         variant = VARIANTS[model]
     elif variant is None:
         variant = recognize_variant(file.tensors, layout, prefix)

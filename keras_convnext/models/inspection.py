@@ -1,5 +1,7 @@
 """Facts about any Keras model that holds a ConvNeXt, read off its layers."""
 
+import keras
+
 from keras_convnext._util.image_layout import from_layout
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
@@ -60,6 +62,15 @@ def image_shape(model):
     """`(height, width, channels)` of the input, height and width perhaps
     `None`."""
     return from_layout(model.inputs[0].shape[1:], data_format(model))
+
+
+def returns_logits(model):
+    """Whether a classifier ends without an activation."""
+    last = model.layers[-1]
+    while hasattr(last, "layers"):  # a model in another
+        last = last.layers[-1]
+    is_dense = isinstance(last, keras.layers.Dense)
+    return is_dense and last.activation is keras.activations.linear
 
 
 def normalizes(model):

@@ -1,11 +1,14 @@
 """The model class: a Functional `keras.Model` that knows what it is."""
 
+import shutil
 from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import replace
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_convnext._util.serialization import register
@@ -15,6 +18,10 @@ from keras_convnext.facts.variants import Variant
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.layers import forms
 from keras_convnext.models.execution import execution_of
+
+# Of a summary: columns for shapes and counts, what stands around all four, and
+# the narrowest column.
+SUMMARY, SUMMARY_LINES, LEAST = (14, 10), 13, 8
 
 
 @register
@@ -98,6 +105,40 @@ class ConvNeXtModel(keras.Model):
             and len(inputs.shape) == len(self.inputs[0].shape)
             and self._execution.is_free()
         )
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: Sequence[float] | None = None,
+        **options: Any,
+    ) -> None:
+        """Keras' own summary, with a column that holds the layers' names.
+
+        Args:
+            line_length, positions, options: as for `keras.Model.summary`; by
+                default as wide as the terminal, and names are whole before
+                all else.
+
+        Examples:
+            >>> model = keras_convnext.ConvNeXtAtto(weights=None)
+            >>> model.summary(
+            ...     layer_range=["stage_2_block_5", "stage_2_block_5"]
+            ... )  # doctest: +SKIP
+        """
+        is_free = line_length is None and positions is None
+        if is_free and not options.get("show_trainable"):
+            longest = max(len(layer.name) for layer in self.layers)
+            # Outside of the columns are lines and spaces.
+            widest = longest + sum(SUMMARY) + longest + 6 + SUMMARY_LINES
+            columns = shutil.get_terminal_size().columns - 4
+            line_length = min(widest, columns)
+            ends = np.cumsum([longest, *SUMMARY])
+            # Half a column more, as Keras rounds down.
+            positions = [(end + 0.5) / line_length for end in ends]
+            positions.append(1 - (SUMMARY_LINES - 0.5) / line_length)
+            if positions[-1] - positions[-2] < LEAST / line_length:
+                positions = line_length = None  # a narrow terminal
+        super().summary(line_length, positions, **options)
 
     @property
     def info(self) -> ModelInfo:

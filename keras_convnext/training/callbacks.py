@@ -1,12 +1,16 @@
 """What happens beside the steps of `fit`: checkpoints, records, a bar."""
 
+import datetime
 import math
+import sys
 import time
+import types
 from contextlib import nullcontext
 
 import keras
 from keras import ops
 
+from keras_convnext._util.progress import Lines
 from keras_convnext._util.progress import new_bar
 from keras_convnext.training import state
 from keras_convnext.training.optimizers.averaging import averaged_weights
@@ -194,6 +198,11 @@ class TensorBoardScalars(keras.callbacks.Callback):
 
     def __init__(self, folder):
         super().__init__()
+        # Unless it finds this module TensorBoard imports TensorFlow, if that
+        # is installed: some seconds and 400 MB, to write a few numbers.
+        if "tensorflow" not in sys.modules:
+            name = "tensorboard.compat.notf"
+            sys.modules.setdefault(name, types.ModuleType(name))
         from tensorboard.summary import Writer
 
         self.writer = Writer(str(folder))
@@ -210,6 +219,9 @@ class TensorBoardScalars(keras.callbacks.Callback):
 class Progress(keras.callbacks.Callback):
     """A line for every epoch; on terminals a bar with images/s and time left.
 
+    Without a bar a line after the first step, which compiles, and then one
+    every `progress.LINES` seconds.
+
     Args:
         run: the `Run`, whose history has the row of a finished epoch.
         epochs, steps_per_epoch: of the whole run.
@@ -223,7 +235,8 @@ class Progress(keras.callbacks.Callback):
     def __init__(self, run, epochs, steps_per_epoch, batch_size, verbose=True):
         super().__init__()
         self.run = run
-        self.epochs = epochs
+        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
+        self.batch_size = batch_size
         self.bar = new_bar(
             unit="images", units_per_step=batch_size, verbose=verbose
         )
@@ -233,6 +246,9 @@ class Progress(keras.callbacks.Callback):
             completed=run.step,
             note="compiling",
         )
+        self.lines = Lines(wait=0.0)
+        self.is_silent = not self.bar.disable or not verbose
+        self.first = None
 
     def on_epoch_begin(self, epoch, logs=None):
         title = f"epoch {epoch + 1}/{self.epochs}"
@@ -240,6 +256,24 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.bar.update(self.task, completed=self.run.step, note=_as_text(logs))
+        if not self.is_silent:
+            self.lines.say(lambda: self._line(logs))
+            # The first step compiles, and tells nothing of the others.
+            self.first = self.first or (self.run.step, time.monotonic())
+
+    def _line(self, logs):
+        step, total = self.run.step, self.epochs * self.steps_per_epoch
+        epoch, place = divmod(step - 1, self.steps_per_epoch)
+        line = (
+            f"epoch {epoch + 1}/{self.epochs}  step {place + 1}/"
+            f"{self.steps_per_epoch}  {_as_text(logs)}"
+        )
+        if self.first is None:
+            return line
+        first, began = self.first
+        rate = (step - first) / (time.monotonic() - began)
+        left = datetime.timedelta(seconds=round((total - step) / rate))
+        return f"{line}  {rate * self.batch_size:.1f} images/s  {left} left"
 
     def on_test_begin(self, logs=None):
         self.bar.update(self.task, note="validating")

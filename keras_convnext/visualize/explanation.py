@@ -8,6 +8,7 @@ import numpy as np
 from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.annotations import Figure
 from keras_convnext.facts.labels import best_classes
+from keras_convnext.facts.labels import softmax
 from keras_convnext.models import inspection
 from keras_convnext.visualize.figures import grid
 from keras_convnext.visualize.figures import show
@@ -51,6 +52,8 @@ def explanation(
     """
     image = np.asarray(image)
     scores = np.asarray(model.predict(image[None], verbose=0))[0]
+    if inspection.returns_logits(model):
+        scores = softmax(scores)
     chosen = best_classes(scores, top) if classes is None else classes
     names = names or getattr(model, "class_names", None)
     figure, axes = grid(1 + len(chosen), figure, columns=4, size=3)

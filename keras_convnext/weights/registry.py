@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dataclasses import fields
 from importlib import resources
 
-from keras_convnext._util.checks import did_you_mean
+from keras_convnext._util.checks import guess
 from keras_convnext.facts.variants import APACHE
 from keras_convnext.facts.variants import MIT
 from keras_convnext.images.geometry import IMAGENET_MEAN
@@ -153,10 +153,10 @@ def find(model, weights, task="classify"):
     called = form.format(model)
     rows = {c.tag: c for c in checkpoints(task) if c.model == model}
     if not rows:
-        models = list(dict.fromkeys(c.model for c in checkpoints(task)))
         raise ValueError(
-            f"There are no published weights for {called}, only for {models}. "
-            "Pass `weights=None` for random weights, or a file. Received: "
+            f"There are no published weights for {called}. Pass "
+            "`weights=None` for random weights, or a file; "
+            "`keras_convnext.list_weights()` lists what there is. Received: "
             f"weights={weights!r}"
         )
     tags = list(aliases.get(weights, (weights,)))
@@ -166,10 +166,9 @@ def find(model, weights, task="classify"):
         if tag in rows:
             return rows[tag]
     raise ValueError(
-        f"`weights` of {called} must be None, a file, a URL, "
-        f"'hf://org/repo', an alias of {list(aliases)} that it has, or one "
-        f"of its tags {list(rows)}. Received: "
-        f"weights={weights!r}{did_you_mean(weights, rows)}"
+        f"{guess(weights, rows)}`weights` of {called} must be None, a file, "
+        f"a URL, 'hf://org/repo', an alias of {list(aliases)} that it has, or "
+        f"one of its tags {list(rows)}. Received: weights={weights!r}"
     )
 
 
@@ -188,9 +187,9 @@ def preprocessing_of(weights):
                 return checkpoint.preprocessing
     tags = sorted({checkpoint.tag for checkpoint in checkpoints()})
     raise ValueError(
-        "`weights` must be a tag of `keras_convnext.list_weights()`, an alias "
-        f"of {list(ALIASES)}, or 'model.tag'. Received: "
-        f"weights={weights!r}{did_you_mean(weights, tags)}"
+        f"{guess(weights, tags)}`weights` must be a tag of "
+        f"`keras_convnext.list_weights()`, an alias of {list(ALIASES)}, or "
+        f"'model.tag'. Received: weights={weights!r}"
     )
 
 

@@ -114,7 +114,7 @@ def test_options_reach_the_training(run_command, tmp_path, monkeypatch):
 @long_where_compiled
 def test_given_fields_need_no_figure_of_the_table(dry_run, tmp_path):
     status, _, said = dry_run("imagenet1k")
-    assert status == 2 and "has a `drop_path_rate` for the sizes" in said
+    assert status == 2 and "has a `--drop-path-rate` for the sizes" in said
     options = ("--drop-path-rate", "0.15")
     status, printed, said = dry_run("imagenet1k", *options)
     assert status == 0, said

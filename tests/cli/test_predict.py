@@ -1,6 +1,7 @@
 """`keras-convnext predict`, from the arguments to the exit status."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -11,7 +12,9 @@ from sklearn import datasets
 
 import keras_convnext
 from keras_convnext._util.progress import progress
+from keras_convnext.data import ImageFolder
 from keras_convnext.facts.labels import label_set
+from keras_convnext.images.folders import SUFFIXES
 from keras_convnext.images.preprocessing import load_image_for
 
 pytestmark = LONG_WHERE_COMPILED
@@ -135,6 +138,26 @@ def test_folders_and_patterns_are_sorted_and_without_repeats(
     assert images(odd) == [str(odd)]
 
 
+def test_folders_hold_the_same_images_for_all(run, saved, tmp_path):
+    """What Pillow reads of these; others are told of, once."""
+    image = Image.fromarray(PHOTOGRAPHS[0][:40, :40])
+    for name in ("ant", "bee"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for ending in SUFFIXES:
+            image.save(tmp_path / "data" / name / f"a{ending}")
+        for ending in (".heic", ".heic", ".txt"):
+            (tmp_path / "data" / name / f"{name}{ending}").touch()
+    told = r"4 files? ignored in .*data.*: \.heic, \.txt"
+    with pytest.warns(UserWarning, match=told) as warned:
+        source = ImageFolder(tmp_path / "data")
+    assert len(warned) == 1
+    assert len(source) == 2 * len(SUFFIXES) and source.ignored == 4
+    status, printed, said = run(tmp_path / "data", "--model", saved, "--json")
+    assert status == 0 and len(json.loads(printed)) == len(source)
+    (line,) = said.splitlines()
+    assert re.match(f"warning: {told}", line)
+
+
 def test_bad_images_are_reported_and_the_rest_go_on(run, photos, saved):
     broken, missing = photos / "b.PNG", photos / "z.png"
     broken.write_bytes(broken.read_bytes()[:1000])
@@ -145,7 +168,8 @@ def test_bad_images_are_reported_and_the_rest_go_on(run, photos, saved):
         str(photos / name)
         for name in ("a.png", "c.jpg", "more/a.webp", "more/b.Jpeg")
     ]
-    first, second = errors.splitlines()
+    ignored, first, second = errors.splitlines()
+    assert ignored.startswith("warning: 1 file ignored")
     assert str(broken) in first
     assert str(missing) in second and "does not exist" in second
 
@@ -293,7 +317,7 @@ def test_models_by_name_get_the_weights_asked_for(run, photos, monkeypatch):
     status, _, errors = run(
         photos, "--model", "convnext_atto", "--weights", "w.keras"
     )
-    assert (status, errors) == (0, "")
+    assert status == 0 and "random" not in errors
     status, printed, errors = run(photos, "--weights", "none", "--json")
     assert status == 0
     assert len(json.loads(printed)) == 5

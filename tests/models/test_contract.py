@@ -272,6 +272,24 @@ def test_layer_names_are_flat_and_independent_of_the_model_name():
     )
 
 
+@pytest.mark.parametrize("columns", [80, 140])
+def test_a_summary_has_whole_names(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    model = ConvNeXt((1, 1), (8, 16), input_shape=(32, 32, 3), classes=3)
+    model.summary()
+    printed = capsys.readouterr().out
+    named = [x.split("│")[1] for x in printed.splitlines() if "│" in x]
+    words = {word for text in named for word in text.split()}
+    assert words >= {layer.name for layer in model.layers}
+    assert max(map(len, printed.splitlines())) <= columns
+    if columns > 100:
+        assert "…" not in printed
+    # A narrow terminal, and columns that the user asks for, are Keras' own.
+    monkeypatch.setenv("COLUMNS", "50")
+    model.summary()
+    model.summary(line_length=60, show_trainable=True)
+
+
 def test_two_towers_need_a_prefix(images):
     first = small(include_top=False, pooling="avg")
     with pytest.raises(ValueError, match="layer_prefix"):

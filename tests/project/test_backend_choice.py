@@ -1,5 +1,6 @@
 """Keras starts on the backend that is there, or on the one that was chosen."""
 
+import json
 import os
 import sys
 
@@ -44,14 +45,45 @@ def test_the_user_decides_first(chosen, monkeypatch, tmp_path):
     assert chosen("jax", "torch") is None
     (tmp_path / "keras.json").write_text('{"backend": "tensorflow"}')
     assert chosen("jax", "torch") == "jax"
-    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
-    assert chosen("jax", "torch") == "tensorflow"
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert chosen("jax", "torch") == "torch"
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]"])
+@pytest.mark.parametrize("text", ["", "{}", "{"])
 def test_damaged_settings_are_no_choice(chosen, text, tmp_path):
     (tmp_path / "keras.json").write_text(text)
     assert chosen("torch") == "torch"
+
+
+# Keras would end with an AttributeError, or with many lines.
+@pytest.mark.parametrize("text", ["[]", "3", '"torch"'])
+def test_settings_of_another_kind_name_their_file(chosen, text, tmp_path):
+    (tmp_path / "keras.json").write_text(text)
+    with pytest.raises(ValueError, match="JSON object.*keras.json"):
+        chosen("torch")
+
+
+@pytest.mark.parametrize("name", ["foo", "Torch", "pytorch", "tf"])
+def test_an_unknown_backend_is_told_where_it_is_set(
+    chosen, name, monkeypatch, tmp_path
+):
+    expected = "must be tensorflow, jax or torch. Received: .*Installed: torch"
+    (tmp_path / "keras.json").write_text(json.dumps({"backend": name}))
+    with pytest.raises(ValueError, match=f"keras.json.*{expected}"):
+        chosen("torch")
+    monkeypatch.setenv("KERAS_BACKEND", name)
+    with pytest.raises(ValueError, match=f"KERAS_BACKEND {expected}"):
+        chosen("torch")
+
+
+def test_a_backend_that_is_not_installed_is_told(chosen, monkeypatch, tmp_path):
+    expected = r"keras-convnext\[jax\].*Installed: tensorflow, torch"
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    with pytest.raises(ImportError, match=f"keras.json.*{expected}"):
+        chosen("tensorflow", "torch")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(ImportError, match=expected):
+        chosen("tensorflow", "torch")
 
 
 def test_no_backend_is_an_error_that_helps(chosen):

@@ -882,7 +882,7 @@ def test_the_command_refuses_bad_input(run, photograph, tmp_path):
     output = ("--output", tmp_path / "out.png")
     ConvNeXt(**SMALL).save(tmp_path / "classifier.keras")
     for arguments, message in (
-        ((photograph, "--output", tmp_path / "out.jpg"), ".png file"),
+        ((photograph, "--output", tmp_path / "out.jpg"), "ends in .png,"),
         ((tmp_path / "none.jpg", *output), "does not exist"),
         ((photograph, *output, "--weights", "ade20"), "one of its tags"),
         (

@@ -644,7 +644,7 @@ def test_parameter_groups_are_all_parameters_once():
     "option, message",
     [
         (("--epochs", "many"), "`--epochs` expects a whole number"),
-        (("--recipe", "imagenet"), "`recipe` must be one of"),
+        (("--recipe", "imagenet"), "`--recipe` must be one of"),
         (("--data", "nowhere"), "nowhere"),
     ],
 )

@@ -341,6 +341,52 @@ def test_explain_draws_and_tells(saved):
     assert "number of 0 to 10" in str(wrong.exception)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_explain_says_what_predict_says(saved, named, run_command):
+    """Probabilities of a model of logits; names of the label set of a file."""
+    kind = {"classes": 3} if named else {"classes": 1000}
+    model = keras_convnext.ConvNeXt(
+        *((1,), (8,), True, True),
+        input_shape=(32, 32, 3),
+        classifier_activation=None,
+        head_init_scale=300,
+        **kind,
+    )
+    if named:
+        model.class_names = ["ant", "bee", "cat"]
+    model.save(saved / "logits.keras")
+    image, model = saved / "photo.png", ("--model", saved / "logits.keras")
+    output = ("--output", saved / "out.png", "--force")
+    _, printed, _ = run_command("predict", image, *model, "--top", 2, "--json")
+    expected = json.loads(printed)[0]["predictions"]
+    status, printed, said = run_command(
+        "explain", image, *model, *output, "--top", 2, "--json"
+    )
+    assert status == 0, said
+    told = json.loads(printed)["classes"]
+    assert [{k: v for k, v in x.items() if k != "number"} for x in told] == [
+        {**x, "score": pytest.approx(x["score"], abs=1e-6)} for x in expected
+    ]
+    assert 0.4 < sum(x["score"] for x in told) <= 1
+    _, printed, _ = run_command("explain", image, *model, *output, "--top", 2)
+    _, listed, _ = run_command("predict", image, *model, "--top", 2)
+    assert printed.splitlines()[:2] == listed.splitlines()[1:]
+
+
+def test_explanations_show_probabilities():
+    model = keras_convnext.ConvNeXt(
+        *((1,), (8,)),
+        input_shape=(32, 32, 3),
+        classes=4,
+        classifier_activation=None,
+        head_init_scale=300,
+    )
+    figure = visualize.explanation(model, random_images((32, 32, 3)), top=4)
+    titles = [axis.get_title() for axis in figure.axes[1:5]]
+    scores = [float(title.split("\n")[1]) for title in titles]
+    np.testing.assert_allclose(sum(scores), 1.0, rtol=0, atol=5e-3)
+
+
 def test_explain_takes_channels_first(saved, layouts):
     told = []
     for name, model in zip(("last", "first"), layouts):

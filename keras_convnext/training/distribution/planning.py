@@ -9,6 +9,7 @@ from typing import Any
 
 from keras_convnext._util import checks
 from keras_convnext.facts.layer_names import parse
+from keras_convnext.facts.variants import LISTED_BY
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.models.applications import create_model
 from keras_convnext.models.profiling import profile
@@ -216,9 +217,10 @@ def full_name(model):
     names = [name for name in VARIANTS if name.endswith(f"_{model}")]
     if len(names) != 1:
         raise ValueError(
-            "`model` must be the name of an architecture, see "
-            "`keras-convnext models`, or the end of one name only. Received: "
-            f"{model!r}" + (f", which ends {', '.join(names)}" if names else "")
+            f"{checks.guess(model, VARIANTS)}`model` must be the name of an "
+            f"architecture, see {LISTED_BY}, or the end of one name only. "
+            f"Received: {model!r}"
+            + (f", which ends {', '.join(names)}" if names else "")
         )
     return names[0]
 

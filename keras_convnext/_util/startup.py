@@ -1,0 +1,131 @@
+"""What `keras-convnext` does while its packages are imported, which is slow.
+
+The package imports this before Keras, and everything here is light.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import types
+import warnings
+from importlib.util import find_spec
+
+from keras_convnext._util import backend_choice
+from keras_convnext._util.ctrl_c import is_command
+
+# What ends a command with its message alone.
+ERRORS = (ValueError, ImportError, OSError, ArithmeticError)
+# Keras imports what is installed of these, for parts of it that no command
+# uses: half of the time until a command begins.
+UNUSED = ("jax", "matplotlib", "sklearn", "tensorflow", "torch")
+HIDDEN_WARNINGS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
+SAID_AFTER = 3.0  # seconds
+
+_saying: list[threading.Timer] = []
+
+
+def begin() -> None:
+    """Prepares for a command, if this process is one."""
+    if not is_command():
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.excepthook = _tell
+    warnings.showwarning = show_warning
+    hide_warnings()
+    if sys.stderr is not None and sys.stderr.isatty():
+        _saying.append(threading.Timer(SAID_AFTER, _say))
+        _saying[0].daemon = True
+        _saying[0].start()
+
+
+def import_keras(backend: str | None) -> None:
+    """Imports Keras, for a command without what no command uses of it.
+
+    Keras asks once whether TensorFlow is installed, the first time that it
+    writes a configuration, and imports it to know.
+    """
+    if not is_command():
+        return
+    hidden = [
+        name
+        for name in UNUSED
+        if name != backend and name not in sys.modules and find_spec(name)
+    ]
+    # Python's way of saying that a module cannot be imported.
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        import keras
+
+        keras.dtype_policies.serialize(keras.DTypePolicy("float32"))
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+@contextlib.contextmanager
+def running():
+    """A command: signals end it as they should, warnings are one line each.
+
+    `finally` is heeded, and what was not written whole is removed.
+    """
+    for timer in _saying:
+        timer.cancel()
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                handlers[number] = signal.signal(number, _end)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            hide_warnings()
+            yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        _flush()
+
+
+def _flush():
+    """Writes what is left; whoever read it may have enough, as `head` has."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would try again as it ends, and tell of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _end(number: int, _: types.FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def hide_warnings():
+    """Leaves out what is for those who write programs."""
+    if not sys.warnoptions:
+        for category in HIDDEN_WARNINGS:
+            warnings.simplefilter("ignore", category)
+
+
+def show_warning(message, category, filename, lineno, file=None, line=None):
+    """A warning in one line, without the line of code that it came from."""
+    text = " ".join(str(message).split())
+    print(f"warning: {text}", file=file or sys.stderr)
+
+
+def _tell(kind, error, trace):
+    """An error before there is a command to report it."""
+    if not issubclass(kind, ERRORS):
+        return sys.__excepthook__(kind, error, trace)
+    print(f"keras-convnext: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _say():
+    print("keras-convnext: Keras is starting …", file=sys.stderr, flush=True)
+
+
+begin()
+import_keras(backend_choice.choose())

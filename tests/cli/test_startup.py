@@ -1,0 +1,181 @@
+"""What the command does before and around its work, as a shell sees it.
+
+Each process takes seconds to start, so there are few of them.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import pytest
+from conftest import BACKEND
+from conftest import long_where_compiled
+from runs import new_model
+from runs import write_photographs
+
+from keras_convnext._util import ctrl_c
+from keras_convnext._util import startup
+from keras_convnext._util import subprocesses
+
+pytestmark = pytest.mark.once
+
+# What no command but some exports needs, beside the backend.
+HEAVY = {"jax", "keras_cv", "onnx", "onnxruntime", "openvino", "pandas"}
+HEAVY |= {"sklearn", "tensorflow", "torch", "transformers"}
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_counts():
+    """Jobs in the background of a shell have it ignored, and so their own."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def start(*arguments, options=(), **variables):
+    return subprocess.Popen(
+        [
+            sys.executable,
+            *options,
+            "-m",
+            "keras_convnext",
+            *map(str, arguments),
+        ],
+        env=subprocesses.environment(BACKEND, **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "variables, settings",
+    [
+        ({"KERAS_BACKEND": "foo"}, "{}"),
+        ({"KERAS_BACKEND": ""}, '{"backend": "theano"}'),
+        ({}, "[]"),
+        ({}, '{"floatx": "float8"}'),
+    ],
+)
+def test_a_wrong_start_is_one_line(variables, settings, tmp_path):
+    (tmp_path / "keras.json").write_text(settings)
+    if settings == "[]":  # which counts only where no variable does
+        variables = {"KERAS_BACKEND": ""}
+    process = start("models", KERAS_HOME=str(tmp_path), **variables)
+    printed, said = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (2, "")
+    (line,) = said.splitlines()
+    assert line.startswith("keras-convnext: ")
+
+
+def test_ctrl_c_while_keras_is_imported_is_quiet(tmp_path):
+    mark = tmp_path / "began"
+    # What takes the place of the backend's package waits for the signal.
+    (tmp_path / "keras").mkdir()
+    (tmp_path / "keras" / "__init__.py").write_text(
+        f"import pathlib, time\n"
+        f"pathlib.Path({str(mark)!r}).touch()\n"
+        f"try:\n    time.sleep(60)\n"
+        f"except BaseException as error:\n    raise ValueError(str(error))\n"
+    )
+    process = start("models", PYTHONPATH=f"{tmp_path}:{subprocesses.ROOT}")
+    until = time.monotonic() + 30
+    while not mark.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 130
+
+
+@long_where_compiled
+def test_a_training_imports_nothing_it_does_not_use(tmp_path):
+    """Where `-X importtime` tells what came in, in a training with it all."""
+    new_model().save(tmp_path / "model.keras")
+    photographs = write_photographs(tmp_path / "photos", ((2, 2), (1, 1)))
+    arguments = ("train", "--data", photographs, "--epochs", 1)
+    arguments += ("--model", tmp_path / "model.keras", "--image-size", 16)
+    arguments += ("--batch-size", 2, "--warmup-epochs", 0)
+    process = start(
+        *arguments,
+        *("--output", tmp_path / "run"),
+        options=("-X", "importtime"),
+    )
+    printed, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    # A name that was not found stands there too; what is in it does not.
+    imported = {x for x in HEAVY if re.search(rf"\| +{x}\.", said)}
+    assert imported == {BACKEND}
+    assert "tensorboard" in said and (tmp_path / "run/curves.png").exists()
+    others = [x for x in said.splitlines() if not x.startswith("import time:")]
+    assert [x.split()[0] for x in others] == ["epoch", "epoch"]
+
+
+@pytest.mark.parametrize(
+    "argv, orig_argv, expected",
+    [
+        (["/bin/keras-convnext", "models"], ["python", "…"], True),
+        ([r"C:/Scripts/keras-convnext.exe"], ["python", "…"], True),
+        (["-m", "models"], ["python", "-m", "keras_convnext", "models"], True),
+        (["-m"], ["python", "-X", "dev", "-mkeras_convnext"], True),
+        (["-m"], ["python", "-m", "pytest"], False),
+        (["script.py"], ["python", "script.py"], False),
+        (["-c"], ["python", "-c", "import keras_convnext"], False),
+        ([""], ["python"], False),
+        (
+            ["/bin/keras-convnext"],
+            ["python", "-c", "…", "--multiprocessing-fork"],
+            False,
+        ),
+    ],
+)
+def test_only_the_command_is_the_command(
+    argv, orig_argv, expected, monkeypatch
+):
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "orig_argv", orig_argv)
+    assert ctrl_c.is_command() is expected
+
+
+def test_a_library_is_left_alone():
+    before = signal.getsignal(signal.SIGINT), sys.excepthook, dict(os.environ)
+    startup.begin()
+    startup.import_keras("torch")
+    after = signal.getsignal(signal.SIGINT), sys.excepthook, dict(os.environ)
+    assert before == after
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_the_work_and_put_away_what_was_begun(number, tmp_path):
+    begun = tmp_path / "begun"
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as exit, startup.running():
+        try:
+            begun.touch()
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+        finally:
+            begun.unlink()
+    assert exit.value.code == 128 + number
+    assert not begun.exists()
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with startup.running():
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_warnings_are_one_line_and_those_for_programmers_none(capsys):
+    with startup.running():
+        warnings.warn("of\nimages", stacklevel=1)
+        for category in startup.HIDDEN_WARNINGS:
+            warnings.warn("soon gone", category, stacklevel=1)
+    assert capsys.readouterr().err == "warning: of images\n"
