@@ -51,10 +51,11 @@ def explain(
     visualize.new_figure()  # raises before the model is built
     check_output(output, force)
     network = load_model(model, weights)
-    if not isinstance(network, keras_convnext.ConvNeXtModel):
+    preprocessing = inspection.preprocessing_of(network)
+    if preprocessing is None:
         raise ValueError(
-            "Expected a ConvNeXt of this package. Received: "
-            f"{model!r}, a {type(network).__name__}"
+            "Expected a ConvNeXt of this package, or a model with one inside. "
+            f"Received: {model!r}, a {type(network).__name__}"
         )
     if not inspection.normalizes(network):
         raise ValueError(
@@ -62,13 +63,12 @@ def explain(
             f"{model!r}, built with `include_preprocessing=False`. Normalize "
             "images yourself, and call `keras_convnext.visualize.grad_cam`"
         )
-    pixels = keras_convnext.load_image_for(
-        network.preprocessing, image, apply_exif
-    )
+    pixels = keras_convnext.load_image_for(preprocessing, image, apply_exif)
     if inspection.data_format(network) == "channels_first":
         pixels = pixels.transpose(2, 0, 1)
     scores = network.predict(pixels[None], verbose=0)[0]
-    names = network.class_names or [str(i) for i in range(len(scores))]
+    names = getattr(network, "class_names", None)
+    names = names or [str(i) for i in range(len(scores))]
     chosen = best_classes(scores, top)
     if class_name:
         chosen = [_number(name, names) for name in class_name]

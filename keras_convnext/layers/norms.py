@@ -12,6 +12,7 @@ from keras import ops
 from keras_convnext._util.serialization import register
 from keras_convnext.layers import forms
 from keras_convnext.layers import jax_functions
+from keras_convnext.layers import torch_functions
 from keras_convnext.layers.arithmetic import at_least_float32
 from keras_convnext.layers.arithmetic import mean
 
@@ -32,6 +33,10 @@ class LayerNormalization(keras.layers.LayerNormalization):
                 self.epsilon,
             )
         if self.compute_dtype != "float64":
+            if keras.backend.backend() == "torch":
+                return torch_functions.layer_normalization(
+                    inputs, self.gamma, self.beta, self.epsilon
+                )
             return super().call(inputs)
         centered = inputs - mean(inputs, -1)
         variance = mean(ops.square(centered), -1)
@@ -132,18 +137,6 @@ def _onnx_divided(g, layer, x, square, scale):
     return g.add("Mul", g.add("Div", x, root), scale)
 
 
-def _torch_layer_norm(layer, inputs):
-    from torch.nn import functional
-
-    return functional.layer_norm(
-        inputs,
-        inputs.shape[-1:],
-        layer.gamma.value,
-        layer.beta.value,
-        layer.epsilon,
-    )
-
-
 def _tensorflow_layer_norm(layer, x):
     centered = x - ops.mean(x, -1, keepdims=True)
     # Not `ops.square`: the converter would subtract the mean twice.
@@ -157,7 +150,7 @@ forms.add(
     LayerNormalization,
     variables=("gamma", "beta"),
     onnx=_onnx_layer_norm,
-    torch=_torch_layer_norm,
+    torch=forms.call,
     tensorflow=_tensorflow_layer_norm,
 )
 forms.add(
