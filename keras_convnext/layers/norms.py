@@ -49,7 +49,13 @@ class RMSNormalization(keras.layers.RMSNormalization):
     """`keras.layers.RMSNormalization` that keeps float64."""
 
     def call(self, inputs):
-        if self.compute_dtype != "float64":
+        # ONNX has no word for PyTorch's own.
+        is_recorded = (
+            keras.backend.backend() == "torch"
+            and torch_functions.is_recorded()
+            and self.compute_dtype == "float32"
+        )
+        if self.compute_dtype != "float64" and not is_recorded:
             return super().call(inputs)
         energy = mean(ops.square(inputs), -1)
         return inputs * ops.rsqrt(energy + self.epsilon) * self.scale

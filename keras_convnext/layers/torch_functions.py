@@ -15,6 +15,13 @@ from keras_convnext.layers.arithmetic import at_least_float32
 RETURNED_BYTES = 32 * 2**20
 
 
+def is_recorded():
+    """Whether TorchScript writes down what is computed, as for ONNX."""
+    import torch
+
+    return torch.jit.is_tracing()
+
+
 def linear(inputs, kernel, bias):
     """Product with a kernel `(in, out)`, and a bias `(out,)` or `None`."""
     from torch.nn import functional

@@ -34,8 +34,9 @@ def optimize_for_inference(
     """A copy of a model without what only training needs.
 
     Layer scale is multiplied into the dense layer before it, dropout,
-    stochastic depth and Keras' random augmentation are left out, and the normalization of the image becomes
-    part of the first convolution, where that pads nothing: a patch stem.
+    stochastic depth and Keras' random augmentation are left out, and the
+    normalization of the image becomes part of the first convolution, where
+    that pads nothing: a patch stem.
     LoRA is added to the kernels, and rematerialized blocks become plain ones.
     The copy takes the same images.
 
