@@ -143,6 +143,18 @@ def _onnx_divided(g, layer, x, square, scale):
     return g.add("Mul", g.add("Div", x, root), scale)
 
 
+def _torch_layer_norm(layer, inputs):
+    from torch.nn import functional
+
+    return functional.layer_norm(
+        inputs,
+        inputs.shape[-1:],
+        layer.gamma.value,
+        layer.beta.value,
+        layer.epsilon,
+    )
+
+
 def _tensorflow_layer_norm(layer, x):
     centered = x - ops.mean(x, -1, keepdims=True)
     # Not `ops.square`: the converter would subtract the mean twice.
@@ -156,7 +168,7 @@ forms.add(
     LayerNormalization,
     variables=("gamma", "beta"),
     onnx=_onnx_layer_norm,
-    torch=forms.call,
+    torch=_torch_layer_norm,
     tensorflow=_tensorflow_layer_norm,
 )
 forms.add(

@@ -25,12 +25,12 @@ class Named:
     """
 
     remedy: str
-    _given_name: str
+    given_name: str
 
     @property
     def name(self) -> str:
         """As Keras has it."""
-        name = self._given_name
+        name = self.given_name
         if _is_compiled():  # no compiler follows the next line
             return name
         graph = _operations_that_are_named(inspect.currentframe())
@@ -44,7 +44,7 @@ class Named:
     @name.setter
     def name(self, value: str) -> None:
         # Not by Keras, whose layers are not set up yet.
-        object.__setattr__(self, "_given_name", value)
+        object.__setattr__(self, "given_name", value)
 
 
 def _is_compiled():
