@@ -32,11 +32,12 @@ class LayerNormalization(keras.layers.LayerNormalization):
                 ops.convert_to_tensor(self.beta),
                 self.epsilon,
             )
+        is_float64 = self.compute_dtype == "float64"
+        if keras.backend.backend() == "torch" and not is_float64:
+            return torch_functions.layer_normalization(
+                inputs, self.gamma, self.beta, self.epsilon
+            )
         if self.compute_dtype != "float64":
-            if keras.backend.backend() == "torch":
-                return torch_functions.layer_normalization(
-                    inputs, self.gamma, self.beta, self.epsilon
-                )
             return super().call(inputs)
         centered = inputs - mean(inputs, -1)
         variance = mean(ops.square(centered), -1)
