@@ -10,6 +10,7 @@ import onnx
 from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import onnx_graph
+from keras_convnext.layers import forms
 from keras_convnext.models import rebuilding
 
 # Protocol buffers end at 2 GiB; the nodes need some of it.
@@ -65,8 +66,10 @@ def trace(g, model, tensor, name):
     """
     names, alive = {id(tensor): name}, []
 
-    def visit(step, inputs, **kwargs):
+    def visit(step, inputs, *others, **kwargs):
         layer = getattr(step, "layer", step)
+        if others:
+            raise forms.unknown_in_onnx(layer, "of several arguments")
         x = keras.tree.map_structure(lambda tensor: names[id(tensor)], inputs)
         if isinstance(layer, keras.Model):
             inner = rebuilding.functional(layer)

@@ -55,10 +55,11 @@ def explain(
     check_output(output, force, [f".{kind}" for kind in kinds])
     check_image(image)
     network = load_model(model, weights)
-    if not isinstance(network, keras_convnext.ConvNeXtModel):
+    preprocessing = inspection.preprocessing_of(network)
+    if preprocessing is None:
         raise ValueError(
-            "Expected a ConvNeXt of this package. Received: "
-            f"{model!r}, a {type(network).__name__}"
+            "Expected a ConvNeXt of this package, or a model with one inside. "
+            f"Received: {model!r}, a {type(network).__name__}"
         )
     if not inspection.normalizes(network):
         raise ValueError(
@@ -66,9 +67,7 @@ def explain(
             f"{model!r}, built with `include_preprocessing=False`. Normalize "
             "images yourself, and call `keras_convnext.visualize.grad_cam`"
         )
-    pixels = keras_convnext.load_image_for(
-        network.preprocessing, image, apply_exif
-    )
+    pixels = keras_convnext.load_image_for(preprocessing, image, apply_exif)
     artifact = running.of_model(network, model)
     (scores,) = artifact.predict(pixels[None])
     rows = artifact.named(scores, range(len(scores)))

@@ -45,11 +45,16 @@ class ImageNormalization(keras.layers.Layer):
         self.scale = 1 / (255 * numpy.array(self.std))
         self.offset = -numpy.array(self.mean) / numpy.array(self.std)
 
+        # Plain numbers for PyTorch's compiler, which takes no NumPy scalars.
+        self.constants = (
+            tuple(self.scale.tolist()),
+            tuple(self.offset.tolist()),
+        )
+
     def call(self, inputs):
         dtype = self.compute_dtype
         scale, offset = (
-            ops.convert_to_tensor(values.astype(dtype))
-            for values in (self.scale, self.offset)
+            ops.convert_to_tensor(values, dtype) for values in self.constants
         )
         return ops.cast(inputs, dtype) * scale + offset
 

@@ -12,6 +12,7 @@ from keras import ops
 from keras_convnext._util.serialization import register
 from keras_convnext.layers import forms
 from keras_convnext.layers import jax_functions
+from keras_convnext.layers import torch_functions
 from keras_convnext.layers.arithmetic import at_least_float32
 from keras_convnext.layers.arithmetic import mean
 
@@ -31,6 +32,11 @@ class LayerNormalization(keras.layers.LayerNormalization):
                 ops.convert_to_tensor(self.beta),
                 self.epsilon,
             )
+        is_float64 = self.compute_dtype == "float64"
+        if keras.backend.backend() == "torch" and not is_float64:
+            return torch_functions.layer_normalization(
+                inputs, self.gamma, self.beta, self.epsilon
+            )
         if self.compute_dtype != "float64":
             return super().call(inputs)
         centered = inputs - mean(inputs, -1)
@@ -44,7 +50,13 @@ class RMSNormalization(keras.layers.RMSNormalization):
     """`keras.layers.RMSNormalization` that keeps float64."""
 
     def call(self, inputs):
-        if self.compute_dtype != "float64":
+        # ONNX has no word for PyTorch's own.
+        is_recorded = (
+            keras.backend.backend() == "torch"
+            and torch_functions.is_recorded()
+            and self.compute_dtype == "float32"
+        )
+        if self.compute_dtype != "float64" and not is_recorded:
             return super().call(inputs)
         energy = mean(ops.square(inputs), -1)
         return inputs * ops.rsqrt(energy + self.epsilon) * self.scale

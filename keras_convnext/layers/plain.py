@@ -9,6 +9,7 @@ float64 these layers are Keras' own, but for the backends' faster functions.
 import functools
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_convnext._util.serialization import register
@@ -119,6 +120,11 @@ def _onnx_pad(g, layer, x):
     return g.add("Pad", x, [0, top, left, 0, 0, bottom, right, 0])
 
 
+def _onnx_rescaling(g, layer, x):
+    x = g.add("Mul", x, np.float32(layer.scale))
+    return g.add("Add", x, np.float32(layer.offset))
+
+
 def _onnx_permute(g, layer, x):
     return g.add("Transpose", x, perm=(0, *layer.dims))
 
@@ -194,6 +200,7 @@ forms.add(
 )
 forms.add(keras.layers.Dropout, onnx=forms.onnx_same, tensorflow=forms.same)
 forms.add(keras.layers.Permute, onnx=_onnx_permute)
+forms.add(keras.layers.Rescaling, onnx=_onnx_rescaling)
 forms.add(keras.layers.ZeroPadding2D, onnx=_onnx_pad, torch=forms.call)
 forms.add(
     keras.layers.BatchNormalization,

@@ -4,12 +4,22 @@ Keras adds biases in a second pass over the outputs, and copies the inputs of
 convolutions into PyTorch's layout and back; a permuted view is enough.
 """
 
+import keras
 from keras import ops
+
+from keras_convnext.layers.arithmetic import at_least_float32
 
 # Memory of this size and more goes back to the system when it is freed (the
 # largest M_MMAP_THRESHOLD of glibc), and to fault it in again takes longer than
 # to compute what is kept there: worth a slower function without any.
 RETURNED_BYTES = 32 * 2**20
+
+
+def is_recorded():
+    """Whether TorchScript writes down what is computed, as for ONNX."""
+    import torch
+
+    return torch.jit.is_tracing()
 
 
 def linear(inputs, kernel, bias):
@@ -35,6 +45,22 @@ def convolution(inputs, kernel, bias, **kwargs):
         inputs.permute(0, 3, 1, 2), kernel.permute(3, 2, 0, 1), bias, **kwargs
     )
     return outputs.permute(0, 2, 3, 1)
+
+
+def layer_normalization(inputs, gamma, beta, epsilon):
+    """Over the last axis, in at least float32.
+
+    The size is that of the weights, an int: Keras takes the inputs', which is
+    a value of the graph where one is recorded, and ONNX has no word for that.
+    """
+    from torch.nn import functional
+
+    dtype = at_least_float32(keras.backend.standardize_dtype(inputs.dtype))
+    x, gamma, beta = (
+        ops.convert_to_tensor(x, dtype) for x in (inputs, gamma, beta)
+    )
+    outputs = functional.layer_norm(x, gamma.shape, gamma, beta, epsilon)
+    return outputs.to(inputs.dtype)
 
 
 def multiply_add(inputs, scale, shift, out=None):

@@ -13,15 +13,30 @@ from keras_convnext.models import inspection
 from keras_convnext.models import rebuilding
 from keras_convnext.models.rematerialization import Rematerialized
 
+# Random in training, and nothing but what they are given in inference.
+FOR_TRAINING = (
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout2D,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.RandomBrightness,
+    keras.layers.RandomContrast,
+    keras.layers.RandomFlip,
+    keras.layers.RandomRotation,
+    keras.layers.RandomTranslation,
+    keras.layers.RandomZoom,
+)
+
 
 def optimize_for_inference(
     model: keras.Model, fold_normalization: bool = True
 ) -> keras.Model:
     """A copy of a model without what only training needs.
 
-    Layer scale is multiplied into the dense layer before it, dropout and
-    stochastic depth are left out, and the normalization of the image becomes
-    part of the first convolution, where that pads nothing: a patch stem.
+    Layer scale is multiplied into the dense layer before it, dropout,
+    stochastic depth and Keras' random augmentation are left out, and the
+    normalization of the image becomes part of the first convolution, where
+    that pads nothing: a patch stem.
     LoRA is added to the kernels, and rematerialized blocks become plain ones.
     The copy takes the same images.
 
@@ -76,7 +91,7 @@ def _copy(model, fold_normalization, copy_of):
     dropped = {*scaled.values(), *normalized.values()} | {
         name
         for name, layer in layers.items()
-        if isinstance(layer, keras.layers.Dropout)
+        if isinstance(layer, FOR_TRAINING)
     }
     copies = {}
 

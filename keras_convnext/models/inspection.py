@@ -1,5 +1,7 @@
 """Facts about any Keras model that holds a ConvNeXt, read off its layers."""
 
+from dataclasses import replace
+
 import keras
 
 from keras_convnext._util.image_layout import from_layout
@@ -11,13 +13,58 @@ from keras_convnext.models.model import ModelCard
 from keras_convnext.models.rematerialization import Rematerialized
 
 
+def layers_by_path(model, path=()):
+    """Pairs of a path and a layer, in place of nested models those inside.
+
+    A path is a tuple: the names of the models around, and the layer's own.
+    """
+    for layer in model.layers:
+        own = (*path, layer.name)
+        if hasattr(layer, "layers"):  # rematerialized blocks, too
+            yield from layers_by_path(layer, own)
+        else:
+            yield own, layer
+
+
 def all_layers(model):
     """The layers of a model, in place of nested models those inside."""
-    for layer in model.layers:
-        if hasattr(layer, "layers"):  # rematerialized blocks, too
-            yield from all_layers(layer)
-        else:
-            yield layer
+    return (layer for _, layer in layers_by_path(model))
+
+
+def models_by_path(model, path=()):
+    """Pairs of a path and a model, for all that are nested in another."""
+    for layer in getattr(model, "layers", ()):
+        if isinstance(layer, keras.Model):
+            own = (*path, layer.name)
+            yield own, layer
+            yield from models_by_path(layer, own)
+
+
+def find(paths, name):
+    """The one path that a name stands for.
+
+    Args:
+        paths: iterable of tuples of names.
+        name: of a layer; behind those of the models around it, with `/`
+            between, where several have it.
+
+    Raises:
+        ValueError: if there is none, or more than one.
+    """
+    paths = list(dict.fromkeys(paths))
+    parts = tuple(name.split("/"))
+    found = [x for x in paths if x[-len(parts) :] == parts]
+    # A name alone is first of all that of a layer outside.
+    found = [x for x in found if x == parts] or found
+    if not found:
+        known = ["/".join(x) for x in paths]
+        raise ValueError(f"No such layer: {name}. Existing layers are: {known}")
+    if len(found) > 1:
+        raise ValueError(
+            f"Several nested models have a layer {name!r}. Pass one of "
+            f"{['/'.join(x) for x in found]}"
+        )
+    return found[0]
 
 
 def info_of(model):
@@ -41,6 +88,8 @@ def check_not_quantized(model):
 def check_not_rematerialized(model):
     """Raises `ValueError` where layers belong to another model's graph."""
     for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            check_not_rematerialized(layer)
         if isinstance(layer, Rematerialized):
             raise ValueError(
                 "Expected a model whose layers are its own. Received: "
@@ -71,6 +120,15 @@ def returns_logits(model):
         last = last.layers[-1]
     is_dense = isinstance(last, keras.layers.Dense)
     return is_dense and last.activation is keras.activations.linear
+def preprocessing_of(model):
+    """The `Preprocessing` of the first ConvNeXt in a model, for images of the
+    size that the whole takes; or `None`."""
+    info = info_of(model)
+    preprocessing = info and info.preprocessing
+    size = image_shape(model)[:2]
+    if preprocessing and None not in size:
+        return replace(preprocessing, image_size=size)
+    return preprocessing
 
 
 def normalizes(model):

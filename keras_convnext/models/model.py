@@ -18,6 +18,7 @@ from keras_convnext.facts.variants import Variant
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.layers import forms
 from keras_convnext.models.execution import execution_of
+from keras_convnext.models.names import Named
 
 # Of a summary: columns for shapes and counts, what stands around all four, and
 # the narrowest column.
@@ -25,12 +26,18 @@ SUMMARY, SUMMARY_LINES, LEAST = (14, 10), 13, 8
 
 
 @register
-class ModelCard(keras.layers.Layer):
+class ModelCard(Named, keras.layers.Layer):
     """Passes images through unchanged and carries a `ModelInfo`.
 
     Keras rebuilds a Functional model from its layers alone: only what a
     layer's config holds survives `clone_model`, nesting and reloading.
     """
+
+    remedy = (
+        "Layers are named independently of the model's name: build the second "
+        "ConvNeXt on a tensor of the first's model with "
+        "`layer_prefix='second_'`, or call both as layers"
+    )
 
     def __init__(self, info=None, **kwargs):
         # Without autocasting, mixed precision would round the pixels.
@@ -53,7 +60,7 @@ forms.add(ModelCard, onnx=forms.onnx_same)
 
 
 @register
-class ConvNeXtModel(keras.Model):
+class ConvNeXtModel(Named, keras.Model):
     """A Functional model that knows its variant, weights and preprocessing.
 
     Every public constructor returns one. It behaves as any Functional model;
@@ -72,22 +79,17 @@ class ConvNeXtModel(keras.Model):
         (0.485, 0.456, 0.406)
     """
 
+    remedy = (
+        "Build one of the models with a name of its own, `name='second'`, or "
+        "set it before the model is called: `model.name = 'second'`"
+    )
+
     # Keras recognizes the constructor of a Functional model by exactly these
     # names; with any other `get_config` would lose the graph.
     def __init__(
         self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any
     ):
-        try:
-            super().__init__(inputs, outputs, name=name, **kwargs)
-        except ValueError as error:
-            if "names should be unique" not in str(error):
-                raise
-            raise ValueError(
-                "Layers are named independently of the model's name, so two "
-                "ConvNeXts in one model need different prefixes: pass "
-                "`layer_prefix='second_'` to one of them. Received: "
-                f"{error}"
-            ) from error
+        super().__init__(inputs, outputs, name=name, **kwargs)
         self._execution = execution_of(self)
 
     def call(self, inputs, training=None, mask=None, **kwargs):
@@ -95,6 +97,25 @@ class ConvNeXtModel(keras.Model):
             inputs = ops.convert_to_tensor(inputs, self.inputs[0].dtype)
             return self._execution(inputs, training)
         return super().call(inputs, training=training, mask=mask, **kwargs)
+
+    def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Keras' own export, whose errors name this package's.
+
+        Raises:
+            ValueError: if Keras cannot export the model.
+            ImportError: without the packages that Keras needs.
+        """
+        try:
+            super().export(filepath, *args, **kwargs)
+        except Exception as error:  # Keras' and its converters', of any kind
+            is_missing = isinstance(error, ImportError)
+            raise (ImportError if is_missing else ValueError)(
+                f"Keras could not export {self.name!r}: "
+                f"{str(error).strip()[:300]}\n"
+                "Export it with this package, which writes SavedModel, "
+                "TFLite, ONNX, OpenVINO and PyTorch files on every backend: "
+                "`keras_convnext.export(model, 'model.onnx')`"
+            ) from error
 
     def _runs_directly(self, inputs):
         """Whether it is one array or tensor of the right rank, for PyTorch."""

@@ -62,10 +62,16 @@ def feature_pyramid(
         ((1, 8, 12, 80), (1, 2, 3, 320))
     """
     if not isinstance(model, ConvNeXtModel):
+        paths = (
+            path
+            for path, inner in inspection.models_by_path(model)
+            if isinstance(inner, ConvNeXtModel)
+        )
+        steps = (f".get_layer({x!r})" for x in next(paths, ["convnext_tiny"]))
         raise ValueError(
             "`model` must be a ConvNeXt of this package, as every constructor "
             "returns it; of one inside another model pass the inner one, "
-            f"`outer.get_layer('convnext_tiny')`. Received: {model!r}"
+            f"`model{''.join(steps)}`. Received: {model!r}"
         )
     inspection.check_not_rematerialized(model)
     ends = model.pyramid_level_inputs

@@ -12,14 +12,21 @@ class Step(keras.layers.Layer):
     def __init__(self, layer, call=None):
         super().__init__(dtype=layer.dtype_policy, autocast=False)
         self.layer = layer
-        self.rewritten = call or (lambda layer, x: layer(x))
+        self.rewritten = call or (
+            lambda layer, *xs, **named: layer(*xs, **named)
+        )
         self.built = True
 
-    def call(self, inputs, **kwargs):
-        return self.rewritten(self.layer, inputs)
+    def call(self, *inputs, **kwargs):
+        return self.rewritten(self.layer, *inputs, **_tensors(kwargs))
 
-    def compute_output_spec(self, inputs, **kwargs):
-        return self.layer.compute_output_spec(inputs)
+    def compute_output_spec(self, *inputs, **kwargs):
+        return self.layer.compute_output_spec(*inputs, **_tensors(kwargs))
+
+
+def _tensors(kwargs):
+    """Without `training` and its like: the graph is for inference."""
+    return {name: x for name, x in kwargs.items() if hasattr(x, "shape")}
 
 
 def step(layer, call=None):

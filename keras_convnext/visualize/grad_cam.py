@@ -1,5 +1,6 @@
 """Grad-CAM: where in an image a class is seen, on every backend."""
 
+import contextlib
 from collections.abc import Sequence
 
 import keras
@@ -11,9 +12,11 @@ from PIL import Image
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.image_layout import from_layout
+from keras_convnext.facts.layer_names import parse
 from keras_convnext.images.levels import check_levels
 from keras_convnext.models import inspection
-from keras_convnext.visualize.maps import check_maps
+from keras_convnext.models.flattening import flattened
+from keras_convnext.visualize.maps import maps_of
 
 
 def grad_cam(
@@ -28,13 +31,16 @@ def grad_cam(
     the class' logit to it; what is negative is cut off.
 
     Args:
-        model: a classifier, such as `ConvNeXtTiny(weights="imagenet")`.
+        model: a classifier, such as `ConvNeXtTiny(weights="imagenet")`, or a
+            Functional or Sequential model with a ConvNeXt inside, called as
+            a layer or not.
         images: array `(batch, height, width, channels)`, or `(batch, channels,
             height, width)`, as `model` takes it.
         classes: int, or one for each image; the best ones if `None`.
         layer: name of a layer with maps of the image that all that follows
             reads from, such as the last of a stage; the last of the last
-            stage if `None`.
+            stage if `None`. Layers of nested models have names as well, with
+            `"model/layer"` for one that several have.
 
     Returns:
         `(maps, classes)`: `float32` array `(batch, height, width)` of 0–1,
@@ -63,16 +69,29 @@ def grad_cam(
         )
     if inspection.normalizes(model):
         check_levels(images, "`grad_cam`")
-    source = _layer(model, layer)
-    scores_of = _rest(model, source)
-    features = keras.Model(model.input, source.output)(images, training=False)
-    chosen = _classes(scores_of(features), classes)
+    graph = flattened(model)
+    _check_classifier(model, graph)
+    source, name = _source(model, graph, layer)
+    with _logits(graph) as logits:
+        features = graph.features(images, source)
 
-    def score(features):
-        mask = ops.one_hot(chosen, model.output_shape[-1])
-        return ops.sum(ops.cast(scores_of(features), "float32") * mask)
+        def scores_of(features):
+            return graph.run({id(source): features}, logits)
 
-    slopes = _gradient(score, features)
+        scores = scores_of(features)
+        if scores is None:
+            raise ValueError(
+                "Expected a layer that all that follows reads from, such as "
+                f"the last of a block. Received: {name!r}, which a shortcut "
+                "leads around, or another branch"
+            )
+        chosen = _classes(scores, classes)
+
+        def score(features):
+            mask = ops.one_hot(chosen, scores.shape[-1])
+            return ops.sum(ops.cast(scores_of(features), "float32") * mask)
+
+        slopes = _gradient(score, features)
     features, slopes = (
         ops.convert_to_numpy(ops.cast(x, "float32")) for x in (features, slopes)
     )
@@ -89,59 +108,57 @@ def grad_cam(
     return np.clip([np.asarray(one) for one in maps], 0, 1), chosen
 
 
-def _layer(model, name):
-    inspection.check_not_rematerialized(model)
-    if name is not None:
-        layer = model.get_layer(name)
-    else:
-        ends = [x for x in model.layers if isinstance(x, layers.Add)]
-        if not ends:
-            raise ValueError(
-                "Expected a ConvNeXt, or the name of a layer. Received: "
-                f"{model.name!r}, in which no blocks end. Pass `layer`"
-            )
-        layer = ends[-1]
-    check_maps(model, layer)
-    return layer
-
-
-def _rest(model, layer):
-    """The function from a layer's output to the logits."""
-    start, logits = id(layer.output), id(_logits(model))
-    reached, steps = {start}, []
-    for other in model.layers[model.layers.index(layer) + 1 :]:
-        needed = keras.tree.map_structure(id, other.input)
-        if reached.issuperset(keras.tree.flatten(needed)):
-            reached.add(id(other.output))
-            steps.append((other, needed))
-    if logits not in reached:
-        raise ValueError(
-            "Expected a layer that all that follows reads from, such as the "
-            "last of a block. Received: "
-            f"{layer.name!r}, which a shortcut leads around"
-        )
-
-    def scores(features):
-        values = {start: features}
-        for step, needed in steps:
-            inputs = keras.tree.map_structure(values.get, needed)
-            values[id(step.output)] = step(inputs)
-        return values[logits]
-
-    return scores
-
-
-def _logits(model):
-    """The classifier's output before its softmax or sigmoid."""
-    if len(model.output.shape) != 2:
+def _check_classifier(model, graph):
+    shapes = [tuple(x.shape) for x in graph.outputs]
+    if len(shapes) != 1 or len(shapes[0]) != 2:
         raise ValueError(
             "Expected a classifier. Received: "
-            f"{model.name!r} with outputs of shape {model.output.shape}. "
+            f"{model.name!r} with outputs of shape {shapes}. "
             "Build it with its top"
         )
-    last = model.layers[-1]
-    is_activation = isinstance(last, layers.Activation)
-    return last.input if is_activation else model.output
+
+
+def _source(model, graph, name):
+    """The output of a layer and its name; the last block's end if `None`."""
+    inspection.check_not_rematerialized(model)
+    if name is not None:
+        return maps_of(model, graph, name), name
+    ends = [
+        x
+        for x in graph.calls
+        if isinstance(x.layer, layers.Add) and len(x.output.shape) == 4
+    ]
+    blocks = [x for x in ends if parse(x.path[-1]).block is not None]
+    for last in (blocks or ends)[-1:]:
+        name = "/".join(last.path)
+        return maps_of(model, graph, name), name
+    raise ValueError(
+        "Expected a ConvNeXt, or the name of a layer. Received: "
+        f"{model.name!r}, in which no blocks end. Pass `layer`"
+    )
+
+
+@contextlib.contextmanager
+def _logits(graph):
+    """The classifier's output before its softmax or sigmoid.
+
+    Of a dense layer that has the activation itself this is the output while
+    the activation is away.
+    """
+    (output,) = graph.outputs
+    last = next(x for x in reversed(graph.calls) if x.output is output)
+    if isinstance(last.layer, layers.Activation | layers.Softmax):
+        yield last.inputs[0]
+        return
+    activation = getattr(last.layer, "activation", None)
+    if not isinstance(last.layer, layers.Dense):
+        yield output
+        return
+    last.layer.activation = keras.activations.linear
+    try:
+        yield output
+    finally:
+        last.layer.activation = activation
 
 
 def _classes(scores, classes):

@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-from keras import layers
 from keras import ops
 
 from keras_convnext._util.annotations import ArrayLike
@@ -11,32 +10,61 @@ from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.images.levels import check_levels
 from keras_convnext.models import inspection
-from keras_convnext.models.model import ModelCard
+from keras_convnext.models.flattening import Flattened
+from keras_convnext.models.flattening import flattened
+from keras_convnext.models.inspection import find
 from keras_convnext.visualize.figures import grid
 from keras_convnext.visualize.figures import show
 
 
-def check_maps(model: keras.Model, layer: keras.layers.Layer) -> None:
-    """Raises `ValueError` unless a layer's outputs are maps of images."""
-    is_first = _is_channels_first(model, layer)
-    if len(layer.output.shape) != 4 or is_first:
+def maps_of(
+    model: keras.Model, graph: Flattened, name: str
+) -> keras.KerasTensor:
+    """The symbolic output of a layer by name.
+
+    Raises:
+        ValueError: unless it is called once, and gives maps of images.
+    """
+    tensors = graph.named[find(graph.named, name)]
+    if len(tensors) > 1:
+        raise ValueError(
+            f"Expected a layer that is called once. Received: {name!r}, which "
+            f"{model.name!r} calls {len(tensors)} times. Build a model with "
+            "one of the calls"
+        )
+    (tensor,) = tensors
+    is_first = id(tensor) in _channels_first(model, graph)
+    if len(tensor.shape) != 4 or is_first:
         raise ValueError(
             "Expected a layer with maps (batch, height, width, channels). "
-            f"Received: {layer.name!r}{', channels first,' * is_first} with "
-            f"{layer.output.shape}"
+            f"Received: {name!r}{', channels first,' * is_first} with "
+            f"{tensor.shape}"
         )
+    return tensor
 
 
-def _is_channels_first(model, layer):
-    """Whether a layer's maps are; inside ours all are channels last."""
-    at_door = isinstance(layer, (layers.InputLayer, ModelCard))
-    if inspection.data_format(model) == "channels_first" and at_door:
-        return True
-    is_back = parse(layer.name).part == Part.TO_CHANNELS_FIRST
-    return is_back or any(
-        getattr(x, "data_format", None) == "channels_first"
-        for x in model.layers
-    )
+# After these the channels are where the value says.
+DOORS = {
+    Part.TO_CHANNELS_LAST: "channels_last",
+    Part.TO_CHANNELS_FIRST: "channels_first",
+}
+
+
+def _channels_first(model, graph):
+    """The ids of all tensors with channels first; inside ours there are none.
+
+    A layer without a layout of its own keeps that of its inputs.
+    """
+    found = set()
+    if inspection.data_format(model) == "channels_first":
+        found.update(id(x) for x in graph.inputs)
+    for call in graph.calls:
+        own = getattr(call.layer, "data_format", None)
+        layout = DOORS.get(parse(call.path[-1]).part, own)
+        is_kept = any(id(x) in found for x in call.inputs)
+        if layout == "channels_first" or (layout is None and is_kept):
+            found.update(id(x) for x in keras.tree.flatten(call.output))
+    return found
 
 
 def feature_maps(
@@ -49,11 +77,12 @@ def feature_maps(
     """Draws a layer's outputs for an image, the strongest channels first.
 
     Args:
-        model: a Functional model.
+        model: a Functional or Sequential model.
         image: array `(height, width, channels)`, or `(channels, height,
             width)`, as `model` takes it.
         layer: name of a layer with maps of the image, channels last, as all
-            are inside a ConvNeXt of either layout.
+            are inside a ConvNeXt of either layout; also of a layer in a
+            nested model, or `"model/layer"` where several have it.
         count: int, how many channels.
         figure: matplotlib figure or subfigure to draw into; a new one if
             `None`.
@@ -74,12 +103,11 @@ def feature_maps(
         ... )
     """
     inspection.check_not_rematerialized(model)
-    chosen = model.get_layer(layer)
-    check_maps(model, chosen)
+    graph = flattened(model)
+    chosen = maps_of(model, graph, layer)
     if inspection.normalizes(model):
         check_levels(image, "`feature_maps`")
-    part = keras.Model(model.input, chosen.output)
-    outputs = part(np.asarray(image)[None], training=False)
+    outputs = graph.features(np.asarray(image)[None], chosen)
     maps = ops.convert_to_numpy(ops.cast(outputs, "float32"))[0]
     strength = maps.std((0, 1))
     channels = np.argsort(-strength, kind="stable")[:count]
@@ -98,9 +126,10 @@ def filters(
     """Draws the kernels of a convolution, those with the greatest norm first.
 
     Args:
-        model: a Functional model.
+        model: a Functional or Sequential model.
         layer: name of a convolution: of one or three channels, or depthwise;
-            the first convolution of the model if `None`.
+            the first convolution of the model if `None`. Those of nested
+            models as for `feature_maps`.
         count: int, how many kernels.
         figure: matplotlib figure or subfigure to draw into; a new one if
             `None`.
@@ -139,7 +168,9 @@ def filters(
 
 
 def _kernel(model, name):
-    for layer in [model.get_layer(name)] if name else model.layers:
+    layers = dict(inspection.layers_by_path(model))
+    for path in [find(layers, name)] if name else layers:
+        layer = layers[path]
         kernel = getattr(layer, "kernel", None)
         if kernel is not None and len(kernel.shape) == 4:
             return np.asarray(ops.convert_to_numpy(kernel)), layer.name

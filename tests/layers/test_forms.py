@@ -35,6 +35,7 @@ SAMPLES = {
     layers.GlobalMaxPooling2D: {},
     layers.LayerNormalization: {"axis": 3},  # the last, as Keras 3.16 has it
     layers.Permute: {"dims": (3, 1, 2)},
+    layers.Rescaling: {"scale": 0.5, "offset": -1.0},
     layers.ZeroPadding2D: {},
     norms.LayerNormalization: {},
     norms.RMSNormalization: {},

@@ -301,7 +301,7 @@ def test_two_towers_need_a_prefix(images):
     options = {"input_shape": None, "input_tensor": image}
     left = small(**options, include_top=False, pooling="avg")
     alternative = small(**options, include_top=False, pooling="avg")
-    with pytest.raises(ValueError, match="unique"):
+    with pytest.raises(ValueError, match="layer_prefix='second_'"):
         keras.Model(image, [left.output, alternative.output])
     right = small(**options, layer_prefix="right_")
     both = keras.Model(image, [left.output, right.output])

@@ -226,10 +226,16 @@ def constructor(_):
 
 
 def names_in_errors(_):
-    image = keras.Input((3,))
-    twice = [keras.layers.Dense(2, name="same")(image) for _ in range(2)]
-    with pytest.raises(ValueError, match="names should be unique"):
-        keras.Model(image, twice)
+    """Ours raise first; Keras' own words would be others."""
+    image = keras.Input((16, 16, 3))
+    both = [
+        keras_convnext.ConvNeXt((1,), (8,), include_top=False, name="same")
+        for _ in range(2)
+    ]
+    with pytest.raises(ValueError, match="two called 'same'"):
+        keras.Model(image, [model(image) for model in both])
+    with pytest.raises(ValueError, match="two called 'same'"):
+        keras.Sequential(both)
 
 
 def saved_names(folder):
@@ -321,7 +327,7 @@ CONTRACT = {
     "Layer.lora_enabled": lora,
     "seed_generator_state": seed_generator_state,
     "Model(inputs, outputs, name)": constructor,
-    "names should be unique": names_in_errors,
+    "map_graph`, `_is_layer_name_unique": names_in_errors,
     "layers/<class>/vars/<i>": saved_names,
     "clone_model(clone_function, call_function)": clone_of_the_same_layers,
     "CallbackList.callbacks": callback_list,
