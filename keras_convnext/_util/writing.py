@@ -1,26 +1,96 @@
 """Files that are whole or not there, and written by one process only."""
 
 import contextlib
+import errno
 import hashlib
 import os
+import re
+import shutil
+import tempfile
 from pathlib import Path
 
 import filelock
+from safetensors import SafetensorError
+
+# Folders of what is being written. Whoever writes holds the lock in it: of a
+# process that was killed it is free, and the next writer removes the folder.
+UNFINISHED, LOCK = "unfinished_", "writing.lock"
+ROOM = "Make room on the disk, or choose another folder"
+ALLOWED = "Choose a folder that you may write to, or change its permissions"
+ADVICE = {
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+    errno.EFBIG: "Raise the limit (`ulimit -f`), or choose another disk",
+    errno.EACCES: ALLOWED,
+    errno.EPERM: ALLOWED,
+    errno.EROFS: ALLOWED,
+}
+OTHERWISE = "Check that the disk has room, and that you may write there"
+# As Rust, HDF5 and Python put the number of an error into their messages.
+NUMBER = re.compile(r"(?:os error |errno = |Errno )(\d+)", re.ASCII)
+
+
+class NotWritten(OSError):
+    """What a command or function writes cannot be written.
+
+    Attributes:
+        reason: what the operating system or a library says.
+    """
+
+    reason = ""
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Says of a file or folder why it cannot be written, whoever writes it.
+
+    Raises:
+        NotWritten: in place of what libraries raise, with a remedy.
+    """
+    try:
+        yield
+    except NotWritten:
+        raise
+    except Exception as error:
+        if not _is_of_writing(error):
+            raise
+        raise _not_written(path, error) from error
+
+
+def make_folder(path):
+    """Makes a folder, and those above it, where they are missing.
+
+    Raises:
+        ValueError: if a file is in its place or above it.
+        NotWritten: if it cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(
+            "Expected a path where a folder is, or can be made. Received: "
+            f"{str(path)!r}, where a file is in its way. Choose another path"
+        ) from error
+    except OSError as error:
+        raise _not_written(path, error) from error
 
 
 @contextlib.contextmanager
 def written_aside(path):
-    """A path beside `path` to write to, which then takes its place.
+    """A path of the same name to write to, which then takes its place.
 
     If writing fails, what stood at `path` stays, and nothing else is left.
+
+    Raises:
+        NotWritten: if it cannot be written.
 
     Examples:
         >>> with written_aside("notes.txt") as unfinished:  # doctest: +SKIP
         ...     unfinished.write_text("all of it")
     """
     path = Path(path)
-    unfinished = path.with_name(f"unfinished_{path.name}")
-    try:
+    with folder_aside(path) as folder, writing(path):
+        unfinished = folder / path.name
         # Safetensors makes files that others may not read: the mode is taken
         # from one that is made as usual.
         unfinished.touch()
@@ -31,8 +101,57 @@ def written_aside(path):
         with open(unfinished, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(unfinished, path)
+
+
+@contextlib.contextmanager
+def folder_aside(path):
+    """An empty folder beside `path`, of this writer alone; removed at the end.
+
+    What killed writers left beside `path` is removed, too.
+
+    Raises:
+        NotWritten: if there cannot be one.
+    """
+    path = Path(path)
+    with writing(path):
+        remove_unfinished(path.parent)
+        holder, lock = _locked_folder(path)
+    try:
+        content = holder / "content"
+        with writing(path):
+            content.mkdir()
+        yield content
     finally:
-        unfinished.unlink(missing_ok=True)
+        lock.release()
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def remove_unfinished(folder):
+    """Removes from a folder what writers left that were killed."""
+    for lock in Path(folder).glob(f"{UNFINISHED}*/{LOCK}"):
+        # Of one that is alive, or that is not ours to remove.
+        with (
+            contextlib.suppress(OSError),
+            filelock.FileLock(lock, timeout=0),
+        ):
+            shutil.rmtree(lock.parent, ignore_errors=True)
+
+
+def _locked_folder(path):
+    """A new folder beside a path, and its lock, which is taken."""
+    # Cut: a name may have 255 bytes.
+    prefix = f"{UNFINISHED}{path.name[:50]}_"
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+        lock = filelock.FileLock(folder / LOCK)
+        try:
+            lock.acquire()
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if (folder / LOCK).exists():
+            return folder, lock
+        lock.release()  # another found it before it was locked
 
 
 @contextlib.contextmanager
@@ -44,6 +163,7 @@ def only_writer(lock):
 
     Raises:
         ValueError: if another process is writing to it.
+        NotWritten: if there cannot be a lock.
     """
     taken = filelock.FileLock(lock, timeout=0)
     try:
@@ -54,6 +174,8 @@ def only_writer(lock):
             f"{str(Path(lock).parent)!r}, to which another is writing. Wait "
             "for it, or choose another folder"
         ) from error
+    except OSError as error:
+        raise _not_written(lock, error) from error
     try:
         yield
     finally:
@@ -64,3 +186,28 @@ def sha256_of(path):
     """The checksum of a file, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_of_writing(error):
+    """Whether libraries raise such an error where they cannot write."""
+    if isinstance(error, (NotImplementedError, RecursionError)):
+        return False
+    # TensorFlow's are of their own, and it is not to be imported here.
+    is_of_tensorflow = type(error).__module__.startswith("tensorflow.")
+    kinds = (OSError, RuntimeError, SafetensorError)
+    return is_of_tensorflow or isinstance(error, kinds)
+
+
+def _not_written(path, error):
+    number = getattr(error, "errno", None)
+    told = NUMBER.search(str(error))
+    if number is None and told:
+        number = int(told[1])
+    text = str(error).strip() or type(error).__name__
+    reason = os.strerror(number) if number else text.splitlines()[0]
+    result = NotWritten(
+        f"{str(path)!r} could not be written: {reason}. "
+        f"{ADVICE.get(number, OTHERWISE)}"
+    )
+    result.reason = reason
+    return result

@@ -5,8 +5,11 @@ takes no extra files: the artifact would not carry its classes and its
 preprocessing, and would take the model's own layout and dtype only.
 """
 
+import io
+
 import torch
 
+from keras_convnext._util.writing import writing
 from keras_convnext.artifacts import metadata
 
 
@@ -23,7 +26,11 @@ def write(exportable, path, images=None):
         _Program(exportable).eval(), (images,), dynamic_shapes=(dynamic,)
     )
     files = {metadata.FILE: exportable.text}
-    torch.export.save(program, str(path), extra_files=files)
+    # Writing to a full disk itself, PyTorch ends the process.
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files=files)
+    with writing(path):
+        path.write_bytes(content.getbuffer())
 
 
 class _Program(torch.nn.Module):

@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from keras_convnext._util.writing import NotWritten
 from keras_convnext.training.checkpoints import CheckpointError
 
 # In the order of the help.
@@ -34,5 +35,6 @@ def main():
     except (ValueError, ImportError, OSError, ArithmeticError) as error:
         typer.echo(f"keras-convnext: {error}", err=True)
         # The input was good, the run was not.
-        went_wrong = isinstance(error, (CheckpointError, ArithmeticError))
+        failures = (NotWritten, CheckpointError, ArithmeticError)
+        went_wrong = isinstance(error, failures)
         sys.exit(1 if went_wrong else 2)

@@ -119,6 +119,14 @@ def train(
             min=0, help="Which of the hosts this is; found by its name."
         ),
     ] = None,
+    oversubscribe: Annotated[
+        bool,
+        typer.Option(
+            "--oversubscribe",
+            help="Let --devices start more processes than there are cores; "
+            "PyTorch without GPUs.",
+        ),
+    ] = False,
     model_parallel: Annotated[
         int,
         typer.Option(
@@ -158,7 +166,9 @@ def train(
         count: int | str | None = devices
         if devices and devices.isdigit():
             count = int(devices)
-        distribution.start(count, hosts, host_index, model_parallel)
+        distribution.start(
+            count, hosts, host_index, model_parallel, oversubscribe
+        )
     training.make_repeatable(seed, deterministic)
     source, held_out = data_module.open_splits(
         data, validation, validation_split, seed

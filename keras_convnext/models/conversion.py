@@ -1,5 +1,6 @@
 """Weight files from one layout to another, bit for bit."""
 
+import io
 from pathlib import Path
 
 from keras_convnext._util import checks
@@ -161,7 +162,10 @@ def _write_torch(path, tensors, wrapped):
         return torch.from_numpy(array.copy())
 
     state = {name: as_tensor(x) for name, x in tensors.items()}
-    torch.save({"model": state} if wrapped else state, path)
+    # Writing to a full disk itself, PyTorch ends the process.
+    content = io.BytesIO()
+    torch.save({"model": state} if wrapped else state, content)
+    path.write_bytes(content.getbuffer())
 
 
 def _write_keras(path, tensors, variant, file):

@@ -167,6 +167,7 @@ def train(
                 logs = run.output / "tensorboard"
                 watchers.append(callbacks.TensorBoardScalars(logs))
             watchers.append(progress)
+        progress.tell_beginning(data, validation)
         with progress.bar, cluster.training(trained):
             while run.step < recipe.epochs * steps:
                 epoch, place = divmod(run.step, steps)
