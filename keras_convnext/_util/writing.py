@@ -4,7 +4,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 # Folders of what is being written. Whoever writes holds the lock in it: of a
 # process that was killed it is free, and the next writer removes the folder.
 UNFINISHED, LOCK = "unfinished_", "writing.lock"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ROOM = "Make room on the disk, or choose another folder"
 ALLOWED = "Choose a folder that you may write to, or change its permissions"
 ADVICE = {
@@ -26,8 +26,6 @@ ADVICE = {
     errno.EROFS: ALLOWED,
 }
 OTHERWISE = "Check that the disk has room, and that you may write there"
-# As Rust, HDF5 and Python put the number of an error into their messages.
-NUMBER = re.compile(r"(?:os error |errno = |Errno )(\d+)", re.ASCII)
 
 
 class NotWritten(OSError):
@@ -54,7 +52,7 @@ def writing(path):
     except Exception as error:
         if not _is_of_writing(error):
             raise
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
 
 
 def make_folder(path):
@@ -72,7 +70,7 @@ def make_folder(path):
             f"{str(path)!r}, where a file is in its way. Choose another path"
         ) from error
     except OSError as error:
-        raise _not_written(path, error) from error
+        raise not_written(path, error) from error
 
 
 @contextlib.contextmanager
@@ -121,6 +119,11 @@ def folder_aside(path):
         with writing(path):
             content.mkdir()
         yield content
+    except NotWritten as error:
+        if str(holder) not in str(error):
+            raise
+        # By the name that the user knows.
+        raise not_written(path, OSError(error.reason)) from error
     finally:
         lock.release()
         shutil.rmtree(holder, ignore_errors=True)
@@ -175,7 +178,7 @@ def only_writer(lock):
             "for it, or choose another folder"
         ) from error
     except OSError as error:
-        raise _not_written(lock, error) from error
+        raise not_written(lock, error) from error
     try:
         yield
     finally:
@@ -198,12 +201,13 @@ def _is_of_writing(error):
     return is_of_tensorflow or isinstance(error, kinds)
 
 
-def _not_written(path, error):
-    number = getattr(error, "errno", None)
-    told = NUMBER.search(str(error))
-    if number is None and told:
-        number = int(told[1])
+def not_written(path, error):
+    """The `NotWritten` for a path and what was raised in writing to it."""
     text = str(error).strip() or type(error).__name__
+    number = getattr(error, "errno", None)
+    if number is None:
+        # Libraries put what the system said into their messages.
+        number = next((x for x in ADVICE if os.strerror(x) in text), None)
     reason = os.strerror(number) if number else text.splitlines()[0]
     result = NotWritten(
         f"{str(path)!r} could not be written: {reason}. "

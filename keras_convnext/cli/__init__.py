@@ -5,7 +5,9 @@ import sys
 
 import typer
 
+from keras_convnext._util.writing import FULL
 from keras_convnext._util.writing import NotWritten
+from keras_convnext._util.writing import not_written
 from keras_convnext.training.checkpoints import CheckpointError
 
 # In the order of the help.
@@ -33,6 +35,8 @@ def main():
     try:
         app()
     except (ValueError, ImportError, OSError, ArithmeticError) as error:
+        if getattr(error, "errno", None) in FULL:
+            error = not_written(error.filename or "standard output", error)
         typer.echo(f"keras-convnext: {error}", err=True)
         # The input was good, the run was not.
         failures = (NotWritten, CheckpointError, ArithmeticError)

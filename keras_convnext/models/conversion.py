@@ -1,6 +1,8 @@
 """Weight files from one layout to another, bit for bit."""
 
 import io
+import shutil
+import zipfile
 from pathlib import Path
 
 from keras_convnext._util import checks
@@ -184,5 +186,16 @@ def _write_keras(path, tensors, variant, file):
         include_preprocessing=file.normalizes
         and (channels == 3 or file.info.preprocessing is not None),
     )
-    save = model.save if path.suffix == ".keras" else model.save_weights
-    save(path)
+    if path.suffix == ".keras":
+        model.save(path)
+        return
+    # HDF5 ends the process where it finds the disk full. Into a `.keras` file
+    # Keras puts the same weights by way of memory.
+    whole = path.with_name("whole.keras")
+    model.save(whole)
+    with (
+        zipfile.ZipFile(whole) as archive,
+        archive.open("model.weights.h5") as weights,
+        open(path, "wb") as file,
+    ):
+        shutil.copyfileobj(weights, file)
