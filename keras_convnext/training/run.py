@@ -121,7 +121,7 @@ class Run:
         check_same(cluster, self.settings)
         checkpoint = None
         if cluster.is_writer:
-            checkpoint = self.checkpoints.latest(_check_record)
+            checkpoint = self.checkpoints.latest(check_record)
         if checkpoint is not None:
             self._check_settings(checkpoint[2]["settings"])
         if cluster.process_count > 1:
@@ -307,7 +307,7 @@ class Run:
                 signal.signal(number, handler)
 
 
-def _check_record(record):
+def check_record(record):
     """Raises `ValueError` for that of a checkpoint which is damaged."""
     check_fields(record, RECORD, "its record")
     for row in record["history"]:
