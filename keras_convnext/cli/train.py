@@ -147,8 +147,8 @@ def train(
     """Train a model on images; killed at any moment, it goes on.
 
     The same command again goes on from the last checkpoint. Ends with status
-    1 if the loss is no number any more or the disk is full, and with 130 or
-    143 after SIGINT or SIGTERM; started by torchrun, with torchrun's status.
+    1 if the loss is no number any more or a file cannot be written, and with
+    130 or 143 after SIGINT or SIGTERM; started by torchrun, with torchrun's status.
 
     Example: keras-convnext train --data photos --output run
 

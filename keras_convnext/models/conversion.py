@@ -47,6 +47,7 @@ def convert_weights(
     Raises:
         ValueError: for files that do not fit, or that exist.
         ImportError: for PyTorch containers without torch.
+        OSError: if the target cannot be written; what stood there stays.
 
     Examples:
         >>> keras_convnext.convert_weights(

@@ -737,7 +737,9 @@ def test_more_processes_than_cores_are_refused(monkeypatch):
 
 
 @ONLY["torch"]
-@pytest.mark.parametrize("by_hand", [False, True])
+@pytest.mark.parametrize(
+    "by_hand", [False, pytest.param(True, marks=pytest.mark.long)]
+)
 def test_no_process_outlives_its_launcher(by_hand, photographs, tmp_path):
     output = tmp_path / "run"
     words = arguments(photographs, tmp_path, output, "v1", "--epochs", "999")
