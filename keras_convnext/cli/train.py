@@ -148,7 +148,8 @@ def train(
 
     The same command again goes on from the last checkpoint. Ends with status
     1 if the loss is no number any more or a file cannot be written, and with
-    130 or 143 after SIGINT or SIGTERM; started by torchrun, with torchrun's status.
+    130 or 143 after SIGINT or SIGTERM; started by torchrun, with torchrun's
+    status.
 
     Example: keras-convnext train --data photos --output run
 

@@ -57,7 +57,8 @@ def train(
             and `best_raw.keras` (by accuracy on `validation`; the first has
             the averaged weights where the recipe averages),
             `history.csv`, `curves.png`, TensorBoard logs and `run.json`, whose
-            `status` is "running", "complete", "stopped" or "failed". If it holds the beginning of this run, the run goes on.
+            `status` is "running", "complete", "stopped" or "failed". If it
+            holds the beginning of this run, the run goes on.
         validation: a `Source` of the same classes, or `None`.
         seed: int that order, augmentation and mixing follow from.
         resume: `"auto"`, or `"never"` to refuse a folder with checkpoints.
