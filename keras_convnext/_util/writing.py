@@ -55,6 +55,15 @@ def writing(path):
         raise not_written(path, error) from error
 
 
+def check_writable(path):
+    """Raises `NotWritten`, before any work, for a folder that is read-only."""
+    if not os.access(Path(path).absolute().parent, os.W_OK | os.X_OK):
+        raise NotWritten(
+            f"The folder must be writable. Received: {str(path)!r}. Choose "
+            "another, or change its permissions"
+        )
+
+
 def make_folder(path):
     """Makes a folder, and those above it, where they are missing.
 

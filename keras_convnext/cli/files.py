@@ -1,5 +1,7 @@
 """What commands may write to."""
 
+from keras_convnext._util.writing import check_writable
+
 
 def check_output(path, force, ending=None):
     """Raises `ValueError` unless a file may be written to a `Path`."""
@@ -10,6 +12,7 @@ def check_output(path, force, ending=None):
             f"`--output` must be a {kind} in a folder that exists. Received: "
             f"{str(path)!r}"
         )
+    check_writable(path)
     if path.exists() and not force:
         raise ValueError(
             "The file exists: pass --force to replace it. Received: "

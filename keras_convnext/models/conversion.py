@@ -8,6 +8,7 @@ from pathlib import Path
 from keras_convnext._util import checks
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.requirements import require
+from keras_convnext._util.writing import check_writable
 from keras_convnext._util.writing import written_aside
 from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
 from keras_convnext.facts.layer_names import LayerName
@@ -132,6 +133,7 @@ def _check_target(target, to, overwrite):
         )
     if not target.parent.is_dir():
         raise ValueError(f"The target's folder must exist. Received: {target}")
+    check_writable(target)
 
 
 def _write(path, tensors, to, variant, file):

@@ -1,5 +1,6 @@
 """Commands that cannot write what they should: one message, status 1."""
 
+import os
 import resource
 from contextlib import contextmanager
 
@@ -105,6 +106,20 @@ def test_a_run_that_can_write_nothing_ends_with_status_1(
         )
     assert status == 1
     assert "nothing/run.json' could not be written: File too large" in said
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", ["keras", "onnx", "evaluate", "explain"])
+def test_a_folder_that_is_read_only_is_told_before_any_work(
+    name, tmp_path, monkeypatch, run_command
+):
+    # Whoever runs the tests may be allowed to write anyway.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.chdir(tmp_path)
+    words, target = COMMANDS[name]
+    status, _, said = run_command(*words)
+    assert status == 1
+    assert f"The folder must be writable. Received: '{target}'. Choose" in said
 
 
 @pytest.mark.parametrize("output", ["small.keras", "small.keras/run"])
