@@ -1,10 +1,21 @@
-"""What processes that this package starts are told."""
+"""Processes that this package starts: what they are told, and their end."""
 
 import os
 from pathlib import Path
 
+from keras_convnext._util import child
+
 # The folder that holds this package.
 ROOT = Path(__file__).parents[2]
+
+
+def program(*arguments):
+    """What Python is given to run a program that does not outlive this process.
+
+    Args:
+        *arguments: a file, `-m` and a module, or `-c` and code; and its own.
+    """
+    return [child.__file__, str(os.getpid()), *map(str, arguments)]
 
 
 def environment(backend, **variables):

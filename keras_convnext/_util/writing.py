@@ -1,26 +1,103 @@
 """Files that are whole or not there, and written by one process only."""
 
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import filelock
+from safetensors import SafetensorError
+
+# Folders of what is being written. Whoever writes holds the lock in it: of a
+# process that was killed it is free, and the next writer removes the folder.
+UNFINISHED, LOCK = "unfinished_", "writing.lock"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+ROOM = "Make room on the disk, or choose another folder"
+ALLOWED = "Choose a folder that you may write to, or change its permissions"
+ADVICE = {
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+    errno.EFBIG: "Raise the limit (`ulimit -f`), or choose another disk",
+    errno.EACCES: ALLOWED,
+    errno.EPERM: ALLOWED,
+    errno.EROFS: ALLOWED,
+}
+OTHERWISE = "Check that the disk has room, and that you may write there"
+
+
+class NotWritten(OSError):
+    """What a command or function writes cannot be written.
+
+    Attributes:
+        reason: what the operating system or a library says.
+    """
+
+    reason = ""
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Says of a file or folder why it cannot be written, whoever writes it.
+
+    Raises:
+        NotWritten: in place of what libraries raise, with a remedy.
+    """
+    try:
+        yield
+    except NotWritten:
+        raise
+    except Exception as error:
+        if not _is_of_writing(error):
+            raise
+        raise not_written(path, error) from error
+
+
+def check_writable(path):
+    """Raises `NotWritten`, before any work, for a folder that is read-only."""
+    if not os.access(Path(path).absolute().parent, os.W_OK | os.X_OK):
+        raise NotWritten(
+            f"The folder must be writable. Received: {str(path)!r}. Choose "
+            "another, or change its permissions"
+        )
+
+
+def make_folder(path):
+    """Makes a folder, and those above it, where they are missing.
+
+    Raises:
+        ValueError: if a file is in its place or above it.
+        NotWritten: if it cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(
+            "Expected a path where a folder is, or can be made. Received: "
+            f"{str(path)!r}, where a file is in its way. Choose another path"
+        ) from error
+    except OSError as error:
+        raise not_written(path, error) from error
 
 
 @contextlib.contextmanager
 def written_aside(path):
-    """A path beside `path` to write to, which then takes its place.
+    """A path of the same name to write to, which then takes its place.
 
     If writing fails, what stood at `path` stays, and nothing else is left.
+
+    Raises:
+        NotWritten: if it cannot be written.
 
     Examples:
         >>> with written_aside("notes.txt") as unfinished:  # doctest: +SKIP
         ...     unfinished.write_text("all of it")
     """
     path = Path(path)
-    unfinished = path.with_name(f"unfinished_{path.name}")
-    try:
+    with folder_aside(path) as folder, writing(path):
+        unfinished = folder / path.name
         # Safetensors makes files that others may not read: the mode is taken
         # from one that is made as usual.
         unfinished.touch()
@@ -31,8 +108,62 @@ def written_aside(path):
         with open(unfinished, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(unfinished, path)
+
+
+@contextlib.contextmanager
+def folder_aside(path):
+    """An empty folder beside `path`, of this writer alone; removed at the end.
+
+    What killed writers left beside `path` is removed, too.
+
+    Raises:
+        NotWritten: if there cannot be one.
+    """
+    path = Path(path)
+    with writing(path):
+        remove_unfinished(path.parent)
+        holder, lock = _locked_folder(path)
+    try:
+        content = holder / "content"
+        with writing(path):
+            content.mkdir()
+        yield content
+    except NotWritten as error:
+        if str(holder) not in str(error):
+            raise
+        # By the name that the user knows.
+        raise not_written(path, OSError(error.reason)) from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        lock.release()
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def remove_unfinished(folder):
+    """Removes from a folder what writers left that were killed."""
+    for lock in Path(folder).glob(f"{UNFINISHED}*/{LOCK}"):
+        # Of one that is alive, or that is not ours to remove.
+        with (
+            contextlib.suppress(OSError),
+            filelock.FileLock(lock, timeout=0),
+        ):
+            shutil.rmtree(lock.parent, ignore_errors=True)
+
+
+def _locked_folder(path):
+    """A new folder beside a path, and its lock, which is taken."""
+    # Cut: a name may have 255 bytes.
+    prefix = f"{UNFINISHED}{path.name[:50]}_"
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+        lock = filelock.FileLock(folder / LOCK)
+        try:
+            lock.acquire()
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if (folder / LOCK).exists():
+            return folder, lock
+        lock.release()  # another found it before it was locked
 
 
 @contextlib.contextmanager
@@ -44,6 +175,7 @@ def only_writer(lock):
 
     Raises:
         ValueError: if another process is writing to it.
+        NotWritten: if there cannot be a lock.
     """
     taken = filelock.FileLock(lock, timeout=0)
     try:
@@ -54,6 +186,8 @@ def only_writer(lock):
             f"{str(Path(lock).parent)!r}, to which another is writing. Wait "
             "for it, or choose another folder"
         ) from error
+    except OSError as error:
+        raise not_written(lock, error) from error
     try:
         yield
     finally:
@@ -64,3 +198,29 @@ def sha256_of(path):
     """The checksum of a file, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_of_writing(error):
+    """Whether libraries raise such an error where they cannot write."""
+    if isinstance(error, (NotImplementedError, RecursionError)):
+        return False
+    # TensorFlow's are of their own, and it is not to be imported here.
+    is_of_tensorflow = type(error).__module__.startswith("tensorflow.")
+    kinds = (OSError, RuntimeError, SafetensorError)
+    return is_of_tensorflow or isinstance(error, kinds)
+
+
+def not_written(path, error):
+    """The `NotWritten` for a path and what was raised in writing to it."""
+    text = str(error).strip() or type(error).__name__
+    number = getattr(error, "errno", None)
+    if number is None:
+        # Libraries put what the system said into their messages.
+        number = next((x for x in ADVICE if os.strerror(x) in text), None)
+    reason = os.strerror(number) if number else text.splitlines()[0]
+    result = NotWritten(
+        f"{str(path)!r} could not be written: {reason}. "
+        f"{ADVICE.get(number, OTHERWISE)}"
+    )
+    result.reason = reason
+    return result

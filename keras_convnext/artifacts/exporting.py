@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +9,9 @@ import keras
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.writing import UNFINISHED
+from keras_convnext._util.writing import folder_aside
+from keras_convnext._util.writing import writing
 from keras_convnext.artifacts import handover
 from keras_convnext.artifacts import options
 from keras_convnext.artifacts import real_images
@@ -105,16 +107,12 @@ def export(
     images = real_images.to_calibrate(representative_data, metadata)
     batches = real_images.to_compare(verification_data, metadata, verify)
     exportable = Exportable.of(model, format, metadata)
-    folder = Path(
-        tempfile.mkdtemp(prefix=f"unfinished_{path.name}_", dir=path.parent)
-    )
-    try:
+    with folder_aside(path) as folder:
         report = _write_and_compare(
             exportable, folder / path.name, images, batches
         )
-        _move(folder, path, report.problem)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with writing(path):
+            _move(folder, path, report.problem)
     report = replace(report, path=path)
     if verbose:
         report.print()
@@ -135,7 +133,8 @@ def _write_and_compare(exportable, path, images, batches):
 def _move(folder, path, problem):
     """What was written goes to its place, or aside if it is not the model."""
     if problem:
-        kept = path.with_name(folder.name.replace("unfinished", "unverified"))
+        name = folder.parent.name.replace(UNFINISHED, "unverified_")
+        kept = path.with_name(name)
         os.replace(folder, kept)
         raise ValueError(
             "The artifact must compute what the model does. Received: "

@@ -14,9 +14,13 @@ from pathlib import Path
 import keras
 
 from keras_convnext._util import subprocesses
+from keras_convnext._util.writing import NotWritten
+from keras_convnext._util.writing import writing
 from keras_convnext.artifacts.exportable import Exportable
 
-PASSED_ON = (ValueError, ImportError, OSError, NotImplementedError)
+PASSED_ON = (
+    *(NotWritten, ValueError, ImportError, OSError, NotImplementedError),
+)
 PROGRAM = """
 import sys
 from keras_convnext.artifacts import handover
@@ -36,9 +40,10 @@ def write(backend, exportable, path, images):
     """`write_here` in a process on another backend."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        exportable.lean.save(folder / "model.keras")
         job = (exportable.format, exportable.metadata, path.absolute(), images)
-        (folder / "job").write_bytes(pickle.dumps(job))
+        with writing(folder):
+            exportable.lean.save(folder / "model.keras")
+            (folder / "job").write_bytes(pickle.dumps(job))
         run(backend, "-c", PROGRAM, folder)
         error = folder / "error"
         if error.exists():
@@ -61,7 +66,7 @@ def work(folder):
 def run(backend, *arguments):
     """Runs Python in a process on another backend, until it ends well."""
     done = subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, *subprocesses.program(*arguments)],
         env=environment(backend),
         capture_output=True,
         text=True,

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import onnx
 
+from keras_convnext._util.writing import writing
 from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import onnx_graph
@@ -98,7 +99,8 @@ def save(proto, path):
                 onnx.external_data_helper.set_external_data(
                     tensor, f"{path.name}.data"
                 )
-    onnx.save(proto, path)
+    with writing(path):
+        onnx.save(proto, path)
     onnx.checker.check_model(str(path), full_check=True)
 
 

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from keras_convnext._util.requirements import require
+from keras_convnext._util.writing import writing
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import onnx
 
@@ -16,4 +17,5 @@ def write(exportable, path, images=None):
         onnx.write(exportable, file)
         converted = openvino.convert_model(file)
         converted.set_rt_info(exportable.text, metadata.KEY)
-        openvino.save_model(converted, path, compress_to_fp16=False)
+        with writing(path):
+            openvino.save_model(converted, path, compress_to_fp16=False)

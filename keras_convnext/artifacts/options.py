@@ -1,9 +1,9 @@
 """What may be asked of an export, checked before work starts."""
 
 import numbers
-import os
 
 from keras_convnext._util.checks import one_of
+from keras_convnext._util.writing import check_writable
 from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts.formats import FORMATS
@@ -83,11 +83,7 @@ def check_target(path, format, overwrite):
         raise ValueError(
             f"The folder to write to must exist. Received: {str(path)!r}"
         )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(
-            f"The folder must be writable. Received: {str(path)!r}. Choose "
-            "another, or change its permissions"
-        )
+    check_writable(path)
 
 
 def _check_replaceable(path, format, overwrite):

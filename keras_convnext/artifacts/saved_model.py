@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+from keras_convnext._util.writing import writing
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import tf_graph
 from keras_convnext.images.tf_transform import tf_load_image
@@ -33,7 +34,7 @@ def write(exportable, path, images=None, batch=None):
         signatures[JPEG] = _from_jpeg(tf, exportable, forward, preprocessing)
     module = tf.Module()
     module.variables_ = [x.value for x in forward.model.variables]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, writing(path):
         file = Path(folder) / metadata.FILE
         file.write_text(exportable.text, encoding="utf-8")
         module.metadata = tf.saved_model.Asset(str(file))

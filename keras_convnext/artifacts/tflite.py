@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_convnext._util.writing import writing
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import saved_model
 
@@ -23,7 +24,8 @@ def write(exportable, path, images=None):
         )
         _configure(tf, converter, exportable.metadata["quantization"], images)
         content = converter.convert()
-    path.write_bytes(_finished(content, exportable))
+    with writing(path):
+        path.write_bytes(_finished(content, exportable))
 
 
 def _configure(tf, converter, quantization, images):

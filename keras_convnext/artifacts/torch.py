@@ -6,9 +6,11 @@ preprocessing, and would take the model's own layout and dtype only.
 """
 
 import functools
+import io
 
 import torch
 
+from keras_convnext._util.writing import writing
 from keras_convnext.artifacts import metadata
 
 
@@ -25,7 +27,11 @@ def write(exportable, path, images=None):
         _Program(exportable).eval(), (images,), dynamic_shapes=(dynamic,)
     )
     files = {metadata.FILE: exportable.text}
-    torch.export.save(program, str(path), extra_files=files)
+    # Writing to a full disk itself, PyTorch ends the process.
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files=files)
+    with writing(path):
+        path.write_bytes(content.getbuffer())
 
 
 class _Program(torch.nn.Module):

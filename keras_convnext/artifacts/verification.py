@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_convnext._util.tables import new_console
+from keras_convnext._util.writing import writing
 from keras_convnext.artifacts import handover
 from keras_convnext.artifacts import measuring
 from keras_convnext.artifacts import metadata
@@ -198,7 +199,8 @@ def run_saved_model(path, inputs):
     """As `run_here`, in a process of TensorFlow alone."""
     with tempfile.TemporaryDirectory() as folder:
         exchange = Path(folder) / "batches"
-        exchange.write_bytes(pickle.dumps(inputs))
+        with writing(exchange):
+            exchange.write_bytes(pickle.dumps(inputs))
         handover.run("tensorflow", measuring.__file__, path, exchange)
         return pickle.loads(exchange.read_bytes())
 

@@ -7,6 +7,9 @@ import sys
 import typer
 
 from keras_convnext._util import startup
+from keras_convnext._util.writing import FULL
+from keras_convnext._util.writing import NotWritten
+from keras_convnext._util.writing import not_written
 from keras_convnext.cli import advice
 from keras_convnext.training.checkpoints import CheckpointError
 
@@ -47,7 +50,10 @@ def main():
         with startup.running():
             app()
     except startup.ERRORS as error:
+        if getattr(error, "errno", None) in FULL:
+            error = not_written(error.filename or "standard output", error)
         typer.echo(f"keras-convnext: {error}", err=True)
         # The input was good, the run was not.
-        went_wrong = isinstance(error, (CheckpointError, ArithmeticError))
+        failures = (NotWritten, CheckpointError, ArithmeticError)
+        went_wrong = isinstance(error, failures)
         sys.exit(1 if went_wrong else 2)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_convnext import visualize
+from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import written_aside
 from keras_convnext.data import load_digits
 from keras_convnext.models.applications import ConvNeXt
@@ -49,7 +50,7 @@ def run_demo(output="demo_output", epochs=None, seed=0):
         )
     visualize.new_figure()  # raises before the training, not after it
     output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     make_repeatable(seed)
 
     train, test = load_digits()

@@ -1,5 +1,6 @@
 """What commands read and may write to, before anything takes time."""
 
+from keras_convnext._util.writing import check_writable
 from keras_convnext.images.reading import Photograph
 from keras_convnext.images.reading import Unreadable
 
@@ -13,6 +14,7 @@ def check_output(path, force, endings=()):
             f"`--output` must be a file{ends} in a folder that exists. "
             f"Received: {str(path)!r}"
         )
+    check_writable(path)
     if path.exists() and not force:
         raise ValueError(
             "The file exists: pass --force to replace it. Received: "

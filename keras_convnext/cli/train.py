@@ -121,6 +121,14 @@ def train(
             min=0, help="Which of the hosts this is; found by its name."
         ),
     ] = None,
+    oversubscribe: Annotated[
+        bool,
+        typer.Option(
+            "--oversubscribe",
+            help="Let --devices start more processes than there are cores; "
+            "PyTorch without GPUs.",
+        ),
+    ] = False,
     model_parallel: Annotated[
         int,
         typer.Option(
@@ -141,8 +149,9 @@ def train(
     """Train a model on images; killed at any moment, it goes on.
 
     The same command again goes on from the last checkpoint. Ends with status
-    1 if the loss is no number any more or the disk is full, and with 130 or
-    143 after SIGINT or SIGTERM; started by torchrun, with torchrun's status.
+    1 if the loss is no number any more or a file cannot be written, and with
+    130 or 143 after SIGINT or SIGTERM; started by torchrun, with torchrun's
+    status.
 
     Example: keras-convnext train --data photos --output run
 
@@ -163,7 +172,9 @@ def train(
         count: int | str | None = devices
         if devices and devices.isdigit():
             count = int(devices)
-        distribution.start(count, hosts, host_index, model_parallel)
+        distribution.start(
+            count, hosts, host_index, model_parallel, oversubscribe
+        )
     training.make_repeatable(seed, deterministic)
     with progress(f"looking for images in {data}", None):
         source, held_out = data_module.open_splits(

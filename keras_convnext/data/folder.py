@@ -1,5 +1,6 @@
 """Folders of images, one folder for each class."""
 
+import contextlib
 import os
 import warnings
 from collections import Counter
@@ -95,8 +96,12 @@ class ImageFolder(Source):
     def content(self) -> Iterator[bytes]:
         yield self._names
         for number in range(len(self)):
-            size = os.stat(self.name(number)).st_size
-            yield size.to_bytes(8, "little")
+            # Links that lead nowhere, and files removed since, have no size:
+            # reading skips them.
+            size = -1
+            with contextlib.suppress(OSError):
+                size = os.stat(self.name(number)).st_size
+            yield size.to_bytes(8, "little", signed=True)
 
     def _images_of(self, name):
         """Names of a class' images, as bytes in a row, and their lengths."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.requirements import require
+from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import only_writer
 from keras_convnext._util.writing import sha256_of
 from keras_convnext._util.writing import written_aside
@@ -73,7 +74,7 @@ def write_records(
     progress = progress or (lambda count: None)
     output = Path(output)
     index = _planned(source, shards)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     with only_writer(output / "records.lock"):
         written = {x["file"]: x for x in _begun(output, index)}
         reader = Reader(source, on_error)
@@ -81,12 +82,7 @@ def write_records(
         for path, numbers in _parts(output, len(source), index["shard_count"]):
             shard = written.get(path.name)
             if shard is None or not records.is_whole(output, shard, verify):
-                try:
-                    shard = _write(tf, reader, path, numbers, progress)
-                except tf.errors.OpError as error:  # a full disk is no OSError
-                    raise OSError(
-                        f"The records cannot be written: {error}"
-                    ) from error
+                shard = _write(tf, reader, path, numbers, progress)
                 # With those still to be looked at, which may be whole.
                 written[path.name] = shard
                 index["shards"] = [written[name] for name in sorted(written)]

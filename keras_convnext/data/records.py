@@ -6,7 +6,6 @@ alone. And it does not hold labels apart: opening ImageNet would read every
 image, or take a file beside it again (measured: benchmarks/NOTES.md).
 """
 
-import json
 import os
 import zlib
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ import numpy as np
 
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.checks import some
-from keras_convnext._util.limits import check_file
+from keras_convnext._util.json_files import check_fields
+from keras_convnext._util.json_files import read_object
 from keras_convnext._util.writing import sha256_of
 from keras_convnext.data.source import Source
 
@@ -24,6 +24,13 @@ INDEX = "index.json"
 FORMAT = "keras-convnext records 1"
 # Around an example: its length and a checksum, and another checksum.
 HEADER, FOOTER = 12, 4
+FIELDS = {
+    "format": str,
+    "source": dict,
+    "classes": list,
+    "shard_count": int,
+    "shards": list,
+}
 SHARD_FIELDS = {
     "file": str,
     "bytes": int,
@@ -164,16 +171,15 @@ class Records(Source):
 def read_index(path):
     """The dict in a folder's `index.json`, of this format."""
     try:
-        check_file(path / INDEX)  # a pipe would never end
-        index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+        index = read_object(path / INDEX, FIELDS)
         if index["format"] != FORMAT:
             raise ValueError(f"its format is {index['format']!r}")
         _check(index)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"Expected a folder with an {INDEX} of the format {FORMAT!r}. "
-            f"Received: {str(path)!r}, {error}. Write one by `keras-convnext "
-            "records`"
+            f"Received: {str(path)!r}, {error}. Remove {INDEX}, and write the "
+            "records again by `keras-convnext records`"
         ) from error
     return index
 
@@ -181,20 +187,10 @@ def read_index(path):
 def _check(index):
     """Raises where a field is of another type, or a file elsewhere."""
     classes, shards = index["classes"], index["shards"]
-    are_right = [
-        isinstance(classes, list),
-        isinstance(shards, list),
-        isinstance(index["shard_count"], int),
-        isinstance(index["source"], dict),
-        *(isinstance(name, str) for name in classes),
-        *(
-            isinstance(shard[field], kind)
-            for shard in shards
-            for field, kind in SHARD_FIELDS.items()
-        ),
-    ]
-    if not all(are_right):
-        raise ValueError("which is damaged")
+    for shard in shards:
+        check_fields(shard, SHARD_FIELDS, f"a shard in {INDEX}")
+    if not all(isinstance(name, str) for name in classes):
+        raise ValueError(f"{INDEX} has classes that are no names")
     files = [shard["file"] for shard in shards]
     if any(os.path.basename(x) != x for x in files):
         raise ValueError("with shards in another folder")

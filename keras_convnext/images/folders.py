@@ -25,7 +25,10 @@ LEFT_BY_SYSTEMS = (
     "thumbs.db",
 )
 # Files that tell a folder of results, whose pictures are no data.
-RESULTS = ("records.lock", "run.json", "run.lock", "saved_model.pb")
+RESULTS = (
+    *("records.lock", "run.json", "run.lock", "saved_model.pb"),
+    "writing.lock",
+)
 
 
 def is_image(name):

@@ -1,10 +1,14 @@
 """Weight files from one layout to another, bit for bit."""
 
+import io
+import shutil
+import zipfile
 from pathlib import Path
 
 from keras_convnext._util import checks
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.requirements import require
+from keras_convnext._util.writing import check_writable
 from keras_convnext._util.writing import written_aside
 from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
 from keras_convnext.facts.layer_names import LayerName
@@ -45,6 +49,7 @@ def convert_weights(
     Raises:
         ValueError: for files that do not fit, or that exist.
         ImportError: for PyTorch containers without torch.
+        OSError: if the target cannot be written; what stood there stays.
 
     Examples:
         >>> keras_convnext.convert_weights(
@@ -129,6 +134,7 @@ def _check_target(target, to, overwrite):
         )
     if not target.parent.is_dir():
         raise ValueError(f"The target's folder must exist. Received: {target}")
+    check_writable(target)
 
 
 def _write(path, tensors, to, variant, file):
@@ -162,7 +168,10 @@ def _write_torch(path, tensors, wrapped):
         return torch.from_numpy(array.copy())
 
     state = {name: as_tensor(x) for name, x in tensors.items()}
-    torch.save({"model": state} if wrapped else state, path)
+    # Writing to a full disk itself, PyTorch ends the process.
+    content = io.BytesIO()
+    torch.save({"model": state} if wrapped else state, content)
+    path.write_bytes(content.getbuffer())
 
 
 def _write_keras(path, tensors, variant, file):
@@ -181,5 +190,16 @@ def _write_keras(path, tensors, variant, file):
         include_preprocessing=file.normalizes
         and (channels == 3 or file.info.preprocessing is not None),
     )
-    save = model.save if path.suffix == ".keras" else model.save_weights
-    save(path)
+    if path.suffix == ".keras":
+        model.save(path)
+        return
+    # HDF5 ends the process where it finds the disk full. Into a `.keras` file
+    # Keras puts the same weights by way of memory.
+    whole = path.with_name("whole.keras")
+    model.save(whole)
+    with (
+        zipfile.ZipFile(whole) as archive,
+        archive.open("model.weights.h5") as weights,
+        open(path, "wb") as file,
+    ):
+        shutil.copyfileobj(weights, file)

@@ -120,6 +120,8 @@ def returns_logits(model):
         last = last.layers[-1]
     is_dense = isinstance(last, keras.layers.Dense)
     return is_dense and last.activation is keras.activations.linear
+
+
 def preprocessing_of(model):
     """The `Preprocessing` of the first ConvNeXt in a model, for images of the
     size that the whole takes; or `None`."""

@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_convnext._util.progress import Lines
 from keras_convnext._util.progress import new_bar
+from keras_convnext._util.writing import writing
 from keras_convnext.training import state
 from keras_convnext.training.optimizers.averaging import averaged_weights
 from keras_convnext.training.run import NotFinite
@@ -205,15 +206,19 @@ class TensorBoardScalars(keras.callbacks.Callback):
             sys.modules.setdefault(name, types.ModuleType(name))
         from tensorboard.summary import Writer
 
-        self.writer = Writer(str(folder))
+        self.folder = folder
+        with writing(folder):
+            self.writer = Writer(str(folder))
 
     def on_epoch_end(self, epoch, logs=None):
         for name, value in logs.items():
             is_validation = name.startswith("val_")
             group = "validation" if is_validation else "training"
             tag = f"{group}/{name.removeprefix('val_')}"
-            self.writer.add_scalar(tag, float(value), step=epoch + 1)
-        self.writer.flush()
+            with writing(self.folder):
+                self.writer.add_scalar(tag, float(value), step=epoch + 1)
+        with writing(self.folder):
+            self.writer.flush()
 
 
 class Progress(keras.callbacks.Callback):
@@ -226,7 +231,7 @@ class Progress(keras.callbacks.Callback):
         run: the `Run`, whose history has the row of a finished epoch.
         epochs, steps_per_epoch: of the whole run.
         batch_size: images per step.
-        verbose: whether to show the bar.
+        verbose: whether to show the bar and print lines.
 
     Attributes:
         bar: a context in which the bar is shown.
@@ -237,6 +242,7 @@ class Progress(keras.callbacks.Callback):
         self.run = run
         self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
         self.batch_size = batch_size
+        self.verbose = verbose
         self.bar = new_bar(
             unit="images", units_per_step=batch_size, verbose=verbose
         )
@@ -249,6 +255,34 @@ class Progress(keras.callbacks.Callback):
         self.lines = Lines(wait=0.0)
         self.is_silent = not self.bar.disable or not verbose
         self.first = None
+
+    def tell_beginning(self, data, validation):
+        """Prints what is trained on, and where an earlier run goes on."""
+        held_out = "none" if validation is None else f"{len(validation)}"
+        self._print(
+            f"{len(data)} images of {len(data.classes)} classes; held out: "
+            f"{held_out}"
+        )
+        run, steps = self.run, self.epochs * self.steps_per_epoch
+        if run.step >= steps:
+            self._print(
+                f"{str(run.output)!r} holds a complete run, of {self.epochs} "
+                f"epochs and {steps} steps: nothing is left to do. "
+                f"{run.how_to_train_on()}"
+            )
+        elif run.step:
+            epoch = run.step // self.steps_per_epoch
+            self._print(
+                f"goes on from step {run.step} of {steps}, in epoch "
+                f"{epoch + 1} of {self.epochs}, by the checkpoint in "
+                f"{str(run.checkpoints.folder)!r}"
+            )
+
+    def _print(self, text):
+        if self.verbose:
+            self.bar.console.print(
+                text, highlight=False, markup=False, soft_wrap=True
+            )
 
     def on_epoch_begin(self, epoch, logs=None):
         title = f"epoch {epoch + 1}/{self.epochs}"
@@ -280,12 +314,10 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         row = self.run.history[-1]
-        self.bar.console.print(
+        self._print(
             f"epoch {epoch + 1}/{self.epochs}  {_as_text(logs)}  "
             f"lr {row['learning_rate']:.2e}  "
-            f"{row['images_per_second']:.1f} images/s",
-            highlight=False,
-            soft_wrap=True,
+            f"{row['images_per_second']:.1f} images/s"
         )
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,16 @@ from safetensors.numpy import save_file
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.json_files import read_object
+from keras_convnext._util.writing import NotWritten
+from keras_convnext._util.writing import make_folder
+from keras_convnext._util.writing import remove_unfinished
 from keras_convnext._util.writing import sha256_of
 from keras_convnext._util.writing import written_aside
 
 # What reading a damaged checkpoint ends in.
-DAMAGES = (
-    *(OSError, ValueError, LookupError, TypeError, AttributeError),
-    SafetensorError,
-)
+DAMAGES = (OSError, ValueError, LookupError, TypeError, SafetensorError)
+FIELDS = {"sha256": str, "step": int, "record": dict}
 
 
 class CheckpointError(OSError):
@@ -70,7 +73,7 @@ class Checkpoints:
         """
         tensor_file, record_file = self._files(step)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             with written_aside(tensor_file) as unfinished:
                 save_file(tensors, unfinished)
                 checksum = sha256_of(unfinished)
@@ -78,20 +81,26 @@ class Checkpoints:
                 text = {"sha256": checksum, "step": step, "record": record}
                 text["seal"] = _seal(text)
                 unfinished.write_text(json.dumps(text, indent=1))
-        except (OSError, SafetensorError) as error:
+        except NotWritten as error:
             raise CheckpointError(
                 f"The checkpoint of step {step} could not be written to "
-                f"{str(self.folder)!r}: {error}. {self._last_good()}"
+                f"{str(self.folder)!r}: {error.reason}. {self._last_good()}"
             ) from error
         for old in self.steps()[: -self.keep]:
             for file in reversed(self._files(old)):
                 file.unlink(missing_ok=True)
 
-    def latest(self) -> tuple[int, dict[str, Array], dict[str, Any]] | None:
+    def latest(
+        self, check: Callable[[dict[str, Any]], Any] = lambda record: None
+    ) -> tuple[int, dict[str, Array], dict[str, Any]] | None:
         """The last checkpoint that is whole.
 
         Those that are not are named in a warning, and the one before them is
         taken.
+
+        Args:
+            check: function that raises `ValueError` for a record that cannot
+                be used.
 
         Returns:
             `(step, tensors, record)`, or `None` where there are none.
@@ -103,6 +112,7 @@ class Checkpoints:
         for step in reversed(self.steps()):
             try:
                 checkpoint = self._read(step)
+                check(checkpoint[2])
             except DAMAGES as error:
                 damages.append(f"step {step}: {error}")
                 continue
@@ -125,6 +135,8 @@ class Checkpoints:
         for file in self.folder.glob(f"step_{10 * '[0-9]'}.safetensors"):
             if not file.with_suffix(".json").exists():
                 file.unlink()
+        remove_unfinished(self.folder)
+        # Of versions that wrote without a folder.
         for file in self.folder.glob("unfinished_step_*"):
             file.unlink()
 
@@ -136,7 +148,7 @@ class Checkpoints:
 
     def _read(self, step):
         tensor_file, record_file = self._files(step)
-        text = json.loads(record_file.read_text())
+        text = read_object(record_file, FIELDS)
         # Those of before have none.
         if text.pop("seal", None) not in (None, _seal(text)):
             raise ValueError(f"{record_file.name} is not what was written")

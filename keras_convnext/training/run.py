@@ -6,6 +6,7 @@ import datetime
 import importlib.metadata
 import json
 import math
+import shlex
 import signal
 import sys
 import threading
@@ -14,7 +15,9 @@ from pathlib import Path
 import keras
 
 from keras_convnext._util.checks import one_of
+from keras_convnext._util.json_files import check_fields
 from keras_convnext._util.version import __version__
+from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import only_writer
 from keras_convnext._util.writing import written_aside
 from keras_convnext.models.model import ConvNeXtModel
@@ -26,6 +29,8 @@ from keras_convnext.training.sharing import check_same
 from keras_convnext.training.sharing import from_writer
 
 RESUME = ("auto", "never")
+# What a checkpoint's record holds.
+RECORD = {"settings": dict, "history": list, "best": dict}
 PACKAGES = ("jax", "numpy", "pillow", "tensorflow", "tensorflow-cpu", "torch")
 
 
@@ -70,6 +75,7 @@ class Run:
         self.signal = None
         self.earlier_metrics = {}
         self._began = _now()
+        self._is_begun = False
 
     @contextlib.contextmanager
     def opened(self, resume="auto"):
@@ -85,11 +91,12 @@ class Run:
         one_of("resume", resume, RESUME)
         with contextlib.ExitStack() as contexts:
             if self.cluster.is_writer:
-                self.output.mkdir(parents=True, exist_ok=True)
+                make_folder(self.output)
                 contexts.enter_context(only_writer(self.output / "run.lock"))
                 self._check_resume(resume)
                 self.checkpoints.clear_away()
             contexts.enter_context(self._signals())
+            contexts.enter_context(self._end_noted())
             yield self
 
     def _check_resume(self, resume):
@@ -114,7 +121,7 @@ class Run:
         check_same(cluster, self.settings)
         checkpoint = None
         if cluster.is_writer:
-            checkpoint = self.checkpoints.latest()
+            checkpoint = self.checkpoints.latest(check_record)
         if checkpoint is not None:
             self._check_settings(checkpoint[2]["settings"])
         if cluster.process_count > 1:
@@ -127,6 +134,7 @@ class Run:
             self.history, self.best = record["history"], record["best"]
             self._take_over_old_names()
         self.write_summary("running")
+        self._is_begun = True
 
     def _take_over_old_names(self):
         """Earlier runs call the metrics of the average `val_ema_…`."""
@@ -231,9 +239,46 @@ class Run:
         if unlike:
             raise ValueError(
                 "A run goes on with the settings it began with. Received, for "
-                f"{str(self.output)!r}:\n{unlike}\nRepeat the first command, "
-                "or choose another folder for a new run"
+                f"{str(self.output)!r}:\n{unlike}\n{self._advice(unlike)}"
             )
+
+    def _advice(self, unlike):
+        """What to do about settings unlike those of the last checkpoint."""
+        advice = (
+            "Repeat the first command, or choose another folder for a new run"
+        )
+        has_model = (self.output / "last.keras").exists()
+        if "  recipe.epochs: " not in unlike or not has_model:
+            return advice
+        return (
+            f"{advice}. The learning rate of every step follows from `epochs`, "
+            f"so no run can be made longer. {self.how_to_train_on()}"
+        )
+
+    def how_to_train_on(self) -> str:
+        """How a new run begins with the weights that this one ended with."""
+        model, output = self.output / "last.keras", f"{self.output}_2"
+        return (
+            "To train its model on, begin a new run with it: `keras-convnext "
+            f"train --model {shlex.quote(str(model))} --output "
+            f"{shlex.quote(output)}` and the other options; in Python, "
+            f"`keras.saving.load_model({str(model)!r})`"
+        )
+
+    @contextlib.contextmanager
+    def _end_noted(self):
+        """Whatever ends a run that has begun, `run.json` tells it."""
+        try:
+            yield
+        except BaseException as error:
+            if self._is_begun:
+                stops = (Interrupted, KeyboardInterrupt)
+                status = "stopped" if isinstance(error, stops) else "failed"
+                said = f"{type(error).__name__}: {error}".removesuffix(": ")
+                # On a full disk it may be impossible.
+                with contextlib.suppress(OSError):
+                    self.write_summary(status, error=said)
+            raise
 
     @contextlib.contextmanager
     def _signals(self):
@@ -244,7 +289,14 @@ class Run:
 
         def note(number, _):
             self.signal = number
+            handler = before[number]
+            # The system's own would end the process, and nothing be noted.
+            is_default = handler is signal.SIG_DFL
+            signal.signal(number, end if is_default else handler)
+
+        def end(number, _):
             signal.signal(number, before[number])
+            raise Interrupted(128 + number)
 
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {x: signal.signal(x, note) for x in numbers}
@@ -253,6 +305,16 @@ class Run:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def check_record(record):
+    """Raises `ValueError` for that of a checkpoint which is damaged."""
+    check_fields(record, RECORD, "its record")
+    for row in record["history"]:
+        check_fields(row, {}, "a row of its history")
+    for value in record["best"].values():
+        if not isinstance(value, (int, float)):
+            raise ValueError("its best metrics are no numbers")
 
 
 def _with_new_names(values):

@@ -56,8 +56,9 @@ def train(
         output: path of a folder for checkpoints, `last.keras`, `best.keras`
             and `best_raw.keras` (by accuracy on `validation`; the first has
             the averaged weights where the recipe averages),
-            `history.csv`, `curves.png`, TensorBoard logs and `run.json`.
-            If it holds the beginning of this run, the run goes on.
+            `history.csv`, `curves.png`, TensorBoard logs and `run.json`, whose
+            `status` is "running", "complete", "stopped" or "failed". If it
+            holds the beginning of this run, the run goes on.
         validation: a `Source` of the same classes, or `None`.
         seed: int that order, augmentation and mixing follow from.
         resume: `"auto"`, or `"never"` to refuse a folder with checkpoints.
@@ -81,6 +82,7 @@ def train(
             one that holds a run of other settings, with the differences.
         NotFinite: when the loss is no number any more.
         CheckpointError: when the disk is full; the last checkpoint stays.
+        OSError: if another file cannot be written.
         Interrupted: a `SystemExit`, at the end of the step in which SIGINT or
             SIGTERM came, which is saved.
 
@@ -167,6 +169,7 @@ def train(
                 logs = run.output / "tensorboard"
                 watchers.append(callbacks.TensorBoardScalars(logs))
             watchers.append(progress)
+        progress.tell_beginning(data, validation)
         with progress.bar, cluster.training(trained):
             while run.step < recipe.epochs * steps:
                 epoch, place = divmod(run.step, steps)

@@ -17,7 +17,11 @@ from filelock import FileLock
 from keras_convnext._util.backend_choice import keras_home
 from keras_convnext._util.progress import progress
 from keras_convnext._util.version import __version__
+from keras_convnext._util.writing import ADVICE
+from keras_convnext._util.writing import NotWritten
+from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import sha256_of
+from keras_convnext._util.writing import writing
 from keras_convnext._util.writing import written_aside
 
 # In the order in which a repository's files are tried.
@@ -73,6 +77,7 @@ def fetch_checkpoint(checkpoint):
 def fetch_hub(repository, revision=None):
     """Downloads a repository's weight file into the hub's own cache."""
     import huggingface_hub
+    from huggingface_hub import constants
     from huggingface_hub import errors
 
     endpoint = os.environ.get("HF_ENDPOINT")
@@ -87,6 +92,9 @@ def fetch_hub(repository, revision=None):
             if isinstance(error, errors.LocalEntryNotFoundError):
                 unreachable = unreachable or error
         except (errors.HfHubHTTPError, OSError, ValueError) as error:
+            if getattr(error, "errno", None) in ADVICE:
+                with writing(constants.HF_HUB_CACHE):
+                    raise
             raise _unreachable(repository, revision, error) from error
     if unreachable is not None:
         raise _unreachable(repository, revision, unreachable) from unreachable
@@ -130,7 +138,7 @@ def fetch_url(url):
     second download with the first.
     """
     folder = _folder(url)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with FileLock(folder / ".lock"):  # others that want it wait
         return _cached(url) or _downloaded(url, folder / _name(url))
 
@@ -181,7 +189,7 @@ def _downloaded(url, target):
                 f"Nothing was kept. Received: {without_secrets(url)}. If its "
                 f"owner has renewed it, remove {folder}"
             )
-    (folder / digest).mkdir(exist_ok=True)
+    make_folder(folder / digest)
     return target.replace(folder / digest / target.name)
 
 
@@ -195,6 +203,8 @@ def _download(url, path):
         )
     try:
         _stream(huggingface_hub.get_session(), url, path)
+    except NotWritten:  # is no matter of the network
+        raise
     # The session's errors are those of httpx or httpx2, by the hub's version.
     except Exception as error:
         said = type(error).__name__
@@ -222,5 +232,6 @@ def _stream(session, url, path):
             progress(_name(url), total, "bytes") as advance,
         ):
             for chunk in response.iter_bytes(CHUNK):
-                file.write(chunk)
+                with writing(path):
+                    file.write(chunk)
                 advance(len(chunk))

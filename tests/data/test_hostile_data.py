@@ -1,10 +1,12 @@
 """Data as tools leave it, and as nobody should: refused, or left out."""
 
+import errno
 import io
 import json
 import os
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,7 +111,9 @@ def test_images_that_links_put_into_two_classes_are_told(tmp_path):
     assert len(source) == 4 and len(told) == 1
 
 
-@pytest.mark.parametrize("result", ["run.json", "run.lock", "records.lock"])
+@pytest.mark.parametrize(
+    "result", ["run.json", "run.lock", "records.lock", "writing.lock"]
+)
 def test_the_results_of_runs_are_no_class(result, tmp_path):
     write(tmp_path, "cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "dog/2.jpg")
     before = ImageFolder(tmp_path).fingerprint()
@@ -183,6 +187,51 @@ def test_pipes_among_the_data_end_at_once(tmp_path):
     for name in ("records", "data.npz"):
         with pytest.raises(ValueError, match=name):
             open_data(tmp_path / name)
+
+
+def unreadable(folder, monkeypatch):
+    """Beside two good images of a class, what is none of a file."""
+    write(folder, "a/1.png", "a/gone.png", "a/mine.png", "b/1.png", "b/2.png")
+    (folder / "a/dangling.png").symlink_to(folder / "nowhere.png")
+    (folder / "a/circle.png").symlink_to(folder / "a/circle.png")
+    (folder / "a/folder.png").mkdir()
+    source = ImageFolder(folder)
+    (folder / "a/gone.png").unlink()
+    read = Path.read_bytes
+
+    def refuse(path):  # whoever runs the tests may be allowed to
+        if path.name == "mine.png":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    return source
+
+
+def test_what_cannot_be_read_is_skipped_and_named(tmp_path, monkeypatch):
+    source = unreadable(tmp_path / "images", monkeypatch)
+    assert source.fingerprint()["images"] == 7
+    loader = EvalLoader(source, Preprocessing((8, 8)), batch_size=8)
+    with pytest.warns(UserWarning, match="Skipped"):
+        assert len(loader.load(0)[0]) == 3
+    reasons = {os.path.basename(x): y for x, y in loader.skipped.items()}
+    assert reasons.keys() == {
+        *("gone.png", "mine.png", "dangling.png", "circle.png")
+    }
+    assert reasons["dangling.png"] == "which does not exist"
+    assert "Permission denied" in reasons["mine.png"]
+    with pytest.warns(UserWarning, match="Skipped"):
+        left_out = write_records(source, tmp_path / "records")
+    assert {os.path.basename(x) for x in left_out} == reasons.keys()
+    assert len(Records(tmp_path / "records")) == 3
+
+
+def test_a_link_that_leads_somewhere_again_is_told(tmp_path):
+    folder = write(tmp_path / "images", "a/1.png", "b/1.png")
+    (folder / "a/2.png").symlink_to(tmp_path / "later.png")
+    before = ImageFolder(folder).fingerprint()
+    write(tmp_path, "later.png")
+    assert ImageFolder(folder).fingerprint() != before
 
 
 # What a run is held to
@@ -469,6 +518,29 @@ def test_a_damaged_index_is_named(change, records):
     (records / "index.json").write_text(json.dumps(index))
     with pytest.raises(ValueError, match=f"index.json.*{records.name}"):
         Records(records)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "index.json holds no JSON"),
+        (b"null", "index.json holds null in place of an object"),
+        (b"[1]", "index.json holds a value of list in place of an object"),
+        (b"{}", "index.json lacks format, source, classes, shard_count, shar"),
+        (b'{"format": "\xff"}', "index.json holds no JSON .'utf-8' codec"),
+        (b'{"format": "ke', "index.json holds no JSON"),
+    ],
+)
+def test_an_index_that_is_none_is_named(content, message, records):
+    (records / "index.json").write_bytes(content)
+    source = ImageFolder(records.parent / "images")
+    for call in (Records, lambda path: write_records(source, path)):
+        with pytest.raises(ValueError, match=f"{message}.*Remove index.json"):
+            call(records)
+    # The remedy is one.
+    (records / "index.json").unlink()
+    write_records(source, records, shards=1)
+    assert len(Records(records)) == 4
 
 
 def test_an_index_may_not_name_a_shard_twice_or_be_too_deep(records):

@@ -1,7 +1,9 @@
 """Training on several devices and processes is the training on one."""
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -154,7 +156,7 @@ def two_devices(words):
     if BACKEND == "tensorflow":
         return [start([*words, "--devices", "2"], ("-c", TWO_LOGICAL))]
     if BACKEND == "torch":
-        return [start([*words, "--devices", "2"])]
+        return [start([*words, "--devices", "2", "--oversubscribe"])]
     return two_jax_processes(words)
 
 
@@ -386,6 +388,7 @@ def run_and_kill(words, folder):
     ]
     if BACKEND == "torch":
         torchrun = ["-m", "torch.distributed.run", "--standalone"]
+        words = [*words, "--oversubscribe"]
         processes = [start(words, [*torchrun, "--nproc-per-node=2", *slowly])]
     else:
         processes = two_jax_processes(words, slowly)
@@ -590,11 +593,11 @@ OF_HOSTS = [
 WRONG = {
     "jax": [
         *OF_HOSTS,
-        ({"devices": 99}, "as many devices as are asked for"),
+        ({"devices": 99}, "devices=99, and . CPU devices .* Take at most ."),
         ({"devices": 1, "model_parallel": 2}, "number it must divide"),
     ],
     "tensorflow": [
-        ({"devices": 99}, "as many devices as are asked for"),
+        ({"devices": 99}, "devices=99, and . CPU devices .* Take at most ."),
         ({"hosts": "a,b"}, "Take JAX or PyTorch"),
         ({"model_parallel": 2}, "Take JAX or PyTorch"),
     ],
@@ -644,7 +647,7 @@ def test_kernels_are_sharded_also_without_devices(monkeypatch):
     monkeypatch.setattr(distribution, "start", lambda *x: asked.append(x))
     words = ["train", "--data", "nowhere", "--output", "never"]
     CliRunner().invoke(app, [*words, "--model-parallel", "4"])
-    assert asked == [(None, None, None, 4)]
+    assert asked == [(None, None, None, 4, False)]
 
 
 def test_batches_that_cannot_be_shared_are_refused():
@@ -693,9 +696,10 @@ def test_a_broken_tf_config_is_named(monkeypatch, text):
 
 
 @ONLY["torch"]
-def test_commands_of_torchrun():
+def test_commands_of_torchrun(monkeypatch):
     from keras_convnext.training.distribution import in_torch
 
+    monkeypatch.setattr(in_torch, "number_of_cores", lambda: 8)
     assert in_torch.command(4, ["localhost:29400"], 0)[2:] == [
         "--nproc-per-node=4",
         "--standalone",
@@ -707,6 +711,54 @@ def test_commands_of_torchrun():
         "--master-addr=a",
         "--master-port=1",
     ]
+
+
+@ONLY["torch"]
+def test_more_processes_than_cores_are_refused(monkeypatch):
+    from keras_convnext.training.distribution import in_torch
+
+    monkeypatch.setattr(in_torch, "number_of_cores", lambda: 3)
+    monkeypatch.setattr(os, "execv", lambda *words: pytest.fail("it starts"))
+    words = ["train", "--data", "digits", "--output", "never", "--devices"]
+    result = CliRunner().invoke(app, [*words, "4"])
+    message = "devices=4, and 3 cores. Take at most 3, or .*`--oversubscribe`"
+    assert re.search(message, str(result.exception))
+    started = []
+    monkeypatch.setattr(os, "execv", lambda _, words: started.append(words))
+    for more in (["3"], ["4", "--oversubscribe"]):
+        CliRunner().invoke(app, [*words, *more])
+        assert f"--nproc-per-node={more[0]}" in started[-1]
+    # And where torchrun was called by hand.
+    environment = {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=message):
+        distribution.setup()
+
+
+@ONLY["torch"]
+@pytest.mark.parametrize(
+    "by_hand", [False, pytest.param(True, marks=pytest.mark.long)]
+)
+def test_no_process_outlives_its_launcher(by_hand, photographs, tmp_path):
+    output = tmp_path / "run"
+    words = arguments(photographs, tmp_path, output, "v1", "--epochs", "999")
+    if by_hand:
+        torchrun = ["-m", "torch.distributed.run", "--standalone"]
+        program = ["--nproc-per-node=2", "-m", "keras_convnext"]
+        launcher = start([*words, "--oversubscribe"], [*torchrun, *program])
+    else:
+        (launcher,) = two_devices(words)
+    try:
+        wait_for(output / "run.json", [launcher])
+        workers = [torch_worker(launcher, rank) for rank in range(2)]
+    finally:
+        launcher.kill()
+    # Its end comes when no worker can print any more.
+    launcher.communicate(timeout=30)
+    for worker in workers:
+        with contextlib.suppress(FileNotFoundError):
+            assert not Path(f"/proc/{worker}/cmdline").read_bytes()
 
 
 def test_alone_nothing_is_shared():

@@ -6,6 +6,8 @@ import importlib.util
 import json
 import os
 import random
+import re
+import shlex
 import shutil
 import signal
 import time
@@ -31,6 +33,7 @@ from typer.testing import CliRunner
 
 import keras_convnext
 from keras_convnext import training
+from keras_convnext._util import writing
 from keras_convnext.cli import app
 from keras_convnext.data import Arrays
 from keras_convnext.training import callbacks
@@ -240,6 +243,97 @@ def test_a_finished_run_is_not_repeated(photographs, whole):
         {k: v for k, v in state.capture(model).items() if "metrics" not in k},
         {k: v for k, v in expected.items() if "metrics" not in k},
     )
+
+
+def test_a_run_says_what_it_reads_and_where_it_goes_on(
+    photographs, tmp_path, monkeypatch, capsys
+):
+    recipe = RECIPE.replace(epochs=2)
+    with monkeypatch.context() as patch:
+        stop_at(10, patch)
+        with pytest.raises(Stop):
+            run(new_model(), photographs, tmp_path, recipe)
+    assert status_of(tmp_path) == "failed"
+    said = capsys.readouterr().err
+    assert said.startswith("36 images of 2 classes; held out: 8\nepoch 1/2 ")
+    run(new_model(), photographs, tmp_path, recipe)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "36 images of 2 classes; held out: 8"
+    assert said[1].startswith("goes on from step 9 of 18, in epoch 2 of 2, by ")
+    assert said[2].startswith("epoch 2/2 ")
+    data, validation = splits(photographs)
+    for held_out in (None, validation):
+        progress = callbacks.Progress(training.run.Run(tmp_path, {}), 1, 9, 4)
+        progress.tell_beginning(data, held_out)
+        said = capsys.readouterr().err
+        assert said.endswith("none\n" if held_out is None else "8\n")
+
+
+def test_a_finished_run_says_so_and_how_to_train_on(
+    photographs, whole, tmp_path, capsys
+):
+    output, _ = whole
+    run(new_model(), photographs, output)
+    said = capsys.readouterr().err
+    assert f"'{output}' holds a complete run, of 4 epochs and 36 steps" in said
+    with pytest.raises(ValueError) as caught:
+        run(new_model(), photographs, output, RECIPE.replace(epochs=5))
+    for text in (said, str(caught.value)):
+        advice = re.search("`keras-convnext train (--model .*)` and", text)[1]
+        assert shlex.split(advice)[3] == f"{output}_2"
+    assert "recipe.epochs: 4 in the checkpoint, 5 now" in str(caught.value)
+    assert status_of(output) == "complete"
+    words = shlex.split(advice.replace(f"{output}_2", str(tmp_path / "on")))
+    shorter = ("--epochs", "1", "--warmup-epochs", "0")
+    arguments = command(photographs, "*", "*", *shorter)
+    for option in ("--model", "--output"):
+        at = arguments.index(option)
+        del arguments[at : at + 2]
+    result = CliRunner().invoke(app, [*arguments, *words])
+    assert result.exit_code == 0, result.output
+    assert status_of(tmp_path / "on") == "complete"
+
+
+# As others leave records that have no seal, and a checksum that fits.
+RECORDS = {
+    "empty": b"",
+    "null": b"null",
+    "a list": b"[1, 2]",
+    "cut": b'{"step": 36, "rec',
+    "not UTF-8": b'{"step": "\xff"}',
+    "deep": b"[" * 100_000,
+    "no fields": b"{}",
+    "no record": {"record": None},
+    "no settings": {"record": {"history": [], "best": {}}},
+    "no rows": {"record": {"settings": {}, "history": [1], "best": {}}},
+    "no numbers": {"record": {"settings": {}, "history": [], "best": {"": ""}}},
+    "no checksum": {"sha256": 7},
+    "no step": {"step": None},
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("damage", RECORDS)
+def test_a_damaged_record_is_named_and_the_one_before_used(damage, tmp_path):
+    checkpoints = training.Checkpoints(tmp_path / "checkpoints")
+    record = {"settings": {}, "history": [], "best": {"accuracy": 0.5}}
+    for step in (1, 2):
+        checkpoints.save(step, {"x": np.full(3, step)}, record)
+    path = checkpoints.folder / "step_0000000002.json"
+    content = RECORDS[damage]
+    if isinstance(content, dict):
+        text = json.loads(path.read_text()) | content
+        del text["seal"]
+        content = json.dumps(text).encode()
+    path.write_bytes(content)
+    check = training.run.check_record
+    with pytest.warns(UserWarning, match=r"step 1 is used instead. step 2: "):
+        step, tensors, _ = checkpoints.latest(check)
+    assert step == 1
+    assert tensors["x"].tolist() == [1, 1, 1]
+    (checkpoints.folder / "step_0000000001.json").write_bytes(content)
+    with pytest.raises(training.CheckpointError, match="step 2: .*; step 1: "):
+        checkpoints.latest(check)
 
 
 def truncate(path):
@@ -452,6 +546,76 @@ def test_a_loss_that_is_no_number_stops_the_run(photographs, tmp_path):
         tmp_path / "checkpoints" / f"step_{steps[-1]:010d}.safetensors"
     )
     assert np.isfinite(tensors["metrics/0"]).all()
+
+
+def status_of(output):
+    return json.loads((output / "run.json").read_text())["status"]
+
+
+def said_of(output):
+    return json.loads((output / "run.json").read_text())["error"]
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "error, status, said",
+    [
+        (training.NotFinite("The loss is nan"), "failed", "NotFinite: The los"),
+        (training.CheckpointError("full"), "failed", "CheckpointError: full"),
+        (KeyError("of a user"), "failed", "KeyError: 'of a user'"),
+        (MemoryError(), "failed", "MemoryError"),
+        (training.run.Interrupted(143), "stopped", "Interrupted: 143"),
+        (KeyboardInterrupt(), "stopped", "KeyboardInterrupt"),
+    ],
+)
+def test_every_end_of_a_run_is_noted(error, status, said, tmp_path):
+    def end(begin):
+        with (
+            pytest.raises(type(error)),
+            training.run.Run(tmp_path, {}).opened() as run,
+        ):
+            if begin:
+                run.restore(None)
+                assert status_of(tmp_path) == "running"
+            raise error
+
+    end(begin=True)
+    assert status_of(tmp_path) == status
+    assert said_of(tmp_path).startswith(said)
+    # A command that is refused changes nothing.
+    (tmp_path / "run.json").write_text("of before")
+    end(begin=False)
+    assert (tmp_path / "run.json").read_text() == "of before"
+
+
+@pytest.mark.once
+def test_an_end_that_cannot_be_noted_stays_what_it_is(tmp_path, monkeypatch):
+    def full(self, status, **more):
+        raise writing.NotWritten(status)
+
+    with (
+        pytest.raises(KeyError, match="of a user"),
+        training.run.Run(tmp_path, {}).opened() as run,
+    ):
+        run.restore(None)
+        monkeypatch.setattr(training.run.Run, "write_summary", full)
+        raise KeyError("of a user")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_that_end_at_once_are_noted_too(number, tmp_path):
+    before = signal.getsignal(number)
+    with (
+        pytest.raises((KeyboardInterrupt, training.run.Interrupted)),
+        training.run.Run(tmp_path, {}).opened() as run,
+    ):
+        run.restore(None)
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        pytest.fail("it goes on")
+    assert signal.getsignal(number) == before
+    assert status_of(tmp_path) == "stopped"
 
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])

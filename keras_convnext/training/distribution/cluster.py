@@ -158,8 +158,18 @@ def number_of_devices(asked, available, kind):
     if asked in (None, "all"):
         return available
     if asked > available:
+        is_cpu = kind.startswith("CPU")
+        cores = f" on {number_of_cores()} cores" if is_cpu else ""
         raise ValueError(
             "There must be as many devices as are asked for. Received: "
-            f"devices={asked}, and {available} {kind}"
+            f"devices={asked}, and {available} {kind}{cores}. Take at most "
+            f"{available}"
         )
     return asked
+
+
+def number_of_cores():
+    """How many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -70,7 +70,7 @@ def check(hosts, model_parallel):
     """Raises `ValueError` for what the engine cannot do: nothing."""
 
 
-def set_up(devices, hosts, host_index, model_parallel):
+def set_up(devices, hosts, host_index, model_parallel, oversubscribe=False):
     """Connects the processes, and spreads what Keras computes from now on."""
     import jax
 

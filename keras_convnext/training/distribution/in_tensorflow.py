@@ -84,7 +84,7 @@ def _workers():
         ) from error
 
 
-def set_up(devices, hosts, host_index, model_parallel):
+def set_up(devices, hosts, host_index, model_parallel, oversubscribe=False):
     """Mirrors all that is built from now on."""
     import tensorflow as tf
 

@@ -6,8 +6,10 @@ import os
 
 import numpy as np
 
+from keras_convnext._util.child import end_with_parent
 from keras_convnext.training.distribution.cluster import Cluster
 from keras_convnext.training.distribution.cluster import from_environment
+from keras_convnext.training.distribution.cluster import number_of_cores
 from keras_convnext.training.distribution.cluster import number_of_devices
 from keras_convnext.training.distribution.gradients import AveragedGradients
 from keras_convnext.training.distribution.gradients import (
@@ -74,14 +76,13 @@ def is_launched():
     return {"RANK", "WORLD_SIZE"} <= os.environ.keys()
 
 
-def command(devices, hosts, host_index):
+def command(devices, hosts, host_index, oversubscribe=False):
     """The beginning of a `torchrun` command for the processes of this host."""
     import torch
 
-    available = torch.cuda.device_count()
-    if available:
-        devices = number_of_devices(devices, available, "CUDA devices")
-    elif devices == "all":
+    if torch.cuda.is_available() or devices != "all":
+        devices = _checked(devices, oversubscribe)
+    else:
         devices = 1
     options = [f"--nproc-per-node={devices}"]
     if len(hosts) == 1:
@@ -97,6 +98,24 @@ def command(devices, hosts, host_index):
     return ["-m", "torch.distributed.run", *options]
 
 
+def _checked(processes, oversubscribe):
+    """How many processes to start: one for each device, or core at most."""
+    import torch
+
+    if torch.cuda.is_available():
+        available = torch.cuda.device_count()
+        return number_of_devices(processes, available, "CUDA devices")
+    cores = number_of_cores()
+    if processes > cores and not oversubscribe:
+        raise ValueError(
+            "Without GPUs every process needs a core of its own, and each has "
+            f"its own copy of the model. Received: devices={processes}, and "
+            f"{cores} cores. Take at most {cores}, or force it by "
+            "`oversubscribe=True` (`--oversubscribe`)"
+        )
+    return processes
+
+
 def check(hosts, model_parallel):
     """Raises `ValueError` for what the engine cannot do."""
     if model_parallel > 1:
@@ -106,7 +125,7 @@ def check(hosts, model_parallel):
         )
 
 
-def set_up(devices, hosts, host_index, model_parallel):
+def set_up(devices, hosts, host_index, model_parallel, oversubscribe=False):
     """Joins the processes that `torchrun` started."""
     import torch
 
@@ -123,6 +142,10 @@ def set_up(devices, hosts, host_index, model_parallel):
             "torchrun must start a process for every device. Received: "
             f"devices={devices}, and {local} processes on this host"
         )
+    _checked(local, oversubscribe)
+    if torch.distributed.is_torchelastic_launched():
+        # Also where the user called torchrun, and not this package.
+        end_with_parent(os.getppid())
     engine = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(from_environment("LOCAL_RANK")))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import keras
 
+from keras_convnext._util.subprocesses import program
 from keras_convnext.training.distribution import in_jax
 from keras_convnext.training.distribution import in_tensorflow
 from keras_convnext.training.distribution import in_torch
@@ -23,6 +24,7 @@ def setup(
     hosts: str | Sequence[str] | None = None,
     host_index: int | None = None,
     model_parallel: int = 1,
+    oversubscribe: bool = False,
 ) -> Cluster:
     """Lets `keras_convnext.train` use several devices and hosts.
 
@@ -40,13 +42,15 @@ def setup(
             `None`.
         model_parallel: int; over so many devices the Dense kernels of blocks
             are sharded. On JAX, in one process.
+        oversubscribe: whether there may be more processes than cores, on
+            PyTorch without GPUs.
 
     Returns:
         The `Cluster`: `process_index`, `process_count`, `device_count`.
 
     Raises:
-        ValueError: if there are fewer devices, and for what the backend's
-            engine cannot do, with what can.
+        ValueError: if there are fewer devices, or cores where those are none;
+            and for what the backend's engine cannot do, with what can.
 
     The engines are `keras.distribution` on JAX, `torch.distributed` on PyTorch
     (where `torchrun` must have started the process) and
@@ -60,7 +64,7 @@ def setup(
         devices, hosts, host_index, model_parallel
     )
     return make_current(
-        engine.set_up(devices, hosts, host_index, model_parallel)
+        engine.set_up(devices, hosts, host_index, model_parallel, oversubscribe)
     )
 
 
@@ -69,19 +73,22 @@ def start(
     hosts: str | Sequence[str] | None = None,
     host_index: int | None = None,
     model_parallel: int = 1,
+    oversubscribe: bool = False,
 ) -> None:
     """`setup` for commands; on PyTorch it begins again under `torchrun`.
 
     Args:
-        devices, hosts, host_index, model_parallel: as for `setup`.
+        devices, hosts, host_index, model_parallel, oversubscribe: as for
+            `setup`.
     """
     engine, names, index = _asked(devices, hosts, host_index, model_parallel)
     if engine is in_torch and not is_launched() and names != ["auto"]:
-        command = engine.command(devices or "all", names, index)
-        module = ["-m", "keras_convnext", *sys.argv[1:]]
+        command = engine.command(devices or "all", names, index, oversubscribe)
+        # Which becomes torchrun, and keeps its number.
+        module = program("-m", "keras_convnext", *sys.argv[1:])
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, *command, *module])
-    setup(devices, hosts, host_index, model_parallel)
+    setup(devices, hosts, host_index, model_parallel, oversubscribe)
 
 
 def is_launched() -> bool:
