@@ -6,12 +6,16 @@ import sys
 import typer
 
 from keras_convnext.training.checkpoints import CheckpointError
+from keras_convnext.weights.hub import Unreachable
 
 # In the order of the help.
 COMMANDS = (
     *("demo", "train", "evaluate", "predict", "segment", "explain", "models"),
     *("weights", "records", "roadmap", "plan", "convert", "export"),
 )
+
+# The input was good, the run was not.
+WENT_WRONG = (CheckpointError, ArithmeticError, Unreachable)
 
 app = typer.Typer(
     name="keras-convnext",
@@ -33,6 +37,4 @@ def main():
         app()
     except (ValueError, ImportError, OSError, ArithmeticError) as error:
         typer.echo(f"keras-convnext: {error}", err=True)
-        # The input was good, the run was not.
-        went_wrong = isinstance(error, (CheckpointError, ArithmeticError))
-        sys.exit(1 if went_wrong else 2)
+        sys.exit(1 if isinstance(error, WENT_WRONG) else 2)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from pathlib import Path
 
+import h5py
 import ml_dtypes
 import numpy as np
 import safetensors
@@ -145,6 +146,22 @@ def _check_not_quantized(tensors, path):
                 f"these. Received: weights={path!r} with the quantized layer "
                 f"{name.split('/')[-2]!r}. {states.REMEDY}"
             )
+
+
+def is_whole(path):
+    """Whether this is a weight file with its end, by a look at its frame."""
+    reader = _reader(path)
+    try:
+        if reader is _read_zip:
+            zipfile.ZipFile(path).close()
+        elif reader is _read_h5:
+            h5py.File(path, "r").close()
+        elif reader is _read_safetensors:
+            with safetensors.safe_open(path, "np"):
+                pass
+    except (OSError, zipfile.BadZipFile, safetensors.SafetensorError):
+        return False
+    return reader is not None
 
 
 def _reader(path):
