@@ -40,7 +40,7 @@ PRETRAINED = (
     "pytorch_model.bin",
     f"pytorch_model.bin{INDEX}",
 )
-SHARD = re.compile(r".*-\d{5}-of-\d{5}\.\w+")
+SHARD = re.compile(r"(.+)-\d{5}-of-(?!00001)\d{5}(\.\w+)")
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,12 @@ def read(path):
         raise ValueError(
             "`weights` must be None, a tag, or the path of an existing file. "
             f"Received: weights={path!r}"
+        )
+    if shard := SHARD.fullmatch(path):
+        raise ValueError(
+            "`weights` must be a whole model, and this is a part of a model: "
+            f"pass {shard[1] + shard[2] + INDEX!r}, or the folder. Received: "
+            f"weights={path!r}"
         )
     reader = _reader(path)
     if reader is None:
