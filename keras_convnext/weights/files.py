@@ -230,7 +230,7 @@ def _read_index(path):
         if not os.path.isfile(shard):
             raise ValueError(f"it names {name!r}, which is not there")
         reader = _reader(shard)
-        if reader not in (_read_safetensors, _read_torch):
+        if reader not in (_read_safetensors, _read_torch, _read_zip):
             raise ValueError(f"{name!r} is no safetensors or PyTorch file")
         file = reader(shard)
         twice = sorted(tensors.keys() & file.tensors.keys())

@@ -268,7 +268,7 @@ LAYOUTS = {
         clip,
         "trunk.stages.0.blocks.0.conv_dw.weight",
         # The text tower.
-        ignored=r"(?!visual\.).*",
+        ignored=r"(?!visual\.|trunk\.|head\.).*",
     ),
     "transformers": Layout(
         lambda variant: TRANSFORMERS,

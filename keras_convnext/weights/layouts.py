@@ -271,15 +271,12 @@ def match(names, place, variant, others=()):
     table = {pair.theirs: pair for pair in pairs(place.layout, variant)}
     roots = {_root(x.theirs) for x in table.values() if not x.is_head}
     taken = {x.prefix for x in others}
-    within = tuple(x for x in taken if len(x) > len(place.prefix))
     outer = [x for x in place.outer if x not in taken and place.prefix]
     is_pyramid = f"{place.prefix}norm0.weight" in names
     placed, inside, beside = {}, [], []
 
     def found(name):
         """The pair of a name, by its own prefix or those outside of it."""
-        if name.startswith(within):
-            return None
         if name.startswith(place.prefix):
             pair = table.get(_named(name[len(place.prefix) :], place.layout))
             is_level = is_pyramid and pair and pair.theirs.startswith("norm3.")
@@ -295,6 +292,9 @@ def match(names, place, variant, others=()):
     # Those of the model itself come before what stands beside it.
     for name in sorted(names, key=lambda x: not x.startswith(place.prefix)):
         short = tidied(name)
+        owners = [x for x in (*taken, place.prefix) if short.startswith(x)]
+        if max(owners, key=len, default=place.prefix) != place.prefix:
+            continue  # of another model
         pair = found(short)
         rest = short.removeprefix(place.prefix)
         if pair and pair.ours not in used:
@@ -302,11 +302,7 @@ def match(names, place, variant, others=()):
             used.add(pair.ours)
         elif re.fullmatch(layout.ignored, _within(short, place)):
             continue
-        elif (
-            short.startswith(place.prefix)
-            and not short.startswith(within)
-            and _root(rest) in roots
-        ):
+        elif short.startswith(place.prefix) and _root(rest) in roots:
             inside.append(name)
         else:
             beside.append(name)

@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 
 from keras_convnext._util.checks import all_numbers
-from keras_convnext._util.checks import some
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
 from keras_convnext.facts.layer_names import Part
@@ -21,6 +20,7 @@ from keras_convnext.weights import files
 from keras_convnext.weights import hub
 from keras_convnext.weights import registry
 
+SHOWN = 6  # parts of a file in a message
 STRIP = 128  # outputs, of which a kernel is copied at a time
 STEM_KERNELS = (f"{Part.STEM_CONV}/kernel", f"{Part.STEM_CONV_0}/kernel")
 
@@ -43,8 +43,9 @@ class Source:
     @property
     def classes(self):
         """Outputs of the classifier, or `None` where there is none."""
-        bias = self.tensors.get(f"{Part.HEAD_CLASSIFIER}/bias")
-        return None if bias is None else len(bias)
+        kernel = self.tensors.get(f"{Part.HEAD_CLASSIFIER}/kernel")
+        is_there = kernel is not None and kernel.ndim == 2
+        return kernel.shape[1] if is_there else None
 
     @property
     def is_projection(self):
@@ -148,39 +149,54 @@ def load(model, source, prefix, takes_backbone=False):
             "classifier, the rest is left out. Received: "
             f"weights={source.name!r} with {parts(source)}"
         )
+    optional, notes = (), []
     if source.beside:
-        warnings.warn(
-            f"{source.name} holds more than a ConvNeXt. Left out: "
-            f"{parts(source)}{_new_head(source, variables)}.",
-            stacklevel=3,
+        notes.append(
+            f"{source.name} holds more than a ConvNeXt. Left out, with their "
+            f"numbers of tensors: {parts(source)}"
         )
-    optional = ()
     if source.classes is None:
         # Pre-trained without labels: perhaps not even a last norm.
         optional = HEAD_WITH_WEIGHTS
-    if takes_backbone:
-        optional = (*optional, *_without_misfits(tensors, variables, source))
+    removed = _without_misfits(tensors, variables) if takes_backbone else []
+    bias = variables.get(f"{Part.HEAD_CLASSIFIER}/bias")
+    if bias is not None:
+        notes += _about_head(source, bias.shape[0], removed)
+    if notes:
+        warnings.warn(". ".join(notes) + ".", stacklevel=3)
+    optional = (*optional, *removed)
     assign(model, tensors, source.name, prefix, optional, source.release)
 
 
-def _without_misfits(tensors, variables, source):
+def _without_misfits(tensors, variables):
     """Removes parts of the head that do not fit; returns their names."""
     removed = []
     for part in (Part.HEAD_HIDDEN, Part.HEAD_CLASSIFIER):
         shapes, wanted = (
-            {x: tuple(arrays[x].shape) for x in arrays if _is_of(part, x)}
+            {
+                name: tuple(arrays[name].shape)
+                for name in arrays
+                if name.split("/")[0] == part
+            }
             for arrays in (tensors, variables)
         )
         if removed or (shapes and shapes != wanted):
             removed += without_classifiers(tensors, [part])
-    bias = variables.get(f"{Part.HEAD_CLASSIFIER}/bias")
-    if removed and bias is not None and source.classes is not None:
-        warn_of_classes(source, source.classes, bias.shape[0])
     return removed
 
 
-def _is_of(part, name):
-    return name.split("/")[0] == part
+def _about_head(source, classes, removed):
+    """What to tell of a classifier that starts from random weights."""
+    if removed and source.classes not in (None, classes):
+        return [other_classes(source, source.classes, classes)]
+    if removed:
+        return [
+            f"The head of {source.name} has another shape: it was left out, "
+            "and the model's own starts from random weights"
+        ]
+    if source.beside and source.classes is None:
+        return ["The model's classifier starts from random weights"]
+    return []
 
 
 def parts(source):
@@ -189,15 +205,11 @@ def parts(source):
     for name in source.beside:
         start = source.prefix if name.startswith(source.prefix) else ""
         first = re.split("[./]", name.removeprefix(start))[0]
-        counts[start + first] = counts.get(start + first, 0) + 1
-    return some([f"{name} ({n})" for name, n in counts.items()]) + " tensors"
-
-
-def _new_head(source, variables):
-    has_classifier = f"{Part.HEAD_CLASSIFIER}/bias" in variables
-    if has_classifier and source.classes is None:
-        return "; the classifier starts from random weights"
-    return ""
+        word = start + re.sub(r"\d+", "*", first)
+        counts[word] = counts.get(word, 0) + 1
+    more = len(counts) - SHOWN
+    shown = [f"{word} ({n})" for word, n in list(counts.items())[:SHOWN]]
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def without_classifiers(tensors, names):
@@ -209,14 +221,14 @@ def without_classifiers(tensors, names):
 
 
 def warn_of_classes(source, present, wanted):
-    warnings.warn(
+    warnings.warn(f"{other_classes(source, present, wanted)}.", stacklevel=4)
+
+
+def other_classes(source, present, wanted):
+    return (
         f"The classifier of {source.name} has {present} classes, not "
         f"{wanted}: it was left out, and the model's own starts from random "
-        "weights."
-        if present != wanted
-        else f"The head of {source.name} has another shape: it was left out, "
-        "and the model's own starts from random weights.",
-        stacklevel=5,
+        "weights"
     )
 
 

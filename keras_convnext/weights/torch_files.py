@@ -34,9 +34,13 @@ NOTES = (
     "decimal.Decimal",
     "fractions.Fraction",
     "uuid.UUID",
-    "builtins.frozenset",
-    "builtins.range",
-    "builtins.slice",
+    *(
+        f"builtins.{name}"
+        for name in (
+            *("bool", "dict", "float", "frozenset", "int", "list", "object"),
+            *("range", "slice", "str", "tuple"),
+        )
+    ),
     "torch.torch_version.TorchVersion",
     "mmengine.config.config.Config",
     *(
