@@ -267,8 +267,8 @@ LAYOUTS = {
     "clip": Layout(
         clip,
         "trunk.stages.0.blocks.0.conv_dw.weight",
-        # The text tower.
-        ignored=r"(?!visual\.|trunk\.|head\.).*",
+        # The text tower; not what stands beside a trunk alone.
+        ignored=r"(?!(visual|trunk|head)\.).*",
     ),
     "transformers": Layout(
         lambda variant: TRANSFORMERS,

@@ -24,7 +24,7 @@ LAYOUTS = {**layout_tables.LAYOUTS, **SEGMENTERS}
 WRAPPED = re.compile(
     r"(^|\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
-FLATTENED = re.compile(r"(^|\.)(stem|stages)_(\d+)\.")
+FLATTENED = re.compile(r"(^|\.)(s(?:tem|tages))_(\d+)\.")
 # Tensors of training that are no part of a model: counters of averages, of
 # batch normalization and of profilers; beside the backbone also parameters of
 # losses, and the normalization of images.
@@ -279,7 +279,7 @@ def match(names, place, variant, others=()):
         """The pair of a name, by its own prefix or those outside of it."""
         if name.startswith(place.prefix):
             pair = table.get(_named(name[len(place.prefix) :], place.layout))
-            is_level = is_pyramid and pair and pair.theirs.startswith("norm3.")
+            is_level = is_pyramid and pair and pair.is_head
             return None if is_level else pair
         for prefix in outer:
             if name.startswith(prefix):
