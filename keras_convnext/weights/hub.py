@@ -76,9 +76,11 @@ def fetch_checkpoint(checkpoint):
         sources[_endpoint()] = fetch_hub, repository
     if url:
         sources[url] = fetch_url, url
-    failing = {} if _is_offline() else unreachable(sources)
-    if len(failing) == len(sources):
-        raise _no_network(checkpoint.name, failing.values())
+    failing = {}
+    if len(sources) > 1 and not _is_offline():  # both at the same time
+        failing = unreachable(sources)
+        if len(failing) == len(sources):
+            raise _no_network(checkpoint.name, failing.values())
     failures = []
     for address, (download, source) in sources.items():
         if address in failing:
