@@ -1,5 +1,6 @@
 """Weight files from one layout to another, bit for bit."""
 
+import warnings
 from pathlib import Path
 
 from keras_convnext._util import checks
@@ -7,10 +8,12 @@ from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.requirements import require
 from keras_convnext._util.writing import written_aside
 from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
+from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.weights import choosing
 from keras_convnext.weights import files
 from keras_convnext.weights import layouts
+from keras_convnext.weights import loading
 
 TARGETS = (
     *("keras", "official", "timm", "transformers", "torchvision"),
@@ -63,7 +66,11 @@ def convert_weights(
     found = choosing.choose(file.groups, variant, path, choice)
     variant = variant or recognize_variant(found)
     converted = found.of(variant)
-    tensors = {**converted.tensors, **converted.beside}
+    tensors = converted.tensors
+    if _is_backbone(converted):
+        warnings.warn(f"{loading.left_out(path, converted)}.", stacklevel=2)
+    else:
+        tensors = {**tensors, **converted.beside}
     check_complete(tensors, variant, source)
     with written_aside(target) as unfinished:
         _write(unfinished, tensors, to, variant, file)
@@ -78,7 +85,8 @@ def recognize_variant(found):
     """
     for variant in VARIANTS.values():
         converted = found.of(variant)
-        if not converted.beside and layouts.fits(converted.tensors, variant):
+        is_all = not converted.beside or _is_backbone(converted)
+        if is_all and layouts.fits(converted.tensors, variant):
             return variant
     raise ValueError(
         "The file holds no variant of `keras_convnext.list_models()`. Give "
@@ -86,6 +94,12 @@ def recognize_variant(found):
         f"what it is. Received: layout {found.place.layout!r} with "
         f"{len(found.all)} tensors"
     )
+
+
+def _is_backbone(converted):
+    """Whether it is one of a detector or the like, without a classifier."""
+    kernel = f"{Part.HEAD_CLASSIFIER}/kernel"
+    return bool(converted.beside) and kernel not in converted.tensors
 
 
 def check_complete(tensors, variant, source):
@@ -162,7 +176,6 @@ def _write_torch(path, tensors, wrapped):
 
 def _write_keras(path, tensors, variant, file):
     from keras_convnext.models.construction import build
-    from keras_convnext.weights import loading
 
     source = loading.Source(str(path), tensors, file.info, file.release)
     stem = next(name for name in loading.STEM_KERNELS if name in tensors)

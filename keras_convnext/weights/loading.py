@@ -151,10 +151,7 @@ def load(model, source, prefix, takes_backbone=False):
         )
     optional, notes = (), []
     if source.beside:
-        notes.append(
-            f"{source.name} holds more than a ConvNeXt. Left out, with their "
-            f"numbers of tensors: {parts(source)}"
-        )
+        notes.append(left_out(source.name, source))
     if source.classes is None:
         # Pre-trained without labels: perhaps not even a last norm.
         optional = HEAD_WITH_WEIGHTS
@@ -197,6 +194,13 @@ def _about_head(source, classes, removed):
     if source.beside and source.classes is None:
         return ["The model's classifier starts from random weights"]
     return []
+
+
+def left_out(name, source):
+    return (
+        f"{name} holds more than a ConvNeXt. Left out, with their numbers of "
+        f"tensors: {parts(source)}"
+    )
 
 
 def parts(source):

@@ -504,6 +504,33 @@ def test_detectors(names, state, expected, tmp_path):
 
 
 @once
+def test_detectors_are_converted_to_their_backbones(tmp_path):
+    variant = keras_convnext.VARIANTS["test_convnext"]
+    peer = timm_peer(variant, 5)
+    path = saved(detector(peer.state_dict(), OFFICIAL_NAMES), tmp_path)
+    with pytest.warns(UserWarning, match=r"neck \(1\)") as warned:
+        name = convert_weights(path, tmp_path / "b.safetensors", "timm")
+    assert (name, len(warned)) == ("test_convnext", 1)
+    found = load_file(tmp_path / "b.safetensors")
+    for key, tensor in peer.state_dict().items():
+        if not key.startswith("head"):
+            assert torch.equal(found.pop(key), tensor), key
+    assert not found
+
+
+@once
+def test_one_of_several_models_is_converted(tmp_path):
+    peer = timm_peer(keras_convnext.VARIANTS["test_convnext"], 5)
+    state = peer.state_dict()
+    other = {name: x + 1 for name, x in state.items()}
+    path = saved({"student": other, "teacher": state}, tmp_path)
+    target = tmp_path / "b.safetensors"
+    convert_weights(f"{path}#teacher", target, "timm")
+    found = load_file(target)
+    assert all(torch.equal(found[key], x) for key, x in state.items())
+
+
+@once
 @pytest.mark.parametrize("name", ["v1", "v2"])
 def test_backbones_of_transformers(name, tmp_path):
     import_timm()
