@@ -170,7 +170,8 @@ def places(names, keys=LAYOUTS):
             found.add(Place(key, name[:-length]))
     # Segmenters have the names of a backbone as well.
     return sorted(
-        found, key=lambda x: (len(x.prefix), x.layout not in SEGMENTERS)
+        found,
+        key=lambda x: (len(x.prefix), x.layout not in SEGMENTERS, x.prefix),
     )
 
 
