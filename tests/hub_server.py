@@ -19,13 +19,17 @@ class Server:
     Attributes:
         files: `{path: bytes}`.
         truncate: answers with at most this many bytes, then hangs up.
+        keeps_versions: whether it gives the rest of a file to who has its
+            beginning.
         requests: `(method, path)` in the order of arrival.
+        headers: those of the requests.
     """
 
     def __init__(self):
         self.files = {}
         self.truncate = None
-        self.requests = []
+        self.keeps_versions = True
+        self.requests, self.headers = [], []
         self.address = self.storage = None
 
     def add_repository(self, name, files, revision="main"):
@@ -51,6 +55,7 @@ def serve():
         def answer(self, with_body):
             path = self.path.split("?")[0]
             server.requests.append((self.command, path))
+            server.headers.append(self.headers)
             stored = re.fullmatch(r"/storage(/.*)", path)
             content = server.files.get(stored[1] if stored else path)
             if content is None:
@@ -73,8 +78,22 @@ def serve():
                     "ETag": f'"{digest}"',
                 }
                 self.reply(302, b"", headers, with_body)
+            elif server.keeps_versions:
+                self.reply_versioned(content, with_body)
             else:
                 self.reply(200, content, {}, with_body)
+
+        def reply_versioned(self, content, with_body):
+            """The rest of a file, if it is the one that was begun."""
+            tag = f'"{hashlib.sha256(content).hexdigest()}"'
+            start = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
+            if start and self.headers["If-Range"] == tag:
+                first, last = int(start[1]), len(content) - 1
+                place = f"bytes {first}-{last}/{len(content)}"
+                headers = {"ETag": tag, "Content-Range": place}
+                self.reply(206, content[first:], headers, with_body)
+            else:
+                self.reply(200, content, {"ETag": tag}, with_body)
 
         def reply(self, status, content, headers, with_body):
             self.send_response(status)

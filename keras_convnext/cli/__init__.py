@@ -12,12 +12,16 @@ from keras_convnext._util.writing import NotWritten
 from keras_convnext._util.writing import not_written
 from keras_convnext.cli import advice
 from keras_convnext.training.checkpoints import CheckpointError
+from keras_convnext.weights.hub import Unreachable
 
 # In the order of the help.
 COMMANDS = (
     *("demo", "train", "evaluate", "predict", "segment", "explain", "models"),
     *("weights", "records", "roadmap", "plan", "convert", "export"),
 )
+
+# The input was good, the run was not.
+WENT_WRONG = (NotWritten, CheckpointError, ArithmeticError, Unreachable)
 
 app = typer.Typer(
     name="keras-convnext",
@@ -53,7 +57,4 @@ def main():
         if getattr(error, "errno", None) in FULL:
             error = not_written(error.filename or "standard output", error)
         typer.echo(f"keras-convnext: {error}", err=True)
-        # The input was good, the run was not.
-        failures = (NotWritten, CheckpointError, ArithmeticError)
-        went_wrong = isinstance(error, failures)
-        sys.exit(1 if went_wrong else 2)
+        sys.exit(1 if isinstance(error, WENT_WRONG) else 2)

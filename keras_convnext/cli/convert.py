@@ -11,7 +11,13 @@ from keras_convnext.cli import options
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="Weight file of any layout.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Weight file of any layout; of several models in it "
+            "FILE#NAME chooses one."
+        ),
+    ],
     target: Annotated[
         Path,
         typer.Argument(
@@ -21,7 +27,8 @@ def convert(
     to: Annotated[
         str,
         typer.Option(
-            help="Layout: keras, official, timm, transformers or torchvision."
+            help="Layout: keras, official, timm, transformers, torchvision "
+            "or mmpretrain."
         ),
     ] = "keras",
     model: Annotated[

@@ -18,8 +18,8 @@ ModelOrArtifact = Annotated[
 Weights = Annotated[
     str,
     typer.Option(
-        help="Of a model by name: a tag or alias (see `weights`), a file, a "
-        "URL, hf://owner/repository, or 'none' for random ones."
+        help="Of a model by name: a tag or alias (see `weights`), a file or "
+        "folder, a URL, hf://owner/repository, or 'none' for random ones."
     ),
 ]
 Trust = Annotated[

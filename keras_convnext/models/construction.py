@@ -47,6 +47,7 @@ def build(variant: Variant, *args: Any, **kwargs: Any) -> ConvNeXtModel:
     classes, class_names = arguments.classes_and_names(options.classes)
     options = arguments.checked(variant, replace(options, classes=classes))
     source = loading.find(variant, options.weights)
+    takes_backbone = classes is not None or not options.include_top
     options = _with_classes_of(source, options)
     saved = source.info.preprocessing if source else None
     size = saved.image_size if saved else (variant.image_size,) * 2
@@ -64,7 +65,7 @@ def build(variant: Variant, *args: Any, **kwargs: Any) -> ConvNeXtModel:
         name=options.name or variant.name,
     )
     if source:
-        loading.load(model, source, options.layer_prefix)
+        loading.load(model, source, options.layer_prefix, takes_backbone)
     return model
 
 
@@ -72,10 +73,12 @@ def _with_classes_of(source, options):
     """The options with the number of classes: 1000, or as in the weights."""
     classes = options.classes or (source.classes if source else 1000)
     if classes is None and options.include_top:
+        others = f" beside {loading.parts(source)}" if source.beside else ""
         raise ValueError(
             f"The weights {source.name!r} have no classifier. Pass the number "
             "of `classes` to put a new one on top, or `include_top=False` for "
-            "features. Received: classes=None, include_top=True"
+            "features. Received: classes=None, include_top=True, and a "
+            f"backbone{others}"
         )
     activation = options.classifier_activation
     if source and source.is_projection and classes == source.classes:

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -11,14 +12,18 @@ from keras_convnext._util.requirements import require
 from keras_convnext._util.writing import check_writable
 from keras_convnext._util.writing import written_aside
 from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
-from keras_convnext.facts.layer_names import LayerName
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.variants import LISTED_BY
 from keras_convnext.facts.variants import VARIANTS
+from keras_convnext.weights import choosing
 from keras_convnext.weights import files
 from keras_convnext.weights import layouts
+from keras_convnext.weights import loading
 
-TARGETS = ("keras", "official", "timm", "transformers", "torchvision")
+TARGETS = (
+    *("keras", "official", "timm", "transformers", "torchvision"),
+    "mmpretrain",
+)
 EXTENSIONS = {
     "keras": (".keras", ".weights.h5", ".safetensors"),
     "others": (".safetensors", ".pth", ".pt", ".bin"),
@@ -35,11 +40,12 @@ def convert_weights(
     """Writes the weights of one file in another package's layout.
 
     Args:
-        source: path of a weight file in any layout that `weights=` takes.
+        source: path of a weight file in any layout that `weights=` takes;
+            `#name` behind it chooses one of several models in it.
         target: path to write; its extension says the container: `.keras`,
             `.weights.h5`, `.safetensors`, `.pth`, `.pt` or `.bin`.
-        to: `"keras"`, `"official"`, `"timm"`, `"transformers"` or
-            `"torchvision"`.
+        to: `"keras"`, `"official"`, `"timm"`, `"transformers"`,
+            `"torchvision"` or `"mmpretrain"`.
         model: name of the variant; `None` to recognize it.
         overwrite: whether `target` may exist.
 
@@ -58,44 +64,48 @@ def convert_weights(
     """
     target = Path(target)
     _check_target(target, to, overwrite)
-    file = files.read(source)
-    layout, prefix = layouts.recognize(file.tensors)
-    variant = file.info.variant
     if model is not None:
         checks.one_of("model", model, VARIANTS, LISTED_BY)
-        variant = VARIANTS[model]
-    elif variant is None:
-        variant = recognize_variant(file.tensors, layout, prefix)
-    tensors = layouts.from_layout(file.tensors, layout, variant, prefix)
+    path, choice = files.split_choice(source)
+    file = files.read(path)
+    variant = VARIANTS[model] if model else file.info.variant
+    found = choosing.choose(file.groups, variant, path, choice)
+    variant = variant or recognize_variant(found)
+    converted = found.of(variant)
+    tensors = converted.tensors
+    if _is_backbone(converted):
+        warnings.warn(f"{loading.left_out(path, converted)}.", stacklevel=2)
+    else:
+        tensors = {**tensors, **converted.beside}
     check_complete(tensors, variant, source)
     with written_aside(target) as unfinished:
         _write(unfinished, tensors, to, variant, file)
     return variant.name
 
 
-def recognize_variant(tensors, layout, prefix=""):
+def recognize_variant(found):
     """The variant that has exactly these names, widths and kernel sizes.
 
     Raises:
         ValueError: if there is none, asking for a name.
     """
     for variant in VARIANTS.values():
-        placed, unknown = layouts.match(tensors, layout, variant, prefix)
-        places = {pair.ours: (name, pair) for name, pair in placed.items()}
-        if unknown or _problems(places, variant):
-            continue
-        kernels = []
-        for stage in range(len(variant.depths)):
-            first = LayerName("", stage, 0, Part.DEPTHWISE)
-            name, pair = places[f"{first}/kernel"]
-            kernels.append(pair.way_in(tensors[name]).shape[:3:2])
-        if kernels == list(zip(variant.kernel_sizes, variant.dims)):
+        converted = found.of(variant)
+        is_all = not converted.beside or _is_backbone(converted)
+        if is_all and layouts.fits(converted.tensors, variant):
             return variant
     raise ValueError(
         "The file holds no variant of `keras_convnext.list_models()`. Give "
         "its `model` name, or save a custom model as `.keras`, which knows "
-        f"what it is. Received: layout {layout!r} with {len(tensors)} tensors"
+        f"what it is. Received: layout {found.place.layout!r} with "
+        f"{len(found.all)} tensors"
     )
+
+
+def _is_backbone(converted):
+    """Whether it is one of a detector or the like, without a classifier."""
+    kernel = f"{Part.HEAD_CLASSIFIER}/kernel"
+    return bool(converted.beside) and kernel not in converted.tensors
 
 
 def check_complete(tensors, variant, source):
@@ -176,7 +186,6 @@ def _write_torch(path, tensors, wrapped):
 
 def _write_keras(path, tensors, variant, file):
     from keras_convnext.models.construction import build
-    from keras_convnext.weights import loading
 
     source = loading.Source(str(path), tensors, file.info, file.release)
     stem = next(name for name in loading.STEM_KERNELS if name in tensors)

@@ -4,9 +4,7 @@ The format is recognized from the content, never from the file's name. Arrays
 stay on disk where the format allows it, until they are used.
 """
 
-import argparse
 import functools
-import io
 import json
 import mmap
 import os
@@ -15,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
+from pathlib import Path
 
 import h5py
 import ml_dtypes
@@ -22,48 +21,93 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
-from keras_convnext._util.limits import check_archive
-from keras_convnext._util.limits import check_hdf5
-from keras_convnext._util.requirements import require
+from keras_convnext._util.checks import some
+from keras_convnext._util.limits import check_file
 from keras_convnext.facts.info import ModelInfo
-from keras_convnext.layers import forms
 from keras_convnext.layers import states
-from keras_convnext.weights import registry
+from keras_convnext.weights import keras_files
+from keras_convnext.weights import torch_files
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-
-# Whatever a dense layer of Keras' files has besides its kernel and bias.
-QUANTIZED = "(quantized)"
-# Where training scripts keep the weights among other things.
-WRAPPERS = ("model", "state_dict", "module")
+EXTENSIONS = (".keras", ".h5", ".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+INDEX = ".index.json"
+# What `save_pretrained` writes, in the order in which it is looked for. An
+# index lists the files among which the tensors of one model are shared out.
+PRETRAINED = (
+    "model.safetensors",
+    f"model.safetensors{INDEX}",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    f"pytorch_model.bin{INDEX}",
+)
+SHARD = re.compile(r"(.+)-\d{5}-of-(?!00001)\d{5}(\.\w+)")
 
 
 @dataclass(frozen=True)
 class WeightFile:
     """The content of a file: named arrays, and what a `.keras` file knows.
 
+    `groups` has the arrays by where in the file they lie: PyTorch files may
+    hold several models, `"model"` and `"model_ema"`; all others hold one, `""`.
     `normalizes` tells whether the model does, by itself. `release` gives back
     the memory of what was read; the arrays stay valid.
     """
 
-    tensors: dict
+    groups: dict
     info: ModelInfo = field(default_factory=ModelInfo)
     normalizes: bool = True
     release: Callable = lambda: None
 
+    @property
+    def tensors(self):
+        """The arrays of all groups."""
+        return {
+            f"{group}.{name}" if group else name: tensor
+            for group, tensors in self.groups.items()
+            for name, tensor in tensors.items()
+        }
+
+
+def split_choice(weights):
+    """`"file.pth#teacher"` as path and choice, which may be `""`."""
+    weights = os.fspath(weights)
+    if "#" not in weights or os.path.exists(weights):
+        return weights, ""
+    path, _, choice = weights.rpartition("#")
+    return path, choice
+
+
+def is_path(weights):
+    """Whether this is meant to be a path rather than a tag."""
+    path, _ = split_choice(weights)
+    return (
+        os.path.exists(path)
+        or os.sep in path
+        or path.endswith((*EXTENSIONS, INDEX))
+    )
+
 
 def read(path):
-    """Reads `.keras`, `.h5`, `.safetensors` and PyTorch files.
+    """Reads `.keras`, `.h5`, `.safetensors` and PyTorch files, the index of
+    several, or the one in a folder.
 
     Raises:
         ValueError: if the file is missing, damaged or something else.
         ImportError: for PyTorch files where torch is not installed.
     """
     path = os.fspath(path)
+    if os.path.isdir(path):
+        path = _file_in(path)
     if not os.path.isfile(path):
         raise ValueError(
             "`weights` must be None, a tag, or the path of an existing file. "
             f"Received: weights={path!r}"
+        )
+    if shard := SHARD.fullmatch(path):
+        raise ValueError(
+            "`weights` must be a whole model, and this is a part of a model: "
+            f"pass {shard[1] + shard[2] + INDEX!r}, or the folder. Received: "
+            f"weights={path!r}"
         )
     reader = _reader(path)
     if reader is None:
@@ -84,16 +128,46 @@ def read(path):
     return file
 
 
+def _file_in(folder):
+    """What `save_pretrained` wrote, or the only weight file of a folder."""
+    names = sorted(x.name for x in Path(folder).iterdir() if x.is_file())
+    found = [name for name in PRETRAINED if name in names][:1]
+    found = found or [x for x in names if x.endswith((*EXTENSIONS, INDEX))]
+    if len(found) == 1:
+        return os.path.join(folder, found[0])
+    raise ValueError(
+        "`weights` must be a file, or a folder that holds one of "
+        f"{list(PRETRAINED)} or a single weight file: pass the path of one. "
+        f"Received: weights={folder!r} with {some(found) or 'none'}"
+    )
+
+
 def _check_not_quantized(tensors, path):
     """Raises `ValueError` for what `model.quantize` leaves in a file."""
     for name, tensor in tensors.items():
         is_int8 = name.endswith("/kernel") and tensor.dtype == "int8"
-        if is_int8 or name.endswith(QUANTIZED):
+        if is_int8 or name.endswith(keras_files.QUANTIZED):
             raise ValueError(
                 "`weights` must be floats, and `model.quantize` has changed "
                 f"these. Received: weights={path!r} with the quantized layer "
-                f"{name.split('/')[0]!r}. {states.REMEDY}"
+                f"{name.split('/')[-2]!r}. {states.REMEDY}"
             )
+
+
+def is_whole(path):
+    """Whether this is a weight file with its end, by a look at its frame."""
+    reader = _reader(path)
+    try:
+        if reader is _read_zip:
+            zipfile.ZipFile(path).close()
+        elif reader is _read_h5:
+            h5py.File(path, "r").close()
+        elif reader is _read_safetensors:
+            with safetensors.safe_open(path, "np"):
+                pass
+    except (OSError, zipfile.BadZipFile, safetensors.SafetensorError):
+        return False
+    return reader is not None
 
 
 def _reader(path):
@@ -102,7 +176,10 @@ def _reader(path):
     if start.startswith(b"PK"):
         return _read_zip
     if start.startswith(HDF5_SIGNATURE):
-        return _read_h5_file
+        return _read_h5
+    # Before safetensors, whose first bytes are a length.
+    if start.lstrip()[:1] == b"{" and os.fspath(path).endswith(".json"):
+        return _read_index
     if start[8:9] == b"{":
         return _read_safetensors
     if start[:1] == b"\x80":
@@ -110,85 +187,63 @@ def _reader(path):
     return None
 
 
-# Keras
-
-
 def _read_zip(path):
     with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        if any(name.endswith("data.pkl") for name in names):
+        if any(name.endswith("data.pkl") for name in archive.namelist()):
             return _read_torch(path)
-        check_archive(archive, path)
-        config = json.loads(archive.read("config.json"))
-        weights = io.BytesIO(archive.read("model.weights.h5"))
-    with h5py.File(weights, "r") as file:
-        check_hdf5(file, path)
-        tensors = _read_h5(file)
-    layers = config["config"].get("layers", ())
-    infos = (
-        ModelInfo.from_config(layer["config"]["info"])
-        for layer in layers
-        if layer.get("registered_name") == "keras_convnext>ModelCard"
+        tensors, info, normalizes = keras_files.read_archive(archive, path)
+    return WeightFile({"": tensors}, info, normalizes)
+
+
+def _read_h5(path):
+    return WeightFile({"": keras_files.read_h5_file(path)})
+
+
+def _read_torch(path):
+    return WeightFile(torch_files.read(path))
+
+
+def read_index(path):
+    """The names of the files that an index lists, which lie beside it."""
+    check_file(path)
+    with open(path, encoding="utf-8") as file:
+        content = json.load(file)
+    places = content.get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise ValueError("it is no index of weights: it has no `weight_map`")
+    for name in places.values():
+        if isinstance(name, list):
+            raise ValueError(
+                "it is an index of Keras. Save the weights as one file: "
+                "`model.save_weights('model.weights.h5')`"
+            )
+        if not isinstance(name, str) or re.split(r"[/\\:]", name) != [name]:
+            raise ValueError(f"it names {name!r}, which is not beside it")
+    return places
+
+
+def _read_index(path):
+    places, folder = read_index(path), os.path.dirname(path)
+    tensors, releases = {}, []
+    for name in sorted(set(places.values())):
+        shard = os.path.join(folder, name)
+        if not os.path.isfile(shard):
+            raise ValueError(f"it names {name!r}, which is not there")
+        reader = _reader(shard)
+        if reader not in (_read_safetensors, _read_torch, _read_zip):
+            raise ValueError(f"{name!r} is no safetensors or PyTorch file")
+        file = reader(shard)
+        twice = sorted(tensors.keys() & file.tensors.keys())
+        if twice:
+            raise ValueError(f"{twice[0]!r} is in two of its files")
+        tensors.update(file.tensors)
+        releases.append(file.release)
+    missing = sorted(places.keys() - tensors.keys())
+    if missing:
+        raise ValueError(f"{some(missing)} is in none of its files")
+    return WeightFile(
+        {"": tensors}, release=lambda: [release() for release in releases]
     )
-    names = {layer.get("class_name") for layer in layers}
-    normalizes = "ImageNormalization" in names
-    return WeightFile(tensors, next(infos, ModelInfo()), normalizes)
-
-
-def _read_h5_file(path):
-    with h5py.File(path, "r") as file:
-        check_hdf5(file, path)
-        # Keras 2 writes whole models, or weights alone.
-        weights = file.get("model_weights", file)
-        if "layer_names" in weights.attrs:
-            return WeightFile(_read_legacy_h5(weights))
-        return WeightFile(_read_h5(file))
-
-
-def _read_h5(file):
-    tensors, variables = {}, forms.variables_by_folder()
-
-    def visit(path, group):
-        if path.split("/")[-1] != "vars" or not len(group):
-            return
-        layer = group.attrs.get("name")
-        kind = re.sub(r"_\d+$", "", path.split("/")[-2])
-        names = variables.get(kind, ())
-        for index, dataset in group.items():
-            has_name = int(index) < len(names)
-            other = QUANTIZED if names else index
-            variable = names[int(index)] if has_name else other
-            tensors[f"{layer}/{variable}"] = _array(dataset, file)
-
-    file["layers"].visititems(visit)
-    return tensors
-
-
-def _read_legacy_h5(file):
-    tensors = {}
-    for layer in _strings(file.attrs["layer_names"]):
-        for name in _strings(file[layer].attrs["weight_names"]):
-            parts = name.removesuffix(":0").split("/")
-            dataset = file[layer][name]
-            tensors["/".join(parts[-2:])] = _array(dataset, file)
-    return tensors
-
-
-def _strings(values):
-    return [v.decode() if isinstance(v, bytes) else str(v) for v in values]
-
-
-def _array(dataset, file):
-    is_elsewhere = dataset.file.filename != file.file.filename
-    if is_elsewhere or dataset.external or dataset.is_virtual:
-        raise ValueError(f"{dataset.name} refers to another file")
-    # Keras marks bfloat16, which HDF5 does not know, with an attribute.
-    if dataset.attrs.get("dtype") == "bfloat16":
-        return np.array(dataset, dtype=ml_dtypes.bfloat16)
-    return np.array(dataset)
-
-
-# Others
 
 
 # The library reads copies. Measured with ConvNeXtLarge (791 MB) on torch: views
@@ -202,6 +257,8 @@ SAFETENSORS_DTYPES = {
     "BF16": ml_dtypes.bfloat16,
     "I64": "<i8",
     "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
     "U8": "u1",
     "BOOL": "?",
 }
@@ -222,7 +279,9 @@ def _read_safetensors(path):
         start, end = (8 + length + at for at in entry["data_offsets"])
         dtype = SAFETENSORS_DTYPES[entry["dtype"]]
         tensors[name] = data[start:end].view(dtype).reshape(entry["shape"])
-    return WeightFile(tensors, release=functools.partial(_release, mapped))
+    return WeightFile(
+        {"": tensors}, release=functools.partial(_release, mapped)
+    )
 
 
 def _without_duplicates(pairs):
@@ -235,55 +294,6 @@ def _without_duplicates(pairs):
 def _release(mapped):
     if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
         mapped.madvise(mmap.MADV_DONTNEED)
-
-
-def _read_torch(path):
-    torch = require("torch", f"the PyTorch file {path!r}", _without_torch(path))
-    # Pickles can run code: only tensors, and the command-line options that
-    # training scripts save beside them, are let through.
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        content = torch.load(
-            path,
-            map_location="cpu",
-            weights_only=True,
-            # The format before torch 1.6 is no archive.
-            mmap=zipfile.is_zipfile(path),
-        )
-    if not isinstance(content, dict):
-        raise ValueError(f"it holds a {type(content).__name__}, not names")
-    for wrapper in WRAPPERS:
-        if isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-            break
-    return WeightFile(
-        {
-            name: _torch_array(torch, tensor)
-            for name, tensor in content.items()
-            if isinstance(tensor, torch.Tensor) and isinstance(name, str)
-        }
-    )
-
-
-def _without_torch(path):
-    """The tag that downloads the same weights as safetensors, or the way to
-    get some."""
-    name = os.path.basename(path)
-    for row in registry.checkpoints():
-        if row.hub_repository and row.url.endswith(f"/{name}"):
-            return (
-                f"use `weights={row.tag!r}` of {row.model}, which are the "
-                "same and download as safetensors"
-            )
-    return (
-        "convert it on a machine with torch: `keras-convnext convert "
-        f"{path} weights.safetensors`"
-    )
-
-
-def _torch_array(torch, tensor):
-    if tensor.dtype == torch.bfloat16:  # unknown to NumPy
-        return tensor.view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
-    return tensor.detach().numpy()
 
 
 def write_safetensors(path, tensors, **notes):

@@ -26,12 +26,17 @@ class Layout:
         ignored: patterns of names that hold no part of the model.
         in_keras: whether tensors are called and shaped as in our models,
             whatever their kind; those of kind `"grouped"` are turned.
+        prefix: function of a `Variant`, what the package itself puts before
+            the names; read with any other, too.
+        outside: modules before whose names it does not stand.
     """
 
     modules: Callable
     marker: str
     ignored: str = r"(?!)"
     in_keras: bool = False
+    prefix: Callable = lambda variant: ""
+    outside: tuple[str, ...] = ()
 
 
 # The official repositories: V1, V2, and isotropic.
@@ -75,16 +80,16 @@ FCMAE = (
 
 # mmpretrain renames the official modules.
 
-MMPRETRAIN_BLOCK = "backbone.stages.{s}.{b}"
+MMPRETRAIN_BLOCK = "stages.{s}.{b}"
 MMPRETRAIN = (
-    *((f"backbone.{there}", here, kind) for there, here, kind in OFFICIAL[:4]),
+    *OFFICIAL[:4],
     (MMPRETRAIN_BLOCK, Part.LAYER_SCALE, "layer_scale"),
     (MMPRETRAIN_BLOCK + ".depthwise_conv", Part.DEPTHWISE, "depthwise"),
     (MMPRETRAIN_BLOCK + ".norm", Part.NORM, "norm"),
     (MMPRETRAIN_BLOCK + ".pointwise_conv1", Part.EXPAND, "linear"),
-    (MMPRETRAIN_BLOCK + ".grn", Part.GRN, "official_grn"),
+    (MMPRETRAIN_BLOCK + ".grn", Part.GRN, "flat_grn"),
     (MMPRETRAIN_BLOCK + ".pointwise_conv2", Part.PROJECT, "linear"),
-    ("backbone.norm3", Part.HEAD_NORM, "norm"),
+    ("norm3", Part.HEAD_NORM, "norm"),
     ("head.fc", Part.HEAD_CLASSIFIER, "linear"),
 )
 
@@ -184,12 +189,12 @@ DINOV3 = (
 
 # torchvision: stem, blocks and downsampling in one sequence.
 
-TORCHVISION_BLOCK = "features.{odd}.{b}"
+TORCHVISION_BLOCK = "{odd}.{b}"
 TORCHVISION = (
-    ("features.0.0", Part.STEM_CONV, "conv"),
-    ("features.0.1", Part.STEM_NORM, "norm"),
-    ("features.{even}.0", Part.DOWNSAMPLE_NORM, "norm"),
-    ("features.{even}.1", Part.DOWNSAMPLE_CONV, "conv"),
+    ("0.0", Part.STEM_CONV, "conv"),
+    ("0.1", Part.STEM_NORM, "norm"),
+    ("{even}.0", Part.DOWNSAMPLE_NORM, "norm"),
+    ("{even}.1", Part.DOWNSAMPLE_CONV, "conv"),
     (TORCHVISION_BLOCK, Part.LAYER_SCALE, "layer_scale_3d"),
     (TORCHVISION_BLOCK + ".block.0", Part.DEPTHWISE, "depthwise"),
     (TORCHVISION_BLOCK + ".block.2", Part.NORM, "norm"),
@@ -240,7 +245,7 @@ LAYOUTS = {
     ),
     "official": Layout(
         lambda variant: OFFICIAL,
-        "downsample_layers.0.0.weight",
+        "stages.0.0.dwconv.weight",
         # DINOv3 and EUPE: one norm per stage, and heads of the pre-training.
         ignored=r"(.*\.)?(norms|projectors)\..*|(.*\.)?mask_token",
     ),
@@ -249,7 +254,9 @@ LAYOUTS = {
     ),
     "mmpretrain": Layout(
         lambda variant: MMPRETRAIN,
-        "backbone.stages.0.0.depthwise_conv.weight",
+        "stages.0.0.depthwise_conv.weight",
+        prefix=lambda variant: "backbone.",
+        outside=("head",),
     ),
     "fcmae": Layout(
         lambda variant: FCMAE,
@@ -260,17 +267,24 @@ LAYOUTS = {
     "clip": Layout(
         clip,
         "trunk.stages.0.blocks.0.conv_dw.weight",
-        # The text tower.
-        ignored=r"(?!visual\.).*",
+        # The text tower; not what stands beside a trunk alone.
+        ignored=r"(?!(visual|trunk|head)\.).*",
     ),
     "transformers": Layout(
         lambda variant: TRANSFORMERS,
-        "embeddings.patch_embeddings.weight",
+        "encoder.stages.0.layers.0.dwconv.weight",
+        prefix=lambda variant: "convnextv2." if variant.grn else "convnext.",
+        outside=("classifier",),
     ),
     "dinov3": Layout(
         lambda variant: DINOV3, "stages.0.layers.0.depthwise_conv.weight"
     ),
-    "torchvision": Layout(lambda variant: TORCHVISION, "features.0.0.weight"),
+    "torchvision": Layout(
+        lambda variant: TORCHVISION,
+        "1.0.block.0.weight",
+        prefix=lambda variant: "features.",
+        outside=("classifier",),
+    ),
     "keras_applications": Layout(
         lambda variant: KERAS_APPLICATIONS,
         KERAS_BLOCK.format(s=0, b=0) + "depthwise_conv/kernel",

@@ -11,12 +11,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
+from keras_convnext.facts.layer_names import LayerName
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import names_of
 from keras_convnext.weights import layout_tables
 from keras_convnext.weights.segmentation_tables import LAYOUTS as SEGMENTERS
 
 LAYOUTS = {**layout_tables.LAYOUTS, **SEGMENTERS}
+# What wrappers of PyTorch put inside of names; and timm's `features_only`,
+# which flattens the outermost modules.
+WRAPPED = re.compile(
+    r"(^|\.)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+FLATTENED = re.compile(r"(^|\.)(s(?:tem|tages))_(\d+)\.")
+# Tensors of training that are no part of a model: counters of averages, of
+# batch normalization and of profilers; beside the backbone also parameters of
+# losses, and the normalization of images.
+COUNTERS = re.compile(
+    r"(.*[./])?(n_averaged|num_averaged|num_updates|num_batches_tracked|"
+    r"total_ops|total_params|steps?|epochs?|iter|initted|decay)"
+)
+BESIDE = re.compile(
+    r"(.*\.)?(criterion|criteria|loss|loss_fn|loss_func|loss_function)\..*"
+    r"|(.*\.)?((pixel|img|image)_)?(mean|std)"
+)
 
 # How tensors are turned: on the way in, and on the way out.
 
@@ -88,6 +107,7 @@ KINDS = {
     "layer_scale_parameter": (("layer_scale_parameter", "gamma", VECTOR),),
     "layer_scale_3d": (("layer_scale", "gamma", FIRST_OF_THREE),),
     "grn": AFFINE,
+    "flat_grn": (("gamma", "gamma", VECTOR), ("beta", "beta", VECTOR)),
     "grn_4d": tuple((*names, LAST_OF_FOUR) for *names, _ in AFFINE),
     "official_grn": (
         ("gamma", "gamma", LAST_OF_FOUR),
@@ -105,6 +125,68 @@ class Pair:
     way_in: Callable
     way_out: Callable
 
+    @property
+    def is_head(self):
+        return _is_head(self.ours)
+
+
+def _is_head(name):
+    """Whether one of our names is of the head."""
+    return name.split("/")[0] in HEAD_WITH_WEIGHTS
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model is among the tensors of a file."""
+
+    layout: str
+    prefix: str
+
+    @property
+    def outer(self):
+        """The shorter prefixes, under which a head may stand beside it."""
+        ends = [i for i, x in enumerate(self.prefix[:-1], 1) if x in "./"]
+        return ["", *(self.prefix[:end] for end in ends)][::-1]
+
+
+def places(names, keys=LAYOUTS):
+    """The models that names belong to, those with the shortest prefix first.
+
+    Args:
+        names: of tensors.
+        keys: of `LAYOUTS`, those to look for.
+    """
+    markers = {key: LAYOUTS[key].marker for key in keys}
+    found = set()
+    for name in map(tidied, names):
+        # `clip` ends like `timm`, with a longer marker.
+        matching = [
+            (len(marker), key)
+            for key, marker in markers.items()
+            if name.endswith(marker) and _may_precede(name, marker, key)
+        ]
+        if matching:
+            length, key = max(matching)
+            found.add(Place(key, name[:-length]))
+    # Segmenters have the names of a backbone as well.
+    return sorted(
+        found,
+        key=lambda x: (len(x.prefix), x.layout not in SEGMENTERS, x.prefix),
+    )
+
+
+def _may_precede(name, marker, key):
+    """Whether the rest of a name is a prefix; ours may be any text."""
+    rest = name.removesuffix(marker)
+    return LAYOUTS[key].in_keras or rest == "" or rest.endswith(".")
+
+
+def tidied(name):
+    """A name without what wrappers put inside."""
+    while (short := WRAPPED.sub(r"\1", name)) != name:
+        name = short
+    return FLATTENED.sub(r"\1\2.\3.", name)
+
 
 def recognize(names):
     """The layout of a file from the names in it, and their prefix.
@@ -115,22 +197,18 @@ def recognize(names):
     Raises:
         ValueError: if no layout has such names.
     """
-    candidates = [
-        (len(name) - len(layout.marker), key not in SEGMENTERS, key, name)
-        for name in names
-        for key, layout in LAYOUTS.items()
-        if name.endswith(layout.marker)
-    ]
-    if not candidates:
-        raise ValueError(
-            "`weights` must be a ConvNeXt in one of the layouts "
-            f"{list(LAYOUTS)}. Received: a file with the names "
-            f"{sorted(names)[:5]}…"
-        )
-    # `clip` ends like `timm`, with a longer marker: the shortest prefix wins.
-    # Segmenters have the names of a backbone as well.
-    prefix_length, _, key, name = min(candidates)
-    return key, name[:prefix_length]
+    found = places(names)
+    if not found:
+        raise unknown_layout(names)
+    return found[0].layout, found[0].prefix
+
+
+def unknown_layout(names):
+    return ValueError(
+        "`weights` must be a ConvNeXt in one of the layouts "
+        f"{list(LAYOUTS)}. Received: a file with the names "
+        f"{sorted(names)[:5]}…"
+    )
 
 
 def pairs(layout, variant):
@@ -164,49 +242,153 @@ def _fields(layer):
     }
 
 
-def match(names, layout, variant, prefix=""):
+@dataclass(frozen=True)
+class Match:
+    """What the names of a file are to a model.
+
+    Attributes:
+        placed: `Pair`s by the names in the file.
+        inside: names among those of the backbone that it does not have.
+        beside: other names: heads of other kinds and whole other models.
+    """
+
+    placed: dict
+    inside: list
+    beside: list
+
+
+def match(names, place, variant, others=()):
     """Finds the place of every name of a file.
 
     Names that the layout ignores are dropped.
 
-    Returns:
-        `(placed, unknown)`: `Pair`s by the names in the file, and other names.
+    Args:
+        names: of tensors.
+        place: the `Place` of the model.
+        variant: its `Variant`.
+        others: `Place`s of other models, whose tensors are none of this one.
     """
-    table = {pair.theirs: pair for pair in pairs(layout, variant)}
-    ignored = re.compile(LAYOUTS[layout].ignored)
-    placed, unknown = {}, []
-    for name in names:
-        pair = table.get(_named(name.removeprefix(prefix), layout))
-        if pair is not None:
+    layout = LAYOUTS[place.layout]
+    table = {pair.theirs: pair for pair in pairs(place.layout, variant)}
+    roots = {_root(x.theirs) for x in table.values() if not x.is_head}
+    taken = {x.prefix for x in others}
+    outer = [x for x in place.outer if x not in taken and place.prefix]
+    is_pyramid = f"{place.prefix}norm0.weight" in names
+    placed, inside, beside = {}, [], []
+
+    def found(name):
+        """The pair of a name, by its own prefix or those outside of it."""
+        if name.startswith(place.prefix):
+            pair = table.get(_named(name[len(place.prefix) :], place.layout))
+            is_level = is_pyramid and pair and pair.is_head
+            return None if is_level else pair
+        for prefix in outer:
+            if name.startswith(prefix):
+                pair = table.get(_named(name[len(prefix) :], place.layout))
+                if pair and pair.is_head:
+                    return pair
+        return None
+
+    used = set()
+    # Those of the model itself come before what stands beside it.
+    for name in sorted(names, key=lambda x: not x.startswith(place.prefix)):
+        short = tidied(name)
+        owners = [x for x in (*taken, place.prefix) if short.startswith(x)]
+        if max(owners, key=len, default=place.prefix) != place.prefix:
+            continue  # of another model
+        pair = found(short)
+        rest = short.removeprefix(place.prefix)
+        if pair and pair.ours not in used:
             placed[name] = pair
-        elif not ignored.fullmatch(name):
-            unknown.append(name)
-    return placed, unknown
+            used.add(pair.ours)
+        elif re.fullmatch(layout.ignored, _within(short, place)):
+            continue
+        elif short.startswith(place.prefix) and _root(rest) in roots:
+            inside.append(name)
+        else:
+            beside.append(name)
+    return Match(placed, inside, beside)
 
 
-def from_layout(tensors, layout, variant, prefix=""):
-    """Turns a file's arrays into ours: `{"layer/variable": array}`.
+def _root(name):
+    """The first word or number of a name: `stages` of `stages.0.1.gamma`."""
+    return re.match(r"[A-Za-z]+|\d+|", name)[0]
 
-    Names that the layout does not know are kept, so that whoever assigns the
-    tensors reports them.
+
+def _within(name, place):
+    """A name without the prefix of what the model lies in."""
+    return name.removeprefix(place.outer[0])
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Arrays of a file in our names, and those that are no part of a model.
+
+    Attributes:
+        tensors: `{"layer/variable": array}`. Names within the backbone that
+            the layout does not know are kept, so that whoever assigns the
+            tensors reports them.
+        beside: other arrays, by the names in the file.
+        prefix: that of the model in the file.
     """
-    placed, unknown = match(tensors, layout, variant, prefix)
+
+    tensors: dict
+    beside: dict
+    prefix: str = ""
+
+
+def from_layout(tensors, place, variant, others=()):
+    """Turns a file's arrays into ours, a `Converted`."""
+    found = match(tensors, place, variant, others)
     converted = {
-        pair.ours: pair.way_in(tensors[name]) for name, pair in placed.items()
+        pair.ours: _turned(pair, tensors[name])
+        for name, pair in found.placed.items()
     }
-    converted.update((name, tensors[name]) for name in unknown)
+    for name in found.inside:
+        if not _is_counter(name, tensors[name]):
+            converted[name] = tensors[name]
+    beside = {
+        name: tensors[name]
+        for name in found.beside
+        if not _is_counter(name, tensors[name]) and not BESIDE.fullmatch(name)
+    }
     kernel = converted.get(f"{Part.HEAD_CLASSIFIER}/kernel")
-    if layout == "clip" and kernel is not None:
-        # The projection of CLIP has no bias.
+    if kernel is not None and kernel.ndim == 2:
+        # A projection without bias, such as CLIP's.
         bias = np.zeros(kernel.shape[1], kernel.dtype)
         converted.setdefault(f"{Part.HEAD_CLASSIFIER}/bias", bias)
-    return converted
+    return Converted(converted, beside, place.prefix)
+
+
+def _turned(pair, tensor):
+    """The array in our axes; one of another rank as it is, to be reported."""
+    try:
+        return pair.way_in(tensor)
+    except ValueError:
+        return tensor
+
+
+def _is_counter(name, tensor):
+    is_count = tensor.size == 1 and tensor.dtype.kind in "iub"
+    return is_count or COUNTERS.fullmatch(name) is not None
+
+
+def fits(tensors, variant):
+    """Whether arrays in our names are a variant's, but for its head."""
+    expected = {pair.ours for pair in pairs("keras", variant)}
+    if set(map(_is_head, expected ^ tensors.keys())) - {True}:
+        return False
+    kernels = []
+    for stage in range(len(variant.depths)):
+        first = LayerName("", stage, 0, Part.DEPTHWISE)
+        kernels.append(tensors[f"{first}/kernel"].shape[:3:2])
+    return kernels == list(zip(variant.kernel_sizes, variant.dims))
 
 
 def to_ours(tensors, variant):
-    """`from_layout`, the layout and prefix recognized."""
-    layout, prefix = recognize(tensors)
-    return from_layout(tensors, layout, variant, prefix)
+    """`from_layout`, the layout and prefix recognized, as one dict."""
+    converted = from_layout(tensors, Place(*recognize(tensors)), variant)
+    return {**converted.tensors, **converted.beside}
 
 
 def to_layout(tensors, layout, variant):
@@ -220,9 +402,9 @@ def to_layout(tensors, layout, variant):
                 f"The layout {layout!r} has no place for {name!r} of "
                 f"{variant.name!r}. Choose another: {list(LAYOUTS)}"
             )
-        theirs = pair.theirs
-        if layout == "transformers" and not theirs.startswith("classifier"):
-            theirs = f"convnext{'v2' if variant.grn else ''}.{theirs}"
+        form, theirs = LAYOUTS[layout], pair.theirs
+        if theirs.split(".")[0] not in form.outside:
+            theirs = form.prefix(variant) + theirs
         converted[theirs] = np.ascontiguousarray(pair.way_out(tensor))
     return converted
 

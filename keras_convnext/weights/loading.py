@@ -2,9 +2,11 @@
 
 import functools
 import os
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 
 import numpy as np
@@ -13,29 +15,37 @@ from keras_convnext._util.checks import all_numbers
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
 from keras_convnext.facts.layer_names import Part
+from keras_convnext.weights import choosing
 from keras_convnext.weights import files
 from keras_convnext.weights import hub
-from keras_convnext.weights import layouts
 from keras_convnext.weights import registry
 
+SHOWN = 6  # parts of a file in a message
 STRIP = 128  # outputs, of which a kernel is copied at a time
 STEM_KERNELS = (f"{Part.STEM_CONV}/kernel", f"{Part.STEM_CONV_0}/kernel")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Weights that were found and read, in our names, and what they are."""
+    """Weights that were found and read, in our names, and what they are.
+
+    `beside` has what else is in the file, by the names there, and `prefix` is
+    that of the model among them.
+    """
 
     name: str
     tensors: dict
     info: ModelInfo
     release: Callable
+    beside: dict = field(default_factory=dict)
+    prefix: str = ""
 
     @property
     def classes(self):
         """Outputs of the classifier, or `None` where there is none."""
-        bias = self.tensors.get(f"{Part.HEAD_CLASSIFIER}/bias")
-        return None if bias is None else len(bias)
+        kernel = self.tensors.get(f"{Part.HEAD_CLASSIFIER}/kernel")
+        is_there = kernel is not None and kernel.ndim == 2
+        return kernel.shape[1] if is_there else None
 
     @property
     def is_projection(self):
@@ -49,7 +59,8 @@ def find(variant, weights, task="classify"):
     Args:
         variant: the `Variant` that the weights are for.
         weights: `None`, a path, a URL, `hf://org/repo[@revision]`, an alias or
-            tag of the registry, or a `Source`.
+            tag of the registry, or a `Source`. `#name` behind a path or an
+            address chooses one of several models in it.
         task: what the weights are for, a key of `registry.TASKS`.
 
     Raises:
@@ -59,20 +70,30 @@ def find(variant, weights, task="classify"):
         return weights
     if isinstance(weights, str):
         if hub.is_remote(weights):
-            path = hub.fetch(weights)
-            return from_file(variant, path, hub.without_secrets(weights))
+            address, choice = files.split_choice(weights)
+            path, name = hub.fetch(address), hub.without_secrets(address)
+            return from_file(variant, path, name, choice, task)
         # Before paths: a folder named "imagenet" may well lie around.
-        if registry.is_name(weights, task) or not _is_path(weights):
+        if registry.is_name(weights, task) or not files.is_path(weights):
             return _published(variant, weights, task)
-    return from_file(variant, os.fspath(weights), os.fspath(weights))
+    path, choice = files.split_choice(weights)
+    return from_file(variant, path, path, choice, task)
 
 
-def from_file(variant, path, name, info=None):
+def from_file(variant, path, name, choice="", task="classify", info=None):
     """Reads a local file of any layout."""
     file = files.read(path)
-    tensors = layouts.to_ours(file.tensors, variant)
+    found = choosing.choose(file.groups, variant, name, choice, task)
+    converted = found.of(variant)
     info = info or replace(file.info, weights=os.path.basename(name))
-    return Source(name, tensors, info, file.release)
+    return Source(
+        name,
+        converted.tensors,
+        info,
+        file.release,
+        converted.beside,
+        converted.prefix,
+    )
 
 
 def _published(variant, weights, task):
@@ -85,7 +106,7 @@ def _published(variant, weights, task):
         license=checkpoint.license,
     )
     path = hub.fetch_checkpoint(checkpoint)
-    return from_file(variant, path, checkpoint.name, info)
+    return from_file(variant, path, checkpoint.name, "", task, info)
 
 
 @functools.cache  # once for each
@@ -99,29 +120,100 @@ def _show_license(checkpoint):
         )
 
 
-def load(model, source, prefix):
+def load(model, source, prefix, takes_backbone=False):
     """Assigns the variables of a model from a source; see `assign`.
 
     The stem takes any number of channels, as in timm: one is the sum over
     red, green and blue; more are copies of them in turn, scaled so that the
-    sum stays. A classifier of another number of classes is left out, with a
-    warning, and stays as initialized.
+    sum stays. A head that does not fit is left out where a backbone is enough,
+    with a warning, and stays as initialized; so is whatever else is in a file.
+
+    Args:
+        model: a `ConvNeXtModel`.
+        source: a `Source`.
+        prefix: the model's `layer_prefix`.
+        takes_backbone: whether the model may do without the file's head.
+
+    Raises:
+        ValueError: as `assign`, and for tensors that belong to no ConvNeXt
+            where the head is needed.
     """
     tensors, variables = dict(source.tensors), _variables(model, prefix)
     for name in tensors.keys() & variables.keys() & set(STEM_KERNELS):
         channels = variables[name].shape[2]
         tensors[name] = adapt_channels(tensors[name], channels)
-    bias = variables.get(f"{Part.HEAD_CLASSIFIER}/bias")
-    classes = None if bias is None else bias.shape[0]
-    optional = ()
+    if source.beside and not takes_backbone and source.classes is not None:
+        raise ValueError(
+            "The file holds more than a ConvNeXt, which may change what it "
+            "computes. With `include_top=False`, or `classes=` for a new "
+            "classifier, the rest is left out. Received: "
+            f"weights={source.name!r} with {parts(source)}"
+        )
+    optional, notes = (), []
+    if source.beside:
+        notes.append(left_out(source.name, source))
     if source.classes is None:
         # Pre-trained without labels: perhaps not even a last norm.
         optional = HEAD_WITH_WEIGHTS
-    elif source.classes != classes:
-        optional = without_classifiers(tensors, [Part.HEAD_CLASSIFIER])
-        if classes is not None:
-            warn_of_classes(source, source.classes, classes)
+    removed = _without_misfits(tensors, variables) if takes_backbone else []
+    bias = variables.get(f"{Part.HEAD_CLASSIFIER}/bias")
+    if bias is not None:
+        notes += _about_head(source, bias.shape[0], removed)
+    if notes:
+        warnings.warn(". ".join(notes) + ".", stacklevel=3)
+    optional = (*optional, *removed)
     assign(model, tensors, source.name, prefix, optional, source.release)
+
+
+def _without_misfits(tensors, variables):
+    """Removes parts of the head that do not fit; returns their names."""
+    removed = []
+    for part in (Part.HEAD_HIDDEN, Part.HEAD_CLASSIFIER):
+        shapes, wanted = (
+            {
+                name: tuple(arrays[name].shape)
+                for name in arrays
+                if name.split("/")[0] == part
+            }
+            for arrays in (tensors, variables)
+        )
+        if removed or (shapes and shapes != wanted):
+            removed += without_classifiers(tensors, [part])
+    return removed
+
+
+def _about_head(source, classes, removed):
+    """What to tell of a classifier that starts from random weights."""
+    if removed and source.classes not in (None, classes):
+        return [other_classes(source, source.classes, classes)]
+    if removed:
+        return [
+            f"The head of {source.name} has another shape: it was left out, "
+            "and the model's own starts from random weights"
+        ]
+    if source.beside and source.classes is None:
+        return ["The model's classifier starts from random weights"]
+    return []
+
+
+def left_out(name, source):
+    return (
+        f"{name} holds more than a ConvNeXt. Left out, with their numbers of "
+        f"tensors: {parts(source)}"
+    )
+
+
+def parts(source):
+    """What a file holds beside the model, by the first words of the names."""
+    counts = {}
+    for name in source.beside:
+        start = source.prefix if name.startswith(source.prefix) else ""
+        first = re.split("[./]", name.removeprefix(start))[0]
+        word = start + re.sub(r"\d+", "*", first)
+        counts[word] = counts.get(word, 0) + 1
+    more = len(counts) - SHOWN
+    shown = [f"{word} ({n})" for word, n in list(counts.items())[:SHOWN]]
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def without_classifiers(tensors, names):
@@ -133,11 +225,14 @@ def without_classifiers(tensors, names):
 
 
 def warn_of_classes(source, present, wanted):
-    warnings.warn(
+    warnings.warn(f"{other_classes(source, present, wanted)}.", stacklevel=4)
+
+
+def other_classes(source, present, wanted):
+    return (
         f"The classifier of {source.name} has {present} classes, not "
         f"{wanted}: it was left out, and the model's own starts from random "
-        "weights.",
-        stacklevel=4,
+        "weights"
     )
 
 
@@ -234,15 +329,6 @@ def _assignable(array):
         strip = slice(start, start + STRIP)
         copy[..., strip] = array[..., strip]
     return copy
-
-
-def _is_path(weights):
-    extensions = (".keras", ".h5", ".safetensors", ".pth", ".pt", ".bin")
-    return (
-        os.path.exists(weights)
-        or os.sep in weights
-        or weights.endswith(extensions)
-    )
 
 
 def _listing(kind, names):

@@ -6,6 +6,7 @@ bias, each with a batch normalization behind it, and two classifiers.
 
 from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
 from keras_convnext.facts.layer_names import level_norm
+from keras_convnext.weights.layout_tables import MMPRETRAIN
 from keras_convnext.weights.layout_tables import OFFICIAL
 from keras_convnext.weights.layout_tables import TRANSFORMERS
 from keras_convnext.weights.layout_tables import Layout
@@ -24,8 +25,6 @@ CONVOLUTIONS = (
     ("auxiliary_head.convs.0", "auxiliary"),
 )
 NORMS = tuple(level_norm(stage) for stage in range(4))
-# PyTorch counts batches; nothing depends on it.
-COUNTERS = r".*\.num_batches_tracked"
 
 
 def _backbone(table):
@@ -50,6 +49,8 @@ def _heads(norm, classifier):
 
 MMSEG = (
     *_backbone(OFFICIAL),
+    # Later releases of mmseg take the backbone from mmpretrain.
+    *(row for row in _backbone(MMPRETRAIN) if row not in _backbone(OFFICIAL)),
     *((f"backbone.{norm}", norm, "layer_norm") for norm in NORMS),
     *_heads("bn", "conv_seg"),
 )
@@ -76,12 +77,10 @@ LAYOUTS = {
     "mmseg": Layout(
         lambda variant: MMSEG,
         "decode_head.conv_seg.weight",
-        ignored=COUNTERS,
     ),
     "transformers_upernet": Layout(
         lambda variant: TRANSFORMERS_UPERNET,
         "decode_head.classifier.weight",
-        ignored=COUNTERS,
     ),
     "keras_upernet": Layout(
         our_upernet, "decode_classifier/kernel", in_keras=True

@@ -375,6 +375,7 @@ ALLOWED = {
         "x.name.endswith(CARD)": "UperNet's own card, beside its backbone's"
     },
     "weights/layout_tables.py": {
+        "'(?!(visual|trunk|head)\\\\.).*'": "modules of OpenCLIP",
         "'stage_{s}_block_{b}_'": OF_KERAS,
         "'stem_conv'": OF_KERAS,
     },

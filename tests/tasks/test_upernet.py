@@ -328,10 +328,20 @@ def test_files_without_a_head_are_told_from_segmenters(saved, tmp_path):
     )
     with pytest.raises(ValueError, match="without that head"):
         UperNet(backbone_of(FAMILIES["v1"]), weights=tmp_path / "c.safetensors")
-    # The other way round: a segmenter where a classifier is asked for.
-    _, _, folder = saved()
-    with pytest.raises(ValueError, match="unexpected .auxiliary_classifier"):
-        build(FAMILIES["v1"], include_top=False, weights=folder / "upernet.pth")
+    # The other way round: a segmenter where a backbone is asked for.
+    model, _, folder = saved()
+    for file in ("upernet.pth", "model.safetensors"):
+        with pytest.warns(UserWarning, match="decode_head") as warned:
+            backbone = build(
+                FAMILIES["v1"], include_top=False, weights=folder / file
+            )
+        assert len(warned) == 1
+        for name in ("stem_conv", "stage_2_block_1_project"):
+            for one, other in zip(
+                backbone.get_layer(name).get_weights(),
+                ours(saved).get_layer(name).get_weights(),
+            ):
+                np.testing.assert_array_equal(one, other)
 
 
 TOTALS = {

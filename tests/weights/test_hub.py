@@ -1,6 +1,9 @@
 """Downloads, from a local server that behaves like the hub."""
 
+import json
 import os
+import socket
+import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,6 +25,8 @@ from safetensors.torch import save as to_safetensors
 
 import keras_convnext
 from keras_convnext import VARIANTS
+from keras_convnext._util import network
+from keras_convnext.weights import files
 from keras_convnext.weights import hub
 from keras_convnext.weights import registry
 
@@ -157,15 +162,152 @@ def downloads(tmp_path):
     return sorted(x.name for x in files if x.name != ".lock")
 
 
-def test_an_interrupted_download_leaves_nothing(server, file_url, tmp_path):
+def test_an_interrupted_download_leaves_nothing(
+    server, file_url, tmp_path, monkeypatch
+):
     whole = server.files["/w/model.safetensors"]
-    server.truncate = 1_000_000
+    server.truncate, server.keeps_versions = 1_000_000, False
+    monkeypatch.setattr(hub, "WAITS", (0.0, 0.0))
     with pytest.raises(ValueError, match="download failed.*/w/model.safe"):
         hub.fetch_url(file_url)
     assert downloads(tmp_path) == []
     server.truncate = None
     assert hub.fetch_url(file_url).read_bytes() == whole
     assert downloads(tmp_path) == ["model.safetensors"]
+
+
+def test_a_broken_connection_goes_on_where_it_broke(
+    server, file_url, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(hub, "WAITS", (0.0,))
+    whole = server.files["/w/model.safetensors"]
+    server.truncate = len(whole) // 4 + 1
+    assert hub.fetch_url(file_url).read_bytes() == whole
+    starts = [headers.get("Range") for headers in server.headers]
+    step = server.truncate
+    rests = [f"bytes={step * count}-" for count in (1, 2, 3)]
+    assert starts == [None, *rests]
+
+
+def test_a_file_that_is_renewed_meanwhile_is_taken_whole(
+    server, file_url, tmp_path, monkeypatch
+):
+    """A part of the old one must not come before the rest of the new one."""
+    old = server.files["/w/model.safetensors"]
+    new = old[:-4] + bytes(4)
+    server.truncate = len(old) // 2
+
+    def renew(seconds):
+        server.files["/w/model.safetensors"], server.truncate = new, None
+
+    monkeypatch.setattr(hub.time, "sleep", renew)
+    assert hub.fetch_url(file_url).read_bytes() == new
+
+
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><html>Sign in", b"{}", b""])
+def test_a_page_in_the_place_of_a_file_is_not_kept(
+    page, server, file_url, tmp_path
+):
+    whole = server.files["/w/model.safetensors"]
+    server.files["/w/model.safetensors"] = page
+    with pytest.raises(ValueError, match="no weight file.*/w/model.safe"):
+        hub.fetch_url(file_url)
+    assert downloads(tmp_path) == []
+    server.files["/w/model.safetensors"] = whole
+    assert hub.fetch_url(file_url).read_bytes() == whole
+
+
+def test_a_page_that_was_kept_once_is_fetched_anew(
+    server, file_url, monkeypatch
+):
+    whole = server.files["/w/model.safetensors"]
+    server.files["/w/model.safetensors"] = b"<html>Sign in</html>"
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "is_whole", lambda path: True)
+        hub.fetch_url(file_url)
+    server.files["/w/model.safetensors"] = whole
+    assert hub.fetch_url(file_url).read_bytes() == whole
+
+
+def no_host(monkeypatch):
+    """As without a network: no name can be resolved."""
+
+    def fail(*args, **kwargs):
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "hf://org/name"])
+def test_without_a_network_one_line_says_what_is_there(
+    weights, server, monkeypatch
+):
+    row = next(x for x in registry.checkpoints() if x.model == "convnext_atto")
+    server.add_repository(row.hub_repository, {"model.safetensors": b"whole"})
+    hub.fetch_hub(row.hub_repository)
+    server.requests.clear()
+    no_host(monkeypatch)
+    waits = []
+    monkeypatch.setattr(hub.time, "sleep", waits.append)
+    with pytest.raises(hub.Unreachable) as error:
+        load(weights)
+    message = str(error.value)
+    for word in ("cannot be resolved", row.name, "weights=None", "path"):
+        assert word in message
+    assert "\n" not in message
+    assert not server.requests and not waits
+
+
+def test_without_a_network_what_is_cached_is_found(server, monkeypatch):
+    server.add_repository("org/it", {"pytorch_model.bin": b"whole"})
+    path = hub.fetch("hf://org/it")
+    no_host(monkeypatch)
+    assert hub.fetch("hf://org/it") == path
+
+
+def test_a_server_that_is_down_is_not_waited_for(server, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    with pytest.raises(hub.Unreachable, match="127.0.0.1 cannot be reached"):
+        hub.fetch_url(f"http://127.0.0.1:{port}/m.pth")
+
+
+def test_looking_up_a_name_may_take_for_ever(monkeypatch):
+    done = threading.Event()
+
+    def wait(*args, **kwargs):
+        done.wait(60)
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", wait)
+    found = network.unreachable(["https://a.invalid/x"], seconds=0.05)
+    done.set()
+    assert found == {"https://a.invalid/x": "a.invalid does not answer"}
+
+
+def test_behind_a_proxy_it_is_the_proxy_that_is_tried(server, monkeypatch):
+    monkeypatch.setenv("https_proxy", server.address)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert network.unreachable(["https://a.invalid/x"]) == {}
+
+
+def test_shared_out_repositories_are_fetched_whole(server, peer):
+    state = peer.state_dict()
+    names = sorted(state)
+    parts = {"a.safetensors": names[::2], "b.safetensors": names[1::2]}
+    index = {name: file for file, part in parts.items() for name in part}
+    content = {
+        file: to_safetensors({name: state[name] for name in part})
+        for file, part in parts.items()
+    }
+    content["model.safetensors.index.json"] = json.dumps(
+        {"weight_map": index}
+    ).encode()
+    server.add_repository("org/large", content)
+    file = files.read(hub.fetch("hf://org/large"))
+    assert file.tensors.keys() == state.keys()
 
 
 def test_a_full_disk_leaves_nothing(server, file_url, tmp_path, monkeypatch):
@@ -250,7 +392,8 @@ def test_a_download_is_checked_against_its_name(server, peer, tmp_path):
 def test_a_changed_file_is_refused(server, file_url, tmp_path):
     path = hub.fetch_url(file_url)
     path.unlink()
-    server.files["/w/model.safetensors"] += b" "
+    content = server.files["/w/model.safetensors"]
+    server.files["/w/model.safetensors"] = content[:-1] + b"x"
     with pytest.raises(ValueError, match="not the one that was published"):
         hub.fetch_url(file_url)
     assert downloads(tmp_path) == []

@@ -45,7 +45,7 @@ def load(model, source, prefix):
         ValueError: for missing, unexpected and mis-shaped tensors; nothing is
             assigned then.
     """
-    tensors, optional = dict(source.tensors), set()
+    tensors, optional = {**source.tensors, **source.beside}, set()
     if not isinstance(model.output, dict):
         tensors = {
             name: tensor
