@@ -5,6 +5,8 @@ import sys
 
 import typer
 
+from keras_convnext._util.ranges import in_range
+from keras_convnext.cli import options
 from keras_convnext.training.checkpoints import CheckpointError
 
 # In the order of the help.
@@ -24,7 +26,7 @@ app = typer.Typer(
 )
 for name in COMMANDS:
     module = importlib.import_module(f"keras_convnext.cli.{name}")
-    app.command()(getattr(module, name))
+    app.command()(in_range(getattr(module, name)))
 
 
 def main():
@@ -32,7 +34,7 @@ def main():
     try:
         app()
     except (ValueError, ImportError, OSError, ArithmeticError) as error:
-        typer.echo(f"keras-convnext: {error}", err=True)
+        typer.echo(f"keras-convnext: {options.spelled(error, app)}", err=True)
         # The input was good, the run was not.
         went_wrong = isinstance(error, (CheckpointError, ArithmeticError))
         sys.exit(1 if went_wrong else 2)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from keras_convnext import evaluation
+from keras_convnext._util.ranges import PartAboveZero
 from keras_convnext._util.writing import written_aside
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
@@ -55,7 +56,7 @@ def evaluate(
         typer.Option(min=1, help="Pixels; that of the weights if not given."),
     ] = None,
     crop_pct: Annotated[
-        float | None,
+        PartAboveZero | None,
         typer.Option(
             help="Image size divided by the size before the crop, as 0.875."
         ),

@@ -1,8 +1,13 @@
 """Options that several commands have, declared once."""
 
+import re
+import sys
 from typing import Annotated
 
 import typer
+
+from keras_convnext._util import ranges
+from keras_convnext._util.checks import ArgumentError
 
 Model = Annotated[
     str, typer.Option(help="A name, see `models`, or a `.keras` file.")
@@ -41,7 +46,7 @@ OnError = Annotated[
     ),
 ]
 Seed = Annotated[
-    int, typer.Option(min=0, help="The same seed gives the same model.")
+    ranges.Seed, typer.Option(min=0, help="The same seed gives the same model.")
 ]
 Top = Annotated[
     int,
@@ -55,3 +60,22 @@ Pattern = Annotated[
     str,
     typer.Argument(help="Shell-style pattern of names, as '*tiny*'."),
 ]
+
+
+def spelled(error, app):
+    """An error's message, its arguments in the spelling of the command.
+
+    Args:
+        error: an exception; an `ArgumentError` names its arguments.
+        app: the `typer.Typer`, for the options of the command that runs.
+    """
+    text = str(error)
+    commands = typer.main.get_command(app).commands
+    command = commands.get(next(iter(sys.argv[1:]), None))
+    if not isinstance(error, ArgumentError) or command is None:
+        return text
+    for option in command.params:
+        if option.name in error.names:
+            text = re.sub(rf"\b{option.name}=", f"{option.opts[0]} ", text)
+            text = text.replace(f"`{option.name}`", f"`{option.opts[0]}`")
+    return text

@@ -11,7 +11,10 @@ import typer
 from keras_convnext.training.recipes import Recipe
 
 # By name; a recipe's own name and texts are fields of the class below it.
-TYPES = inspect.get_annotations(Recipe)
+TYPES = {
+    name: typing.get_type_hints(Recipe)[name]  # without their ranges
+    for name in inspect.get_annotations(Recipe)
+}
 EXPECTED = {
     str: "text",
     tuple: "two numbers, such as 0.35,1",
@@ -80,6 +83,7 @@ def _value(name, text):
     kinds = typing.get_args(TYPES[name]) or (TYPES[name],)
     if text.lower() == "none" and types.NoneType in kinds:
         return None
+    kinds = {typing.get_origin(x) or x for x in kinds}
     kind, expected = next(x for x in EXPECTED.items() if x[0] in kinds)
     try:
         if kind is tuple:

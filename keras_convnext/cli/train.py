@@ -8,6 +8,8 @@ import typer
 
 from keras_convnext import data as data_module
 from keras_convnext import training
+from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.ranges import Positive
 from keras_convnext.cli import options
 from keras_convnext.cli.loading import load_model
 from keras_convnext.cli.recipe_options import changed
@@ -41,7 +43,7 @@ def train(
         typer.Option(help="Images to validate on; of --data if not given."),
     ] = None,
     validation_split: Annotated[
-        float,
+        PartBelowOne,
         typer.Option(
             help="Part of each class that is held out where the data has no "
             "validation images."
@@ -63,7 +65,7 @@ def train(
         ),
     ] = "auto",
     checkpoint_minutes: Annotated[
-        float, typer.Option(help="Between checkpoints inside an epoch.")
+        Positive, typer.Option(help="Between checkpoints inside an epoch.")
     ] = 10.0,
     checkpoint_steps: Annotated[
         int | None, typer.Option(min=1, help="Steps between checkpoints.")

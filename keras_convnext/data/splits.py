@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from keras_convnext._util.annotations import PathLike
-from keras_convnext._util.checks import rate
 from keras_convnext._util.limits import check_archive
+from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.ranges import PartBetween
+from keras_convnext._util.ranges import Seed
+from keras_convnext._util.ranges import in_range
 from keras_convnext.data import tfds
 from keras_convnext.data.digits import load_digits
 from keras_convnext.data.folder import ImageFolder
@@ -44,11 +47,12 @@ ARRAYS = {
 }
 
 
+@in_range
 def open_splits(
     data: PathLike,
     validation: PathLike | None = None,
-    validation_split: float = 0.1,
-    seed: int = 0,
+    validation_split: PartBelowOne = 0.1,
+    seed: Seed = 0,
 ) -> tuple[Source, Source]:
     """Opens what to train on, and what to hold out.
 
@@ -155,9 +159,11 @@ def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
     return {"": partial(_open, path)}
 
 
-def split(source, fraction, seed):
-    """Two parts of a source; the second has a `fraction` of each class."""
-    rate("validation_split", fraction, with_zero=False)
+@in_range
+def split(
+    source: Source, validation_split: PartBetween, seed: Seed
+) -> tuple[Source, Source]:
+    """Two parts of a source; the second has its part of each class."""
     generator = np.random.default_rng(seed)
     is_held_out = np.zeros(len(source), bool)
     by_class = np.argsort(source.labels, kind="stable")
@@ -169,12 +175,12 @@ def split(source, fraction, seed):
                 f"hold out. Received: {len(numbers)} of {name!r}. Add some, "
                 "or pass a `validation` of its own"
             )
-        count = round(fraction * len(numbers))
+        count = round(validation_split * len(numbers))
         count = min(max(count, 1), len(numbers) - 1)
         is_held_out[generator.permutation(numbers)[:count]] = True
-    return tuple(
-        Subset(source, np.flatnonzero(chosen))
-        for chosen in (~is_held_out, is_held_out)
+    return (
+        Subset(source, np.flatnonzero(~is_held_out)),
+        Subset(source, np.flatnonzero(is_held_out)),
     )
 
 

@@ -9,6 +9,10 @@ from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.checks import check_process
 from keras_convnext._util.checks import is_positive_int
 from keras_convnext._util.checks import one_of
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import CountOrZero
+from keras_convnext._util.ranges import Seed
+from keras_convnext._util.ranges import in_range
 from keras_convnext.data.batches import Batches
 from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.data.reading import Reader
@@ -71,17 +75,18 @@ class TrainLoader(Batches):
         (32, 8, 8, 1)
     """
 
+    @in_range
     def __init__(
         self,
         source: Source,
         pipeline: TrainPipeline,
-        epochs: int,
-        seed: int = 0,
-        process_index: int = 0,
-        process_count: int = 1,
+        epochs: Count,
+        seed: Seed = 0,
+        process_index: CountOrZero = 0,
+        process_count: Count = 1,
         on_error: str = "skip",
         loader: str | None = None,
-        mixup_group: int | None = None,
+        mixup_group: Count | None = None,
     ):
         if loader is None:
             # Elsewhere TensorFlow would be imported for it, take a GPU's whole

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 
 from keras_convnext._util.annotations import PathLike
-from keras_convnext._util.checks import positive_int
 from keras_convnext._util.progress import progress
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import CountOrZero
+from keras_convnext._util.ranges import in_range
 from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import in_order
@@ -26,13 +28,14 @@ from keras_convnext.images.preprocessing import Preprocessing
 IDENTITY = ("model", "weights", "license", "quantization")
 
 
+@in_range
 def evaluate(
     model: Any,
     source: Source | PathLike,
     rule: str = "classes",
-    batch_size: int = 32,
-    top: int = 5,
-    confused: int = 10,
+    batch_size: Count = 32,
+    top: Count = 5,
+    confused: CountOrZero = 10,
     verbose: bool = True,
     *,
     labels: PathLike | None = None,
@@ -92,8 +95,6 @@ def evaluate(
         359
     """
     counting = rules.get(rule)
-    positive_int("batch_size", batch_size)
-    positive_int("top", top)
     _check_options(rule, counting, labels, all_classes, partial)
     if apply_exif is None and rule != "classes":
         apply_exif = False  # as published results are

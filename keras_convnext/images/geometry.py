@@ -4,7 +4,8 @@ import math
 
 from keras_convnext._util.checks import is_positive_int
 from keras_convnext._util.checks import one_of
-from keras_convnext._util.checks import rate
+from keras_convnext._util.ranges import PartAboveZero
+from keras_convnext._util.ranges import check
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -36,7 +37,7 @@ def checked(size, crop_pct, mode, interpolation, mean):
         crop_pct = 1.0 if mode == "squash" else 0.875
     one_of("mode", mode, MODES)
     one_of("interpolation", interpolation, INTERPOLATIONS)
-    rate("crop_pct", crop_pct, with_zero=False, with_one=True)
+    check("crop_pct", crop_pct, PartAboveZero)
     if mode != "border":  # the others never pad
         return size, crop_pct, mode, (0, 0, 0)
     if len(mean) != 3 or not all(0 <= value <= 1 for value in mean):

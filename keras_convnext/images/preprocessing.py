@@ -9,6 +9,8 @@ from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Images
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.annotations import Tensor
+from keras_convnext._util.ranges import PartAboveZero
+from keras_convnext._util.ranges import check_fields
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.images.tf_transform import tf_load_image
@@ -54,11 +56,14 @@ class Preprocessing:
     """
 
     image_size: tuple
-    crop_pct: float = 0.875
+    crop_pct: PartAboveZero = 0.875
     crop_mode: str = "center"
     interpolation: str = "bicubic"
     mean: tuple = IMAGENET_MEAN
     std: tuple = IMAGENET_STD
+
+    def __post_init__(self):
+        check_fields(self)
 
     def __call__(
         self,

@@ -20,6 +20,8 @@ from safetensors.numpy import save_file
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.writing import sha256_of
 from keras_convnext._util.writing import written_aside
 
@@ -47,11 +49,8 @@ class Checkpoints:
         >>> step, tensors, record = checkpoints.latest()  # doctest: +SKIP
     """
 
-    def __init__(self, folder: PathLike, keep: int = 3):
-        if keep < 1:
-            raise ValueError(
-                f"`keep` must be at least 1. Received: keep={keep}"
-            )
+    @in_range
+    def __init__(self, folder: PathLike, keep: Count = 3):
         self.folder = Path(folder)
         self.keep = keep
 

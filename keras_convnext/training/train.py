@@ -6,6 +6,10 @@ from typing import Any
 import keras
 
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import Seed
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.requirements import is_installed
 from keras_convnext._util.requirements import tell_left_out
 from keras_convnext.data import TrainLoader
@@ -26,21 +30,22 @@ from keras_convnext.training.settings import settings_of
 DRAWN_BY = {"matplotlib": "curves.png", "tensorboard": "TensorBoard logs"}
 
 
+@in_range
 def train(
     model: keras.Model,
     recipe: Recipe,
     data: Source,
     output: PathLike,
     validation: Source | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     resume: str = "auto",
-    checkpoint_minutes: float = 10.0,
-    checkpoint_steps: int | None = None,
-    keep: int = 3,
+    checkpoint_minutes: Positive = 10.0,
+    checkpoint_steps: Count | None = None,
+    keep: Count = 3,
     on_error: str = "skip",
     loader: str | None = None,
     rematerialize: bool = False,
-    mixup_group: int | None = None,
+    mixup_group: Count | None = None,
 ) -> dict[str, Any]:
     """Trains a model by a recipe; killed at any moment, it goes on.
 

@@ -11,15 +11,18 @@ from PIL import Image
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.image_layout import from_layout
+from keras_convnext._util.ranges import CountOrZero
+from keras_convnext._util.ranges import in_range
 from keras_convnext.images.levels import check_levels
 from keras_convnext.models import inspection
 from keras_convnext.visualize.maps import check_maps
 
 
+@in_range
 def grad_cam(
     model: keras.Model,
     images: ArrayLike,
-    classes: int | Sequence[int] | None = None,
+    classes: CountOrZero | Sequence[CountOrZero] | None = None,
     layer: str | None = None,
 ) -> tuple[Array, Array]:
     """Heat maps of what speaks for a class.

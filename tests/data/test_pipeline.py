@@ -217,7 +217,7 @@ def test_too_few_images_for_a_batch_say_so(source):
 
 
 @pytest.mark.parametrize("kind", ["train_pipeline", "eval_pipeline"])
-@pytest.mark.parametrize("size, steps", [(33, 2), (4, 8), (8, 0), (0, 1)])
+@pytest.mark.parametrize("size, steps", [(33, 2), (4, 8)])
 def test_batches_are_a_multiple_of_their_micro_batches(kind, size, steps):
     recipe = PLAIN.replace(batch_size=size, gradient_accumulation_steps=steps)
     with pytest.raises(

@@ -8,6 +8,7 @@ from typing import Self
 import keras
 
 from keras_convnext._util import checks
+from keras_convnext._util.ranges import check_fields
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.models.inspection import all_layers
@@ -25,6 +26,9 @@ class BaseRecipe:
     name: str
     summary: str
     source: str
+
+    def __post_init__(self):
+        check_fields(self)
 
     def replace(self, **changes: Any) -> Self:
         """The same recipe with other values; unknown names raise.

@@ -1,6 +1,7 @@
 """A training recipe: figures, and the way from them to `compile` and `fit`."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from inspect import get_annotations
@@ -13,6 +14,15 @@ from keras_convnext._util.annotations import BySize
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.image_layout import data_format
 from keras_convnext._util.image_layout import to_layout
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import NotNegative
+from keras_convnext._util.ranges import Part
+from keras_convnext._util.ranges import PartAboveZero
+from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import Seed
+from keras_convnext._util.ranges import check_ordered
+from keras_convnext._util.ranges import in_range
 from keras_convnext.data.pipeline import EvalPipeline
 from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.facts.variants import VARIANTS
@@ -93,36 +103,43 @@ class Recipe(BaseRecipe):
         0.4
     """
 
-    epochs: int | BySize
-    warmup_epochs: float | BySize
-    batch_size: int
-    learning_rate: float | BySize
-    minimum_learning_rate: float = 1e-6
+    epochs: Count | BySize
+    warmup_epochs: NotNegative | BySize
+    batch_size: Count
+    learning_rate: Positive | BySize
+    minimum_learning_rate: NotNegative = 1e-6
     warmup: str = "linspace"
-    weight_decay: float | BySize = 0.05
-    layer_decay: float | BySize = 1.0
+    weight_decay: NotNegative | BySize = 0.05
+    layer_decay: PartAboveZero | BySize = 1.0
     layer_decay_groups: str | BySize = "group"
-    drop_path_rate: float | BySize = 0.0
-    layer_scale_init_value: float | BySize | None = None
-    head_init_scale: float = 1.0
-    mixup_alpha: float | BySize = 0.8
-    cutmix_alpha: float | BySize = 1.0
-    switch_probability: float = 0.5
-    label_smoothing: float | BySize = 0.1
+    drop_path_rate: PartBelowOne | BySize = 0.0
+    layer_scale_init_value: NotNegative | BySize | None = None
+    head_init_scale: Positive = 1.0
+    mixup_alpha: NotNegative | BySize = 0.8
+    cutmix_alpha: NotNegative | BySize = 1.0
+    switch_probability: Part = 0.5
+    label_smoothing: PartBelowOne | BySize = 0.1
     rand_augment: str | None = "rand-m9-mstd0.5-inc1"
-    random_erasing: float = 0.25
-    horizontal_flip: float = 0.5
-    crop_scale: tuple | None = (0.08, 1.0)
-    crop_ratio: tuple = (3 / 4, 4 / 3)
-    ema_decay: float | BySize | None = None
-    image_size: int = 224
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
-    global_clipnorm: float | None = None
-    gradient_accumulation_steps: int = 1
+    random_erasing: Part = 0.25
+    horizontal_flip: Part = 0.5
+    crop_scale: tuple[PartAboveZero, PartAboveZero] | None = (0.08, 1.0)
+    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    ema_decay: PartBelowOne | BySize | None = None
+    image_size: Count = 224
+    beta_1: PartBelowOne = 0.9
+    beta_2: PartBelowOne = 0.999
+    epsilon: Positive = 1e-8
+    global_clipnorm: Positive | None = None
+    gradient_accumulation_steps: Count = 1
 
-    def with_batch_size(self, batch_size: int) -> Self:
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("crop_scale", "crop_ratio"):
+            if getattr(self, name) is not None:
+                check_ordered(name, getattr(self, name))
+
+    @in_range
+    def with_batch_size(self, batch_size: Count) -> Self:
         """The recipe for another batch size, learning rate scaled linearly.
 
         Examples:
@@ -143,10 +160,11 @@ class Recipe(BaseRecipe):
         """Whether batches are mixed, which makes their labels soft."""
         return bool(self.mixup_alpha or self.cutmix_alpha)
 
+    @in_range
     def build(
         self,
         name: str,
-        classes: int | None = None,
+        classes: Count | Sequence[str] | None = None,
         weights: PathLike | None = None,
         **options: Any,
     ) -> ConvNeXtModel:
@@ -154,7 +172,8 @@ class Recipe(BaseRecipe):
 
         Args:
             name: an architecture, as for `create_model`.
-            classes: int; the number that the weights have if `None`.
+            classes: int, or a list with the name of each; the number that the
+                weights have if `None`.
             weights: as for `create_model`; none by default.
             options: further arguments of `create_model`.
 
@@ -183,8 +202,9 @@ class Recipe(BaseRecipe):
             },
         )
 
+    @in_range
     def train_data(
-        self, data: Any, classes: int | None = None, **options: Any
+        self, data: Any, classes: Count | None = None, **options: Any
     ) -> Any:
         """Batches to train on by `fit`: shuffled, augmented and mixed.
 
@@ -219,8 +239,9 @@ class Recipe(BaseRecipe):
         """
         return self.eval_pipeline()(data, shuffle=shuffle)
 
+    @in_range
     def train_pipeline(
-        self, classes: int | None = None, seed: int = 0, **options: Any
+        self, classes: Count | None = None, seed: Seed = 0, **options: Any
     ) -> TrainPipeline:
         """Augmentation and mixing as a map over data; see `TrainPipeline`."""
         return TrainPipeline(self, classes, seed, **options)
@@ -229,10 +250,11 @@ class Recipe(BaseRecipe):
         """The evaluation transform as a map over data; see `EvalPipeline`."""
         return EvalPipeline(self)
 
+    @in_range
     def compile(
         self,
         model: keras.Model,
-        steps_per_epoch: int,
+        steps_per_epoch: Count,
         metrics: list[Any] | None = None,
         loss: Any = None,
         **options: Any,
@@ -300,7 +322,8 @@ class Recipe(BaseRecipe):
             )
         return model
 
-    def optimizer(self, model: keras.Model, steps_per_epoch: int) -> AdamW:
+    @in_range
+    def optimizer(self, model: keras.Model, steps_per_epoch: Count) -> AdamW:
         """The recipe's `AdamW` for a model, for loops of one's own."""
         recipe = self.for_model(model)
         accumulation = recipe.gradient_accumulation_steps
@@ -321,7 +344,8 @@ class Recipe(BaseRecipe):
             ),
         )
 
-    def schedule(self, steps_per_epoch: int) -> WarmupCosine:
+    @in_range
+    def schedule(self, steps_per_epoch: Count) -> WarmupCosine:
         """The recipe's `WarmupCosine`, in optimizer steps."""
         steps = steps_per_epoch / self.gradient_accumulation_steps
         return WarmupCosine(
