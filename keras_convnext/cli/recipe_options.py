@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext._util.checks import ArgumentError
 from keras_convnext.training.recipes import Recipe
 
 # By name; a recipe's own name and texts are fields of the class below it.
@@ -59,15 +60,17 @@ def _helps(record):
     }
 
 
-def changed(recipe, texts):
+def changed(recipe, texts, images):
     """A recipe with the figures that a command line gave.
 
     Args:
         recipe: a `Recipe`.
         texts: dict from field to text or `None`; numbers, words, two numbers
             separated by a comma, and `none` where a field may be `None`.
+        images: int, how many there are to train on.
 
-    Another `batch_size` scales the learning rate, unless that is given too.
+    Another `batch_size`, or one that so many images fill, scales the learning
+    rate, unless that is given too.
     """
     changes = {
         name: _value(name, text)
@@ -76,7 +79,17 @@ def changed(recipe, texts):
     }
     if "batch_size" in changes:
         recipe = recipe.with_batch_size(changes["batch_size"])
-    return recipe.replace(**changes)
+    recipe = recipe.replace(**changes)
+    if "batch_size" not in changes:
+        return recipe.for_images(images, "learning_rate" not in changes)
+    if recipe.batch_size > images * recipe.gradient_accumulation_steps:
+        raise ArgumentError(
+            f"`batch_size` must be at most the number of images, {images}. "
+            f"Received: batch_size={recipe.batch_size}. Leave it out, or add "
+            "images",
+            "batch_size",
+        )
+    return recipe
 
 
 def _value(name, text):

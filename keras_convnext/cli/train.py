@@ -46,7 +46,7 @@ def train(
         PartBelowOne,
         typer.Option(
             help="Part of each class that is held out where the data has no "
-            "validation images."
+            "validation images; 0 for none."
         ),
     ] = 0.1,
     seed: options.Seed = 0,
@@ -203,7 +203,7 @@ def _model(name, weights, recipe, changes, source, dtype):
 
     recipe = recipes.get_recipe(recipe)
     if Path(name).suffix != ".keras":
-        recipe = changed(recipe, changes).for_model(name)
+        recipe = changed(recipe, changes, len(source)).for_model(name)
         weights = None if weights == "none" else weights
         return recipe, recipe.build(
             name, len(source.classes), weights, dtype=dtype
@@ -215,4 +215,4 @@ def _model(name, weights, recipe, changes, source, dtype):
         )
     model = load_model(name, weights)
     recipe = recipe.replace(drop_path_rate=drop_path_rate_of(model))
-    return changed(recipe, changes).for_model(model), model
+    return changed(recipe, changes, len(source)).for_model(model), model

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.checks import ArgumentError
 from keras_convnext._util.limits import check_archive
 from keras_convnext._util.ranges import PartBelowOne
 from keras_convnext._util.ranges import PartBetween
@@ -53,7 +54,7 @@ def open_splits(
     validation: PathLike | None = None,
     validation_split: PartBelowOne = 0.1,
     seed: Seed = 0,
-) -> tuple[Source, Source]:
+) -> tuple[Source, Source | None]:
     """Opens what to train on, and what to hold out.
 
     Args:
@@ -67,12 +68,14 @@ def open_splits(
             `load_digits`.
         validation: what to hold out, of the same kinds, if it is not part of
             `data`.
-        validation_split: float between 0 and 1, the part of every class that
-            is held out of data without a part for it.
+        validation_split: float of at least 0 and below 1, the part of every
+            class that is held out of data without a part for it; 0 holds
+            nothing out.
         seed: int, which images that are.
 
     Returns:
-        `(train, validation)`: two sources with the same classes.
+        `(train, validation)`: two sources with the same classes; the second
+        is `None` if nothing is held out.
 
     Raises:
         ValueError: if the data is of no known kind, and if the two differ in
@@ -89,8 +92,10 @@ def open_splits(
         held_out = open_data(validation, "validation")
     elif "validation" in parts:
         held_out = parts["validation"]()
-    else:
+    elif validation_split:
         train, held_out = split(train, validation_split, seed)
+    else:
+        return train, None
     same_classes(train, held_out)
     return train, held_out
 
@@ -170,10 +175,13 @@ def split(
     ends = np.cumsum(np.bincount(source.labels, minlength=len(source.classes)))
     for name, numbers in zip(source.classes, np.split(by_class, ends[:-1])):
         if len(numbers) < 2:
-            raise ValueError(
+            raise ArgumentError(
                 "Every class needs two images, one to train on and one to "
                 f"hold out. Received: {len(numbers)} of {name!r}. Add some, "
-                "or pass a `validation` of its own"
+                "pass a `validation` of its own, or hold out none with "
+                "validation_split=0",
+                "validation",
+                "validation_split",
             )
         count = round(validation_split * len(numbers))
         count = min(max(count, 1), len(numbers) - 1)

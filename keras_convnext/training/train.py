@@ -12,6 +12,7 @@ from keras_convnext._util.ranges import Seed
 from keras_convnext._util.ranges import in_range
 from keras_convnext._util.requirements import is_installed
 from keras_convnext._util.requirements import tell_left_out
+from keras_convnext._util.telling import tell
 from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.source import Subset
@@ -60,7 +61,9 @@ def train(
         data: a `Source` of training images, see `keras_convnext.data`.
         output: path of a folder for checkpoints, `last.keras`, `best.keras`
             and `best_raw.keras` (by accuracy on `validation`; the first has
-            the averaged weights where the recipe averages),
+            the averaged weights where the recipe averages; without
+            `validation` there is `last.keras` alone, and of such a recipe
+            `last_averaged.keras`),
             `history.csv`, `curves.png`, TensorBoard logs and `run.json`.
             If it holds the beginning of this run, the run goes on.
         validation: a `Source` of the same classes, or `None`.
@@ -103,7 +106,7 @@ def train(
     """
     _check_output(output, data, validation)
     cluster = distribution.current()
-    recipe = recipe.for_model(model)
+    recipe = recipe.for_model(model).for_images(len(data))
     cluster.check(model, recipe, loader)
     preprocessing = _prepared(model, data, validation)
     pipeline = recipe.train_pipeline(
@@ -186,6 +189,8 @@ def train(
                     shuffle=False,
                     verbose=0,
                 )
+        if validation is None and cluster.is_writer:
+            tell("no validation images: `last.keras` has the last weights")
         summary = run.write_summary("complete", skipped=batches.skipped)
         return cluster.from_writer(summary)
 

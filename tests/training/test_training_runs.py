@@ -229,6 +229,39 @@ def test_rematerialized_runs_save_plain_models(photographs, whole, tmp_path):
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_a_few_images_train_with_the_default_recipe(tmp_path, run_command):
+    write_photographs(tmp_path / "few", ((3, 3), (0, 0)))
+    status, _, error = run_command(
+        *("train", "--data", tmp_path / "few" / "train", "--epochs", "1"),
+        *("--model", "test_convnext", "--weights", "none"),
+        *("--image-size", "32", "--output", tmp_path / "run"),
+    )
+    assert status == 0, error
+    assert "warmup_epochs=0.1" in error and "batch_size=2" in error
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())
+    recipe = settings["settings"]["recipe"]
+    assert (recipe["batch_size"], recipe["warmup_epochs"]) == (2, 0.1)
+
+
+def test_runs_without_validation_keep_the_last_models(tmp_path, run_command):
+    write_photographs(tmp_path / "few", ((3, 3), (0, 0)))
+    status, output, _ = run_command(
+        *("train", "--data", tmp_path / "few" / "train", "--epochs", "1"),
+        *("--model", "test_convnext", "--weights", "none", "--json"),
+        *("--image-size", "32", "--ema-decay", "0.9"),
+        *("--validation-split", "0", "--output", tmp_path / "run"),
+    )
+    assert status == 0 and json.loads(output)["best"] == {}
+    files = {x.name for x in (tmp_path / "run").iterdir()}
+    assert {"last.keras", "last_averaged.keras", "curves.png"} <= files
+    assert not {"best.keras", "best_raw.keras"} & files
+    last, averaged = (
+        keras.saving.load_model(tmp_path / "run" / name).get_weights()
+        for name in ("last.keras", "last_averaged.keras")
+    )
+    assert any((x != y).any() for x, y in zip(last, averaged))
+
+
 def test_a_finished_run_is_not_repeated(photographs, whole):
     output, expected = whole
     before = (output / "last.keras").stat().st_mtime_ns

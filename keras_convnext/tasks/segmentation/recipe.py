@@ -62,6 +62,8 @@ class SegmentationRecipe(BaseRecipe):
         8e-05
     """
 
+    SPANS = ("warmup_steps", "steps", int)
+
     steps: Count
     warmup_steps: CountOrZero
     batch_size: Count

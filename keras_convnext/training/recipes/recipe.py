@@ -12,6 +12,7 @@ import keras
 
 from keras_convnext._util.annotations import BySize
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.checks import ArgumentError
 from keras_convnext._util.image_layout import data_format
 from keras_convnext._util.image_layout import to_layout
 from keras_convnext._util.ranges import Count
@@ -23,6 +24,7 @@ from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import Seed
 from keras_convnext._util.ranges import check_ordered
 from keras_convnext._util.ranges import in_range
+from keras_convnext._util.telling import tell
 from keras_convnext.data.pipeline import EvalPipeline
 from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.facts.variants import VARIANTS
@@ -34,6 +36,7 @@ from keras_convnext.training.optimizers.averaging import SwapAveragedWeights
 from keras_convnext.training.optimizers.layer_decay import layer_decay_scales
 from keras_convnext.training.optimizers.schedules import WarmupCosine
 from keras_convnext.training.recipes.base import BaseRecipe
+from keras_convnext.training.recipes.base import as_text
 from keras_convnext.training.recipes.base import check_drop_path
 from keras_convnext.training.recipes.labels import check_classes
 from keras_convnext.training.recipes.labels import check_labels
@@ -151,9 +154,51 @@ class Recipe(BaseRecipe):
         rate = self.learning_rate
         if isinstance(rate, dict):
             rate = {size: value * factor for size, value in rate.items()}
+            least = min(rate.values())
         else:
-            rate = rate * factor
-        return replace(self, batch_size=batch_size, learning_rate=rate)
+            least = rate = rate * factor
+        return replace(
+            self,
+            batch_size=batch_size,
+            learning_rate=rate,
+            minimum_learning_rate=min(self.minimum_learning_rate, least),
+        )
+
+    @in_range
+    def for_images(self, count: Count, scales_rate: bool = True) -> Self:
+        """The recipe for so many images: one that they fill a batch of.
+
+        If they are fewer than a batch, it becomes the largest power of two
+        that they fill twice; one line on stderr says so.
+
+        Args:
+            count: int, images to train on.
+            scales_rate: whether the learning rate falls with the batch, as in
+                `with_batch_size`.
+
+        Examples:
+            >>> recipe = keras_convnext.recipes.small_data.for_images(26)
+            >>> recipe.batch_size, recipe.learning_rate
+            (8, 5e-05)
+        """
+        steps = self.gradient_accumulation_steps
+        if self.batch_size <= count * steps:
+            return self
+        size = steps << max((count // 2).bit_length() - 1, 0)
+        smaller = self.with_batch_size(size)
+        if not scales_rate:
+            smaller = replace(smaller, learning_rate=self.learning_rate)
+        tell(
+            f"{count} images do not fill a batch of {self.batch_size}: "
+            f"batch_size={size}, and the learning rate "
+            + (
+                f"falls with it, from {as_text(self.learning_rate)} to "
+                f"{as_text(smaller.learning_rate)}"
+                if scales_rate
+                else f"stays {as_text(self.learning_rate)}"
+            )
+        )
+        return smaller
 
     @property
     def mixes(self) -> bool:
@@ -347,11 +392,31 @@ class Recipe(BaseRecipe):
     @in_range
     def schedule(self, steps_per_epoch: Count) -> WarmupCosine:
         """The recipe's `WarmupCosine`, in optimizer steps."""
-        steps = steps_per_epoch / self.gradient_accumulation_steps
+        accumulation = self.gradient_accumulation_steps
+        steps = steps_per_epoch / accumulation
+        total = int(self.epochs * steps)
+        if not total:
+            raise ArgumentError(
+                "A run must have a step of the optimizer. Received: "
+                f"epochs={self.epochs} of {steps_per_epoch} micro-batches, and "
+                f"gradient_accumulation_steps={accumulation}. Train for more "
+                "`epochs`, or lower `gradient_accumulation_steps`",
+                "epochs",
+                "gradient_accumulation_steps",
+            )
+        if self.minimum_learning_rate > self.learning_rate:
+            raise ArgumentError(
+                "`minimum_learning_rate` must be at most `learning_rate`. "
+                f"Received: minimum_learning_rate={self.minimum_learning_rate},"
+                f" learning_rate={self.learning_rate}. Lower the first",
+                "minimum_learning_rate",
+                "learning_rate",
+            )
         return WarmupCosine(
             self.learning_rate,
-            int(self.warmup_epochs * steps),
-            int(self.epochs * steps),
+            # Rounding may take all that is left after the warm-up.
+            min(int(self.warmup_epochs * steps), total - 1),
+            total,
             self.minimum_learning_rate,
             self.warmup,
         )
@@ -368,25 +433,10 @@ class Recipe(BaseRecipe):
     def __str__(self):
         """The recipe as the paper's tables print it."""
         names = get_annotations(Recipe)  # without the texts
-        rows = [(name, _text(getattr(self, name))) for name in names]
+        rows = [(name, as_text(getattr(self, name))) for name in names]
         width = max(len(name) for name, _ in rows)
         lines = [f"{name.replace('_', ' '):<{width}}  {x}" for name, x in rows]
         return "\n".join([f"{self.name}: {self.summary}", *lines, self.source])
-
-
-def _text(value):
-    if isinstance(value, dict):
-        groups = {}
-        for size, of_size in value.items():
-            groups.setdefault(_text(of_size), []).append(size)
-        return ", ".join(
-            f"{text} ({'/'.join(sizes)})" for text, sizes in groups.items()
-        )
-    if isinstance(value, tuple):
-        return " to ".join(_text(x) for x in value)
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)
 
 
 def _check_logits(model):
