@@ -99,7 +99,7 @@ def check(name: str, value: Any, annotation: Any) -> None:
 
 
 def _check(name, value, annotation, received):
-    members = _members(annotation)
+    members = members(annotation)
     if value is None and types.NoneType in members:
         return
     if isinstance(value, Mapping):
@@ -182,11 +182,11 @@ def ranged(source: Any) -> dict[str, Any]:
 def _has_range(annotation):
     return any(
         _range(x) or any(map(_has_range, _elements(x)))
-        for x in _members(annotation)
+        for x in members(annotation)
     )
 
 
-def _members(annotation):
+def members(annotation):
     """Those of a union, or the annotation alone."""
     if hasattr(annotation, "__metadata__") and not _range(annotation):
         annotation = annotation.__origin__  # an option of a command

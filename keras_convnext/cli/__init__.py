@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 for name in COMMANDS:
     module = importlib.import_module(f"keras_convnext.cli.{name}")
-    app.command()(in_range(getattr(module, name)))
+    app.command(cls=options.Command)(in_range(getattr(module, name)))
 
 
 def main():

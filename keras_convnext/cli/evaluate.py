@@ -53,7 +53,9 @@ def evaluate(
     ] = False,
     image_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Pixels; that of the weights if not given."),
+        typer.Option(
+            min=1, help="Pixels to measure at; those of the model if not given."
+        ),
     ] = None,
     crop_pct: Annotated[
         PartAboveZero | None,
@@ -102,9 +104,11 @@ def evaluate(
         check_output(output, force)
     size = None if image_size is None else (image_size, image_size)
     artifact = open_classifier(model, weights, trust=trust, **_built_for(size))
-    preprocessing = rules.preprocessing_for(counting, artifact.preprocessing)
+    own = artifact.preprocessing
+    if own is not None and size is not None:
+        own = own.at_size(size)
+    preprocessing = rules.preprocessing_for(counting, own)
     overrides = {
-        "image_size": size,
         "crop_pct": crop_pct,
         "crop_mode": crop_mode,
         "interpolation": interpolation,

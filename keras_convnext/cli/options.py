@@ -62,6 +62,26 @@ Pattern = Annotated[
 ]
 
 
+class Command(typer.core.TyperCommand):
+    """A command that names all options that are missing, at once."""
+
+    def parse_args(self, ctx, args):
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            # Its class is Click's, which Typer has in one place or another.
+            if type(error).__name__ == "MissingParameter":
+                found, _, _ = self.make_parser(ctx).parse_args(given)
+                names = [
+                    repr(parameter.opts[0])
+                    for parameter in self.params
+                    if parameter.required and found.get(parameter.name) is None
+                ]
+                error.param_hint = " and ".join(names)
+            raise
+
+
 def spelled(error, app):
     """An error's message, its arguments in the spelling of the command.
 
@@ -76,6 +96,8 @@ def spelled(error, app):
         return text
     for option in command.params:
         if option.name in error.names:
+            pair = rf"\b{option.name}=\(([^()]*), ([^()]*)\)"
+            text = re.sub(pair, rf"{option.opts[0]} \1,\2", text)
             text = re.sub(rf"\b{option.name}=", f"{option.opts[0]} ", text)
             text = text.replace(f"`{option.name}`", f"`{option.opts[0]}`")
     return text

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext._util import ranges
 from keras_convnext._util.checks import ArgumentError
 from keras_convnext.training.recipes import Recipe
 
@@ -93,7 +94,7 @@ def changed(recipe, texts, images):
 
 
 def _value(name, text):
-    kinds = typing.get_args(TYPES[name]) or (TYPES[name],)
+    kinds = ranges.members(TYPES[name])
     if text.lower() == "none" and types.NoneType in kinds:
         return None
     kinds = {typing.get_origin(x) or x for x in kinds}

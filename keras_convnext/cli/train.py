@@ -165,6 +165,8 @@ def train(
     source, held_out = data_module.open_splits(
         data, validation, validation_split, seed
     )
+    # What is printed does not depend on the weights' values.
+    weights = "none" if dry_run else weights
     chosen, network = _model(model, weights, recipe, changes, source, dtype)
     if dry_run:
         batches = data_module.TrainLoader(

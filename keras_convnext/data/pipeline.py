@@ -315,6 +315,12 @@ def _check_single(images):
             f"Received: a batch of them, of shape {tuple(shape)}. Pass the "
             "data without `.batch(…)`, or `dataset.unbatch()`"
         )
+    if rank in (0, 1, 2) and not isinstance(images, Photograph):
+        raise ValueError(
+            "A pipeline takes images of shape (height, width, channels). "
+            f"Received: an image of shape {tuple(shape)}. Give gray ones the "
+            "channels of the model: `np.repeat(images[..., None], 3, axis=-1)`"
+        )
 
 
 def _pair(sample):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_convnext._util.annotations import Tensor
+from keras_convnext._util.checks import ArgumentError
 from keras_convnext._util.checks import check_process
 from keras_convnext._util.checks import is_positive_int
 from keras_convnext._util.checks import one_of
@@ -112,6 +113,8 @@ class TrainLoader(Batches):
         photograph = TfPhotograph if loader == "tf" else Photograph
         if source.is_encoded and on_error == "skip":
             check_readable(source)
+        elif not source.is_encoded:
+            self._fitting(source.read(0), 0)
         self._reader = Reader(source, on_error, photograph)
         self.skipped = self._reader.skipped
 
@@ -178,11 +181,13 @@ class TrainLoader(Batches):
         # A crop has the size.
         start = 0 if self.pipeline.crop is None else -1
         if image.shape[start:] != shape[start:]:
-            raise ValueError(
+            raise ArgumentError(
                 f"Expected images of shape {shape}, by the recipe, which "
                 f"crops none, and the model. Received: "
                 f"{self.source.name(number)!r} of shape {image.shape}. Resize "
-                "them, or take a recipe with a `crop_scale`"
+                "them, or let the recipe do it: crop_scale=(1, 1) keeps the "
+                "whole of each",
+                "crop_scale",
             )
         return image
 

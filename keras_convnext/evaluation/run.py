@@ -1,6 +1,8 @@
 """A model over a data set, scored by a rule."""
 
+import os
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from keras_convnext.evaluation.ground_truth import ground_truth_of
 from keras_convnext.evaluation.report import Evaluation
 from keras_convnext.evaluation.tally import Tally
 from keras_convnext.evaluation.tally import cross_entropies
+from keras_convnext.images import geometry
 from keras_convnext.images.preprocessing import Preprocessing
 
 # What the metadata of an `Artifact` tells of what is evaluated.
@@ -43,6 +46,7 @@ def evaluate(
     partial: bool = False,
     preprocessing: Preprocessing | None = None,
     apply_exif: bool | None = None,
+    image_size: Count | tuple[Count, Count] | None = None,
 ) -> "Evaluation":
     """Measures a model on labeled images, by the rules of its data set.
 
@@ -74,6 +78,9 @@ def evaluate(
         apply_exif: whether to turn photographs upright; if `None`, as the
             `Source` says, for `rule="classes"` alone: published results do
             not.
+        image_size: int or `(height, width)`, at which to measure; that of
+            `preprocessing` if `None`. An official crop becomes that size's.
+            Exported models may take one size only.
 
     Returns:
         An `Evaluation`.
@@ -99,9 +106,12 @@ def evaluate(
     if apply_exif is None and rule != "classes":
         apply_exif = False  # as published results are
     artifact = artifact_of(model)
-    preprocessing = preprocessing or rules.preprocessing_for(
-        counting, artifact.preprocessing
-    )
+    own = artifact.preprocessing
+    if own is not None and image_size is not None:
+        own = own.at_size(geometry.pair_of(image_size))
+        if preprocessing is not None:
+            preprocessing = replace(preprocessing, image_size=own.image_size)
+    preprocessing = preprocessing or rules.preprocessing_for(counting, own)
     classifier = Classifier(artifact, preprocessing, batch_size)
     truth = ground_truth_of(
         counting, source, classifier, apply_exif, labels, all_classes, partial
@@ -125,6 +135,7 @@ def evaluate(
         figures = published.find(rule, artifact.metadata, classes)
     return Evaluation(
         **{name: artifact.metadata[name] for name in IDENTITY},
+        file=str(artifact.path) if os.path.exists(artifact.path) else None,
         rule=rule,
         images=count,
         accuracy=accuracy,

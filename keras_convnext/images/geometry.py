@@ -29,7 +29,7 @@ def checked(size, crop_pct, mode, interpolation, mean):
         `(size, crop_pct, mode, fill)`: the size as a pair, and the color of
         the padding.
     """
-    size = _pair(size)
+    size = pair_of(size)
     if crop_pct is None and mode is None:
         crop_pct, mode = official_crop(size)
     mode = mode or "center"
@@ -48,7 +48,8 @@ def checked(size, crop_pct, mode, interpolation, mean):
     return size, crop_pct, mode, tuple(round(255 * value) for value in mean)
 
 
-def _pair(size):
+def pair_of(size):
+    """Height and width, by both or by one for both."""
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or not all(map(is_positive_int, pair)):
         raise ValueError(

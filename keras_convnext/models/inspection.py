@@ -1,10 +1,12 @@
 """Facts about any Keras model that holds a ConvNeXt, read off its layers."""
 
+from keras_convnext._util.checks import ArgumentError
 from keras_convnext._util.image_layout import from_layout
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import states
+from keras_convnext.models.builder import total_stride
 from keras_convnext.models.model import ModelCard
 from keras_convnext.models.rematerialization import Rematerialized
 
@@ -65,3 +67,16 @@ def image_shape(model):
 def normalizes(model):
     """Whether the normalization of pixels is inside the model."""
     return any(isinstance(x, ImageNormalization) for x in all_layers(model))
+
+
+def check_size(model, size):
+    """Raises `ArgumentError` for images of which no pixel would be left."""
+    card = info_of(model)
+    # Steps of the roadmap have a card without a variant.
+    least = total_stride(card.variant) if card and card.variant else 1
+    if min(size) < least:
+        raise ArgumentError(
+            f"`image_size` must be at least {least} pixels, the total stride "
+            f"of {model.name!r}. Received: image_size={tuple(size)}",
+            "image_size",
+        )

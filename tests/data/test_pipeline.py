@@ -233,6 +233,15 @@ def test_micro_batches_are_equal_parts_of_a_batch():
     assert recipe.eval_pipeline().batch_size == 4
 
 
+@pytest.mark.parametrize("kind", ["train_pipeline", "eval_pipeline"])
+@pytest.mark.parametrize("source", [tuple, dataset_of], ids=["numpy", "tf"])
+def test_gray_images_need_their_channels(kind, source):
+    images = np.zeros((8, 40, 40), "uint8")
+    with pytest.raises(ValueError, match=r"np.repeat\(images\[..., None\], 3"):
+        pipeline = getattr(PLAIN, kind)()
+        collect(pipeline(source((images, np.arange(8) % 2))))
+
+
 def test_lengths_must_agree():
     images, labels = photos()
     with pytest.raises(ValueError, match="20 images and 19 labels"):

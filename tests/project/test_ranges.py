@@ -82,7 +82,7 @@ def test_every_number_has_a_range(name):
 
 def outside(annotation):
     """Numbers that an annotation with a range does not admit."""
-    for member in ranges._members(annotation):
+    for member in ranges.members(annotation):
         range_ = ranges._range(member)
         if range_ is None:
             continue
@@ -96,7 +96,7 @@ def outside(annotation):
         if typing.get_args(member)[0] is int:
             yield 1.5
         return
-    several = next(filter(ranges._elements, ranges._members(annotation)))
+    several = next(filter(ranges._elements, ranges.members(annotation)))
     is_mapping = typing.get_origin(several) is Mapping
     for value in outside(ranges._elements(several)[-1]):
         yield {"layer": value} if is_mapping else (value, value)

@@ -781,3 +781,60 @@ def test_a_killed_run_ends_as_the_whole_one(photographs, whole, tmp_path):
 @pytest.mark.long
 def test_a_storm_of_kills(photographs, whole, tmp_path, record_property):
     storm(12, photographs, whole[0], tmp_path, record_property)
+
+
+def test_dry_runs_need_no_weights(photographs, tmp_path, run_command, server):
+    status, output, error = run_command(
+        *("train", "--data", photographs, "--output", tmp_path / "run"),
+        *("--model", "test_convnext", "--dry-run"),
+    )
+    assert status == 0 and "lr scale" in output, error
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    "options, messages",
+    [
+        (
+            ("--model", "convnext_atto"),
+            ("`--image-size` must be at least 32", "--crop-scale 1,1"),
+        ),
+        (
+            ("--model", "test_convnext", "--image-size", "32"),
+            ("of shape (8, 8, 3)", "--crop-scale 1,1"),
+        ),
+        (
+            *[("--model", "test_convnext", "--image-size", "8")],
+            ("`--image-size` must be at least 32",),
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit_name_the_option(
+    options, messages, tmp_path, run_command
+):
+    status, _, error = run_command(
+        *("train", "--data", "digits", "--recipe", "digits", *options),
+        *("--weights", "none", "--output", tmp_path / "run"),
+    )
+    assert status == 2
+    for message in messages:
+        assert message in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_digits_train_in_another_size(tmp_path):
+    images, labels = np.zeros((8, 8, 8), "uint8"), np.arange(8) % 2
+    recipe = training.recipes.digits.replace(
+        image_size=32, crop_scale=(1, 1), epochs=1, batch_size=4
+    )
+    model = recipe.build("test_convnext", 2, input_shape=(32, 32, 3))
+    keras_convnext.train(model, recipe, Arrays(images, labels), tmp_path / "x")
+
+
+def test_fine_tuning_does_not_warn_of_the_new_classifier(tmp_path, recwarn):
+    model = keras_convnext.create_model("test_convnext", weights=None)
+    model.save(tmp_path / "model.keras")
+    recipe = shortened(RECIPE)
+    tuned = recipe.build("test_convnext", 3, tmp_path / "model.keras")
+    assert tuned.output_shape[-1] == 3
+    assert not [x for x in recwarn if "classifier" in str(x.message)]

@@ -1,6 +1,7 @@
 """A training recipe: figures, and the way from them to `compile` and `fit`."""
 
 import functools
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -29,6 +30,7 @@ from keras_convnext.data.pipeline import EvalPipeline
 from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.models.applications import create_model
+from keras_convnext.models.builder import total_stride
 from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.adamw import with_loss_scaling
@@ -43,6 +45,9 @@ from keras_convnext.training.recipes.labels import check_labels
 from keras_convnext.training.recipes.labels import watch
 from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.training.recipes.objective import TopKAccuracy
+
+# Of images that come in another size than the recipe's: the whole is kept.
+RESIZES = "crop_scale=(1, 1)"
 
 
 @dataclass(frozen=True)
@@ -230,8 +235,19 @@ class Recipe(BaseRecipe):
         layout = data_format(options.get("data_format"))
         size = recipe.image_size
         variant = VARIANTS.get(name)  # `create_model` refuses others
+        if variant and size < (least := total_stride(variant)):
+            resizes = recipe.crop_scale is not None
+            raise ArgumentError(
+                f"`image_size` must be at least {least} for {name!r}: with "
+                "fewer pixels nothing is left of the image at the last stage. "
+                f"Received: image_size={size}, by the recipe {recipe.name!r}. "
+                f"Take image_size={least} or more"
+                + ("" if resizes else f", and {RESIZES} to resize the images"),
+                "image_size",
+                "crop_scale",
+            )
         has_scale = variant and variant.layer_scale_init_value
-        return create_model(
+        return _with_new_head(
             name,
             **{
                 "classes": classes,
@@ -437,6 +453,13 @@ class Recipe(BaseRecipe):
         width = max(len(name) for name, _ in rows)
         lines = [f"{name.replace('_', ' '):<{width}}  {x}" for name, x in rows]
         return "\n".join([f"{self.name}: {self.summary}", *lines, self.source])
+
+
+def _with_new_head(*args, **kwargs):
+    """`create_model`; another classifier is what was asked for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The classifier of ", UserWarning)
+        return create_model(*args, **kwargs)
 
 
 def _check_logits(model):
