@@ -99,26 +99,27 @@ def check(name: str, value: Any, annotation: Any) -> None:
 
 
 def _check(name, value, annotation, received):
-    members = members(annotation)
-    if value is None and types.NoneType in members:
+    kinds = members(annotation)
+    if value is None and types.NoneType in kinds:
         return
     if isinstance(value, Mapping):
         # By model size, or of a mapping's own.
-        mappings = [x for x in members if typing.get_origin(x) is Mapping]
+        mappings = [x for x in kinds if typing.get_origin(x) is Mapping]
         of_one = _elements(mappings[0])[1] if mappings else annotation
-        for one in value.values() if mappings or Any in members else ():
+        for one in value.values() if mappings or Any in kinds else ():
             _check(name, one, of_one, received)
         return
-    sequences = [_elements(x)[0] for x in members if _elements(x)]
+    sequences = [_elements(x)[0] for x in kinds if _elements(x)]
     if sequences and isinstance(value, (tuple, list, np.ndarray)):
         for one in value:
             _check(name, one, sequences[0], received)
         return
-    ranged = [x for x in members if _range(x)]
+    ranged = [x for x in kinds if _range(x)]
     # Texts and functions, where they may stand for a number.
-    others = {str: isinstance(value, str), Callable: callable(value)}
-    kinds = {typing.get_origin(x) or x for x in members}
-    if not ranged or any(is_one and x in kinds for x, is_one in others.items()):
+    origins = {typing.get_origin(x) or x for x in kinds}
+    is_text = str in origins and isinstance(value, str)
+    is_function = Callable in origins and callable(value)
+    if not ranged or is_text or is_function:
         return
     range_, kind = _range(ranged[0]), typing.get_args(ranged[0])[0]
     number = numbers.Integral if kind is int else numbers.Real
@@ -134,7 +135,8 @@ def _check(name, value, annotation, received):
 
 def check_ordered(name: str, values: Any) -> None:
     """Raises `ArgumentError` unless these are the least and the greatest."""
-    if len(values) != 2 or values[0] > values[1]:
+    is_pair = isinstance(values, (tuple, list)) and len(values) == 2
+    if not is_pair or values[0] > values[1]:
         raise ArgumentError(
             f"`{name}` must be two numbers, the least and the greatest. "
             f"Received: {name}={values!r}",
