@@ -352,7 +352,7 @@ def test_the_last_checkpoints_stay(tmp_path):
     step, tensors, record = checkpoints.latest()
     assert (step, record) == (4, {"n": 4})
     np.testing.assert_array_equal(tensors["x"], [4, 4, 4])
-    with pytest.raises(ValueError, match="`keep` must be at least 1"):
+    with pytest.raises(ValueError, match="`keep` must be a positive int"):
         training.Checkpoints(tmp_path, keep=0)
 
 
