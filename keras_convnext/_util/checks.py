@@ -1,7 +1,6 @@
 """Checks of arguments: what was expected, what was received, what to do."""
 
 import difflib
-import math
 import numbers
 
 import numpy as np
@@ -51,40 +50,9 @@ def some(names, count=5):
     return f"{shown} and {more} more" if more > 0 else shown
 
 
-def rate(name, value, with_zero=True, with_one=False):
-    """Raises `ValueError` for what is no number from 0 to 1."""
-    ends = {0: with_zero, 1: with_one}
-    is_number = isinstance(value, numbers.Real) and 0 <= value <= 1
-    if not is_number or not ends.get(value, True):
-        least = "of at least" if with_zero else "above"
-        most = "at most" if with_one else "below"
-        raise ValueError(
-            f"`{name}` must be a number {least} 0 and {most} 1. Received: "
-            f"{name}={value!r}"
-        )
-
-
-def positive_number(name, value):
-    if not is_finite(value) or value <= 0:
-        raise ValueError(
-            f"`{name}` must be a positive number. Received: {name}={value!r}"
-        )
-
-
-def positive_int(name, value):
-    if not is_positive_int(value):
-        raise ValueError(
-            f"`{name}` must be a positive int. Received: {name}={value!r}"
-        )
-
-
 def is_positive_int(value):
     integral = isinstance(value, numbers.Integral)
     return integral and not isinstance(value, bool) and value > 0
-
-
-def is_finite(value):
-    return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
 def check_process(index, count):

@@ -9,6 +9,8 @@ import keras
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.writing import UNFINISHED
 from keras_convnext._util.writing import folder_aside
 from keras_convnext._util.writing import writing
@@ -22,6 +24,7 @@ from keras_convnext.artifacts.formats import check_packages
 from keras_convnext.artifacts.verification import Report
 
 
+@in_range
 def export(
     model: keras.Model,
     path: PathLike,
@@ -29,7 +32,7 @@ def export(
     *,
     quantization: str | None = None,
     representative_data: PathLike | Array | None = None,
-    image_size: int | tuple[int, int] | str | None = None,
+    image_size: Count | tuple[Count, Count] | str | None = None,
     data_format: str | None = None,
     input_dtype: str = "float32",
     features: bool = False,

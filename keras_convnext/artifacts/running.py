@@ -1,5 +1,6 @@
 """Whatever a model was exported to, opened and run in the same way."""
 
+import functools
 from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -22,6 +23,8 @@ from keras_convnext.artifacts import torch_archive
 from keras_convnext.facts import labels
 from keras_convnext.images.levels import check_levels
 from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.models import inspection
+from keras_convnext.models import rebuilding
 
 
 def open_artifact(path: PathLike, trust: bool = False) -> "Artifact":
@@ -86,6 +89,8 @@ class Artifact:
         path: what messages call it.
         metadata: the dict of `metadata.of_model`; `None` raises.
         run: function from what `run` takes to a mapping of its outputs.
+        resize: function from a size to the same for images of that size;
+            `None` where the file holds one.
 
     Attributes:
         metadata: as given.
@@ -99,6 +104,7 @@ class Artifact:
         path: PathLike,
         metadata: dict[str, Any] | None,
         run: Callable[[Array], Any],
+        resize: Callable[[tuple[int, int]], "Artifact"] | None = None,
     ):
         if metadata is None:
             raise NotOurs(
@@ -106,11 +112,26 @@ class Artifact:
                 f"preprocessing and classes inside. Received: {str(path)!r}"
             )
         self.path, self.metadata, self._run = path, metadata, run
+        self._resize = resize
 
     @property
     def preprocessing(self) -> Preprocessing | None:
         """The `Preprocessing` of the images, or `None`."""
         return self.metadata["preprocessing"]
+
+    def at_size(self, size: tuple[int, int]) -> "Artifact":
+        """The same for images of another height and width, if it can be."""
+        own = self.metadata["size"]
+        if all(x in (None, side) for x, side in zip(own, size)):
+            return self
+        if self._resize is None:
+            raise ValueError(
+                "An exported model takes images of its own size, "
+                f"{tuple(own)}. Received: image_size={tuple(size)} for "
+                f"{str(self.path)!r}. Export it again for that size, or for "
+                "'dynamic'"
+            )
+        return self._resize(size)
 
     def run(self, inputs: Array) -> dict[str, Array]:
         """Every output by name, for inputs as the artifact takes them.
@@ -191,11 +212,26 @@ class Artifact:
         ]
 
 
-def of_model(model, name):
-    """The `Artifact` of a Keras model in this process, on its backend."""
+def of_model(model, name, size=None):
+    """The `Artifact` of a Keras model in this process, on its backend.
+
+    Args:
+        model: a Functional `keras.Model`; `ValueError` for others.
+        name: what messages call it.
+        size: height and width of the images; the model's own if `None`.
+    """
     graph.check(model)
-    run = graph.named(model).predict_on_batch
-    return Artifact(name, embedded.of_model(model), run)
+    named = graph.named(model)
+    if size is not None:
+        inspection.check_size(model, size)
+        image = graph.image(model, size)
+        named = rebuilding.rebuild(named, image, rebuilding.step)
+    return Artifact(
+        name,
+        embedded.of_model(model, size),
+        named.predict_on_batch,
+        functools.partial(of_model, model, name),
+    )
 
 
 def _open_onnx(path):

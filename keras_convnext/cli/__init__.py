@@ -7,10 +7,12 @@ import sys
 import typer
 
 from keras_convnext._util import startup
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.writing import FULL
 from keras_convnext._util.writing import NotWritten
 from keras_convnext._util.writing import not_written
 from keras_convnext.cli import advice
+from keras_convnext.cli import options
 from keras_convnext.training.checkpoints import CheckpointError
 from keras_convnext.weights.hub import Unreachable
 
@@ -41,10 +43,9 @@ def _options_of(name):
 
 for name in COMMANDS:
     module = importlib.import_module(f"keras_convnext.cli.{name}")
-    app.command()(
-        advice.for_command(
-            getattr(module, name), functools.partial(_options_of, name)
-        )
+    function = in_range(getattr(module, name))
+    app.command(cls=options.Command)(
+        advice.for_command(function, functools.partial(_options_of, name))
     )
 
 

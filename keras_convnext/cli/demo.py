@@ -22,7 +22,7 @@ def demo(
     ] = None,
     seed: options.Seed = 0,
 ) -> None:
-    """Train a small ConvNeXt on handwritten digits, within three minutes.
+    """Train a small ConvNeXt on handwritten digits, in 2 minutes.
 
     Saves the trained model and a picture with learning curves and
     predictions. Needs no network.

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from keras_convnext import evaluation
+from keras_convnext._util.ranges import PartAboveZero
 from keras_convnext._util.writing import written_aside
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
@@ -53,10 +54,12 @@ def evaluate(
     ] = False,
     image_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Pixels; that of the weights if not given."),
+        typer.Option(
+            min=1, help="Pixels to measure at; those of the model if not given."
+        ),
     ] = None,
     crop_pct: Annotated[
-        float | None,
+        PartAboveZero | None,
         typer.Option(
             help="Image size divided by the size before the crop, as 0.875."
         ),
@@ -103,9 +106,11 @@ def evaluate(
     _check_inputs(data, labels, counting)
     size = None if image_size is None else (image_size, image_size)
     artifact = open_classifier(model, weights, trust=trust, **_built_for(size))
-    preprocessing = rules.preprocessing_for(counting, artifact.preprocessing)
+    own = artifact.preprocessing
+    if own is not None and size is not None:
+        own = own.at_size(size)
+    preprocessing = rules.preprocessing_for(counting, own)
     overrides = {
-        "image_size": size,
         "crop_pct": crop_pct,
         "crop_mode": crop_mode,
         "interpolation": interpolation,

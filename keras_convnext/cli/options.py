@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext._util import ranges
+
 Model = Annotated[
     str, typer.Option(help="A name, see `models`, or a `.keras` file.")
 ]
@@ -41,7 +43,7 @@ OnError = Annotated[
     ),
 ]
 Seed = Annotated[
-    int, typer.Option(min=0, help="The same seed gives the same model.")
+    ranges.Seed, typer.Option(min=0, help="The same seed gives the same model.")
 ]
 Top = Annotated[
     int,
@@ -55,3 +57,23 @@ Pattern = Annotated[
     str,
     typer.Argument(help="Shell-style pattern of names, as '*tiny*'."),
 ]
+
+
+class Command(typer.core.TyperCommand):
+    """A command that names all options that are missing, at once."""
+
+    def parse_args(self, ctx, args):
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            # Its class is Click's, which Typer has in one place or another.
+            if type(error).__name__ == "MissingParameter":
+                found, _, _ = self.make_parser(ctx).parse_args(given)
+                names = [
+                    repr(parameter.opts[0])
+                    for parameter in self.params
+                    if parameter.required and found.get(parameter.name) is None
+                ]
+                error.param_hint = " and ".join(names)
+            raise

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from keras_convnext._util.progress import progress
+from keras_convnext._util.ranges import Positive
 from keras_convnext.cli import options
 from keras_convnext.training import distribution
 
@@ -28,7 +29,7 @@ def plan(
         bool, typer.Option(help="Keep a moving average of the weights.")
     ] = True,
     rate: Annotated[
-        float | None,
+        Positive | None,
         typer.Option(
             help="Images/s of one such device, measured in this dtype and "
             "without --rematerialize: images_per_second in the history.csv of "

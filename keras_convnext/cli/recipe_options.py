@@ -8,10 +8,14 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext._util import ranges
 from keras_convnext.training.recipes import Recipe
 
 # By name; a recipe's own name and texts are fields of the class below it.
-TYPES = inspect.get_annotations(Recipe)
+TYPES = {
+    name: typing.get_type_hints(Recipe)[name]  # without their ranges
+    for name in inspect.get_annotations(Recipe)
+}
 EXPECTED = {
     str: "text",
     tuple: "two numbers, such as 0.35,1",
@@ -56,15 +60,17 @@ def _helps(record):
     }
 
 
-def changed(recipe, texts):
+def changed(recipe, texts, images):
     """A recipe with the figures that a command line gave.
 
     Args:
         recipe: a `Recipe`.
         texts: dict from field to text or `None`; numbers, words, two numbers
             separated by a comma, and `none` where a field may be `None`.
+        images: int, how many there are to train on.
 
-    Another `batch_size` scales the learning rate, unless that is given too.
+    Another `batch_size`, or one that so many images fill, scales the learning
+    rate, unless that is given too.
     """
     changes = {
         name: _value(name, text)
@@ -73,13 +79,22 @@ def changed(recipe, texts):
     }
     if "batch_size" in changes:
         recipe = recipe.with_batch_size(changes["batch_size"])
-    return recipe.replace(**changes)
+    recipe = recipe.replace(**changes)
+    if "batch_size" not in changes:
+        return recipe.for_images(images, "learning_rate" not in changes)
+    if recipe.batch_size > images * recipe.gradient_accumulation_steps:
+        raise ValueError(
+            f"`batch_size` must be at most the number of images, {images}. "
+            f"Received: batch_size={recipe.batch_size}. Leave it out, or add "
+        )
+    return recipe
 
 
 def _value(name, text):
-    kinds = typing.get_args(TYPES[name]) or (TYPES[name],)
+    kinds = ranges.members(TYPES[name])
     if text.lower() == "none" and types.NoneType in kinds:
         return None
+    kinds = {typing.get_origin(x) or x for x in kinds}
     kind, expected = next(x for x in EXPECTED.items() if x[0] in kinds)
     try:
         if kind is tuple:

@@ -56,8 +56,10 @@ def roadmap(
         with progress("counting what the steps cost", None):
             rows = roadmap_module.table(regime, steps)
     else:
+        source, held_out = data.open_splits(train)
+        assert held_out is not None  # a tenth by default
         rows = roadmap_module.study(
-            *data.open_splits(train), output, regime, steps, epochs, seeds
+            source, held_out, output, regime, steps, epochs, seeds
         )
     lines = roadmap_module.as_markdown(rows).splitlines()
     if train is not None:

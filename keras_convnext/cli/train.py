@@ -9,6 +9,8 @@ import typer
 from keras_convnext import data as data_module
 from keras_convnext import training
 from keras_convnext._util.progress import progress
+from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.ranges import Positive
 from keras_convnext.cli import options
 from keras_convnext.cli.loading import check_model
 from keras_convnext.cli.loading import load_model
@@ -43,10 +45,10 @@ def train(
         typer.Option(help="Images to validate on; of --data if not given."),
     ] = None,
     validation_split: Annotated[
-        float,
+        PartBelowOne,
         typer.Option(
             help="Part of each class that is held out where the data has no "
-            "validation images."
+            "validation images; 0 for none."
         ),
     ] = 0.1,
     seed: options.Seed = 0,
@@ -65,7 +67,7 @@ def train(
         ),
     ] = "auto",
     checkpoint_minutes: Annotated[
-        float, typer.Option(help="Between checkpoints inside an epoch.")
+        Positive, typer.Option(help="Between checkpoints inside an epoch.")
     ] = 10.0,
     checkpoint_steps: Annotated[
         int | None, typer.Option(min=1, help="Steps between checkpoints.")
@@ -180,6 +182,8 @@ def train(
         source, held_out = data_module.open_splits(
             data, validation, validation_split, seed
         )
+    # What is printed does not depend on the weights' values.
+    weights = "none" if dry_run else weights
     chosen, network = _model(model, weights, recipe, changes, source, dtype)
     if dry_run:
         batches = data_module.TrainLoader(
@@ -218,7 +222,7 @@ def _model(name, weights, recipe, changes, source, dtype):
 
     recipe = recipes.get_recipe(recipe)
     if Path(name).suffix != ".keras":
-        recipe = changed(recipe, changes).for_model(name)
+        recipe = changed(recipe, changes, len(source)).for_model(name)
         weights = None if weights == "none" else weights
         return recipe, recipe.build(
             name, len(source.classes), weights, dtype=dtype
@@ -230,4 +234,4 @@ def _model(name, weights, recipe, changes, source, dtype):
         )
     model = load_model(name, weights)
     recipe = recipe.replace(drop_path_rate=drop_path_rate_of(model))
-    return changed(recipe, changes).for_model(model), model
+    return changed(recipe, changes, len(source)).for_model(model), model

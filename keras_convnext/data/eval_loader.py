@@ -8,6 +8,9 @@ import numpy as np
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Images
 from keras_convnext._util.checks import check_process
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import CountOrZero
+from keras_convnext._util.ranges import in_range
 from keras_convnext.data.reading import Reader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import WORKERS
@@ -43,14 +46,15 @@ class EvalLoader(keras.utils.PyDataset):
         (4, (90, 8, 8, 1))
     """
 
+    @in_range
     def __init__(
         self,
         source: Source,
         preprocessing: Preprocessing,
-        batch_size: int,
+        batch_size: Count,
         on_error: str = "skip",
-        process_index: int = 0,
-        process_count: int = 1,
+        process_index: CountOrZero = 0,
+        process_count: Count = 1,
     ):
         super().__init__(workers=WORKERS)
         check_process(process_index, process_count)

@@ -10,6 +10,11 @@ import numpy as np
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.limits import check_memory
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Finite
+from keras_convnext._util.ranges import NotNegative
+from keras_convnext._util.ranges import Seed
+from keras_convnext._util.ranges import in_range
 from keras_convnext.data.augmentation import MixupCutmix
 from keras_convnext.data.augmentation import RandAugment
 from keras_convnext.data.augmentation import RandomErasing
@@ -48,7 +53,8 @@ class Pipeline:
 
     training = True
 
-    def __init__(self, recipe: Any, seed: int = 0):
+    @in_range
+    def __init__(self, recipe: Any, seed: Seed = 0):
         self.batch_size = _micro_batch(recipe)
         self.seed = seed
         self.crop: Callable | None = None
@@ -115,10 +121,11 @@ class Pipeline:
             batch = self.mixing(batch, seed=seed, out=out)
         return batch["images"], batch["labels"]
 
+    @in_range
     def __call__(
         self,
         source: Any,
-        batch_size: int | None = None,
+        batch_size: Count | None = None,
         shuffle: bool | None = None,
     ) -> Any:
         """Batches of all samples of a source.
@@ -190,13 +197,14 @@ class TrainPipeline(Pipeline):
         (32, 64, 64, 3)
     """
 
+    @in_range
     def __init__(
         self,
         recipe: Any,
-        classes: int | None,
-        seed: int = 0,
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        classes: Count | None,
+        seed: Seed = 0,
+        mean: Sequence[Finite] = IMAGENET_MEAN,
+        std: Sequence[NotNegative] = IMAGENET_STD,
     ):
         super().__init__(recipe, seed)
         size = recipe.image_size
@@ -264,12 +272,12 @@ class _Pairs:
 def _micro_batch(recipe):
     """How many images `fit` gets at a time."""
     size, steps = recipe.batch_size, recipe.gradient_accumulation_steps
-    if size < 1 or steps < 1 or size % steps:
+    if size % steps:
         raise ValueError(
-            "A recipe's `batch_size` must be positive, and divisible by its "
+            "A recipe's `batch_size` must be divisible by its "
             "`gradient_accumulation_steps`: micro-batches are equal parts. "
             f"Received: batch_size={size} and "
-            f"gradient_accumulation_steps={steps}. Change one of them"
+            f"gradient_accumulation_steps={steps}. Change one of them",
         )
     return size // steps
 
@@ -303,6 +311,12 @@ def _check_single(images):
             "`eval_pipeline` take single images (height, width, channels). "
             f"Received: a batch of them, of shape {tuple(shape)}. Pass the "
             "data without `.batch(…)`, or `dataset.unbatch()`"
+        )
+    if rank in (0, 1, 2) and not isinstance(images, Photograph):
+        raise ValueError(
+            "A pipeline takes images of shape (height, width, channels). "
+            f"Received: an image of shape {tuple(shape)}. Give gray ones the "
+            "channels of the model: `np.repeat(images[..., None], 3, axis=-1)`"
         )
 
 

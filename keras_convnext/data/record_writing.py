@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.requirements import require
 from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import only_writer
@@ -24,10 +26,11 @@ from keras_convnext.data.threads import in_order
 IMAGES_PER_SHARD = 1024
 
 
+@in_range
 def write_records(
     source: Source,
     output: PathLike,
-    shards: int | None = None,
+    shards: Count | None = None,
     verify: bool = False,
     on_error: str = "skip",
     progress: Callable[[int], Any] | None = None,

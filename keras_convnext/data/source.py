@@ -13,6 +13,9 @@ from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.checks import some
 from keras_convnext._util.limits import check_memory
+from keras_convnext._util.ranges import CountOrZero
+from keras_convnext._util.ranges import Seed
+from keras_convnext._util.ranges import in_range
 from keras_convnext.data.threads import in_order
 from keras_convnext.images.levels import check_levels
 from keras_convnext.images.reading import Photograph
@@ -258,7 +261,8 @@ def same_classes(train, held_out):
     )
 
 
-def order_of(count: int, seed: int, epoch: int) -> Array:
+@in_range
+def order_of(count: CountOrZero, seed: Seed, epoch: CountOrZero) -> Array:
     """The order in which training sees the images in an epoch.
 
     The same whatever the loader, and known without what went before: a run

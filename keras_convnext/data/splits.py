@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from keras_convnext._util.annotations import PathLike
-from keras_convnext._util.checks import rate
 from keras_convnext._util.limits import check_archive
+from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.ranges import PartBetween
+from keras_convnext._util.ranges import Seed
+from keras_convnext._util.ranges import in_range
 from keras_convnext.data import tfds
 from keras_convnext.data.digits import load_digits
 from keras_convnext.data.folder import ImageFolder
@@ -44,12 +47,13 @@ ARRAYS = {
 }
 
 
+@in_range
 def open_splits(
     data: PathLike,
     validation: PathLike | None = None,
-    validation_split: float = 0.1,
-    seed: int = 0,
-) -> tuple[Source, Source]:
+    validation_split: PartBelowOne = 0.1,
+    seed: Seed = 0,
+) -> tuple[Source, Source | None]:
     """Opens what to train on, and what to hold out.
 
     Args:
@@ -63,12 +67,14 @@ def open_splits(
             `load_digits`.
         validation: what to hold out, of the same kinds, if it is not part of
             `data`.
-        validation_split: float between 0 and 1, the part of every class that
-            is held out of data without a part for it.
+        validation_split: float of at least 0 and below 1, the part of every
+            class that is held out of data without a part for it; 0 holds
+            nothing out.
         seed: int, which images that are.
 
     Returns:
-        `(train, validation)`: two sources with the same classes.
+        `(train, validation)`: two sources with the same classes; the second
+        is `None` if nothing is held out.
 
     Raises:
         ValueError: if the data is of no known kind, and if the two differ in
@@ -85,8 +91,10 @@ def open_splits(
         held_out = open_data(validation, "validation")
     elif "validation" in parts:
         held_out = parts["validation"]()
-    else:
+    elif validation_split:
         train, held_out = split(train, validation_split, seed)
+    else:
+        return train, None
     same_classes(train, held_out)
     return train, held_out
 
@@ -155,9 +163,11 @@ def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
     return {"": partial(_open, path)}
 
 
-def split(source, fraction, seed):
-    """Two parts of a source; the second has a `fraction` of each class."""
-    rate("validation_split", fraction, with_zero=False)
+@in_range
+def split(
+    source: Source, validation_split: PartBetween, seed: Seed
+) -> tuple[Source, Source]:
+    """Two parts of a source; the second has its part of each class."""
     generator = np.random.default_rng(seed)
     is_held_out = np.zeros(len(source), bool)
     by_class = np.argsort(source.labels, kind="stable")
@@ -167,14 +177,15 @@ def split(source, fraction, seed):
             raise ValueError(
                 "Every class needs two images, one to train on and one to "
                 f"hold out. Received: {len(numbers)} of {name!r}. Add some, "
-                "or pass a `validation` of its own"
+                "pass a `validation` of its own, or hold out none with "
+                "validation_split=0",
             )
-        count = round(fraction * len(numbers))
+        count = round(validation_split * len(numbers))
         count = min(max(count, 1), len(numbers) - 1)
         is_held_out[generator.permutation(numbers)[:count]] = True
-    return tuple(
-        Subset(source, np.flatnonzero(chosen))
-        for chosen in (~is_held_out, is_held_out)
+    return (
+        Subset(source, np.flatnonzero(~is_held_out)),
+        Subset(source, np.flatnonzero(is_held_out)),
     )
 
 

@@ -9,6 +9,10 @@ from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.checks import check_process
 from keras_convnext._util.checks import is_positive_int
 from keras_convnext._util.checks import one_of
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import CountOrZero
+from keras_convnext._util.ranges import Seed
+from keras_convnext._util.ranges import in_range
 from keras_convnext.data.batches import Batches
 from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.data.reading import Reader
@@ -71,17 +75,18 @@ class TrainLoader(Batches):
         (32, 8, 8, 1)
     """
 
+    @in_range
     def __init__(
         self,
         source: Source,
         pipeline: TrainPipeline,
-        epochs: int,
-        seed: int = 0,
-        process_index: int = 0,
-        process_count: int = 1,
+        epochs: Count,
+        seed: Seed = 0,
+        process_index: CountOrZero = 0,
+        process_count: Count = 1,
         on_error: str = "skip",
         loader: str | None = None,
-        mixup_group: int | None = None,
+        mixup_group: Count | None = None,
     ):
         if loader is None:
             # Elsewhere TensorFlow would be imported for it, take a GPU's whole
@@ -107,6 +112,8 @@ class TrainLoader(Batches):
         photograph = TfPhotograph if loader == "tf" else Photograph
         if source.is_encoded and on_error == "skip":
             check_readable(source)
+        elif not source.is_encoded:
+            self._fitting(source.read(0), 0)
         self._reader = Reader(source, on_error, photograph)
         self.skipped = self._reader.skipped
 
@@ -177,7 +184,8 @@ class TrainLoader(Batches):
                 f"Expected images of shape {shape}, by the recipe, which "
                 f"crops none, and the model. Received: "
                 f"{self.source.name(number)!r} of shape {image.shape}. Resize "
-                "them, or take a recipe with a `crop_scale`"
+                "them, or let the recipe do it: crop_scale=(1, 1) keeps the "
+                "whole of each",
             )
         return image
 

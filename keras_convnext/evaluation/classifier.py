@@ -43,6 +43,7 @@ class Classifier:
         self.artifact, self.metadata = artifact, artifact.metadata
         self.preprocessing, self.batch_size = preprocessing, batch_size
         self._check()
+        self.artifact = artifact.at_size(preprocessing.image_size)
         metadata = artifact.metadata
         self.shape = (*preprocessing.image_size, metadata["channels"])
         check_memory(
@@ -82,7 +83,7 @@ class Classifier:
         return np.asarray(outputs[name], "float64")[: len(images)]
 
     def _check(self):
-        name, size = self.metadata["model"], self.metadata["size"]
+        name = self.metadata["model"]
         if not {"logits", "scores"} & set(self.metadata["outputs"]):
             raise ValueError(
                 "Expected a model with its classifier. Received: "
@@ -95,10 +96,3 @@ class Classifier:
             )
         if len(self.preprocessing.mean) == 3:
             geometry.checked(**self.preprocessing.arguments())
-        wanted = self.preprocessing.image_size
-        if any(taken not in (None, x) for taken, x in zip(size, wanted)):
-            raise ValueError(
-                f"The images must be of the model's size, {tuple(size)}. "
-                f"Received: image_size={wanted} for {name!r}. Build or export "
-                "the model for that size, or for any"
-            )

@@ -51,6 +51,7 @@ class Evaluation:
             (percent).
         mce: percent, or `None` but for all of ImageNet-C.
         seconds: for reading and scoring.
+        file: path of what was opened; `None` for models in this process.
     """
 
     model: str
@@ -73,6 +74,7 @@ class Evaluation:
     corruptions: list | None
     mce: float | None
     seconds: float
+    file: str | None = None
 
     @property
     def top1(self) -> float:
@@ -137,7 +139,11 @@ class Evaluation:
         weights = self.weights or "no published weights"
         license = f", {self.license}" if self.license else ""
         precision = f", {self.quantization}" if self.quantization else ""
-        yield f"{self.model}{precision} ({weights}{license})"
+        what = f"{self.model}{precision} ({weights}{license})"
+        if self.file is not None:  # may have been trained since
+            began = f" built with {weights}{license}" if self.weights else ""
+            what = f"{self.file}: {self.model}{precision}{began}"
+        yield what
         is_part = self.corruptions and self.mce is None
         title = RULES[self.rule].title
         yield (

@@ -1,13 +1,17 @@
 """A model over a data set, scored by a rule."""
 
+import os
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from keras_convnext._util.annotations import PathLike
-from keras_convnext._util.checks import positive_int
 from keras_convnext._util.progress import progress
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import CountOrZero
+from keras_convnext._util.ranges import in_range
 from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import in_order
@@ -20,19 +24,21 @@ from keras_convnext.evaluation.ground_truth import ground_truth_of
 from keras_convnext.evaluation.report import Evaluation
 from keras_convnext.evaluation.tally import Tally
 from keras_convnext.evaluation.tally import cross_entropies
+from keras_convnext.images import geometry
 from keras_convnext.images.preprocessing import Preprocessing
 
 # What the metadata of an `Artifact` tells of what is evaluated.
 IDENTITY = ("model", "weights", "license", "quantization")
 
 
+@in_range
 def evaluate(
     model: Any,
     source: Source | PathLike,
     rule: str = "classes",
-    batch_size: int = 32,
-    top: int = 5,
-    confused: int = 10,
+    batch_size: Count = 32,
+    top: Count = 5,
+    confused: CountOrZero = 10,
     verbose: bool = True,
     *,
     labels: PathLike | None = None,
@@ -40,6 +46,7 @@ def evaluate(
     partial: bool = False,
     preprocessing: Preprocessing | None = None,
     apply_exif: bool | None = None,
+    image_size: Count | tuple[Count, Count] | None = None,
 ) -> "Evaluation":
     """Measures a model on labeled images, by the rules of its data set.
 
@@ -71,6 +78,9 @@ def evaluate(
         apply_exif: whether to turn photographs upright; if `None`, as the
             `Source` says, for `rule="classes"` alone: published results do
             not.
+        image_size: int or `(height, width)`, at which to measure; that of
+            `preprocessing` if `None`. An official crop becomes that size's.
+            Exported models may take one size only.
 
     Returns:
         An `Evaluation`.
@@ -92,15 +102,16 @@ def evaluate(
         359
     """
     counting = rules.get(rule)
-    positive_int("batch_size", batch_size)
-    positive_int("top", top)
     _check_options(rule, counting, labels, all_classes, partial)
     if apply_exif is None and rule != "classes":
         apply_exif = False  # as published results are
     artifact = artifact_of(model)
-    preprocessing = preprocessing or rules.preprocessing_for(
-        counting, artifact.preprocessing
-    )
+    own = artifact.preprocessing
+    if own is not None and image_size is not None:
+        own = own.at_size(geometry.pair_of(image_size))
+        if preprocessing is not None:
+            preprocessing = replace(preprocessing, image_size=own.image_size)
+    preprocessing = preprocessing or rules.preprocessing_for(counting, own)
     classifier = Classifier(artifact, preprocessing, batch_size)
     truth = ground_truth_of(
         counting, source, classifier, apply_exif, labels, all_classes, partial
@@ -124,6 +135,7 @@ def evaluate(
         figures = published.find(rule, artifact.metadata, classes)
     return Evaluation(
         **{name: artifact.metadata[name] for name in IDENTITY},
+        file=str(artifact.path) if os.path.exists(artifact.path) else None,
         rule=rule,
         images=count,
         accuracy=accuracy,

@@ -15,8 +15,9 @@ import numpy as np
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import ArrayLike
-from keras_convnext._util.checks import is_positive_int
 from keras_convnext._util.checks import one_of
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import in_range
 
 LABEL_SETS = {
     1000: "imagenet1k",
@@ -72,9 +73,10 @@ def imagenet22k_to_1k_indices():
     return tuple(positions.get(wnid, -1) for wnid, _ in label_set(1000))
 
 
+@in_range
 def decode_predictions(
     preds: ArrayLike,
-    top: int = 5,
+    top: Count = 5,
     class_names: Sequence | None = None,
 ) -> list[list[tuple[str, str, float]]]:
     """The best classes of every sample, as `keras.applications` has them.
@@ -112,7 +114,7 @@ def decode_predictions(
         )
     preds = preds.astype("float64")
     labels = _labels(preds.shape[1], class_names)
-    if not is_positive_int(top) or top > len(labels):
+    if top > len(labels):
         raise ValueError(
             f"`top` must be an int from 1 to {len(labels)}, the number of "
             f"classes. Received: top={top!r}"

@@ -7,6 +7,10 @@ To add an architecture, add one `Variant` to `_RECORDS`; the builder,
 from dataclasses import dataclass
 from typing import Any
 
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import NotNegative
+from keras_convnext._util.ranges import Positive
+
 MIT = "mit"
 APACHE = "apache-2.0"
 CC_BY_NC = "cc-by-nc-4.0"
@@ -43,16 +47,16 @@ class Variant:
     dims: tuple
     kernel_sizes: tuple = (7, 7, 7, 7)
     stem: str = "patch"
-    patch_size: int = 4
+    patch_size: Count = 4
     stem_norm: bool = True
     norm: str = "layer_norm"
-    epsilon: float = 1e-6
+    epsilon: Positive = 1e-6
     activation: str = "gelu"
     grn: bool = False
-    layer_scale_init_value: float = 1e-6
+    layer_scale_init_value: NotNegative = 1e-6
     head: str = "pool_norm"
-    head_hidden_size: int | None = None
-    image_size: int = 224
+    head_hidden_size: Count | None = None
+    image_size: Count = 224
     license: str = APACHE
 
 

@@ -4,7 +4,8 @@ import math
 
 from keras_convnext._util.checks import is_positive_int
 from keras_convnext._util.checks import one_of
-from keras_convnext._util.checks import rate
+from keras_convnext._util.ranges import PartAboveZero
+from keras_convnext._util.ranges import check
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -28,7 +29,7 @@ def checked(size, crop_pct, mode, interpolation, mean):
         `(size, crop_pct, mode, fill)`: the size as a pair, and the color of
         the padding.
     """
-    size = _pair(size)
+    size = pair_of(size)
     if crop_pct is None and mode is None:
         crop_pct, mode = official_crop(size)
     mode = mode or "center"
@@ -36,7 +37,7 @@ def checked(size, crop_pct, mode, interpolation, mean):
         crop_pct = 1.0 if mode == "squash" else 0.875
     one_of("mode", mode, MODES)
     one_of("interpolation", interpolation, INTERPOLATIONS)
-    rate("crop_pct", crop_pct, with_zero=False, with_one=True)
+    check("crop_pct", crop_pct, PartAboveZero)
     if mode != "border":  # the others never pad
         return size, crop_pct, mode, (0, 0, 0)
     if len(mean) != 3 or not all(0 <= value <= 1 for value in mean):
@@ -47,7 +48,8 @@ def checked(size, crop_pct, mode, interpolation, mean):
     return size, crop_pct, mode, tuple(round(255 * value) for value in mean)
 
 
-def _pair(size):
+def pair_of(size):
+    """Height and width, by both or by one for both."""
     pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
     if len(pair) != 2 or not all(map(is_positive_int, pair)):
         raise ValueError(

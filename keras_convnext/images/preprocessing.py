@@ -1,6 +1,7 @@
 """How an image becomes a model's input: a property of its weights."""
 
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
@@ -9,8 +10,13 @@ from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Images
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.annotations import Tensor
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import PartAboveZero
+from keras_convnext._util.ranges import check
+from keras_convnext._util.ranges import check_fields
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
+from keras_convnext.images.geometry import official_crop
 from keras_convnext.images.tf_transform import tf_load_image
 from keras_convnext.images.transform import load_image
 
@@ -54,11 +60,14 @@ class Preprocessing:
     """
 
     image_size: tuple
-    crop_pct: float = 0.875
+    crop_pct: PartAboveZero = 0.875
     crop_mode: str = "center"
     interpolation: str = "bicubic"
     mean: tuple = IMAGENET_MEAN
     std: tuple = IMAGENET_STD
+
+    def __post_init__(self):
+        check_fields(self)
 
     def __call__(
         self,
@@ -68,6 +77,23 @@ class Preprocessing:
         if type(image).__module__.startswith("tensorflow."):
             return tf_load_image(image, **self.arguments())
         return load_image(image, apply_exif=apply_exif, **self.arguments())
+
+    def at_size(self, size: tuple[Count, Count]) -> "Preprocessing":
+        """The same for images of another size; an official crop is that size's.
+
+        Args:
+            size: `(height, width)` in pixels.
+
+        Examples:
+            >>> keras_convnext.Preprocessing((224, 224)).at_size((384, 384))
+            Preprocessing(image_size=(384, 384), crop_pct=1.0, crop_mode='squash', interpolation='bicubic', mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+        """  # noqa: E501
+        check("size", size, tuple[Count, Count])
+        crop = self.crop_pct, self.crop_mode
+        if crop == official_crop(self.image_size):
+            crop = official_crop(size)
+        pct, mode = crop
+        return replace(self, image_size=size, crop_pct=pct, crop_mode=mode)
 
     def arguments(self) -> dict[str, Any]:
         """Arguments of `load_image` and `tf_load_image`.

@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 
 from keras_convnext._util.annotations import Tensor
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Finite
+from keras_convnext._util.ranges import PartAboveZero
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.requirements import require
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import checked
 from keras_convnext.images.geometry import resized_shape
 
 
+@in_range
 def tf_load_image(
     image: Tensor,
-    size: int | tuple[int, int] = 224,
-    crop_pct: float | None = None,
+    size: Count | tuple[Count, Count] = 224,
+    crop_pct: PartAboveZero | None = None,
     mode: str | None = None,
     interpolation: str = "bicubic",
-    mean: Sequence[float] = IMAGENET_MEAN,
+    mean: Sequence[Finite] = IMAGENET_MEAN,
 ) -> Tensor:
     """`load_image` in TensorFlow operations, for `tf.data` and `tf.function`.
 

@@ -8,6 +8,10 @@ from PIL import Image
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Images
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Finite
+from keras_convnext._util.ranges import PartAboveZero
+from keras_convnext._util.ranges import in_range
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import checked
 from keras_convnext.images.geometry import resized_shape
@@ -19,14 +23,15 @@ RESAMPLING = {
 }
 
 
+@in_range
 def load_image(
     source: PathLike | bytes | Image.Image | Array | Photograph,
-    size: int | tuple[int, int] = 224,
-    crop_pct: float | None = None,
+    size: Count | tuple[Count, Count] = 224,
+    crop_pct: PartAboveZero | None = None,
     mode: str | None = None,
     interpolation: str = "bicubic",
     apply_exif: bool = True,
-    mean: Sequence[float] = IMAGENET_MEAN,
+    mean: Sequence[Finite] = IMAGENET_MEAN,
 ) -> Images:
     """Reads, resizes and crops one image: the official evaluation transform.
 

@@ -15,6 +15,8 @@ import keras
 from keras import ops
 
 from keras_convnext._util.checks import one_of
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.serialization import register
 from keras_convnext.layers import forms
 from keras_convnext.layers import jax_functions
@@ -108,10 +110,11 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
         (1, 8, 8, 4)
     """
 
+    @in_range
     def __init__(
         self,
-        kernel_size: int | Sequence[int],
-        dilation_rate: int | Sequence[int] = 1,
+        kernel_size: Count | Sequence[Count],
+        dilation_rate: Count | Sequence[Count] = 1,
         implementation: str = "auto",
         **kwargs: Any,
     ):

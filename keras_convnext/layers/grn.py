@@ -7,6 +7,8 @@ import numpy as np
 from keras import ops
 
 from keras_convnext._util.annotations import Tensor
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.serialization import register
 from keras_convnext.layers import forms
 from keras_convnext.layers import torch_functions
@@ -38,7 +40,8 @@ class GlobalResponseNormalization(keras.layers.Layer):
         (1, 8, 8, 4)
     """
 
-    def __init__(self, epsilon: float = 1e-6, **kwargs: Any):
+    @in_range
+    def __init__(self, epsilon: Positive = 1e-6, **kwargs: Any):
         super().__init__(**kwargs)
         self.epsilon = epsilon
 

@@ -7,6 +7,9 @@ import keras
 import numpy
 from keras import ops
 
+from keras_convnext._util.ranges import Finite
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.serialization import register
 from keras_convnext.layers import forms
 
@@ -35,8 +38,9 @@ class ImageNormalization(keras.layers.Layer):
         2.0
     """
 
+    @in_range
     def __init__(
-        self, mean: Sequence[float], std: Sequence[float], **kwargs: Any
+        self, mean: Sequence[Finite], std: Sequence[Positive], **kwargs: Any
     ):
         # Without autocasting, mixed precision would round the pixels.
         super().__init__(autocast=False, **kwargs)

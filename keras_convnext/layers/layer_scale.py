@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from keras_convnext._util.ranges import Finite
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.serialization import register
 from keras_convnext.layers import forms
 
@@ -28,7 +30,8 @@ class LayerScale(keras.layers.Layer):
         0.5
     """  # noqa: E501
 
-    def __init__(self, initial_value: float = 1e-6, **kwargs: Any):
+    @in_range
+    def __init__(self, initial_value: Finite = 1e-6, **kwargs: Any):
         super().__init__(**kwargs)
         self.initial_value = initial_value
 

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.serialization import register
 from keras_convnext.layers import forms
 from keras_convnext.layers import jax_functions
@@ -85,7 +87,8 @@ class SimpleNormalization(keras.layers.Layer):
         (1, 8, 8, 4)
     """
 
-    def __init__(self, epsilon: float = 1e-6, **kwargs: Any):
+    @in_range
+    def __init__(self, epsilon: Positive = 1e-6, **kwargs: Any):
         super().__init__(**kwargs)
         self.epsilon = epsilon
 

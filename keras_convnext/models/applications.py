@@ -10,6 +10,10 @@ from typing import ParamSpec
 from keras_convnext._util import checks
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.annotations import Tensor
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import NotNegative
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import in_range
 from keras_convnext.facts.variants import LISTED_BY
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.facts.variants import Variant
@@ -67,31 +71,32 @@ def list_models(pattern: str = "*") -> list[str]:
     return fnmatch.filter(VARIANTS, pattern)
 
 
+@in_range
 def ConvNeXt(
-    depths: Sequence[int],
-    dims: Sequence[int],
+    depths: Sequence[Count],
+    dims: Sequence[Count],
     include_top: bool = True,
     include_preprocessing: bool = True,
     weights: PathLike | None = None,
     input_tensor: Tensor | None = None,
-    input_shape: Sequence[int | None] | None = None,
+    input_shape: Sequence[Count | None] | None = None,
     pooling: str | None = None,
-    classes: int | None = None,
+    classes: Count | Sequence[str] | None = None,
     classifier_activation: str | Callable | None = "softmax",
     name: str = "convnext",
     *,
     stem: str = "patch",
-    patch_size: int = 4,
+    patch_size: Count = 4,
     stem_norm: bool = True,
     norm: str = "layer_norm",
-    epsilon: float = 1e-6,
+    epsilon: Positive = 1e-6,
     activation: str = "gelu",
     grn: bool = False,
-    kernel_size: int | Sequence[int] = 7,
-    layer_scale_init_value: float = 1e-6,
+    kernel_size: Count | Sequence[Count] = 7,
+    layer_scale_init_value: NotNegative = 1e-6,
     head: str = "pool_norm",
-    head_hidden_size: int | None = None,
-    image_size: int = 224,
+    head_hidden_size: Count | None = None,
+    image_size: Count = 224,
     **kwargs: Any,
 ) -> ConvNeXtModel:
     """Builds a ConvNeXt of your own depths and widths, with any stages.

@@ -12,15 +12,17 @@ import keras
 
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.annotations import Tensor
-from keras_convnext._util.checks import is_finite
 from keras_convnext._util.checks import is_positive_int
 from keras_convnext._util.checks import one_of
-from keras_convnext._util.checks import positive_int
-from keras_convnext._util.checks import positive_number
-from keras_convnext._util.checks import rate
 from keras_convnext._util.image_layout import data_format
 from keras_convnext._util.image_layout import from_layout
 from keras_convnext._util.image_layout import to_layout
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Finite
+from keras_convnext._util.ranges import NotNegative
+from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import check_fields
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.models.builder import HEADS
@@ -100,23 +102,23 @@ class Options:
     include_preprocessing: bool = True
     weights: PathLike | None = "imagenet"
     input_tensor: Tensor | None = None
-    input_shape: Sequence[int | None] | None = None
+    input_shape: Sequence[Count | None] | None = None
     pooling: str | None = None
-    classes: int | Sequence[str] | None = None
+    classes: Count | Sequence[str] | None = None
     classifier_activation: str | Callable | None = "softmax"
     name: str | None = None
     _: KW_ONLY
     dtype: str | keras.DTypePolicy | None = None
     data_format: str | None = None
     layer_prefix: str = ""
-    drop_path_rate: float = 0.0
-    dropout_rate: float = 0.0
-    layer_scale_init_value: float | None = None
-    head_init_scale: float = 1.0
-    kernel_size: int | Sequence[int] | None = None
-    mean: float | Sequence[float] | None = None
-    std: float | Sequence[float] | None = None
-    output_stride: int | None = None
+    drop_path_rate: PartBelowOne = 0.0
+    dropout_rate: PartBelowOne = 0.0
+    layer_scale_init_value: NotNegative | None = None
+    head_init_scale: Positive = 1.0
+    kernel_size: Count | Sequence[Count] | None = None
+    mean: Finite | Sequence[Finite] | None = None
+    std: Positive | Sequence[Positive] | None = None
+    output_stride: Count | None = None
 
     @property
     def policies(self):
@@ -145,9 +147,7 @@ def checked(variant, options):
     """
     check_variant(variant)
     one_of("pooling", options.pooling, (None, *POOLINGS))
-    rate("drop_path_rate", options.drop_path_rate)
-    rate("dropout_rate", options.dropout_rate)
-    positive_number("head_init_scale", options.head_init_scale)
+    check_fields(options)
     strides = stage_strides(variant)
     stride = options.output_stride
     stride = strides[-1] if stride is None else stride
@@ -175,7 +175,7 @@ def check_variant(variant):
                 f"`{name}` must hold positive integers, one entry for each of "
                 f"the {stages} stages in `depths`. Received: {name}={sizes}"
             )
-    positive_int("patch_size", variant.patch_size)
+    check_fields(variant)
     one_of("stem", variant.stem, STEMS)
     one_of("norm", variant.norm, NORMS)
     one_of("head", variant.head, HEADS)
@@ -186,15 +186,6 @@ def check_variant(variant):
         )
     if variant.activation != "gelu_tanh":
         activation("activation", variant.activation)
-    positive_number("epsilon", variant.epsilon)
-    if not is_finite(scale := variant.layer_scale_init_value) or scale < 0:
-        raise ValueError(
-            "`layer_scale_init_value` must be positive, or 0 for no layer "
-            f"scale. Received: layer_scale_init_value={scale!r}"
-        )
-    if variant.head_hidden_size is not None:
-        positive_int("head_hidden_size", variant.head_hidden_size)
-    positive_int("image_size", variant.image_size)
 
 
 def activation(name, value):

@@ -103,7 +103,7 @@ def _preprocessing(saved, shape, default_size, options):
         mean, std, channels, options.include_preprocessing
     )
     saved = saved or Preprocessing(size, *official_crop(size))
-    return replace(_at_size(saved, size), mean=mean, std=std)
+    return replace(saved.at_size(size), mean=mean, std=std)
 
 
 def _info(variant, source, preprocessing, options, class_names):
@@ -172,12 +172,3 @@ def _image(options, default_size):
         return input_tensor
     name = LayerName(options.layer_prefix).of(Part.IMAGE)
     return keras.Input(shape, name=str(name), dtype=options.image_dtype)
-
-
-def _at_size(preprocessing, size):
-    """For images of another size; an official crop is that size's."""
-    crop = preprocessing.crop_pct, preprocessing.crop_mode
-    if crop == official_crop(preprocessing.image_size):
-        crop = official_crop(size)
-    pct, mode = crop
-    return replace(preprocessing, image_size=size, crop_pct=pct, crop_mode=mode)

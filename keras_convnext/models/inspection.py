@@ -9,6 +9,7 @@ from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.layers import ImageNormalization
 from keras_convnext.layers import states
+from keras_convnext.models.builder import total_stride
 from keras_convnext.models.model import ModelCard
 from keras_convnext.models.rematerialization import Rematerialized
 
@@ -136,3 +137,15 @@ def preprocessing_of(model):
 def normalizes(model):
     """Whether the normalization of pixels is inside the model."""
     return any(isinstance(x, ImageNormalization) for x in all_layers(model))
+
+
+def check_size(model, size):
+    """Raises `ValueError` for images of which no pixel would be left."""
+    card = info_of(model)
+    # Steps of the roadmap have a card without a variant.
+    least = total_stride(card.variant) if card and card.variant else 1
+    if min(size) < least:
+        raise ValueError(
+            f"`image_size` must be at least {least} pixels, the total stride "
+            f"of {model.name!r}. Received: image_size={tuple(size)}",
+        )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import in_range
 from keras_convnext.facts.layer_names import scope_of
 from keras_convnext.layers import states
 from keras_convnext.layers.initializers import skip_random_numbers
@@ -15,8 +17,9 @@ from keras_convnext.models import rebuilding
 from keras_convnext.models.rematerialization import Rematerialized
 
 
+@in_range
 def profile(
-    model: keras.Model, input_shape: Sequence[int] | None = None
+    model: keras.Model, input_shape: Sequence[Count] | None = None
 ) -> "Profile":
     """Counts parameters, multiply-adds and activations of a model.
 

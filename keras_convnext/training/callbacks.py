@@ -85,6 +85,9 @@ class History(keras.callbacks.Callback):
 class Models(keras.callbacks.Callback):
     """Saves the model after each epoch, and the best ones so far.
 
+    Without validation images none is the best: the averaged weights, if the
+    recipe averages, are kept beside the last.
+
     Args:
         run: the `Run`.
         saved: the model to save, with the weights of the one in `fit`.
@@ -97,6 +100,11 @@ class Models(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         run = self.run
         run.write_model("last.keras", self.saved)
+        optimizer = self.model.optimizer
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        if "val_accuracy" not in logs and optimizer.use_ema:
+            with averaged_weights(self.model):
+                run.write_model("last_averaged.keras", self.saved)
         raw = logs.get("val_raw_accuracy", math.nan)
         if run.is_best("val_accuracy", logs.get("val_accuracy", math.nan)):
             # The weights that were measured. On JAX all processes put them

@@ -22,6 +22,8 @@ from safetensors.numpy import save_file
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.json_files import read_object
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.writing import NotWritten
 from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import remove_unfinished
@@ -50,11 +52,8 @@ class Checkpoints:
         >>> step, tensors, record = checkpoints.latest()  # doctest: +SKIP
     """
 
-    def __init__(self, folder: PathLike, keep: int = 3):
-        if keep < 1:
-            raise ValueError(
-                f"`keep` must be at least 1. Received: keep={keep}"
-            )
+    @in_range
+    def __init__(self, folder: PathLike, keep: Count = 3):
         self.folder = Path(folder)
         self.keep = keep
 

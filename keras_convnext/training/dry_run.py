@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import in_range
 from keras_convnext.training.recipes.recipe import Recipe
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -56,7 +58,8 @@ def parameter_groups(
     ]
 
 
-def describe(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> str:
+@in_range
+def describe(model: keras.Model, recipe: Recipe, steps_per_epoch: Count) -> str:
     """Recipe, parameter groups and learning-rate curve, as text.
 
     Args:

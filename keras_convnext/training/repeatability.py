@@ -2,8 +2,12 @@
 
 import keras
 
+from keras_convnext._util.ranges import Seed
+from keras_convnext._util.ranges import in_range
 
-def make_repeatable(seed: int, deterministic: bool = True) -> None:
+
+@in_range
+def make_repeatable(seed: Seed, deterministic: bool = True) -> None:
     """Seeds what Keras draws, and asks for kernels that always agree.
 
     Args:

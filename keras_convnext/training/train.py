@@ -6,8 +6,13 @@ from typing import Any
 import keras
 
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import Seed
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.requirements import is_installed
 from keras_convnext._util.requirements import tell_left_out
+from keras_convnext._util.telling import tell
 from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.source import Subset
@@ -26,21 +31,22 @@ from keras_convnext.training.settings import settings_of
 DRAWN_BY = {"matplotlib": "curves.png", "tensorboard": "TensorBoard logs"}
 
 
+@in_range
 def train(
     model: keras.Model,
     recipe: Recipe,
     data: Source,
     output: PathLike,
     validation: Source | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     resume: str = "auto",
-    checkpoint_minutes: float = 10.0,
-    checkpoint_steps: int | None = None,
-    keep: int = 3,
+    checkpoint_minutes: Positive = 10.0,
+    checkpoint_steps: Count | None = None,
+    keep: Count = 3,
     on_error: str = "skip",
     loader: str | None = None,
     rematerialize: bool = False,
-    mixup_group: int | None = None,
+    mixup_group: Count | None = None,
 ) -> dict[str, Any]:
     """Trains a model by a recipe; killed at any moment, it goes on.
 
@@ -55,7 +61,9 @@ def train(
         data: a `Source` of training images, see `keras_convnext.data`.
         output: path of a folder for checkpoints, `last.keras`, `best.keras`
             and `best_raw.keras` (by accuracy on `validation`; the first has
-            the averaged weights where the recipe averages),
+            the averaged weights where the recipe averages; without
+            `validation` there is `last.keras` alone, and of such a recipe
+            `last_averaged.keras`),
             `history.csv`, `curves.png`, TensorBoard logs and `run.json`, whose
             `status` is "running", "complete", "stopped" or "failed". If it
             holds the beginning of this run, the run goes on.
@@ -100,7 +108,7 @@ def train(
     """
     _check_output(output, data, validation)
     cluster = distribution.current()
-    recipe = recipe.for_model(model)
+    recipe = recipe.for_model(model).for_images(len(data))
     cluster.check(model, recipe, loader)
     preprocessing = _prepared(model, data, validation)
     pipeline = recipe.train_pipeline(
@@ -163,6 +171,11 @@ def train(
         )
         if cluster.is_writer:
             tell_left_out(DRAWN_BY)
+            if held_out is not None and recipe.ema_decay is not None:
+                tell(
+                    "val_… is measured with the averaged weights, which lag "
+                    "behind in the first epochs; val_raw_… with the last ones"
+                )
             if is_installed("matplotlib"):
                 watchers.append(callbacks.Curves(run))
             if is_installed("tensorboard"):
@@ -184,6 +197,8 @@ def train(
                     shuffle=False,
                     verbose=0,
                 )
+        if validation is None and cluster.is_writer:
+            tell("no validation images: `last.keras` has the last weights")
         summary = run.write_summary("complete", skipped=batches.skipped)
         return cluster.from_writer(summary)
 

@@ -6,16 +6,20 @@ import numpy as np
 
 from keras_convnext._util.annotations import Figure
 from keras_convnext._util.annotations import Images
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Seed
+from keras_convnext._util.ranges import in_range
 from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.visualize.figures import grid
 from keras_convnext.visualize.figures import show
 
 
+@in_range
 def augmentation_grid(
     pipeline: TrainPipeline,
     images: Sequence[Images],
-    count: int = 16,
-    seed: int = 0,
+    count: Count = 16,
+    seed: Seed = 0,
     figure: Figure | None = None,
 ) -> Figure:
     """Draws images as training sees them, one draw after another.

@@ -7,6 +7,9 @@ import numpy as np
 
 from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.annotations import Figure
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import CountOrZero
+from keras_convnext._util.ranges import in_range
 from keras_convnext.facts.labels import best_classes
 from keras_convnext.facts.labels import softmax
 from keras_convnext.models import inspection
@@ -15,11 +18,12 @@ from keras_convnext.visualize.figures import show
 from keras_convnext.visualize.grad_cam import grad_cam
 
 
+@in_range
 def explanation(
     model: keras.Model,
     image: ArrayLike,
-    classes: Sequence[int] | None = None,
-    top: int = 3,
+    classes: Sequence[CountOrZero] | None = None,
+    top: Count = 3,
     layer: str | None = None,
     names: Sequence[str] | None = None,
     figure: Figure | None = None,

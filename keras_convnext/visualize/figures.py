@@ -4,6 +4,8 @@ from typing import Any
 
 from keras_convnext._util.annotations import Figure
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.requirements import require
 from keras_convnext._util.writing import written_aside
 
@@ -18,7 +20,10 @@ def new_figure(**options: Any) -> Figure:
     return figure.Figure(**{"layout": "constrained", **options})
 
 
-def written_figure(figure: Figure, path: PathLike, dpi: int = 120) -> PathLike:
+@in_range
+def written_figure(
+    figure: Figure, path: PathLike, dpi: Count = 120
+) -> PathLike:
     """Writes a figure as an image file, whole or not at all."""
     with written_aside(path) as unfinished:
         figure.savefig(unfinished, dpi=dpi)

@@ -12,6 +12,8 @@ from PIL import Image
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.image_layout import from_layout
+from keras_convnext._util.ranges import CountOrZero
+from keras_convnext._util.ranges import in_range
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.images.levels import check_levels
 from keras_convnext.models import inspection
@@ -19,10 +21,11 @@ from keras_convnext.models.flattening import flattened
 from keras_convnext.visualize.maps import maps_of
 
 
+@in_range
 def grad_cam(
     model: keras.Model,
     images: ArrayLike,
-    classes: int | Sequence[int] | None = None,
+    classes: CountOrZero | Sequence[CountOrZero] | None = None,
     layer: str | None = None,
 ) -> tuple[Array, Array]:
     """Heat maps of what speaks for a class.

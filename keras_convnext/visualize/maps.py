@@ -6,6 +6,8 @@ from keras import ops
 
 from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.annotations import Figure
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import in_range
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.images.levels import check_levels
@@ -67,11 +69,12 @@ def _channels_first(model, graph):
     return found
 
 
+@in_range
 def feature_maps(
     model: keras.Model,
     image: ArrayLike,
     layer: str,
-    count: int = 16,
+    count: Count = 16,
     figure: Figure | None = None,
 ) -> Figure:
     """Draws a layer's outputs for an image, the strongest channels first.
@@ -117,10 +120,11 @@ def feature_maps(
     return figure
 
 
+@in_range
 def filters(
     model: keras.Model,
     layer: str | None = None,
-    count: int = 32,
+    count: Count = 32,
     figure: Figure | None = None,
 ) -> Figure:
     """Draws the kernels of a convolution, those with the greatest norm first.

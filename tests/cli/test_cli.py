@@ -200,3 +200,20 @@ def test_errors_are_one_line_without_a_traceback(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "Traceback" not in said
     assert str(blocked) in said
+
+
+@pytest.mark.parametrize(
+    "command, missing",
+    [
+        (("plan",), ("--model", "--devices", "--memory")),
+        (("plan", "--devices", "8"), ("--model", "--memory")),
+        (("train",), ("--data", "--output")),
+        (("records",), ("data", "--output")),
+    ],
+)
+def test_all_that_is_missing_is_named_at_once(command, missing, run_command):
+    status, _, error = run_command(*command)
+    assert status == 2
+    assert f"{' and '.join(map(repr, missing))}." in " ".join(
+        error.replace("\u2502", " ").split()
+    )

@@ -397,8 +397,8 @@ def test_layers_return_from_their_config(layer):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: MixupCutmix(mixup_alpha=-1), "positive number"),
-        (lambda: CutMix("1"), "positive number"),
+        (lambda: MixupCutmix(mixup_alpha=-1), "at least 0"),
+        (lambda: CutMix("1"), "`alpha` must be a number"),
         (lambda: MixupCutmix(switch_probability=2), "`switch_probability`"),
         (lambda: MixUp(label_smoothing=1), "`label_smoothing`"),
         (lambda: MixUp(num_classes=1), "`num_classes`"),

@@ -276,10 +276,9 @@ def test_records_of_others_are_not_overwritten(good, copied):
     assert files(copied) == before
 
 
-@pytest.mark.parametrize("shards", [0, 23])
-def test_there_are_as_many_shards_as_images_at_most(good, tmp_path, shards):
-    with pytest.raises(ValueError, match=f"1 to 22, .*shards={shards}"):
-        write_records(good, tmp_path, shards=shards)
+def test_there_are_as_many_shards_as_images_at_most(good, tmp_path):
+    with pytest.raises(ValueError, match="1 to 22, .*shards=23"):
+        write_records(good, tmp_path, shards=23)
 
 
 def test_arrays_have_no_files(tmp_path):

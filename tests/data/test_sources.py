@@ -276,6 +276,15 @@ def test_held_out_images_are_a_part_of_each_class():
         assert (np.diff(part.numbers) > 0).all()
 
 
+def test_nothing_may_be_held_out(tmp_path):
+    file = tmp_path / "few.npz"
+    np.savez(file, images=np.zeros((3, 8, 8), "uint8"), labels=[0, 1, 1])
+    train, held_out = open_splits(file, validation_split=0)
+    assert len(train) == 3 and held_out is None
+    with pytest.raises(ValueError, match="validation_split=0$"):
+        open_splits(file)
+
+
 def test_one_image_cannot_be_split():
     source = Arrays(np.zeros((3, 1, 1), "uint8"), [0, 0, 1])
     with pytest.raises(ValueError, match="two images.*Received: 1 of '1'"):

@@ -83,6 +83,7 @@ def test_json_has_everything(run, saved, tmp_path):
     assert values.pop("cross_entropy") == pytest.approx(
         expected.pop("cross_entropy"), abs=1e-5
     )
+    assert values.pop("file") == str(saved) and expected.pop("file") is None
     assert values == expected
 
 
@@ -128,6 +129,43 @@ def test_options_reach_the_evaluation(run, photos, tmp_path):
     }
 
 
+def test_a_saved_model_is_measured_at_another_size(run, photos, tmp_path):
+    model = tiny(input_shape=(32, 32, 3))
+    model.save(tmp_path / "own.keras")
+    # The same weights in a model that was built for the size.
+    larger = tiny(input_shape=(48, 48, 3))
+    larger.set_weights(model.get_weights())
+    expected = evaluate(larger, photos, verbose=False)
+    arguments = ("--data", photos, "--model", tmp_path / "own.keras")
+    status, printed, _ = run(*arguments, "--image-size", 48, "--json")
+    assert status == 0
+    found = json.loads(printed)
+    assert found["preprocessing"] == expected.as_dict()["preprocessing"]
+    assert found["cross_entropy"] == pytest.approx(
+        expected.cross_entropy, rel=1e-5
+    )
+    assert found["file"] == str(tmp_path / "own.keras")
+    in_python = evaluate(model, photos, image_size=48, verbose=False)
+    assert in_python.preprocessing == expected.preprocessing
+    assert in_python.file is None
+    status, _, errors = run(*arguments, "--image-size", 3)
+    assert status == 2 and "`--image-size` must be at least" in errors
+
+
+def test_an_official_crop_is_that_of_the_size(run, photos, tmp_path):
+    model = tiny(input_shape=(32, 32, 3))
+    result = evaluate(model, photos, image_size=384, verbose=False)
+    crop = result.preprocessing.crop_pct, result.preprocessing.crop_mode
+    assert crop == (1.0, "squash")
+
+
+def test_a_file_is_what_was_measured(run, photos, tmp_path):
+    tiny(input_shape=(32, 32, 3)).save(tmp_path / "best.keras")
+    printed = run("--data", photos, "--model", tmp_path / "best.keras")[1]
+    assert printed.replace("\n", "").startswith(f"{tmp_path}/best.keras: ")
+    assert "weights" not in printed
+
+
 def test_models_by_name_are_built_for_the_size(run, photos, monkeypatch):
     asked = []
 
@@ -159,7 +197,7 @@ def test_models_by_name_are_built_for_the_size(run, photos, monkeypatch):
         (("--rule", "real"), "real.json"),
         (("--rule", "c"), "75 of 75 missing"),
         (("--all-classes",), "`--all-classes` is of another rule"),
-        (("--image-size", 16), "of the model's size"),
+        (("--image-size", 3), "`--image-size` must be at least 4"),
         (("--crop-pct", 2), "`--crop-pct` must be"),
         (("--model", "missing.keras"), "missing.keras"),
         (("--model", "convnext_tiiny"), "Did you mean convnext_tiny"),

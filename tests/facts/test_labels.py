@@ -190,9 +190,9 @@ def test_tensors_are_taken_as_arrays_are(dtype):
         ((1, 7), {}, "Received: 7 classes. Pass `class_names`"),
         ((1, 3), {"class_names": "ab"}, "Received: 2 names for 3 classes"),
         ((1, 1000), {"class_names": "ab"}, "Received: 2 names for 1000"),
-        ((1, 1000), {"top": 0}, "from 1 to 1000.*top=0"),
+        ((1, 1000), {"top": 0}, "a positive int.*top=0"),
         ((1, 1000), {"top": 1001}, "from 1 to 1000.*top=1001"),
-        ((1, 1000), {"top": 2.0}, "must be an int.*top=2.0"),
+        ((1, 1000), {"top": 2.0}, "a positive int.*top=2.0"),
         ((1, 3), {"class_names": "abc", "top": 5}, "from 1 to 3.*top=5"),
     ],
 )

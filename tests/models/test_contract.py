@@ -404,8 +404,8 @@ def test_drop_path_is_a_linear_ramp():
 
 BAD_ARGUMENTS = [
     ({"depths": (1, 2)}, "`dims` .* one entry for each of the 2 stages"),
-    ({"depths": (1, 1, 0, 1)}, "`depths` must hold positive integers"),
-    ({"depths": (1, 1, 1.5, 1)}, "`depths` must hold positive integers"),
+    ({"depths": (1, 1, 0, 1)}, "Each of `depths` must be a positive int"),
+    ({"depths": (1, 1, 1.5, 1)}, "Each of `depths` must be a positive"),
     ({"dims": 7}, "one entry for each of the 4 stages"),
     ({"kernel_size": (7, 7)}, "each of the 4 stages"),
     ({"kernel_size": 6}, "must be odd"),
@@ -423,7 +423,7 @@ BAD_ARGUMENTS = [
     ({"input_shape": (31, 64, 3)}, "at least 32x32"),
     ({"input_shape": (64, 64)}, "tuple of three"),
     ({"input_shape": (64, 64, None)}, "channels must be known"),
-    ({"input_shape": (64, -1, 3)}, "three positive integers"),
+    ({"input_shape": (64, -1, 3)}, "Each of `input_shape` must be a positive"),
     ({"pooling": "mean"}, "`pooling` must be one of"),
     ({"classes": 0}, "`classes` must be a positive int"),
     ({"classes": 2.5}, "`classes` must be a positive int"),
@@ -436,7 +436,10 @@ BAD_ARGUMENTS = [
     ({"data_format": "NCHW"}, "`data_format` must be one of"),
     ({"mean": [0.5] * 3}, "given together"),
     ({"mean": [0.5] * 2, "std": [1] * 2}, "each of the 3 channels"),
-    ({"mean": [0.5] * 3, "std": [1, 1, 0]}, "standard deviation positive"),
+    (
+        {"mean": [0.5] * 3, "std": [1, 1, 0]},
+        "Each of `std` must be a positive",
+    ),
     ({"input_tensor": np.zeros((1, 64, 64, 3))}, "must be a Keras tensor"),
     ({"input_tensor": keras.Input((32, 32, 3))}, "shape of `input_tensor`"),
     ({"weights": "no/such/file.keras"}, "path of an existing"),

@@ -125,6 +125,79 @@ def test_replace_refuses_what_is_no_field():
         recipes.imagenet1k.replace(epoch=3)
 
 
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "recipe, changes, expected",
+    [
+        (recipes.small_data, {"epochs": 1}, 0.1),
+        (recipes.small_data, {"epochs": 2}, 0.2),
+        (recipes.small_data, {"epochs": 3}, 2),  # fits
+        (recipes.small_data, {"epochs": 2, "warmup_epochs": 1}, 1),
+        (recipes.v2_finetune, {"epochs": 15}, {"atto": 0, "base": 3.0}),
+        (keras_convnext.segmentation.ade20k, {"steps": 1000}, 9),
+    ],
+)
+def test_the_warm_up_fits_into_shorter_runs(recipe, changes, expected, capsys):
+    shorter = recipe.replace(**changes)
+    part = recipe.SPANS[0]
+    found = getattr(shorter, part)
+    if isinstance(expected, dict):
+        found = {size: found[size] for size in expected}
+    assert found == expected and type(found) is type(expected)
+    is_told = getattr(recipe, part) != getattr(shorter, part)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == (is_told and part not in changes)
+    assert all(f"{part}=" in line for line in lines)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "changes", [{"warmup_epochs": 20}, {"epochs": 2, "warmup_epochs": 2}]
+)
+def test_a_warm_up_that_is_given_must_fit(changes):
+    message = "`warmup_epochs` must be fewer than `epochs`"
+    with pytest.raises(ValueError, match=message):
+        recipes.small_data.replace(**changes)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("count, size", [(1, 1), (3, 1), (26, 8), (31, 8)])
+def test_few_images_get_a_batch_that_they_fill(count, size, capsys):
+    recipe = recipes.small_data.for_images(count)
+    assert recipe.batch_size == size
+    assert recipe.learning_rate == pytest.approx(2e-4 * size / 32, rel=1e-12)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"batch_size={size}, and the learning rate falls" in line
+    kept = recipes.small_data.for_images(count, scales_rate=False)
+    assert kept.learning_rate == recipes.small_data.learning_rate
+    assert recipes.small_data.for_images(32) is recipes.small_data
+
+
+@pytest.mark.once
+def test_micro_batches_are_what_images_fill():
+    halves = recipes.small_data.replace(gradient_accumulation_steps=2)
+    assert halves.for_images(16) is halves
+    assert halves.for_images(15).batch_size == 8
+
+
+@pytest.mark.once
+def test_the_minimum_rate_stays_below_that_of_a_small_batch():
+    recipe = recipes.imagenet1k.for_images(2).for_model("tiny")
+    assert recipe.minimum_learning_rate == recipe.learning_rate < 1e-6
+
+
+def test_every_short_run_has_a_schedule():
+    recipe = recipes.small_data.replace(
+        epochs=4, warmup_epochs=3.9, gradient_accumulation_steps=2
+    )
+    schedule = recipe.schedule(steps_per_epoch=1)
+    assert (schedule.warmup_steps, schedule.total_steps) == (1, 2)
+    with pytest.raises(ValueError, match="must have a step of the optimizer"):
+        recipe.replace(epochs=1).schedule(steps_per_epoch=1)
+    with pytest.raises(ValueError, match="`minimum_learning_rate` must be at"):
+        recipe.replace(learning_rate=1e-7).schedule(steps_per_epoch=9)
+
+
 def test_recipes_add_no_layer_scale_where_there_is_none():
     recipe = recipes.imagenet1k.replace(drop_path_rate=0.1)
     for name in ("convnextv2_atto", "convnext_atto"):

@@ -232,6 +232,39 @@ def test_rematerialized_runs_save_plain_models(photographs, whole, tmp_path):
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+def test_a_few_images_train_with_the_default_recipe(tmp_path, run_command):
+    write_photographs(tmp_path / "few", ((3, 3), (0, 0)))
+    status, _, error = run_command(
+        *("train", "--data", tmp_path / "few" / "train", "--epochs", "1"),
+        *("--model", "test_convnext", "--weights", "none"),
+        *("--image-size", "32", "--output", tmp_path / "run"),
+    )
+    assert status == 0, error
+    assert "warmup_epochs=0.1" in error and "batch_size=2" in error
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())
+    recipe = settings["settings"]["recipe"]
+    assert (recipe["batch_size"], recipe["warmup_epochs"]) == (2, 0.1)
+
+
+def test_runs_without_validation_keep_the_last_models(tmp_path, run_command):
+    write_photographs(tmp_path / "few", ((3, 3), (0, 0)))
+    status, output, _ = run_command(
+        *("train", "--data", tmp_path / "few" / "train", "--epochs", "1"),
+        *("--model", "test_convnext", "--weights", "none", "--json"),
+        *("--image-size", "32", "--ema-decay", "0.9"),
+        *("--validation-split", "0", "--output", tmp_path / "run"),
+    )
+    assert status == 0 and json.loads(output)["best"] == {}
+    files = {x.name for x in (tmp_path / "run").iterdir()}
+    assert {"last.keras", "last_averaged.keras", "curves.png"} <= files
+    assert not {"best.keras", "best_raw.keras"} & files
+    last, averaged = (
+        keras.saving.load_model(tmp_path / "run" / name).get_weights()
+        for name in ("last.keras", "last_averaged.keras")
+    )
+    assert any((x != y).any() for x, y in zip(last, averaged))
+
+
 def test_a_finished_run_is_not_repeated(photographs, whole):
     output, expected = whole
     before = (output / "last.keras").stat().st_mtime_ns
@@ -413,7 +446,7 @@ def test_the_last_checkpoints_stay(tmp_path):
     step, tensors, record = checkpoints.latest()
     assert (step, record) == (4, {"n": 4})
     np.testing.assert_array_equal(tensors["x"], [4, 4, 4])
-    with pytest.raises(ValueError, match="`keep` must be at least 1"):
+    with pytest.raises(ValueError, match="`keep` must be a positive int"):
         training.Checkpoints(tmp_path, keep=0)
 
 
@@ -912,3 +945,60 @@ def test_a_killed_run_ends_as_the_whole_one(photographs, whole, tmp_path):
 @pytest.mark.long
 def test_a_storm_of_kills(photographs, whole, tmp_path, record_property):
     storm(12, photographs, whole[0], tmp_path, record_property)
+
+
+def test_dry_runs_need_no_weights(photographs, tmp_path, run_command, server):
+    status, output, error = run_command(
+        *("train", "--data", photographs, "--output", tmp_path / "run"),
+        *("--model", "test_convnext", "--dry-run"),
+    )
+    assert status == 0 and "lr scale" in output, error
+    assert not server.requests
+
+
+@pytest.mark.parametrize(
+    "options, messages",
+    [
+        (
+            ("--model", "convnext_atto"),
+            ("`--image-size` must be at least 32", "--crop-scale 1,1"),
+        ),
+        (
+            ("--model", "test_convnext", "--image-size", "32"),
+            ("of shape (8, 8, 3)", "--crop-scale 1,1"),
+        ),
+        (
+            *[("--model", "test_convnext", "--image-size", "8")],
+            ("`--image-size` must be at least 32",),
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit_name_the_option(
+    options, messages, tmp_path, run_command
+):
+    status, _, error = run_command(
+        *("train", "--data", "digits", "--recipe", "digits", *options),
+        *("--weights", "none", "--output", tmp_path / "run"),
+    )
+    assert status == 2
+    for message in messages:
+        assert message in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_digits_train_in_another_size(tmp_path):
+    images, labels = np.zeros((8, 8, 8), "uint8"), np.arange(8) % 2
+    recipe = training.recipes.digits.replace(
+        image_size=32, crop_scale=(1, 1), epochs=1, batch_size=4
+    )
+    model = recipe.build("test_convnext", 2, input_shape=(32, 32, 3))
+    keras_convnext.train(model, recipe, Arrays(images, labels), tmp_path / "x")
+
+
+def test_fine_tuning_does_not_warn_of_the_new_classifier(tmp_path, recwarn):
+    model = keras_convnext.create_model("test_convnext", weights=None)
+    model.save(tmp_path / "model.keras")
+    recipe = shortened(RECIPE)
+    tuned = recipe.build("test_convnext", 3, tmp_path / "model.keras")
+    assert tuned.output_shape[-1] == 3
+    assert not [x for x in recwarn if "classifier" in str(x.message)]

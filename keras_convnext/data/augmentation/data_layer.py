@@ -11,6 +11,8 @@ import keras
 import numpy as np
 
 from keras_convnext._util.annotations import Tensor
+from keras_convnext._util.ranges import Whole
+from keras_convnext._util.ranges import in_range
 from keras_convnext.data.augmentation.seeds import Seeds
 from keras_convnext.data.augmentation.seeds import pair_of
 
@@ -74,7 +76,8 @@ class DataLayer(keras.layers.Layer):
     figures: tuple[str, ...] = ()
     _evaluate: Callable | None = None
 
-    def __init__(self, seed: int | None = None, **kwargs: Any):
+    @in_range
+    def __init__(self, seed: Whole | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if seed is not None and not isinstance(seed, numbers.Integral):
             raise ValueError(

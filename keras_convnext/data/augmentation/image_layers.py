@@ -5,7 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_convnext._util.checks import rate
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Finite
+from keras_convnext._util.ranges import NotNegative
+from keras_convnext._util.ranges import Part
+from keras_convnext._util.ranges import PartAboveZero
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import check_ordered
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation import boxes
 from keras_convnext.data.augmentation import operations
@@ -63,18 +70,19 @@ class RandomResizedCrop(ImageLayer):
     figures = ("size", "scale", "ratio", "interpolation")
     takes = (np.ndarray, Photograph)
 
+    @in_range
     def __init__(
         self,
-        size: int | Sequence[int],
-        scale: Sequence[float] = (0.08, 1.0),
-        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        size: Count | Sequence[Count],
+        scale: Sequence[PartAboveZero] = (0.08, 1.0),
+        ratio: Sequence[Positive] = (3 / 4, 4 / 3),
         interpolation: str = "bicubic",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.size, *_ = checked(size, None, None, interpolation, IMAGENET_MEAN)
-        self.scale = _range("scale", scale, 1)
-        self.ratio = _range("ratio", ratio, float("inf"))
+        self.scale = _ordered("scale", scale)
+        self.ratio = _ordered("ratio", ratio)
         self.interpolation = interpolation
 
     def _augment_image(self, image, generator):
@@ -124,9 +132,9 @@ class RandomFlip(ImageLayer):
 
     figures = ("probability",)
 
-    def __init__(self, probability: float = 0.5, **kwargs: Any):
+    @in_range
+    def __init__(self, probability: Part = 0.5, **kwargs: Any):
         super().__init__(**kwargs)
-        rate("probability", probability, with_one=True)
         self.probability = float(probability)
 
     def _augment_image(self, image, generator):
@@ -175,10 +183,11 @@ class RandAugment(ImageLayer):
     channels = (1, 3)
     figures = ("config", "mean")
 
+    @in_range
     def __init__(
         self,
         config: str = "rand-m9-mstd0.5-inc1",
-        mean: float | Sequence[float] = IMAGENET_MEAN,
+        mean: Finite | Sequence[Finite] = IMAGENET_MEAN,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -250,15 +259,15 @@ class RandomErasing(ImageLayer):
     figures = ("probability", "mean", "std")
     result_dtype = "float32"
 
+    @in_range
     def __init__(
         self,
-        probability: float = 0.25,
-        mean: float | Sequence[float] = IMAGENET_MEAN,
-        std: float | Sequence[float] = IMAGENET_STD,
+        probability: Part = 0.25,
+        mean: Finite | Sequence[Finite] = IMAGENET_MEAN,
+        std: NotNegative | Sequence[NotNegative] = IMAGENET_STD,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        rate("probability", probability, with_one=True)
         self.probability = float(probability)
         self.mean = channel_numbers("mean", mean)
         self.std = channel_numbers("std", std, (len(self.mean),))
@@ -280,14 +289,9 @@ class RandomErasing(ImageLayer):
         return out
 
 
-def _range(name, values, maximum):
-    low, high = values = tuple(float(value) for value in values)
-    if not 0 < low <= high <= maximum:
-        raise ValueError(
-            f"`{name}` must be two numbers, (least, greatest), above 0"
-            f"{' and at most 1' if maximum == 1 else ''}. Received: "
-            f"{name}={values}"
-        )
+def _ordered(name, values):
+    values = tuple(float(value) for value in values)
+    check_ordered(name, values)
     return values
 
 

@@ -1,11 +1,14 @@
 """Mixup and CutMix of whole batches, with smoothed labels (timm's `Mixup`)."""
 
-import numbers
 from typing import Any
 
 import numpy as np
 
-from keras_convnext._util.checks import rate
+from keras_convnext._util.ranges import NotNegative
+from keras_convnext._util.ranges import Part
+from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.ranges import Several
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation import boxes
 from keras_convnext.data.augmentation.data_layer import DataLayer
@@ -67,29 +70,21 @@ class MixupCutmix(DataLayer):
         "num_classes",
     )
 
+    @in_range
     def __init__(
         self,
-        mixup_alpha: float = 0.8,
-        cutmix_alpha: float = 1.0,
-        switch_probability: float = 0.5,
-        label_smoothing: float = 0.1,
-        num_classes: int | None = None,
+        mixup_alpha: NotNegative = 0.8,
+        cutmix_alpha: NotNegative = 1.0,
+        switch_probability: Part = 0.5,
+        label_smoothing: PartBelowOne = 0.1,
+        num_classes: Several | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.mixup_alpha = _alpha_of(mixup_alpha)
-        self.cutmix_alpha = _alpha_of(cutmix_alpha)
-        rate("switch_probability", switch_probability, with_one=True)
+        self.mixup_alpha = float(mixup_alpha)
+        self.cutmix_alpha = float(cutmix_alpha)
         self.switch_probability = float(switch_probability)
-        rate("label_smoothing", label_smoothing)
         self.label_smoothing = label_smoothing
-        if num_classes is not None and (
-            not isinstance(num_classes, numbers.Integral) or num_classes < 2
-        ):
-            raise ValueError(
-                "`num_classes` must be an int of at least 2, or None where "
-                f"labels are one-hot. Received: num_classes={num_classes!r}"
-            )
         self.num_classes = num_classes
 
     def _draw(self, generator, height, width):
@@ -174,11 +169,12 @@ class MixUp(MixupCutmix):
 
     figures = ("alpha", "label_smoothing", "num_classes")
 
+    @in_range
     def __init__(
         self,
-        alpha: float = 0.8,
-        label_smoothing: float = 0.1,
-        num_classes: int | None = None,
+        alpha: NotNegative = 0.8,
+        label_smoothing: PartBelowOne = 0.1,
+        num_classes: Several | None = None,
         **kwargs: Any,
     ):
         super().__init__(
@@ -208,26 +204,18 @@ class CutMix(MixupCutmix):
 
     figures = ("alpha", "label_smoothing", "num_classes")
 
+    @in_range
     def __init__(
         self,
-        alpha: float = 1.0,
-        label_smoothing: float = 0.1,
-        num_classes: int | None = None,
+        alpha: NotNegative = 1.0,
+        label_smoothing: PartBelowOne = 0.1,
+        num_classes: Several | None = None,
         **kwargs: Any,
     ):
         super().__init__(
             0.0, alpha, 1.0, label_smoothing, num_classes, **kwargs
         )
         self.alpha = self.cutmix_alpha
-
-
-def _alpha_of(value):
-    if not isinstance(value, numbers.Real) or not 0 <= value < float("inf"):
-        raise ValueError(
-            "The alpha of a Beta distribution must be a positive number, or 0 "
-            f"to turn its mixing off. Received: alpha={value!r}"
-        )
-    return float(value)
 
 
 def _mix_pairs(images, weight, rest, box):

@@ -24,6 +24,12 @@ import keras
 from keras import layers
 
 from keras_convnext._util import checks
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Finite
+from keras_convnext._util.ranges import NotNegative
+from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import in_range
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.layer_names import LayerName
 from keras_convnext.facts.layer_names import Part
@@ -48,16 +54,17 @@ EXPANSION = 4
 NAMED = {"tiny": "convnext_tiny", "base": "convnext_base"}
 
 
+@in_range
 def build(
     step: str,
     regime: str = "tiny",
-    input_shape: Sequence[int] | None = None,
-    classes: int | Sequence[str] | None = None,
+    input_shape: Sequence[Count] | None = None,
+    classes: Count | Sequence[str] | None = None,
     classifier_activation: str | Callable | None = "softmax",
-    mean: float | Sequence[float] | None = None,
-    std: float | Sequence[float] | None = None,
-    drop_path_rate: float = 0.0,
-    layer_scale_init_value: float | None = None,
+    mean: Finite | Sequence[Finite] | None = None,
+    std: Positive | Sequence[Positive] | None = None,
+    drop_path_rate: PartBelowOne = 0.0,
+    layer_scale_init_value: NotNegative | None = None,
     name: str | None = None,
 ) -> ConvNeXtModel:
     """Builds the network after a step of the roadmap.

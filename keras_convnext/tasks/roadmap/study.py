@@ -15,6 +15,8 @@ from keras_convnext import visualize
 from keras_convnext._util.annotations import Figure
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.checks import one_of
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.requirements import is_installed
 from keras_convnext._util.requirements import tell_left_out
 from keras_convnext._util.writing import written_aside
@@ -85,14 +87,15 @@ def table(
     return rows
 
 
+@in_range
 def study(
     data: Source,
     validation: Source,
     output: PathLike,
     regime: str = "small",
     steps: Iterable[str] | None = None,
-    epochs: int = 20,
-    seeds: int = 3,
+    epochs: Count = 20,
+    seeds: Count = 3,
     recipe: Recipe = RECIPE,
 ) -> list[dict[str, Any]]:
     """Trains every step with one recipe and several seeds.

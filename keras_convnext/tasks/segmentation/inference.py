@@ -11,9 +11,11 @@ from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Images
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.checks import one_of
-from keras_convnext._util.checks import positive_int
 from keras_convnext._util.limits import check_memory
 from keras_convnext._util.progress import progress
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import in_range
 from keras_convnext.images.reading import Photograph
 from keras_convnext.tasks.segmentation.model import DECODE
 from keras_convnext.tasks.segmentation.model import SegmentationModel
@@ -31,15 +33,16 @@ LARGEST_SCALE = 10**6  # far beyond any memory, and within floats
 STRIP_ELEMENTS = 2**24
 
 
+@in_range
 def segment(
     model: SegmentationModel,
     image: PathLike | Images,
     mode: str = "slide",
-    scales: Sequence[float] = (1.0,),
+    scales: Sequence[Positive] = (1.0,),
     flip: bool = False,
     *,
-    crop: int | None = None,
-    stride: int | None = None,
+    crop: Count | None = None,
+    stride: Count | None = None,
     verbose: bool = True,
 ) -> Array:
     """The class of every pixel of one image.
@@ -100,15 +103,16 @@ def segment(
     return labels
 
 
+@in_range
 def class_probabilities(
     model: SegmentationModel,
     image: PathLike | Images,
     mode: str = "slide",
-    scales: Sequence[float] = (1.0,),
+    scales: Sequence[Positive] = (1.0,),
     flip: bool = False,
     *,
-    crop: int | None = None,
-    stride: int | None = None,
+    crop: Count | None = None,
+    stride: Count | None = None,
     verbose: bool = True,
 ) -> Array:
     """What `segment` takes the largest of.
@@ -133,10 +137,8 @@ def _views(model, pixels, mode, scales, flip, crop, stride):
     one_of("mode", mode, MODES)
     if crop is None:
         crop = min(model.info.preprocessing.image_size)
-    positive_int("crop", crop)
     if stride is None:
-        stride = crop * 2 // 3
-    positive_int("stride", stride)
+        stride = max(crop * 2 // 3, 1)
     if stride > crop:
         raise ValueError(
             "`stride` must be at most `crop`, or pixels between windows "

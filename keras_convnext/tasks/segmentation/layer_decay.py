@@ -1,12 +1,15 @@
 """Layer-wise learning-rate decay as the official segmenters have it."""
 
+from keras_convnext._util.ranges import PartAboveZero
+from keras_convnext._util.ranges import in_range
 from keras_convnext.tasks.segmentation.model import SegmentationModel
 from keras_convnext.training.optimizers.layer_decay import head_of
 from keras_convnext.training.optimizers.layer_decay import scales_by
 
 
+@in_range
 def stage_wise_scales(
-    model: SegmentationModel, layer_decay: float
+    model: SegmentationModel, layer_decay: PartAboveZero
 ) -> dict[str, float]:
     """The factor on the learning rate of every layer below the heads.
 

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.serialization import register
 
 IGNORED = 255
@@ -44,7 +46,8 @@ def pixel_cross_entropy() -> keras.losses.Loss:
     )
 
 
-def mean_iou(classes: int) -> keras.metrics.Metric:
+@in_range
+def mean_iou(classes: Count) -> keras.metrics.Metric:
     """Mean intersection over union of the classes, from logits and masks.
 
     Over all pixels whose label is not 255, of all batches together. Classes

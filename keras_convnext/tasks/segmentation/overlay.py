@@ -6,11 +6,15 @@ from PIL import Image
 from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.annotations import Images
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Part
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.writing import written_aside
 from keras_convnext.tasks.segmentation.inference import read_pixels
 
 
-def palette(classes: int) -> Images:
+@in_range
+def palette(classes: Count) -> Images:
     """A color for every class, by the bits of its number.
 
     The three lowest bits are the highest of red, green and blue, the next
@@ -35,11 +39,12 @@ def palette(classes: int) -> Images:
     return colors.astype("uint8")
 
 
+@in_range
 def overlaid(
     image: PathLike | Images,
     labels: ArrayLike,
-    classes: int,
-    opacity: float = 0.5,
+    classes: Count,
+    opacity: Part = 0.5,
 ) -> Images:
     """An image with every class in a color of its own.
 
@@ -69,22 +74,19 @@ def overlaid(
             f"Received: shape {labels.shape} for an image of shape "
             f"{pixels.shape}"
         )
-    if not 0 <= opacity <= 1:
-        raise ValueError(
-            f"`opacity` must be from 0 to 1. Received: opacity={opacity!r}"
-        )
     is_class = (labels >= 0) & (labels < classes)
     colors = palette(classes)[np.where(is_class, labels, 0)]
     mixed = np.round(pixels * (1 - opacity) + colors * opacity)
     return np.where(is_class[..., None], mixed, pixels).astype("uint8")
 
 
+@in_range
 def write_overlay(
     path: PathLike,
     image: PathLike | Images,
     labels: ArrayLike,
-    classes: int,
-    opacity: float = 0.5,
+    classes: Count,
+    opacity: Part = 0.5,
 ) -> None:
     """Writes `overlaid` as an image file, whole or not at all.
 

@@ -7,6 +7,14 @@ from typing import Any
 
 from keras_convnext._util.annotations import BySize
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import CountOrZero
+from keras_convnext._util.ranges import NotNegative
+from keras_convnext._util.ranges import Part
+from keras_convnext._util.ranges import PartAboveZero
+from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import in_range
 from keras_convnext.models.applications import create_model
 from keras_convnext.tasks.segmentation.layer_decay import stage_wise_scales
 from keras_convnext.tasks.segmentation.model import AUXILIARY
@@ -54,26 +62,29 @@ class SegmentationRecipe(BaseRecipe):
         8e-05
     """
 
-    steps: int
-    warmup_steps: int
-    batch_size: int
-    crop: int
-    learning_rate: float | BySize
-    drop_path_rate: float | BySize
-    warmup_ratio: float = 1e-6
-    power: float = 1.0
-    weight_decay: float = 0.05
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    global_clipnorm: float | None = None
-    layer_decay: float = 0.9
-    dropout_rate: float = 0.1
-    auxiliary_weight: float = 0.4
+    SPANS = ("warmup_steps", "steps", int)
 
+    steps: Count
+    warmup_steps: CountOrZero
+    batch_size: Count
+    crop: Count
+    learning_rate: Positive | BySize
+    drop_path_rate: PartBelowOne | BySize
+    warmup_ratio: Part = 1e-6
+    power: Positive = 1.0
+    weight_decay: NotNegative = 0.05
+    beta_1: PartBelowOne = 0.9
+    beta_2: PartBelowOne = 0.999
+    global_clipnorm: Positive | None = None
+    layer_decay: PartAboveZero = 0.9
+    dropout_rate: PartBelowOne = 0.1
+    auxiliary_weight: NotNegative = 0.4
+
+    @in_range
     def build(
         self,
         name: str,
-        classes: int | Sequence[str],
+        classes: Count | Sequence[str],
         weights: PathLike | None = None,
         **options: Any,
     ) -> SegmentationModel:

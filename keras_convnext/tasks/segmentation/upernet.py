@@ -9,6 +9,10 @@ from keras import layers
 
 from keras_convnext._util import checks
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.ranges import Several
+from keras_convnext._util.ranges import in_range
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.layers import Normal
@@ -37,14 +41,15 @@ POOL_SIZES = (1, 2, 3, 6)
 BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 
 
+@in_range
 def UperNet(
     model: ConvNeXtModel,
-    classes: int | Sequence[str] | None = None,
+    classes: Count | Sequence[str] | None = None,
     weights: PathLike | None = None,
-    channels: int | None = None,
+    channels: Several | None = None,
     auxiliary: bool = True,
-    dropout_rate: float = 0.1,
-    crop: int | None = None,
+    dropout_rate: PartBelowOne = 0.1,
+    crop: Count | None = None,
     name: str = "upernet",
 ) -> SegmentationModel:
     """Builds an UperNet on a ConvNeXt: logits for every pixel.
@@ -100,7 +105,6 @@ def UperNet(
     """
     pyramid = feature_pyramid(model, LEVELS, norm=True)
     _check_data_format(model)
-    checks.rate("dropout_rate", dropout_rate)
     source = weights_module.find(model.variant, weights)
     saved_classes, saved_channels, saved_crop = CLASSES, CHANNELS, CROP
     if source:

@@ -8,6 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from keras_convnext._util import checks
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import in_range
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.facts.variants import LISTED_BY
 from keras_convnext.facts.variants import VARIANTS
@@ -117,17 +120,18 @@ class Plan:
         return "\n".join(lines)
 
 
+@in_range
 def plan(
     model: str,
-    devices: int,
-    memory: float | str,
-    batch_size: int = 4096,
-    image_size: int = 224,
-    classes: int = 1000,
+    devices: Count,
+    memory: Positive | str,
+    batch_size: Count = 4096,
+    image_size: Count = 224,
+    classes: Count = 1000,
     dtype: str = "mixed_bfloat16",
     average: bool = True,
-    rate: float | None = None,
-    bandwidth: float | str | None = None,
+    rate: Positive | None = None,
+    bandwidth: Positive | str | None = None,
 ) -> Plan:
     """How a model fits on devices, and how long a step takes.
 
@@ -169,7 +173,7 @@ def plan(
     name = full_name(model)
     available = as_bytes("memory", memory)
     checks.one_of("dtype", dtype, ACTIVATION_BYTES)
-    if devices < 1 or batch_size % devices:
+    if batch_size % devices:
         raise ValueError(
             "The batch must be divisible by the number of devices. Received: "
             f"batch_size={batch_size}, devices={devices}"
@@ -179,8 +183,6 @@ def plan(
             "A step's time follows from `rate` and `bandwidth` together. "
             f"Received: rate={rate}, bandwidth={bandwidth}"
         )
-    if rate is not None:
-        checks.positive_number("rate", rate)
     with without_numbers():
         costs = profile(
             create_model(

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import keras
 
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import CountOrZero
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.subprocesses import program
 from keras_convnext.training.distribution import in_jax
 from keras_convnext.training.distribution import in_tensorflow
@@ -19,11 +22,12 @@ PORT = 29400
 HERE = "localhost"
 
 
+@in_range
 def setup(
-    devices: int | str | None = None,
+    devices: Count | str | None = None,
     hosts: str | Sequence[str] | None = None,
-    host_index: int | None = None,
-    model_parallel: int = 1,
+    host_index: CountOrZero | None = None,
+    model_parallel: Count = 1,
     oversubscribe: bool = False,
 ) -> Cluster:
     """Lets `keras_convnext.train` use several devices and hosts.
@@ -68,11 +72,12 @@ def setup(
     )
 
 
+@in_range
 def start(
-    devices: int | str | None = None,
+    devices: Count | str | None = None,
     hosts: str | Sequence[str] | None = None,
-    host_index: int | None = None,
-    model_parallel: int = 1,
+    host_index: CountOrZero | None = None,
+    model_parallel: Count = 1,
     oversubscribe: bool = False,
 ) -> None:
     """`setup` for commands; on PyTorch it begins again under `torchrun`.
@@ -107,9 +112,7 @@ def _engine():
 
 def _asked(devices, hosts, host_index, model_parallel):
     """The engine, the list of hosts with ports, and which of them this is."""
-    if devices not in (None, "all") and not (
-        isinstance(devices, int) and devices >= 1
-    ):
+    if isinstance(devices, str) and devices != "all":
         raise ValueError(
             "`devices` must be a number of at least 1, or 'all'. Received: "
             f"devices={devices!r}"

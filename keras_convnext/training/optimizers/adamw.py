@@ -11,6 +11,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_convnext._util.ranges import NotNegative
+from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.serialization import register
 from keras_convnext.models.inspection import all_layers
 
@@ -96,17 +100,18 @@ class AdamW(keras.optimizers.AdamW):
         >>> model.compile(optimizer, "sparse_categorical_crossentropy")
     """
 
+    @in_range
     def __init__(
         self,
-        learning_rate: float | Callable[..., Any] = 1e-3,
-        weight_decay: float = 0.01,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        learning_rate_scales: Mapping[str, float] | None = None,
+        learning_rate: NotNegative | Callable[..., Any] = 1e-3,
+        weight_decay: NotNegative = 0.01,
+        beta_1: PartBelowOne = 0.9,
+        beta_2: PartBelowOne = 0.999,
+        epsilon: Positive = 1e-8,
+        learning_rate_scales: Mapping[str, NotNegative] | None = None,
         undecayed: Sequence[str] = (),
         use_ema: bool = False,
-        ema_momentum: float = 0.9999,
+        ema_momentum: PartBelowOne = 0.9999,
         name: str = "adamw",
         **kwargs: Any,
     ):
@@ -129,12 +134,6 @@ class AdamW(keras.optimizers.AdamW):
             **kwargs,
         )
         self.learning_rate_scales = dict(learning_rate_scales or {})
-        for layer, scale in self.learning_rate_scales.items():
-            if scale < 0:
-                raise ValueError(
-                    "`learning_rate_scales` must hold factors of at least 0. "
-                    f"Received: {scale} for {layer!r}"
-                )
         self.undecayed: list[str] = []
         if undecayed:
             self.exclude_from_weight_decay(var_names=list(undecayed))

@@ -13,6 +13,8 @@ from collections.abc import Callable
 import keras
 
 from keras_convnext._util.checks import one_of
+from keras_convnext._util.ranges import PartAboveZero
+from keras_convnext._util.ranges import in_range
 from keras_convnext.facts.layer_names import HEAD
 from keras_convnext.facts.layer_names import LayerName
 from keras_convnext.facts.layer_names import parse
@@ -21,8 +23,9 @@ from keras_convnext.models.inspection import all_layers
 Rule = Callable[[LayerName, list[int]], tuple[int, int]]
 
 
+@in_range
 def layer_decay_scales(
-    model: keras.Model, layer_decay: float, groups: str = "group"
+    model: keras.Model, layer_decay: PartAboveZero, groups: str = "group"
 ) -> dict[str, float]:
     """The factor on the learning rate of every layer below the head.
 
@@ -64,11 +67,6 @@ def scales_by(
     rule: Rule, model: keras.Model, layer_decay: float
 ) -> dict[str, float]:
     """`layer_decay_scales` by a rule of any task."""
-    if not 0 < layer_decay <= 1:
-        raise ValueError(
-            "`layer_decay` must be above 0 and at most 1. Received: "
-            f"layer_decay={layer_decay!r}"
-        )
     if layer_decay == 1:
         return {}
     names = [parse(x.name) for x in all_layers(model) if x.weights]

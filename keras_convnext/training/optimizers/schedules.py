@@ -1,12 +1,17 @@
 """The learning rates of the official code: warm-up, then cosine or power."""
 
 import math
-import numbers
 
 import keras
 from keras import ops
 
 from keras_convnext._util.checks import one_of
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import CountOrZero
+from keras_convnext._util.ranges import NotNegative
+from keras_convnext._util.ranges import Part
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.serialization import register
 
 # The last divisor of a warm-up over W steps: V1 reaches the peak at step W-1
@@ -25,15 +30,6 @@ class _Warmup(keras.optimizers.schedules.LearningRateSchedule):
         name: str,
     ):
         super().__init__()
-        for argument, value in (
-            ("warmup_steps", warmup_steps),
-            ("total_steps", total_steps),
-        ):
-            if not isinstance(value, numbers.Integral) or value < 0:
-                raise ValueError(
-                    f"`{argument}` must be an int of at least 0. Received: "
-                    f"{argument}={value!r}"
-                )
         if warmup_steps >= total_steps:
             raise ValueError(
                 "`warmup_steps` must be fewer than `total_steps`: nothing is "
@@ -76,20 +72,21 @@ class WarmupCosine(_Warmup):
         (0.0, 0.004)
     """
 
+    @in_range
     def __init__(
         self,
-        peak_learning_rate: float,
-        warmup_steps: int,
-        total_steps: int,
-        minimum_learning_rate: float = 1e-6,
+        peak_learning_rate: Positive,
+        warmup_steps: CountOrZero,
+        total_steps: Count,
+        minimum_learning_rate: NotNegative = 1e-6,
         warmup: str = "linspace",
         name: str = "warmup_cosine",
     ):
         super().__init__(peak_learning_rate, warmup_steps, total_steps, name)
         one_of("warmup", warmup, WARMUPS)
-        if not 0 <= minimum_learning_rate <= peak_learning_rate:
+        if minimum_learning_rate > peak_learning_rate:
             raise ValueError(
-                "Expected 0 <= minimum_learning_rate <= peak_learning_rate. "
+                "Expected minimum_learning_rate <= peak_learning_rate. "
                 f"Received: minimum_learning_rate={minimum_learning_rate}, "
                 f"peak_learning_rate={peak_learning_rate}"
             )
@@ -137,22 +134,17 @@ class WarmupPoly(_Warmup):
         5e-05
     """
 
+    @in_range
     def __init__(
         self,
-        peak_learning_rate: float,
-        warmup_steps: int,
-        total_steps: int,
-        power: float = 1.0,
-        warmup_ratio: float = 1e-6,
+        peak_learning_rate: Positive,
+        warmup_steps: CountOrZero,
+        total_steps: Count,
+        power: Positive = 1.0,
+        warmup_ratio: Part = 1e-6,
         name: str = "warmup_poly",
     ):
         super().__init__(peak_learning_rate, warmup_steps, total_steps, name)
-        if peak_learning_rate <= 0 or power <= 0 or not 0 <= warmup_ratio <= 1:
-            raise ValueError(
-                "Expected a positive `peak_learning_rate` and `power`, and a "
-                "`warmup_ratio` from 0 to 1. Received: "
-                f"{peak_learning_rate}, {power} and {warmup_ratio}"
-            )
         self.power = float(power)
         self.warmup_ratio = float(warmup_ratio)
 

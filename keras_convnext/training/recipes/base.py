@@ -1,13 +1,17 @@
 """What recipes of any task have in common."""
 
+import numbers
 from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
+from typing import ClassVar
 from typing import Self
 
 import keras
 
 from keras_convnext._util import checks
+from keras_convnext._util.ranges import check_fields
+from keras_convnext._util.telling import tell
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.models.inspection import all_layers
@@ -26,8 +30,26 @@ class BaseRecipe:
     summary: str
     source: str
 
+    # The fields of the warm-up and of the whole run, and the kind of both.
+    SPANS: ClassVar[tuple[str, str, type]] = ("warmup_epochs", "epochs", float)
+
+    def __post_init__(self):
+        check_fields(self)
+        part, whole, _ = self.SPANS
+        spans = getattr(self, part), getattr(self, whole)
+        is_by_size = any(isinstance(x, dict) for x in spans)
+        if not is_by_size and spans[0] >= spans[1]:
+            raise ValueError(
+                f"`{part}` must be fewer than `{whole}`: nothing is left after "
+                f"the warm-up. Received: {part}={spans[0]}, {whole}={spans[1]}."
+                " Train longer, or warm up for less",
+            )
+
     def replace(self, **changes: Any) -> Self:
         """The same recipe with other values; unknown names raise.
+
+        A shorter run that the warm-up does not fit into gets as large a part
+        for it as the recipe has, and says so, unless that is given too.
 
         Examples:
             >>> keras_convnext.recipes.imagenet1k.replace(epochs=30).epochs
@@ -35,7 +57,36 @@ class BaseRecipe:
         """
         for name in changes:
             checks.one_of("field", name, vars(self))
-        return replace(self, **changes)
+        return replace(self, **{**changes, **self._shorter_warmup(changes)})
+
+    def _shorter_warmup(self, changes):
+        """The warm-up for a shorter run, where its own does not fit in."""
+        part, whole, kind = self.SPANS
+        total = changes.get(whole)
+        is_number = isinstance(total, numbers.Real) and total > 0
+        if part in changes or not is_number:  # which may be refused
+            return {}
+        before, old = getattr(self, part), getattr(self, whole)
+
+        def fitting(span, of):
+            return span if span < total else kind(span / of * total)
+
+        if isinstance(before, dict) or isinstance(old, dict):
+            sizes = before if isinstance(before, dict) else old
+            of_size = {x: (_of(before, x), _of(old, x)) for x in sizes}
+            after = {x: fitting(*spans) for x, spans in of_size.items()}
+            is_same = all(after[x] == _of(before, x) for x in sizes)
+        else:
+            after = fitting(before, old)
+            is_same = after == before
+        if is_same:
+            return {}
+        tell(
+            f"{whole}={total} is too short for the recipe's warm-up: "
+            f"{part}={as_text(after)}, as large a part of the run as in the "
+            f"recipe {self.name!r}"
+        )
+        return {part: after}
 
     def for_model(self, model: str | keras.Model) -> Self:
         """The recipe with one value in every field.
@@ -74,6 +125,26 @@ class BaseRecipe:
             f"`recipe.replace({field}={next(iter(values.values()))!r})`. "
             f"Received: the model {model!r}"
         )
+
+
+def _of(values, size):
+    return values[size] if isinstance(values, dict) else values
+
+
+def as_text(value):
+    """A figure as the papers' tables print it; those of sizes side by side."""
+    if isinstance(value, dict):
+        groups = {}
+        for size, of_size in value.items():
+            groups.setdefault(as_text(of_size), []).append(size)
+        return ", ".join(
+            f"{text} ({'/'.join(sizes)})" for text, sizes in groups.items()
+        )
+    if isinstance(value, tuple):
+        return " to ".join(as_text(x) for x in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
 
 
 def drop_path_rate_of(model):

@@ -9,6 +9,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Part
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.serialization import register
 
 
@@ -35,9 +38,10 @@ class SoftTargetCrossEntropy(keras.losses.CategoricalCrossentropy):
         True
     """
 
+    @in_range
     def __init__(
         self,
-        label_smoothing: float = 0.0,
+        label_smoothing: Part = 0.0,
         name: str = "soft_target_cross_entropy",
         **kwargs: Any,
     ):
@@ -75,8 +79,9 @@ class TopKAccuracy(keras.metrics.Mean):
         0.5
     """
 
+    @in_range
     def __init__(
-        self, k: int = 1, name: str | None = None, dtype: str | None = None
+        self, k: Count = 1, name: str | None = None, dtype: str | None = None
     ):
         super().__init__(name=name or f"top{k}_accuracy", dtype=dtype)
         self.k = k

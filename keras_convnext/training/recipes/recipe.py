@@ -1,6 +1,8 @@
 """A training recipe: figures, and the way from them to `compile` and `fit`."""
 
 import functools
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from inspect import get_annotations
@@ -13,10 +15,21 @@ from keras_convnext._util.annotations import BySize
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.image_layout import data_format
 from keras_convnext._util.image_layout import to_layout
+from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import NotNegative
+from keras_convnext._util.ranges import Part
+from keras_convnext._util.ranges import PartAboveZero
+from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import Seed
+from keras_convnext._util.ranges import check_ordered
+from keras_convnext._util.ranges import in_range
+from keras_convnext._util.telling import tell
 from keras_convnext.data.pipeline import EvalPipeline
 from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.models.applications import create_model
+from keras_convnext.models.builder import total_stride
 from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.adamw import with_loss_scaling
@@ -24,12 +37,16 @@ from keras_convnext.training.optimizers.averaging import SwapAveragedWeights
 from keras_convnext.training.optimizers.layer_decay import layer_decay_scales
 from keras_convnext.training.optimizers.schedules import WarmupCosine
 from keras_convnext.training.recipes.base import BaseRecipe
+from keras_convnext.training.recipes.base import as_text
 from keras_convnext.training.recipes.base import check_drop_path
 from keras_convnext.training.recipes.labels import check_classes
 from keras_convnext.training.recipes.labels import check_labels
 from keras_convnext.training.recipes.labels import watch
 from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.training.recipes.objective import TopKAccuracy
+
+# Of images that come in another size than the recipe's: the whole is kept.
+RESIZES = "crop_scale=(1, 1)"
 
 
 @dataclass(frozen=True)
@@ -93,36 +110,43 @@ class Recipe(BaseRecipe):
         0.4
     """
 
-    epochs: int | BySize
-    warmup_epochs: float | BySize
-    batch_size: int
-    learning_rate: float | BySize
-    minimum_learning_rate: float = 1e-6
+    epochs: Count | BySize
+    warmup_epochs: NotNegative | BySize
+    batch_size: Count
+    learning_rate: Positive | BySize
+    minimum_learning_rate: NotNegative = 1e-6
     warmup: str = "linspace"
-    weight_decay: float | BySize = 0.05
-    layer_decay: float | BySize = 1.0
+    weight_decay: NotNegative | BySize = 0.05
+    layer_decay: PartAboveZero | BySize = 1.0
     layer_decay_groups: str | BySize = "group"
-    drop_path_rate: float | BySize = 0.0
-    layer_scale_init_value: float | BySize | None = None
-    head_init_scale: float = 1.0
-    mixup_alpha: float | BySize = 0.8
-    cutmix_alpha: float | BySize = 1.0
-    switch_probability: float = 0.5
-    label_smoothing: float | BySize = 0.1
+    drop_path_rate: PartBelowOne | BySize = 0.0
+    layer_scale_init_value: NotNegative | BySize | None = None
+    head_init_scale: Positive = 1.0
+    mixup_alpha: NotNegative | BySize = 0.8
+    cutmix_alpha: NotNegative | BySize = 1.0
+    switch_probability: Part = 0.5
+    label_smoothing: PartBelowOne | BySize = 0.1
     rand_augment: str | None = "rand-m9-mstd0.5-inc1"
-    random_erasing: float = 0.25
-    horizontal_flip: float = 0.5
-    crop_scale: tuple | None = (0.08, 1.0)
-    crop_ratio: tuple = (3 / 4, 4 / 3)
-    ema_decay: float | BySize | None = None
-    image_size: int = 224
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
-    global_clipnorm: float | None = None
-    gradient_accumulation_steps: int = 1
+    random_erasing: Part = 0.25
+    horizontal_flip: Part = 0.5
+    crop_scale: tuple[PartAboveZero, PartAboveZero] | None = (0.08, 1.0)
+    crop_ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    ema_decay: PartBelowOne | BySize | None = None
+    image_size: Count = 224
+    beta_1: PartBelowOne = 0.9
+    beta_2: PartBelowOne = 0.999
+    epsilon: Positive = 1e-8
+    global_clipnorm: Positive | None = None
+    gradient_accumulation_steps: Count = 1
 
-    def with_batch_size(self, batch_size: int) -> Self:
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("crop_scale", "crop_ratio"):
+            if getattr(self, name) is not None:
+                check_ordered(name, getattr(self, name))
+
+    @in_range
+    def with_batch_size(self, batch_size: Count) -> Self:
         """The recipe for another batch size, learning rate scaled linearly.
 
         Examples:
@@ -134,19 +158,62 @@ class Recipe(BaseRecipe):
         rate = self.learning_rate
         if isinstance(rate, dict):
             rate = {size: value * factor for size, value in rate.items()}
+            least = min(rate.values())
         else:
-            rate = rate * factor
-        return replace(self, batch_size=batch_size, learning_rate=rate)
+            least = rate = rate * factor
+        return replace(
+            self,
+            batch_size=batch_size,
+            learning_rate=rate,
+            minimum_learning_rate=min(self.minimum_learning_rate, least),
+        )
+
+    @in_range
+    def for_images(self, count: Count, scales_rate: bool = True) -> Self:
+        """The recipe for so many images: one that they fill a batch of.
+
+        If they are fewer than a batch, it becomes the largest power of two
+        that they fill twice; one line on stderr says so.
+
+        Args:
+            count: int, images to train on.
+            scales_rate: whether the learning rate falls with the batch, as in
+                `with_batch_size`.
+
+        Examples:
+            >>> recipe = keras_convnext.recipes.small_data.for_images(26)
+            >>> recipe.batch_size, recipe.learning_rate
+            (8, 5e-05)
+        """
+        steps = self.gradient_accumulation_steps
+        if self.batch_size <= count * steps:
+            return self
+        size = steps << max((count // 2).bit_length() - 1, 0)
+        smaller = self.with_batch_size(size)
+        if not scales_rate:
+            smaller = replace(smaller, learning_rate=self.learning_rate)
+        tell(
+            f"{count} images do not fill a batch of {self.batch_size}: "
+            f"batch_size={size}, and the learning rate "
+            + (
+                f"falls with it, from {as_text(self.learning_rate)} to "
+                f"{as_text(smaller.learning_rate)}"
+                if scales_rate
+                else f"stays {as_text(self.learning_rate)}"
+            )
+        )
+        return smaller
 
     @property
     def mixes(self) -> bool:
         """Whether batches are mixed, which makes their labels soft."""
         return bool(self.mixup_alpha or self.cutmix_alpha)
 
+    @in_range
     def build(
         self,
         name: str,
-        classes: int | None = None,
+        classes: Count | Sequence[str] | None = None,
         weights: PathLike | None = None,
         **options: Any,
     ) -> ConvNeXtModel:
@@ -154,7 +221,8 @@ class Recipe(BaseRecipe):
 
         Args:
             name: an architecture, as for `create_model`.
-            classes: int; the number that the weights have if `None`.
+            classes: int, or a list with the name of each; the number that the
+                weights have if `None`.
             weights: as for `create_model`; none by default.
             options: further arguments of `create_model`.
 
@@ -166,8 +234,17 @@ class Recipe(BaseRecipe):
         layout = data_format(options.get("data_format"))
         size = recipe.image_size
         variant = VARIANTS.get(name)  # `create_model` refuses others
+        if variant and size < (least := total_stride(variant)):
+            resizes = recipe.crop_scale is not None
+            raise ValueError(
+                f"`image_size` must be at least {least} for {name!r}: with "
+                "fewer pixels nothing is left of the image at the last stage. "
+                f"Received: image_size={size}, by the recipe {recipe.name!r}. "
+                f"Take image_size={least} or more"
+                + ("" if resizes else f", and {RESIZES} to resize the images"),
+            )
         has_scale = variant and variant.layer_scale_init_value
-        return create_model(
+        return _with_new_head(
             name,
             **{
                 "classes": classes,
@@ -183,8 +260,9 @@ class Recipe(BaseRecipe):
             },
         )
 
+    @in_range
     def train_data(
-        self, data: Any, classes: int | None = None, **options: Any
+        self, data: Any, classes: Count | None = None, **options: Any
     ) -> Any:
         """Batches to train on by `fit`: shuffled, augmented and mixed.
 
@@ -219,8 +297,9 @@ class Recipe(BaseRecipe):
         """
         return self.eval_pipeline()(data, shuffle=shuffle)
 
+    @in_range
     def train_pipeline(
-        self, classes: int | None = None, seed: int = 0, **options: Any
+        self, classes: Count | None = None, seed: Seed = 0, **options: Any
     ) -> TrainPipeline:
         """Augmentation and mixing as a map over data; see `TrainPipeline`."""
         return TrainPipeline(self, classes, seed, **options)
@@ -229,10 +308,11 @@ class Recipe(BaseRecipe):
         """The evaluation transform as a map over data; see `EvalPipeline`."""
         return EvalPipeline(self)
 
+    @in_range
     def compile(
         self,
         model: keras.Model,
-        steps_per_epoch: int,
+        steps_per_epoch: Count,
         metrics: list[Any] | None = None,
         loss: Any = None,
         **options: Any,
@@ -300,7 +380,8 @@ class Recipe(BaseRecipe):
             )
         return model
 
-    def optimizer(self, model: keras.Model, steps_per_epoch: int) -> AdamW:
+    @in_range
+    def optimizer(self, model: keras.Model, steps_per_epoch: Count) -> AdamW:
         """The recipe's `AdamW` for a model, for loops of one's own."""
         recipe = self.for_model(model)
         accumulation = recipe.gradient_accumulation_steps
@@ -321,13 +402,30 @@ class Recipe(BaseRecipe):
             ),
         )
 
-    def schedule(self, steps_per_epoch: int) -> WarmupCosine:
+    @in_range
+    def schedule(self, steps_per_epoch: Count) -> WarmupCosine:
         """The recipe's `WarmupCosine`, in optimizer steps."""
-        steps = steps_per_epoch / self.gradient_accumulation_steps
+        accumulation = self.gradient_accumulation_steps
+        steps = steps_per_epoch / accumulation
+        total = int(self.epochs * steps)
+        if not total:
+            raise ValueError(
+                "A run must have a step of the optimizer. Received: "
+                f"epochs={self.epochs} of {steps_per_epoch} micro-batches, and "
+                f"gradient_accumulation_steps={accumulation}. Train for more "
+                "`epochs`, or lower `gradient_accumulation_steps`",
+            )
+        if self.minimum_learning_rate > self.learning_rate:
+            raise ValueError(
+                "`minimum_learning_rate` must be at most `learning_rate`. "
+                f"Received: minimum_learning_rate={self.minimum_learning_rate},"
+                f" learning_rate={self.learning_rate}. Lower the first",
+            )
         return WarmupCosine(
             self.learning_rate,
-            int(self.warmup_epochs * steps),
-            int(self.epochs * steps),
+            # Rounding may take all that is left after the warm-up.
+            min(int(self.warmup_epochs * steps), total - 1),
+            total,
             self.minimum_learning_rate,
             self.warmup,
         )
@@ -344,25 +442,17 @@ class Recipe(BaseRecipe):
     def __str__(self):
         """The recipe as the paper's tables print it."""
         names = get_annotations(Recipe)  # without the texts
-        rows = [(name, _text(getattr(self, name))) for name in names]
+        rows = [(name, as_text(getattr(self, name))) for name in names]
         width = max(len(name) for name, _ in rows)
         lines = [f"{name.replace('_', ' '):<{width}}  {x}" for name, x in rows]
         return "\n".join([f"{self.name}: {self.summary}", *lines, self.source])
 
 
-def _text(value):
-    if isinstance(value, dict):
-        groups = {}
-        for size, of_size in value.items():
-            groups.setdefault(_text(of_size), []).append(size)
-        return ", ".join(
-            f"{text} ({'/'.join(sizes)})" for text, sizes in groups.items()
-        )
-    if isinstance(value, tuple):
-        return " to ".join(_text(x) for x in value)
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value)
+def _with_new_head(*args, **kwargs):
+    """`create_model`; another classifier is what was asked for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The classifier of ", UserWarning)
+        return create_model(*args, **kwargs)
 
 
 def _check_logits(model):
