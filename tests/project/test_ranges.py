@@ -110,7 +110,7 @@ def bad_arguments():
             yield pytest.param(source, argument, range_, id=case)
 
 
-@pytest.mark.parametrize("source, name, annotation", bad_arguments())
+@pytest.mark.parametrize("source, name, annotation", [*bad_arguments()])
 def test_numbers_outside_of_a_range_are_refused(source, name, annotation):
     for value in outside(annotation):
         with pytest.raises(ValueError, match=f"`{name}` must be") as error:
