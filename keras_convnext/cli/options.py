@@ -90,10 +90,12 @@ def spelled(error, app):
         app: the `typer.Typer`, for the options of the command that runs.
     """
     text = str(error)
-    commands = typer.main.get_command(app).commands
-    command = commands.get(next(iter(sys.argv[1:]), None))
-    if not isinstance(error, ArgumentError) or command is None:
+    if not isinstance(error, ArgumentError):
         return text
+    command = typer.main.get_command(app)
+    # An app of one command is that command.
+    commands = getattr(command, "commands", {})
+    command = commands.get(next(iter(sys.argv[1:]), None), command)
     for option in command.params:
         if option.name in error.names:
             pair = rf"\b{option.name}=\(([^()]*), ([^()]*)\)"
