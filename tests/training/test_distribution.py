@@ -613,7 +613,7 @@ WRONG = {
     "options, message",
     [
         *WRONG[BACKEND],
-        ({"devices": 0}, "at least 1, or 'all'"),
+        ({"devices": 0}, "`devices` must be a positive int"),
         ({"host_index": 1}, "below the number of hosts"),
     ],
 )

@@ -101,7 +101,7 @@ def test_grad_cam_takes_a_layer_and_one_class(pair, images):
     [
         ((np.zeros((8, 8, 3)),), "Add an axis"),
         ((np.zeros((1, SIZE, SIZE, 3)), 11), "class numbers of 0 to 10"),
-        ((np.zeros((1, SIZE, SIZE, 3)), 1.5), "class numbers"),
+        ((np.zeros((1, SIZE, SIZE, 3)), 1.5), "`classes` must be an int"),
         ((np.zeros((1, SIZE, SIZE, 3)), 1, "head_pool"), "layer with maps"),
         (
             (np.zeros((1, SIZE, SIZE, 3)), 1, "stage_0_block_0_depthwise"),
