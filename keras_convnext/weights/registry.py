@@ -12,6 +12,7 @@ from dataclasses import fields
 from importlib import resources
 
 from keras_convnext._util.checks import guess
+from keras_convnext._util.checks import some
 from keras_convnext.facts.variants import APACHE
 from keras_convnext.facts.variants import MIT
 from keras_convnext.images.geometry import IMAGENET_MEAN
@@ -153,11 +154,11 @@ def find(model, weights, task="classify"):
     called = form.format(model)
     rows = {c.tag: c for c in checkpoints(task) if c.model == model}
     if not rows:
+        models = list(dict.fromkeys(c.model for c in checkpoints(task)))
         raise ValueError(
-            f"There are no published weights for {called}. Pass "
-            "`weights=None` for random weights, or a file; "
-            "`keras_convnext.list_weights()` lists what there is. Received: "
-            f"weights={weights!r}"
+            f"There are no published weights for {called}, only for "
+            f"{some(models)}. Pass `weights=None` for random weights, or a "
+            f"file. Received: weights={weights!r}"
         )
     tags = list(aliases.get(weights, (weights,)))
     if weights == "imagenet":

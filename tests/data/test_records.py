@@ -315,7 +315,7 @@ def test_a_full_disk_is_an_oserror(good, copied, monkeypatch):
             raise tf.errors.ResourceExhaustedError(None, None, "disk full")
 
     monkeypatch.setattr(tf.io, "TFRecordWriter", Writer)
-    with pytest.raises(OSError, match="cannot be written: disk full"):
+    with pytest.raises(OSError, match="could not be written: disk full"):
         write_records(good, copied, shards=4)
     assert files(copied).keys() == before.keys()
 

@@ -83,4 +83,6 @@ def test_a_run_shows_a_bar_and_a_line_for_each_epoch(begun, terminal, capfd):
 
 def test_a_log_file_has_the_lines_alone(begun, capfd):
     train(begun)
-    assert capfd.readouterr().err.splitlines() == LINES
+    first, *lines = capfd.readouterr().err.splitlines()
+    assert first == "epoch 2/3  step 1/2  loss 0.2500"
+    assert lines == LINES

@@ -403,7 +403,7 @@ def test_tags_fetch_the_official_file(saved, monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="Did you mean fb_in1k_ade20k_512"):
         UperNet(backbone_of(renamed), weights="fb_in1k_ade20k_51")
     with pytest.raises(
-        ValueError, match=r"no published.*UperNet on.*'convnext_base'"
+        ValueError, match=r"no published.*UperNet on.*only for.*convnext_base"
     ):
         UperNet(backbone_of(FAMILIES["v1"]), weights="ade20k")
 

@@ -721,7 +721,7 @@ def test_more_processes_than_cores_are_refused(monkeypatch):
     monkeypatch.setattr(os, "execv", lambda *words: pytest.fail("it starts"))
     words = ["train", "--data", "digits", "--output", "never", "--devices"]
     result = CliRunner().invoke(app, [*words, "4"])
-    message = "devices=4, and 3 cores. Take at most 3, or .*`--oversubscribe`"
+    message = "devices[= ]4, and 3 cores. Take at most 3, or .*`--oversubscribe`"
     assert re.search(message, str(result.exception))
     started = []
     monkeypatch.setattr(os, "execv", lambda _, words: started.append(words))
