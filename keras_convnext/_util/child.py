@@ -52,7 +52,8 @@ def _is_there(process):
 def main(parent, program, *arguments):
     end_with_parent(int(parent))
     # The folder of this file, whose modules have common names.
-    sys.path[0] = os.getcwd()
+    if not sys.flags.safe_path:
+        sys.path[0] = os.getcwd()
     if program == "-m":
         module, *arguments = arguments
         sys.argv = [module, *arguments]

@@ -47,11 +47,11 @@ def _reason(address, seconds):
     if not host or not port:
         return None  # whoever connects will say what is wrong with it
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return f"{host} cannot be resolved"
     try:
-        socket.create_connection((host, port), seconds / len(found)).close()
+        socket.create_connection((host, port), seconds).close()
     except OSError as error:
         return f"{host} cannot be reached ({error.strerror or error})"
     return None

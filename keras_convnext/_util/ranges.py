@@ -60,8 +60,10 @@ class Range:
             (self.below, "below"),
         )
         words = [f"{word} {end}" for end, word in ends if end is not None]
+        if not words:
+            return f"a finite {noun}"
         article = "an" if kind is int else "a"
-        return " ".join([article, noun, " and ".join(words) or "(finite)"])
+        return f"{article} {noun} {' and '.join(words)}"
 
 
 POSITIVE = (Range(at_least=1), Range(above=0))
@@ -100,6 +102,9 @@ def _check(name, value, annotation, received):
     kinds = members(annotation)
     if value is None and types.NoneType in kinds:
         return
+    if hasattr(value, "__array__") and not isinstance(value, np.generic):
+        value = np.asarray(value).tolist()
+        received = value
     if isinstance(value, Mapping):
         # By model size, or of a mapping's own.
         mappings = [x for x in kinds if typing.get_origin(x) is Mapping]
@@ -108,7 +113,7 @@ def _check(name, value, annotation, received):
             _check(name, one, of_one, received)
         return
     sequences = [_elements(x)[0] for x in kinds if _elements(x)]
-    if sequences and isinstance(value, (tuple, list, np.ndarray)):
+    if sequences and isinstance(value, (tuple, list)):
         for one in value:
             _check(name, one, sequences[0], received)
         return

@@ -46,7 +46,8 @@ def import_keras(backend: str | None) -> None:
     Keras asks once whether TensorFlow is installed, the first time that it
     writes a configuration, and imports it to know.
     """
-    if not is_command():
+    # Of others, as Keras' own for NumPy, it is not known what they import.
+    if not is_command() or backend not in backend_choice.BACKENDS:
         return
     hidden = [
         name

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 # Folders of what is being written. Whoever writes holds the lock in it: of a
 # process that was killed it is free, and the next writer removes the folder.
 UNFINISHED, LOCK = "unfinished_", "writing.lock"
+LOCK_SECONDS = 5
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 ROOM = "Make room on the disk, or choose another folder"
 ALLOWED = "Choose a folder that you may write to, or change its permissions"
@@ -25,6 +27,10 @@ ADVICE = {
     errno.EPERM: ALLOWED,
     errno.EROFS: ALLOWED,
 }
+# In the errors of PyTorch, HDF5 and TensorFlow, which are of any kind.
+WRITING = re.compile(
+    "|".join(["writ", "disk", "unexpected pos", *map(os.strerror, ADVICE)])
+)
 OTHERWISE = "Check that the disk has room, and that you may write there"
 
 
@@ -143,7 +149,7 @@ def remove_unfinished(folder):
     for lock in Path(folder).glob(f"{UNFINISHED}*/{LOCK}"):
         # Of one that is alive, or that is not ours to remove.
         with (
-            contextlib.suppress(OSError),
+            contextlib.suppress(OSError, NotImplementedError),
             filelock.FileLock(lock, timeout=0),
         ):
             shutil.rmtree(lock.parent, ignore_errors=True)
@@ -157,7 +163,11 @@ def _locked_folder(path):
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
         lock = filelock.FileLock(folder / LOCK)
         try:
-            lock.acquire()
+            lock.acquire(timeout=LOCK_SECONDS)
+        except (OSError, NotImplementedError):
+            # Some network disks have no locks: nobody removes the folder of a
+            # killed writer there.
+            return folder, lock
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -206,8 +216,9 @@ def _is_of_writing(error):
         return False
     # TensorFlow's are of their own, and it is not to be imported here.
     is_of_tensorflow = type(error).__module__.startswith("tensorflow.")
-    kinds = (OSError, RuntimeError, SafetensorError)
-    return is_of_tensorflow or isinstance(error, kinds)
+    if is_of_tensorflow or isinstance(error, RuntimeError):
+        return bool(WRITING.search(str(error)))
+    return isinstance(error, (OSError, SafetensorError))
 
 
 def not_written(path, error):

@@ -19,7 +19,11 @@ from keras_convnext._util.writing import writing
 from keras_convnext.artifacts.exportable import Exportable
 
 PASSED_ON = (
-    *(NotWritten, ValueError, ImportError, OSError, NotImplementedError),
+    NotWritten,
+    ValueError,
+    ImportError,
+    OSError,
+    NotImplementedError,
 )
 PROGRAM = """
 import sys
@@ -60,7 +64,9 @@ def work(folder):
     except PASSED_ON as error:
         # Subclasses may take other arguments than one message.
         kind = next(x for x in PASSED_ON if isinstance(error, x))
-        (folder / "error").write_bytes(pickle.dumps(kind(str(error))))
+        passed = kind(str(error))
+        vars(passed).update(vars(error))
+        (folder / "error").write_bytes(pickle.dumps(passed))
 
 
 def run(backend, *arguments):

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -55,7 +54,7 @@ def of_model(
     size = [height, width] if size is None else list(size)
     preprocessing = info.preprocessing
     if preprocessing and None not in size:
-        preprocessing = replace(preprocessing, image_size=tuple(size))
+        preprocessing = preprocessing.at_size(tuple(size))
     return {
         "producer": f"keras_convnext {__version__}, keras {keras.__version__}"
         f" on {keras.backend.backend()}",

@@ -74,7 +74,7 @@ def in_options(error_text, options):
 
     text = re.sub(rf"`(\w+)=({VALUE})?`", assigned, text)
     text = re.sub(r"`(\w+)`", named, text)
-    text = re.sub(rf"(?<![\w`.=(\[{{-])(\w+)=({VALUE})", received, text)
+    text = re.sub(rf"(?<![\w`.=(\[{{/\\'\"-])(\w+)=({VALUE})", received, text)
     # Where both were named.
     return re.sub(r"(`--[\w-]+`),? \(\1\)", r"\1", text)
 

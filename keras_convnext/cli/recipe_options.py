@@ -86,6 +86,7 @@ def changed(recipe, texts, images):
         raise ValueError(
             f"`batch_size` must be at most the number of images, {images}. "
             f"Received: batch_size={recipe.batch_size}. Leave it out, or add "
+            "images"
         )
     return recipe
 

@@ -107,10 +107,11 @@ def evaluate(
         apply_exif = False  # as published results are
     artifact = artifact_of(model)
     own = artifact.preprocessing
-    if own is not None and image_size is not None:
-        own = own.at_size(geometry.pair_of(image_size))
+    if image_size is not None:
+        size = geometry.pair_of(image_size)
+        own = own and own.at_size(size)
         if preprocessing is not None:
-            preprocessing = replace(preprocessing, image_size=own.image_size)
+            preprocessing = replace(preprocessing, image_size=size)
     preprocessing = preprocessing or rules.preprocessing_for(counting, own)
     classifier = Classifier(artifact, preprocessing, batch_size)
     truth = ground_truth_of(

@@ -1,7 +1,5 @@
 """Facts about any Keras model that holds a ConvNeXt, read off its layers."""
 
-from dataclasses import replace
-
 import keras
 
 from keras_convnext._util.image_layout import from_layout
@@ -130,7 +128,7 @@ def preprocessing_of(model):
     preprocessing = info and info.preprocessing
     size = image_shape(model)[:2]
     if preprocessing and None not in size:
-        return replace(preprocessing, image_size=size)
+        return preprocessing.at_size(size)
     return preprocessing
 
 

@@ -18,15 +18,14 @@ class Step(keras.layers.Layer):
         self.built = True
 
     def call(self, *inputs, **kwargs):
-        return self.rewritten(self.layer, *inputs, **_tensors(kwargs))
+        return self.rewritten(self.layer, *inputs, **_for_inference(kwargs))
 
     def compute_output_spec(self, *inputs, **kwargs):
-        return self.layer.compute_output_spec(*inputs, **_tensors(kwargs))
+        return self.layer.compute_output_spec(*inputs, **_for_inference(kwargs))
 
 
-def _tensors(kwargs):
-    """Without `training` and its like: the graph is for inference."""
-    return {name: x for name, x in kwargs.items() if hasattr(x, "shape")}
+def _for_inference(kwargs):
+    return {name: x for name, x in kwargs.items() if name != "training"}
 
 
 def step(layer, call=None):

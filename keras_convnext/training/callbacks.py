@@ -264,8 +264,13 @@ class Progress(keras.callbacks.Callback):
         self.is_silent = not self.bar.disable or not verbose
         self.first = None
 
-    def tell_beginning(self, data, validation):
-        """Prints what is trained on, and where an earlier run goes on."""
+    def tell_beginning(self, data, validation, averages=False):
+        """Prints what is trained on, and where an earlier run goes on.
+
+        Args:
+            data, validation: the `Source`s; the second may be `None`.
+            averages: whether the averaged weights are the ones measured.
+        """
         held_out = "none" if validation is None else f"{len(validation)}"
         self._print(
             f"{len(data)} images of {len(data.classes)} classes; held out: "
@@ -284,6 +289,11 @@ class Progress(keras.callbacks.Callback):
                 f"goes on from step {run.step} of {steps}, in epoch "
                 f"{epoch + 1} of {self.epochs}, by the checkpoint in "
                 f"{str(run.checkpoints.folder)!r}"
+            )
+        elif averages and validation is not None:
+            self._print(
+                "val_… is measured with the averaged weights, which lag behind "
+                "in the first epochs; val_raw_… with the last ones"
             )
 
     def _print(self, text):

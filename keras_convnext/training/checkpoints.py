@@ -10,6 +10,7 @@ and is written last: without it there is no checkpoint.
 import hashlib
 import json
 import re
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -135,9 +136,12 @@ class Checkpoints:
             if not file.with_suffix(".json").exists():
                 file.unlink()
         remove_unfinished(self.folder)
-        # Of versions that wrote without a folder.
-        for file in self.folder.glob("unfinished_step_*"):
-            file.unlink()
+        # Of versions that wrote without a folder, and without a lock.
+        for path in self.folder.glob("unfinished_step_*"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints there, ascending."""

@@ -272,7 +272,7 @@ class Run:
             yield
         except BaseException as error:
             if self._is_begun:
-                stops = (Interrupted, KeyboardInterrupt)
+                stops = (SystemExit, KeyboardInterrupt)
                 status = "stopped" if isinstance(error, stops) else "failed"
                 said = f"{type(error).__name__}: {error}".removesuffix(": ")
                 # On a full disk it may be impossible.

@@ -171,18 +171,14 @@ def train(
         )
         if cluster.is_writer:
             tell_left_out(DRAWN_BY)
-            if held_out is not None and recipe.ema_decay is not None:
-                tell(
-                    "val_… is measured with the averaged weights, which lag "
-                    "behind in the first epochs; val_raw_… with the last ones"
-                )
             if is_installed("matplotlib"):
                 watchers.append(callbacks.Curves(run))
             if is_installed("tensorboard"):
                 logs = run.output / "tensorboard"
                 watchers.append(callbacks.TensorBoardScalars(logs))
             watchers.append(progress)
-        progress.tell_beginning(data, validation)
+        averages = recipe.ema_decay is not None
+        progress.tell_beginning(data, validation, averages)
         with progress.bar, cluster.training(trained):
             while run.step < recipe.epochs * steps:
                 epoch, place = divmod(run.step, steps)

@@ -68,6 +68,9 @@ PYTHON_ONLY = {
         # A word in backquotes that is no option stays.
         ("predict", "in `records.json`, `val` and `loss=3`", ""),
         ("predict", "Received: source of type int, x=1", ""),
+        # And so do paths.
+        ("train", "Received: 'runs/seed=1/epochs=30/last.keras'", ""),
+        ("train", "Received: 'seed=1.keras'", ""),
     ],
 )
 def test_arguments_become_options(command, text, expected):

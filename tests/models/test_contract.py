@@ -16,7 +16,6 @@ import keras_convnext
 from keras_convnext import ConvNeXt
 from keras_convnext import Variant
 from keras_convnext.images.preprocessing import Preprocessing
-from keras_convnext.models.construction import _at_size
 from keras_convnext.models.construction import build
 
 
@@ -494,7 +493,7 @@ def test_weights_at_another_size_take_its_official_crop(tmp_path):
     assert larger == ((384, 384), 1.0, "squash")
     # Who evaluated otherwise knew why.
     other = Preprocessing((224, 224), 0.95, "center")
-    assert _at_size(other, (384, 384)) == replace(other, image_size=(384, 384))
+    assert other.at_size((384, 384)) == replace(other, image_size=(384, 384))
 
 
 def test_unknown_arguments_are_errors_with_the_nearest_name():

@@ -27,6 +27,8 @@ from keras_convnext import profile
 from keras_convnext import rematerialized
 from keras_convnext import visualize
 from keras_convnext.data import Arrays
+from keras_convnext.models import inspection
+from keras_convnext.models import rebuilding
 
 IMAGES = random_images((2, 32, 64, 3))
 LAYER = "stage_1_block_0_add"
@@ -377,3 +379,26 @@ def test_models_of_one_name_are_refused_with_the_remedy(kind):
         assert ENSEMBLES[kind](first, second).get_layer("second") is second
         # One model twice is one layer.
         assert ENSEMBLES[kind](first, first)
+
+
+def test_options_of_a_call_stay_in_a_rebuilt_graph():
+    base = backbone()
+    rows = layers.Reshape((-1, 16))(base.output)
+    rows = layers.MultiHeadAttention(2, 8)(rows, rows, use_causal_mask=True)
+    outputs = layers.Dense(5, name="top")(layers.Flatten()(rows))
+    model = keras.Model(base.input, outputs)
+    image = keras.Input((32, 64, 3))
+    again = rebuilding.rebuild(model, image, rebuilding.step)
+    np.testing.assert_allclose(
+        predict(again, IMAGES), predict(model, IMAGES), rtol=0, atol=1e-5
+    )
+
+
+def test_a_nested_model_is_cropped_as_one_of_its_size():
+    built = {"include_top": True, "classes": 5}
+    flat = backbone((384, 384, 3), **built)
+    inner = backbone((None, None, 3), include_top=False, weights=None)
+    nested = keras.Sequential([keras.Input((384, 384, 3)), inner, *head()])
+    found = inspection.preprocessing_of(nested)
+    assert found == flat.preprocessing
+    assert artifacts.metadata.of_model(nested)["preprocessing"] == found

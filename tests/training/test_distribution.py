@@ -721,7 +721,9 @@ def test_more_processes_than_cores_are_refused(monkeypatch):
     monkeypatch.setattr(os, "execv", lambda *words: pytest.fail("it starts"))
     words = ["train", "--data", "digits", "--output", "never", "--devices"]
     result = CliRunner().invoke(app, [*words, "4"])
-    message = "devices[= ]4, and 3 cores. Take at most 3, or .*`--oversubscribe`"
+    message = (
+        "devices[= ]4, and 3 cores. Take at most 3, or .*`--oversubscribe`"
+    )
     assert re.search(message, str(result.exception))
     started = []
     monkeypatch.setattr(os, "execv", lambda _, words: started.append(words))
@@ -730,6 +732,7 @@ def test_more_processes_than_cores_are_refused(monkeypatch):
         assert f"--nproc-per-node={more[0]}" in started[-1]
     # And where torchrun was called by hand.
     environment = {"RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4"}
+    environment["TORCHELASTIC_RUN_ID"] = "0"
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=message):

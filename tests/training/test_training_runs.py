@@ -288,7 +288,8 @@ def test_a_run_says_what_it_reads_and_where_it_goes_on(
             run(new_model(), photographs, tmp_path, recipe)
     assert status_of(tmp_path) == "failed"
     said = capsys.readouterr().err
-    assert said.startswith("36 images of 2 classes; held out: 8\nepoch 1/2 ")
+    begins = "36 images of 2 classes; held out: 8\nval_… is measured with "
+    assert said.startswith(begins) and "\nepoch 1/2 " in said
     run(new_model(), photographs, tmp_path, recipe)
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "36 images of 2 classes; held out: 8"
@@ -550,6 +551,8 @@ def test_what_a_killed_save_left_is_cleared_away(tmp_path):
         "notes.txt",  # not ours
     ):
         (folder / name).write_bytes(b"half")
+    # Killed before there was a lock in it.
+    (folder / "unfinished_step_0000000006.json_x1").mkdir()
     with training.run.Run(tmp_path, {}).opened():
         pass
     left = sorted(path.name for path in folder.iterdir())
@@ -599,6 +602,8 @@ def said_of(output):
         (MemoryError(), "failed", "MemoryError"),
         (training.run.Interrupted(143), "stopped", "Interrupted: 143"),
         (KeyboardInterrupt(), "stopped", "KeyboardInterrupt"),
+        # A command's, at the second signal.
+        (SystemExit(130), "stopped", "SystemExit: 130"),
     ],
 )
 def test_every_end_of_a_run_is_noted(error, status, said, tmp_path):

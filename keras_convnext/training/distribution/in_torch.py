@@ -142,9 +142,10 @@ def set_up(devices, hosts, host_index, model_parallel, oversubscribe=False):
             "torchrun must start a process for every device. Received: "
             f"devices={devices}, and {local} processes on this host"
         )
-    _checked(local, oversubscribe)
     if torch.distributed.is_torchelastic_launched():
-        # Also where the user called torchrun, and not this package.
+        # Also where the user called torchrun, and not this package. Other
+        # launchers may give each process a core of its own.
+        _checked(local, oversubscribe)
         end_with_parent(os.getppid())
     engine = "gloo"
     if torch.cuda.is_available():
