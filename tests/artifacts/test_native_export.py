@@ -70,7 +70,8 @@ def run_onnx(path, images):
 def run_saved_model(path, images):
     import tensorflow as tf
 
-    return tf.saved_model.load(path).serve(images).numpy()
+    loaded = tf.saved_model.load(path)  # whose variables go with it
+    return loaded.serve(images).numpy()
 
 
 def run_openvino(path, images):
