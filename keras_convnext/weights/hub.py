@@ -117,7 +117,7 @@ def _no_network(name, reasons):
     return Unreachable(
         f"{name} is not in the cache and cannot be downloaded: "
         f"{', '.join(dict.fromkeys(reasons))}. {cached} the path of a file, "
-        "or `weights=None` (`--weights none` on the command line) for random "
+        "or `weights=None` for random "
         "weights"
     )
 
