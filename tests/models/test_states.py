@@ -243,6 +243,14 @@ SLOW = [
     "export to a SavedModel",
     "export to OpenVINO",
 ]
+# Quantizing takes seconds, and one check refuses it everywhere.
+QUICK_OF_INT8 = [
+    OPTIMIZE,
+    "convert_weights",
+    "export to ONNX",
+    "explain",
+    "weights= of .keras",
+]
 QUICK_WHERE_COMPILED = [
     ("lora", OPTIMIZE),
     ("int8", OPTIMIZE),
@@ -255,6 +263,7 @@ def cells():
             is_long = function in SLOW and not remedy_of(state, function)
             # One kind of quantization stands for the others.
             is_long |= state in QUANTIZED[1:] and function != OPTIMIZE
+            is_long |= state == "int8" and function not in QUICK_OF_INT8
             if COMPILES:
                 is_long = (state, function) not in QUICK_WHERE_COMPILED
             marks = [pytest.mark.long] if is_long else []
