@@ -244,13 +244,11 @@ SLOW = [
     "export to OpenVINO",
 ]
 # Quantizing takes seconds, and one check refuses it everywhere.
-QUICK_OF_INT8 = [
-    OPTIMIZE,
-    "convert_weights",
-    "export to ONNX",
-    "explain",
-    "weights= of .keras",
-]
+QUICK_OF_QUANTIZED = {
+    "int8": ("convert_weights", "export to ONNX", "explain"),
+    "int4": ("profile",),
+    "float8": ("weights= of .keras",),
+}
 QUICK_WHERE_COMPILED = [
     ("lora", OPTIMIZE),
     ("int8", OPTIMIZE),
@@ -261,9 +259,8 @@ def cells():
     for state in STATES:
         for function in FUNCTIONS:
             is_long = function in SLOW and not remedy_of(state, function)
-            # One kind of quantization stands for the others.
-            is_long |= state in QUANTIZED[1:] and function != OPTIMIZE
-            is_long |= state == "int8" and function not in QUICK_OF_INT8
+            if state in QUANTIZED and function != OPTIMIZE:
+                is_long |= function not in QUICK_OF_QUANTIZED[state]
             if COMPILES:
                 is_long = (state, function) not in QUICK_WHERE_COMPILED
             marks = [pytest.mark.long] if is_long else []
