@@ -570,6 +570,34 @@ def test_a_compiled_recipe_takes_any_data_that_fit_takes():
     )
 
 
+@pytest.mark.parametrize("weighted", ["samples", "classes"])
+def test_weights_and_losses_of_ones_own_are_as_keras_has_them(weighted):
+    images, labels = random_images((16, 32, 32, 3)), np.arange(16) % 3
+    weights = {
+        "samples": {"sample_weight": np.linspace(0, 3, 16)},
+        "classes": {"class_weight": {0: 0.0, 1: 1.0, 2: 5.0}},
+    }[weighted]
+    losses = []
+    for compile_ in (QUICK.compile, keras.Model.compile):
+        keras.utils.set_random_seed(1)
+        model = small()
+        options = {
+            "loss": keras.losses.SparseCategoricalCrossentropy(True),
+            "metrics": ["sparse_categorical_accuracy"],
+        }
+        if compile_ == QUICK.compile:
+            compile_(model, 1, **options)
+        else:
+            compile_(model, **options)
+        # Before the first step: both have the same weights still.
+        history = model.fit(
+            images, labels, batch_size=16, verbose=0, **weights
+        ).history
+        assert "sparse_categorical_accuracy" in history
+        losses.append(history["loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-5, atol=0)
+
+
 # --- optimizer: what Keras 3.15 does otherwise --------------------------------
 
 
