@@ -601,6 +601,28 @@ def test_weights_and_losses_of_ones_own_are_as_keras_has_them(weighted):
 # --- optimizer: what Keras 3.15 does otherwise --------------------------------
 
 
+@pytest.mark.parametrize("betas", [(0.0, 0.999), (0.9, 0.0), (0.0, 0.0)])
+def test_betas_may_be_zero(betas):
+    import torch
+
+    start, slopes = np.linspace(1, 2, 5), np.linspace(-1, 1, 5)
+    ours = keras.Variable(start.astype("float32"))
+    optimizer = optimizers.AdamW(0.1, 0.0, *betas)
+    theirs = torch.nn.Parameter(torch.tensor(start, dtype=torch.float32))
+    peer = torch.optim.AdamW([theirs], 0.1, betas, eps=1e-8, weight_decay=0.0)
+    for scale in (1.0, -0.5, 2.0):
+        slope = (scale * slopes + 0.1).astype("float32")
+        optimizer.apply([keras.ops.convert_to_tensor(slope)], [ours])
+        theirs.grad = torch.tensor(slope)
+        peer.step()
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(ours),
+        theirs.detach().numpy(),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
 def weights_of(model):
     return [keras.ops.convert_to_numpy(w) for w in model.trainable_variables]
 

@@ -233,8 +233,8 @@ class AdamW(keras.optimizers.AdamW):
         learning_rate = ops.convert_to_tensor(learning_rate)
         step = ops.cast(self.iterations + 1, learning_rate.dtype)
         # -expm1(n·ln β) is 1-βⁿ, which in float32 loses five digits to 1.
-        correction_1 = -ops.expm1(step * math.log(self.beta_1))
-        root_2 = ops.sqrt(-ops.expm1(step * math.log(self.beta_2)))
+        correction_1 = -ops.expm1(step * _log(self.beta_1))
+        root_2 = ops.sqrt(-ops.expm1(step * _log(self.beta_2)))
         return learning_rate, root_2 / correction_1, root_2
 
     def update_step(self, gradient, variable, rates):
@@ -328,3 +328,7 @@ class AdamW(keras.optimizers.AdamW):
             "learning_rate_scales": dict(self.learning_rate_scales),
             "undecayed": list(self.undecayed),
         }
+
+
+def _log(beta):
+    return math.log(beta) if beta else -math.inf
