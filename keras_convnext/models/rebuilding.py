@@ -25,7 +25,12 @@ class Step(keras.layers.Layer):
 
 
 def _for_inference(kwargs):
-    return {name: x for name, x in kwargs.items() if name != "training"}
+    """Without `training`, and without what Keras passes though it is `None`."""
+    return {
+        name: x
+        for name, x in kwargs.items()
+        if x is not None and name != "training"
+    }
 
 
 def step(layer, call=None):
