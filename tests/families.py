@@ -1,5 +1,7 @@
 """One reduced model of every family: what the shared battery runs over."""
 
+import numpy as np
+
 from keras_convnext import Variant
 
 SMALL = {"depths": (1, 1, 2, 1), "dims": (8, 16, 24, 32)}
@@ -38,3 +40,15 @@ FAMILIES = {
         ),
     )
 }
+
+
+def every_weight_matters(model):
+    """The model, with random weights under which no part is invisible."""
+    generator = np.random.default_rng(0)
+    for weight in model.weights:
+        if len(weight.shape) > 1:
+            scale = np.prod(weight.shape[:-1]) ** -0.5
+            weight.assign(scale * generator.normal(size=weight.shape))
+        elif "float" in str(weight.dtype):  # none of a seed
+            weight.assign(generator.uniform(0.2, 1, weight.shape))
+    return model

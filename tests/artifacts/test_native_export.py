@@ -11,6 +11,7 @@ from conftest import BACKEND
 from conftest import predict
 from conftest import random_images
 from families import FAMILIES
+from families import every_weight_matters
 from keras import layers
 
 from keras_convnext.models.construction import build
@@ -21,16 +22,9 @@ SMALL = {"input_shape": (64, 64, 3), "classes": 5}
 
 def built(family="v2", **options):
     """A small model in which every weight matters."""
-    model = build(FAMILIES[family], weights=None, **{**SMALL, **options})
-    generator = np.random.default_rng(0)
-    for weight in model.weights:
-        if "float" in str(weight.dtype):
-            weight.assign(generator.uniform(0.2, 1, weight.shape))
-            scale = np.prod(weight.shape[:-1]) ** -0.5
-            if len(weight.shape) > 1:
-                drawn = scale * generator.normal(size=weight.shape)
-                weight.assign(drawn)
-    return model
+    return every_weight_matters(
+        build(FAMILIES[family], weights=None, **{**SMALL, **options})
+    )
 
 
 def transfer(**options):

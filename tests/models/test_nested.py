@@ -13,6 +13,7 @@ from conftest import COMPILES
 from conftest import long_where_compiled
 from conftest import predict
 from conftest import random_images
+from families import every_weight_matters
 from keras import layers
 
 import keras_convnext
@@ -37,17 +38,9 @@ LAYER = "stage_1_block_0_add"
 def backbone(shape=(32, 64, 3), **options):
     """A small model in which every weight matters."""
     options = {"include_top": False, "name": "backbone", **options}
-    model = keras_convnext.ConvNeXt(
-        (1, 1), (8, 16), input_shape=shape, **options
+    return every_weight_matters(
+        keras_convnext.ConvNeXt((1, 1), (8, 16), input_shape=shape, **options)
     )
-    generator = np.random.default_rng(0)
-    for weight in model.weights:
-        if len(weight.shape) > 1:
-            scale = np.prod(weight.shape[:-1]) ** -0.5
-            weight.assign(scale * generator.normal(size=weight.shape))
-        else:
-            weight.assign(generator.uniform(0.2, 1, weight.shape))
-    return model
 
 
 def head():

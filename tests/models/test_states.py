@@ -13,6 +13,7 @@ from conftest import COMPILES
 from conftest import long_where_compiled
 from conftest import predict
 from conftest import random_images
+from families import every_weight_matters
 
 import keras_convnext
 from keras_convnext import artifacts
@@ -41,16 +42,7 @@ def built(**options):
     model = keras_convnext.ConvNeXt(
         (1, 1), (8, 16), input_shape=(32, 32, 3), **options
     )
-    if "weights" in options:
-        return model
-    generator = np.random.default_rng(0)
-    for weight in model.weights:
-        if len(weight.shape) > 1:
-            scale = np.prod(weight.shape[:-1]) ** -0.5
-            weight.assign(scale * generator.normal(size=weight.shape))
-        else:
-            weight.assign(generator.uniform(0.2, 1, weight.shape))
-    return model
+    return model if "weights" in options else every_weight_matters(model)
 
 
 # States: functions that change a model, or return another.
