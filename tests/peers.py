@@ -172,9 +172,16 @@ def load_peer(model, peer, layout):
         name: tensor.detach().numpy()
         for name, tensor in peer.state_dict().items()
     }
-    assert layouts.recognize(state)[0] == layout
-    loading.assign(model, layouts.to_ours(state, model.variant), layout)
+    assert layouts.places(state)[0].layout == layout
+    loading.assign(model, in_our_names(state, model.variant), layout)
     return model
+
+
+def in_our_names(arrays, variant):
+    """All arrays of a model by our names, its layout recognized."""
+    place = layouts.places(arrays)[0]
+    converted = layouts.from_layout(arrays, place, variant)
+    return {**converted.tensors, **converted.beside}
 
 
 OFFICIAL_NAMES = (

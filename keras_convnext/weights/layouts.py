@@ -188,21 +188,6 @@ def tidied(name):
     return FLATTENED.sub(r"\1\2.\3.", name)
 
 
-def recognize(names):
-    """The layout of a file from the names in it, and their prefix.
-
-    Returns:
-        `(layout, prefix)`, the layout's key in `LAYOUTS`.
-
-    Raises:
-        ValueError: if no layout has such names.
-    """
-    found = places(names)
-    if not found:
-        raise unknown_layout(names)
-    return found[0].layout, found[0].prefix
-
-
 def unknown_layout(names):
     return ValueError(
         "`weights` must be a ConvNeXt in one of the layouts "
@@ -383,12 +368,6 @@ def fits(tensors, variant):
         first = LayerName("", stage, 0, Part.DEPTHWISE)
         kernels.append(tensors[f"{first}/kernel"].shape[:3:2])
     return kernels == list(zip(variant.kernel_sizes, variant.dims))
-
-
-def to_ours(tensors, variant):
-    """`from_layout`, the layout and prefix recognized, as one dict."""
-    converted = from_layout(tensors, Place(*recognize(tensors)), variant)
-    return {**converted.tensors, **converted.beside}
 
 
 def to_layout(tensors, layout, variant):

@@ -22,6 +22,7 @@ from exported import pair
 from exported import photographs
 from exported import run_onnx
 from exported import run_signatures
+from peers import in_our_names
 from peers import peer_logits
 from peers import timm_peer
 from PIL import Image
@@ -33,7 +34,6 @@ from keras_convnext.artifacts import open_artifact
 from keras_convnext.cli import app
 from keras_convnext.data import load_digits
 from keras_convnext.models.construction import build
-from keras_convnext.weights import layouts
 from keras_convnext.weights import loading
 
 pytestmark = LONG_WHERE_COMPILED
@@ -466,7 +466,7 @@ def test_full_size(format, quantization, name, record_property, tmp_path):
     peer = timm_peer(variant, 1000)
     model = build(variant, weights=None)
     state = {key: x.numpy() for key, x in peer.state_dict().items()}
-    loading.assign(model, layouts.to_ours(state, variant), "timm")
+    loading.assign(model, in_our_names(state, variant), "timm")
     images = photographs(224, 224)
     path = tmp_path / f"artifact{ENDING[format]}"
     report = keras_convnext.export(

@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import random_images
 from peers import import_timm
+from peers import in_our_names
 from peers import isotropic_peer
 from peers import load_peer
 from peers import timm_peer
@@ -25,7 +26,6 @@ from keras_convnext import Variant
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.training.recipes import Recipe
-from keras_convnext.weights import layouts
 
 STEPS, EPOCHS, BATCH, CLASSES, EMA_DECAY = 30, 3, 4, 5, 0.9
 DIMS = (4, 8, 12, 16)
@@ -236,7 +236,7 @@ def train_official(peer, case, images, targets):
         optimizer.zero_grad()
         average.update(peer)
     return tuple(
-        layouts.to_ours(
+        in_our_names(
             {k: v.detach().numpy() for k, v in module.state_dict().items()},
             case.variant,
         )

@@ -19,6 +19,7 @@ from families import FAMILIES
 from peers import MMPRETRAIN_NAMES
 from peers import OFFICIAL_NAMES
 from peers import import_timm
+from peers import in_our_names
 from peers import randomize
 from peers import renamed_state
 from peers import timm_peer
@@ -45,14 +46,12 @@ def state():
 
 @pytest.fixture(scope="module")
 def expected(state):
-    return loading.Source("", *ours(V1, state), None, None)
+    return loading.Source("", ours(V1, state), None, None)
 
 
 def ours(variant, state):
-    from keras_convnext.weights import layouts
-
     arrays = {name: x.numpy() for name, x in state.items()}
-    return (layouts.to_ours(arrays, variant),)
+    return in_our_names(arrays, variant)
 
 
 def prefixed(state, prefix):
@@ -590,7 +589,7 @@ def test_mmpretrain_files_and_their_parts(name, part, tmp_path):
     variant = FAMILIES[name]
     peer = timm_peer(variant, 5)
     state = renamed_state(peer, MMPRETRAIN_NAMES)
-    plain = loading.Source("", *ours(variant, peer.state_dict()), None, None)
+    plain = loading.Source("", ours(variant, peer.state_dict()), None, None)
     tensors = dict(plain.tensors)
     if part != "whole":
         state = {k: v for k, v in state.items() if "head" not in k}
