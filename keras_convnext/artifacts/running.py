@@ -86,7 +86,7 @@ class Artifact:
     """A model in some runtime.
 
     Args:
-        path: what messages call it.
+        path: what messages call it; of a file a `Path`.
         metadata: the dict of `metadata.of_model`; `None` raises.
         run: function from what `run` takes to a mapping of its outputs.
         resize: function from a size to the same for images of that size;

@@ -54,7 +54,8 @@ def open_classifier(name, weights, is_rgb=False, trust=False, **arguments):
         artifact = running.open_artifact(name, trust)
         what = repr(artifact.metadata["model"])
     else:
-        if weights == "none" and not _is_keras(name):
+        is_file = _is_keras(name)
+        if weights == "none" and not is_file:
             typer.echo(
                 "keras-convnext: the weights are random, and the predictions "
                 "mean nothing",
@@ -64,7 +65,7 @@ def open_classifier(name, weights, is_rgb=False, trust=False, **arguments):
         what = f"a {type(model).__name__} from {model.input_shape}"
         if not isinstance(model, keras_convnext.ConvNeXtModel):
             _refuse(kind, name, what)
-        artifact = running.of_model(model, name)
+        artifact = running.of_model(model, Path(name) if is_file else name)
     metadata = artifact.metadata
     if metadata["label_set"] == "clip":
         raise ValueError(

@@ -1,8 +1,8 @@
 """A model over a data set, scored by a rule."""
 
-import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -136,7 +136,7 @@ def evaluate(
         figures = published.find(rule, artifact.metadata, classes)
     return Evaluation(
         **{name: artifact.metadata[name] for name in IDENTITY},
-        file=str(artifact.path) if os.path.exists(artifact.path) else None,
+        file=str(artifact.path) if isinstance(artifact.path, Path) else None,
         rule=rule,
         images=count,
         accuracy=accuracy,

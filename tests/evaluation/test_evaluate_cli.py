@@ -129,7 +129,9 @@ def test_options_reach_the_evaluation(run, photos, tmp_path):
     }
 
 
-def test_a_saved_model_is_measured_at_another_size(run, photos, tmp_path):
+def test_a_saved_model_is_measured_at_another_size(
+    run, photos, tmp_path, monkeypatch
+):
     model = tiny(input_shape=(32, 32, 3))
     model.save(tmp_path / "own.keras")
     # The same weights in a model that was built for the size.
@@ -145,6 +147,9 @@ def test_a_saved_model_is_measured_at_another_size(run, photos, tmp_path):
         expected.cross_entropy, rel=1e-5
     )
     assert found["file"] == str(tmp_path / "own.keras")
+    # A folder that is called like the model is not where it came from.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / model.name).mkdir()
     in_python = evaluate(model, photos, image_size=48, verbose=False)
     assert in_python.preprocessing == expected.preprocessing
     assert in_python.file is None
