@@ -131,7 +131,7 @@ def _check(name, value, annotation, received):
         subject = f"`{name}`" if value is received else f"Each of `{name}`"
         raise ValueError(
             f"{subject} must be {range_.text(kind)}. Received: "
-            f"{name}={received!r}",
+            f"{name}={received!r}"
         )
 
 
@@ -141,7 +141,7 @@ def check_ordered(name: str, values: Any) -> None:
     if not is_pair or values[0] > values[1]:
         raise ValueError(
             f"`{name}` must be two numbers, the least and the greatest. "
-            f"Received: {name}={values!r}",
+            f"Received: {name}={values!r}"
         )
 
 

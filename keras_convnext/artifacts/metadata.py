@@ -52,9 +52,6 @@ def of_model(
         activation = getattr(last, "__name__", None)
     height, width, channels = inspection.image_shape(model)
     size = [height, width] if size is None else list(size)
-    preprocessing = info.preprocessing
-    if preprocessing and None not in size:
-        preprocessing = preprocessing.at_size(tuple(size))
     return {
         "producer": f"keras_convnext {__version__}, keras {keras.__version__}"
         f" on {keras.backend.backend()}",
@@ -63,7 +60,7 @@ def of_model(
         "license": info.license,
         "label_set": info.label_set,
         "classes": _classes(model, card, outputs),
-        "preprocessing": preprocessing,
+        "preprocessing": inspection.preprocessing_of(model, size),
         "normalizes": inspection.normalizes(model),
         "data_format": data_format or inspection.data_format(model),
         "input_dtype": input_dtype,

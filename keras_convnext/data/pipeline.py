@@ -277,7 +277,7 @@ def _micro_batch(recipe):
             "A recipe's `batch_size` must be divisible by its "
             "`gradient_accumulation_steps`: micro-batches are equal parts. "
             f"Received: batch_size={size} and "
-            f"gradient_accumulation_steps={steps}. Change one of them",
+            f"gradient_accumulation_steps={steps}. Change one of them"
         )
     return size // steps
 

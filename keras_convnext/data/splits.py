@@ -178,7 +178,7 @@ def split(
                 "Every class needs two images, one to train on and one to "
                 f"hold out. Received: {len(numbers)} of {name!r}. Add some, "
                 "pass a `validation` of its own, or hold out none with "
-                "validation_split=0",
+                "validation_split=0"
             )
         count = round(validation_split * len(numbers))
         count = min(max(count, 1), len(numbers) - 1)

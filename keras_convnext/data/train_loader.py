@@ -185,7 +185,7 @@ class TrainLoader(Batches):
                 f"crops none, and the model. Received: "
                 f"{self.source.name(number)!r} of shape {image.shape}. Resize "
                 "them, or let the recipe do it: crop_scale=(1, 1) keeps the "
-                "whole of each",
+                "whole of each"
             )
         return image
 

@@ -114,19 +114,25 @@ def image_shape(model):
 
 def returns_logits(model):
     """Whether a classifier ends without an activation."""
-    last = model.layers[-1]
-    while hasattr(last, "layers"):  # a model in another
-        last = last.layers[-1]
+    last = last_layer(model)
     is_dense = isinstance(last, keras.layers.Dense)
     return is_dense and last.activation is keras.activations.linear
 
 
-def preprocessing_of(model):
-    """The `Preprocessing` of the first ConvNeXt in a model, for images of the
-    size that the whole takes; or `None`."""
+def last_layer(model):
+    """The one that the outputs come from, also of a nested model."""
+    last = model.layers[-1]
+    return last_layer(last) if isinstance(last, keras.Model) else last
+
+
+def preprocessing_of(model, size=None):
+    """The `Preprocessing` of the first ConvNeXt in a model, or `None`.
+
+    It is for images of `size`; of that which the whole takes if `None`.
+    """
     info = info_of(model)
     preprocessing = info and info.preprocessing
-    size = image_shape(model)[:2]
+    size = image_shape(model)[:2] if size is None else tuple(size)
     if preprocessing and None not in size:
         return preprocessing.at_size(size)
     return preprocessing
@@ -145,5 +151,5 @@ def check_size(model, size):
     if min(size) < least:
         raise ValueError(
             f"`image_size` must be at least {least} pixels, the total stride "
-            f"of {model.name!r}. Received: image_size={tuple(size)}",
+            f"of {model.name!r}. Received: image_size={tuple(size)}"
         )

@@ -30,8 +30,6 @@ from keras_convnext._util.writing import written_aside
 from keras_convnext.weights import files
 from keras_convnext.weights import registry
 
-# In the order in which a repository's files are tried.
-HUB_FILES = files.PRETRAINED
 SHA256 = "[0-9a-f]" * 64
 SECONDS = 60.0
 # How often, and after how many seconds each, a connection that breaks without
@@ -117,8 +115,7 @@ def _no_network(name, reasons):
     return Unreachable(
         f"{name} is not in the cache and cannot be downloaded: "
         f"{', '.join(dict.fromkeys(reasons))}. {cached} the path of a file, "
-        "or `weights=None` for random "
-        "weights"
+        "or `weights=None` for random weights"
     )
 
 
@@ -152,7 +149,7 @@ def fetch_hub(repository, revision=None):
         )
 
     missing = None
-    for filename in HUB_FILES:
+    for filename in files.PRETRAINED:
         try:
             path = fetched(filename)
             if filename.endswith(files.INDEX):
@@ -173,7 +170,7 @@ def fetch_hub(repository, revision=None):
     if missing is not None:
         raise _not_downloaded(repository, revision, missing) from missing
     raise ValueError(
-        f"The repository must hold one of {list(HUB_FILES)}. Received: "
+        f"The repository must hold one of {list(files.PRETRAINED)}. Received: "
         f"hf://{repository} at revision {revision or 'main'}"
     )
 
@@ -193,7 +190,7 @@ def _not_downloaded(repository, revision, error):
 def _in_hub_cache(repository):
     import huggingface_hub
 
-    for filename in HUB_FILES:
+    for filename in files.PRETRAINED:
         path = huggingface_hub.try_to_load_from_cache(repository, filename)
         if isinstance(path, str):
             return path

@@ -79,11 +79,6 @@ class DataLayer(keras.layers.Layer):
     @in_range
     def __init__(self, seed: Whole | None = None, **kwargs: Any):
         super().__init__(**kwargs)
-        if seed is not None and not isinstance(seed, numbers.Integral):
-            raise ValueError(
-                f"`seed` must be an int, or None. Received: seed={seed!r}. "
-                "Pass a pair of ints to the call instead"
-            )
         self.seed = None if seed is None else int(seed)
         self.built = True  # there is nothing to build
         self._seeds = Seeds(seed)

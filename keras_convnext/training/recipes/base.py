@@ -42,7 +42,7 @@ class BaseRecipe:
             raise ValueError(
                 f"`{part}` must be fewer than `{whole}`: nothing is left after "
                 f"the warm-up. Received: {part}={spans[0]}, {whole}={spans[1]}."
-                " Train longer, or warm up for less",
+                " Train longer, or warm up for less"
             )
 
     def replace(self, **changes: Any) -> Self:

@@ -30,6 +30,7 @@ from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.models.applications import create_model
 from keras_convnext.models.builder import total_stride
+from keras_convnext.models.inspection import last_layer
 from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.adamw import with_loss_scaling
@@ -413,13 +414,13 @@ class Recipe(BaseRecipe):
                 "A run must have a step of the optimizer. Received: "
                 f"epochs={self.epochs} of {steps_per_epoch} micro-batches, and "
                 f"gradient_accumulation_steps={accumulation}. Train for more "
-                "`epochs`, or lower `gradient_accumulation_steps`",
+                "`epochs`, or lower `gradient_accumulation_steps`"
             )
         if self.minimum_learning_rate > self.learning_rate:
             raise ValueError(
                 "`minimum_learning_rate` must be at most `learning_rate`. "
                 f"Received: minimum_learning_rate={self.minimum_learning_rate},"
-                f" learning_rate={self.learning_rate}. Lower the first",
+                f" learning_rate={self.learning_rate}. Lower the first"
             )
         return WarmupCosine(
             self.learning_rate,
@@ -456,9 +457,7 @@ def _with_new_head(*args, **kwargs):
 
 
 def _check_logits(model):
-    last = model.layers[-1]
-    while isinstance(last, keras.Model):
-        last = last.layers[-1]
+    last = last_layer(model)
     activation = getattr(last, "activation", None)
     if isinstance(last, keras.layers.Softmax):
         activation = keras.activations.softmax
