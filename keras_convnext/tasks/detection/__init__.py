@@ -1,0 +1,1 @@
+"""Detection: the paper's Mask R-CNN and Cascade Mask R-CNN."""
