@@ -66,6 +66,8 @@ def build(variant: Variant, *args: Any, **kwargs: Any) -> ConvNeXtModel:
     )
     if source:
         loading.load(model, source, options.layer_prefix, takes_backbone)
+        if options.include_preprocessing:
+            loading.warn_of_normalization(source, preprocessing)
     return model
 
 

@@ -8,6 +8,7 @@ found by its position.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from dataclasses import field
 
 import numpy as np
 
@@ -27,15 +28,16 @@ WRAPPED = re.compile(
 FLATTENED = re.compile(r"(^|\.)(s(?:tem|tages))_(\d+)\.")
 # Tensors of training that are no part of a model: counters of averages, of
 # batch normalization and of profilers; beside the backbone also parameters of
-# losses, and the normalization of images.
+# losses.
 COUNTERS = re.compile(
     r"(.*[./])?(n_averaged|num_averaged|num_updates|num_batches_tracked|"
     r"total_ops|total_params|steps?|epochs?|iter|initted|decay)"
 )
 BESIDE = re.compile(
     r"(.*\.)?(criterion|criteria|loss|loss_fn|loss_func|loss_function)\..*"
-    r"|(.*\.)?((pixel|img|image)_)?(mean|std)"
 )
+# Those of images, which the model has by `mean=` and `std=`.
+NORMALIZATION = re.compile(r"(?:.*\.)?(?:(?:pixel|img|image)_)?(mean|std)")
 
 # How tensors are turned: on the way in, and on the way out.
 
@@ -315,11 +317,14 @@ class Converted:
             tensors reports them.
         beside: other arrays, by the names in the file.
         prefix: that of the model in the file.
+        normalization: `"mean"` and `"std"` of images, those of them that the
+            file has, for pixels of 0–1 or of 0–255.
     """
 
     tensors: dict
     beside: dict
     prefix: str = ""
+    normalization: dict = field(default_factory=dict)
 
 
 def from_layout(tensors, place, variant, others=()):
@@ -337,12 +342,16 @@ def from_layout(tensors, place, variant, others=()):
         for name in found.beside
         if not _is_counter(name, tensors[name]) and not BESIDE.fullmatch(name)
     }
+    normalization = {}
+    for name in list(beside):
+        if statistic := NORMALIZATION.fullmatch(name):
+            normalization[statistic[1]] = beside.pop(name).reshape(-1)
     kernel = converted.get(f"{Part.HEAD_CLASSIFIER}/kernel")
     if kernel is not None and kernel.ndim == 2:
         # A projection without bias, such as CLIP's.
         bias = np.zeros(kernel.shape[1], kernel.dtype)
         converted.setdefault(f"{Part.HEAD_CLASSIFIER}/bias", bias)
-    return Converted(converted, beside, place.prefix)
+    return Converted(converted, beside, place.prefix, normalization)
 
 
 def _turned(pair, tensor):

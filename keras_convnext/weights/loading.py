@@ -30,7 +30,7 @@ class Source:
     """Weights that were found and read, in our names, and what they are.
 
     `beside` has what else is in the file, by the names there, and `prefix` is
-    that of the model among them.
+    that of the model among them; `normalization` is as in `layouts.Converted`.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Source:
     release: Callable
     beside: dict = field(default_factory=dict)
     prefix: str = ""
+    normalization: dict = field(default_factory=dict)
 
     @property
     def classes(self):
@@ -93,6 +94,7 @@ def from_file(variant, path, name, choice="", task="classify", info=None):
         file.release,
         converted.beside,
         converted.prefix,
+        converted.normalization,
     )
 
 
@@ -234,6 +236,24 @@ def other_classes(source, present, wanted):
         f"{wanted}: it was left out, and the model's own starts from random "
         "weights"
     )
+
+
+def warn_of_normalization(source, preprocessing):
+    """Says so where the file was trained on pixels normalized otherwise."""
+    unlike = []
+    for name, x in source.normalization.items():
+        ours = getattr(preprocessing, name)
+        if np.max(np.abs(x), initial=0) > 2:  # for pixels of 0–255
+            x = x / 255
+        if x.shape == (len(ours),) and np.abs(x - ours).max() > 2e-3:
+            theirs = tuple(map(float, np.round(x, 4)))
+            unlike.append(f"{name}={theirs} (the model has {ours})")
+    if unlike:
+        warnings.warn(
+            f"{source.name} was trained on images normalized with "
+            f"{' and '.join(unlike)}. Pass `mean=` and `std=` as in the file.",
+            stacklevel=4,
+        )
 
 
 def adapt_channels(kernel, channels):

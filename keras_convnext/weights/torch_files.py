@@ -43,6 +43,9 @@ NOTES = (
     ),
     "torch.torch_version.TorchVersion",
     "mmengine.config.config.Config",
+    # Of curves, with its own methods by name.
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "builtins.getattr",
     *(
         f"omegaconf.{name}"
         for name in (

@@ -7,6 +7,8 @@ import json
 import os
 import pathlib
 import re
+import sys
+import types
 from collections import OrderedDict
 from collections import defaultdict
 
@@ -29,6 +31,8 @@ from torch import nn
 
 import keras_convnext
 from keras_convnext import Variant
+from keras_convnext.images.geometry import IMAGENET_MEAN
+from keras_convnext.images.geometry import IMAGENET_STD
 from keras_convnext.models.construction import build
 from keras_convnext.models.conversion import convert_weights
 from keras_convnext.weights import loading
@@ -99,8 +103,8 @@ WRAPPERS = {
         "state_dict": {
             **prefixed(x, "net."),
             "criterion.weight": torch.ones(5),
-            "normalizer.mean": torch.ones(3),
-            "normalizer.std": torch.ones(3),
+            "normalizer.mean": torch.tensor(IMAGENET_MEAN),
+            "normalizer.std": torch.tensor(IMAGENET_STD).reshape(1, 3, 1, 1),
         },
         "hyper_parameters": defaultdict(list, lr=[1.0]),
     },
@@ -249,6 +253,55 @@ def test_code_beside_good_weights_does_not_run(where, state, tmp_path):
     with pytest.raises(ValueError, match=r"mkdir.*nothing of it was run"):
         loading.find(V1, path)
     assert not mark.exists()
+
+
+class HistoryBuffer:
+    """As mmengine's, which keeps methods of its own."""
+
+    def __init__(self):
+        self.history, self.statistics = np.arange(3.0), {"mean": self.mean}
+
+    def mean(self):
+        return self.history.mean()
+
+
+@once
+def test_runs_of_mmengine_hold_their_curves(
+    state, expected, tmp_path, monkeypatch
+):
+    name = "mmengine.logging.history_buffer"
+    module = types.ModuleType(name)
+    module.HistoryBuffer = HistoryBuffer
+    monkeypatch.setitem(sys.modules, "mmengine", types.ModuleType("mmengine"))
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(HistoryBuffer, "__module__", name)
+    hub = {"log_scalars": {"train/loss": HistoryBuffer()}}
+    path = saved({"state_dict": state, "message_hub": hub}, tmp_path)
+    check(path, expected)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("scale", [1, 255])
+def test_another_normalization_in_the_file_is_told(
+    scale, state, tmp_path, recwarn
+):
+    own, other = (torch.tensor(x) for x in (IMAGENET_MEAN, (0.5, 0.5, 0.5)))
+    state = prefixed(state, "net.")
+    options = {"classes": 5, "include_top": True}
+
+    def built(saved_mean, **more):
+        content = {
+            **state,
+            "normalizer.mean": saved_mean.reshape(3, 1, 1) * scale,
+        }
+        return build(V1, weights=saved(content, tmp_path), **options, **more)
+
+    built(own)
+    built(other, include_preprocessing=False)
+    built(other, mean=(0.5, 0.5, 0.5), std=IMAGENET_STD)
+    assert not recwarn
+    with pytest.warns(UserWarning, match=r"mean=\(0.5, 0.5, 0.5\) \(the model"):
+        built(other)
 
 
 @once
