@@ -583,6 +583,7 @@ def test_the_list_says_who_is_missing(run_race, monkeypatch):
     assert [row["missing"] for row in rows] == [["no_such"]]
 
 
+@pytest.mark.long
 def test_the_folder_runs_from_anywhere_on_the_package_beside_it(tmp_path):
     """Whichever is installed; and it takes its own examples."""
     (tmp_path / "keras_convnext.py").write_text("raise SystemExit('another')")
