@@ -100,7 +100,7 @@ def _copy(model, fold_normalization, copy_of):
             return copy_of(layer)
         if isinstance(layer, Rematerialized):
             return Rematerialized([copied(x) for x in layer.layers])
-        config = states.plain_config(layer)
+        config = _without_regularizers(states.plain_config(layer))
         if layer.name in normalized:
             config["use_bias"] = True
         copy = type(layer).from_config(config)
@@ -133,6 +133,15 @@ def _copy(model, fold_normalization, copy_of):
             weights = _with_normalization(weights, layers[normalized[name]])
         copy.set_weights(weights)
     return result
+
+
+def _without_regularizers(config):
+    """Those of activities divide by the size of the batch, which PyTorch's
+    export then takes for fixed."""
+    return {
+        name: None if name.endswith("_regularizer") else value
+        for name, value in config.items()
+    }
 
 
 def _unfolded(layers):

@@ -276,6 +276,14 @@ def test_a_state_passes_through_or_is_refused(state, function, tmp_path):
         run(model, plain, tmp_path)
 
 
+def test_regularizers_are_of_no_use_to_inference():
+    model = built()
+    regularized(model)
+    optimized = optimize_for_inference(model)
+    layer = optimized.get_layer("stage_0_block_0_expand")
+    assert layer.activity_regularizer is layer.kernel_regularizer is None
+
+
 @long_where_compiled
 def test_classes_of_imagenet1k_are_cut_out_of_lora():
     model = built(classes=CLASSES_22K)
