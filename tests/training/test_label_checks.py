@@ -63,11 +63,19 @@ def dataset(labels):
     return tf.data.Dataset.from_tensor_slices((IMAGES, labels)).batch(4)
 
 
+def loader(labels):
+    import torch
+
+    tensors = [torch.from_numpy(np.asarray(x)) for x in (IMAGES, labels)]
+    data = torch.utils.data.TensorDataset(*tensors)
+    return torch.utils.data.DataLoader(data, 4)
+
+
 def arrays(labels):
     return IMAGES, labels
 
 
-KINDS = [arrays, pairs, Pairs, dataset]
+KINDS = [arrays, pairs, Pairs, dataset, loader]
 
 
 def fit(model, data, **options):

@@ -4,7 +4,9 @@ A class number that is none, or several classes in a row, makes a loss like any
 other: graphs raise nothing. So `fit` looks at its first batch on the host.
 """
 
+import copy
 import functools
+import sys
 import types
 
 import keras
@@ -117,10 +119,12 @@ class _First:
             return self._generated(x)
         elif hasattr(x, "element_spec"):
             return self._mapped(x)
+        elif _is_loader(x):
+            return self._loaded(x)
         return x
 
     def look_at(self, batch):
-        if isinstance(batch, tuple) and len(batch) > 1:
+        if isinstance(batch, (tuple, list)) and len(batch) > 1:
             self.look(batch[1])
 
     def _generated(self, batches):
@@ -129,6 +133,20 @@ class _First:
             yield batch
             break
         yield from batches
+
+    def _loaded(self, loader):
+        """The same `DataLoader`, whose batches pass by."""
+        look_at = self.look_at
+
+        class Watched(type(loader)):
+            def __iter__(self):
+                for batch in super().__iter__():
+                    look_at(batch)
+                    yield batch
+
+        loader = copy.copy(loader)
+        loader.__class__ = Watched
+        return loader
 
     def _mapped(self, dataset):
         import tensorflow as tf
@@ -145,6 +163,11 @@ class _First:
                 return (batch[0], tf.identity(batch[1]), *batch[2:])
 
         return dataset.map(mapped)
+
+
+def _is_loader(x):
+    loaders = sys.modules.get("torch.utils.data")
+    return loaders is not None and isinstance(x, loaders.DataLoader)
 
 
 def _array(values):
