@@ -1,5 +1,6 @@
 """The model class: a Functional `keras.Model` that knows what it is."""
 
+import os
 import shutil
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -106,7 +107,8 @@ class ConvNeXtModel(Named, keras.Model):
             ImportError: without the packages that Keras needs.
         """
         try:
-            super().export(filepath, *args, **kwargs)
+            # Some of Keras' writers take no paths but strings.
+            super().export(os.fspath(filepath), *args, **kwargs)
         except Exception as error:  # Keras' and its converters', of any kind
             is_missing = isinstance(error, ImportError)
             raise (ImportError if is_missing else ValueError)(

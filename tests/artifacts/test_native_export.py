@@ -93,7 +93,7 @@ def run_litert(path, images):
 FORMATS = {
     "torch": ("onnx", "openvino"),
     "tensorflow": ("tf_saved_model", "openvino", "litert"),
-    "jax": ("tf_saved_model", "openvino"),
+    "jax": ("tf_saved_model",),
 }[BACKEND]
 RUN = {
     "onnx": (".onnx", run_onnx),
@@ -124,6 +124,18 @@ def test_keras_exports_what_the_model_computes(name, format, tmp_path):
     found = np.asarray(run(path, images))
     assert expected.std() > 1e-3
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="others can")
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")
+def test_openvino_reads_no_graphs_of_jax(tmp_path):
+    """Of no model: its converter does not know the operation they are."""
+    plain = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    with pytest.raises(Exception, match="XlaCallModule"):
+        plain.export(str(tmp_path / "m.xml"), format="openvino")
+    with pytest.raises(ValueError, match=r"`keras_convnext\.export\("):
+        built("v1").export(tmp_path / "m.xml", format="openvino")
 
 
 def test_errors_of_keras_name_our_export(tmp_path):
