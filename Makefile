@@ -35,6 +35,12 @@ GPU_OPTIONS := --contestant '*/torch' --contestant '*/tensorflow' --contestant '
 	--contestant 'timm/eager' --contestant 'timm/compiled' \
 	--batch-size 1 --batch-size 64 --batch-size 256 --training-batch-size 64 --training-image-size 224
 
+# The reference for detectors, without what it cannot do without a compiler.
+MMDET_BASE := torch onnx onnxruntime scipy matplotlib rich pyyaml pycocotools six
+MMDET_PACKAGES := mmdet==3.3.0 mmcv-lite==2.1.0 mmengine==0.10.7 addict==2.4.0 \
+	yapf==0.43.0 platformdirs==4.14.8 \
+	termcolor==3.3.0 terminaltables==3.1.10 shapely==2.2.0 tqdm==4.70.1 opencv-python-headless==5.0.0.93
+
 .PHONY: help demo check test test-long test-newest test-oldest mutants fuzz benchmark benchmark-gpu benchmark-depthwise data-benchmark digits lint format docs clean
 
 help:  ## list the targets, with their minutes on two cores once their environment is there
@@ -49,7 +55,7 @@ check: lint  ## lint, and the tests nearest to the change since origin/main (def
 test: $(TEST_VENV)/ready  ## run the tests (default: on all three backends); 10 to 22 min, one BACKEND 4 to 10
 	$(TEST_VENV)/bin/python tests/run.py $(BACKENDS)
 
-test-long: $(TEST_VENV)/ready  ## run the long proofs and write tests/LONG.md; up to 2 hours
+test-long: $(TEST_VENV)/ready .venv-mmdet/ready  ## run the long proofs and write tests/LONG.md; up to 2 hours
 	$(TEST_VENV)/bin/python tests/run.py --long $(BACKENDS)
 
 mutants: $(TEST_VENV)/ready  ## break the package in known ways; some test must notice each (NAMES='grn_*' for some); 15 min
@@ -112,6 +118,12 @@ $(TEST_VENV)/ready .venv-oldest/ready .venv-newest/ready: .venv-%/ready: pyproje
 	.venv-$*/bin/python --version
 	.venv-$*/$(INSTALL) '.[test]' $(tensorflow_PACKAGE) $(jax_PACKAGE) $(torch_PACKAGE)
 	.venv-$*/bin/pip uninstall --quiet --quiet --yes triton  # ends a process that has TensorFlow, github.com/tensorflow/tensorflow/issues/124205
+	touch $@
+
+.venv-mmdet/ready: Makefile constraints.txt
+	$(oldest_PYTHON) -m venv .venv-mmdet
+	.venv-mmdet/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt $(MMDET_BASE)
+	.venv-mmdet/bin/pip install --quiet --disable-pip-version-check --no-deps $(MMDET_PACKAGES)
 	touch $@
 
 # In a folder of its own: it would overwrite the files of the newest.

@@ -1,0 +1,94 @@
+"""Are the saved answers of mmdetection what their readers expect?"""
+
+import math
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmdet_reference import answers
+from mmdet_reference import formula
+
+pytestmark = pytest.mark.once
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / ".venv-mmdet" / "bin" / "python"
+KINDS = ("mask_rcnn", "cascade")
+
+
+def test_weights_images_and_objects_are_still_those_of_the_answers():
+    saved = answers.load("trunk")["formula"]
+    np.testing.assert_allclose(formula.fingerprint(), saved, 1e-6, 1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_detections_are_sorted_and_inside_of_the_photograph(kind):
+    found = answers.load(kind)
+    for index, (height, width) in enumerate(formula.ORIGINAL_SIZES):
+        name = f"found_{index}"
+        boxes, scores = found[f"{name}/boxes"], found[f"{name}/scores"]
+        assert 50 < len(boxes) <= 100
+        assert (np.diff(scores) <= 0).all() and scores[-1] > 0.05
+        assert (boxes >= 0).all() and (boxes <= (width, height) * 2).all()
+        some = len(scores[:: answers.STEP])
+        masks = answers.bits(found[f"{name}/masks"], (some, height, width))
+        areas = found[f"{name}/areas"][:: answers.STEP]
+        np.testing.assert_array_equal(masks.sum((1, 2)), areas)
+        maps = answers.probabilities(found[f"{name}/maps"])
+        assert maps.shape == (some, 28, 28)
+        assert 0 <= maps.min() < 0.5 < maps.max() <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", formula.CASES)
+def test_every_loss_moves_some_weight(kind, case):
+    losses = answers.losses(kind, case)
+    gradients = answers.gradients(kind, case)
+    assert len(losses) == (5 if kind == "mask_rcnn" else 11)
+    moved = [np.abs(x).max(1) for x in gradients.values()]
+    present = np.array(list(losses.values())) > 0
+    np.testing.assert_array_equal(np.max(moved, 0) > 0, present)
+    if case == "none":
+        return
+    assert present.all()
+    still = [k for k, x in zip(gradients, moved) if x.max() == 0]
+    # A Cascade's anchors of 256 pixels and more leave the images.
+    assert still == ["neck.fpn_convs.3.conv.bias"] * (kind == "cascade")
+
+
+@pytest.mark.parametrize(
+    "kind, tensors, numbers",
+    [("mask_rcnn", 228, 48_095_376), ("cascade", 334, 85_930_578)],
+)
+def test_layouts_have_the_published_sizes(kind, tensors, numbers):
+    shapes = answers.shapes(kind)
+    assert len(shapes) == len(answers.shapes(kind, own=True)) == tensors
+    assert shapes["backbone.stages.3.2.dwconv.weight"] == (768, 1, 7, 7)
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    parameters = [x for k, x in shapes.items() if not k.endswith(buffers)]
+    assert sum(map(math.prod, parameters)) == numbers
+
+
+@pytest.mark.long
+def test_mmdetection_still_answers_so(tmp_path):
+    """Live, and on whatever machine this is."""
+    if not PYTHON.exists():
+        pytest.skip("`make .venv-mmdet/ready` first")
+    subprocess.run(
+        [PYTHON, "-m", "mmdet_reference", tmp_path],
+        cwd=ROOT / "tests",
+        check=True,
+    )
+    for name in ("trunk", *KINDS):
+        saved, fresh = answers.load(name), answers.load(name, tmp_path)
+        assert list(saved) == list(fresh)
+        for key, values in saved.items():
+            if values.dtype == "uint8":  # bits of masks
+                different = np.unpackbits(values ^ fresh[key]).mean()
+                assert different < 1e-4, key
+                continue
+            atol = 1e-5 * max(1, np.abs(values).max(initial=0))
+            np.testing.assert_allclose(
+                fresh[key], values, rtol=1e-4, atol=atol, err_msg=key
+            )
+    layouts = tmp_path / "layouts.txt"
+    assert layouts.read_text() == (answers.FOLDER / layouts.name).read_text()
