@@ -53,6 +53,7 @@ from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.profiling import profile
 from keras_convnext.models.pyramid import feature_pyramid
 from keras_convnext.models.rematerialization import rematerialized
+from keras_convnext.tasks import detection
 from keras_convnext.tasks import roadmap
 from keras_convnext.tasks import segmentation
 from keras_convnext.training import distribution
@@ -94,6 +95,7 @@ __all__ = [
     "create_model",
     "data",
     "decode_predictions",
+    "detection",
     "distribution",
     "evaluate",
     "export",

@@ -11,6 +11,7 @@ import pytest
 
 import keras_convnext
 from keras_convnext import data
+from keras_convnext import detection
 from keras_convnext import distribution
 from keras_convnext import layers
 from keras_convnext import optimizers
@@ -26,8 +27,8 @@ from keras_convnext.training.recipes import small_data
 pytestmark = pytest.mark.once
 
 MODULES = (
-    *(keras_convnext, data, distribution, layers, optimizers, recipes),
-    *(roadmap, segmentation, training, visualize),
+    *(keras_convnext, data, detection, distribution, layers, optimizers),
+    *(recipes, roadmap, segmentation, training, visualize),
 )
 # What is computed and read, but never given.
 RESULTS = {"Plan", "Evaluation", "Cluster"}
