@@ -11,6 +11,7 @@ PACKAGES = {
     "onnx": ("onnx", "export"),
     "onnxruntime": ("onnxruntime", "export"),
     "openvino": ("openvino", "openvino"),
+    "pycocotools": ("pycocotools", "detection"),
     "sklearn": ("scikit-learn", "demo"),
     "tensorflow": ("tensorflow", "tensorflow"),
     "tensorflow_datasets": ("tensorflow-datasets", "tfds"),

@@ -3,6 +3,15 @@
 from keras_convnext.data.digits import load_digits
 from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.folder import ImageFolder
+from keras_convnext.data.objects.coco import read_coco
+from keras_convnext.data.objects.opening import open_objects
+from keras_convnext.data.objects.source import Objects
+from keras_convnext.data.objects.source import ObjectSource
+from keras_convnext.data.objects.source import ObjectSubset
+from keras_convnext.data.objects.summary import ObjectSummary
+from keras_convnext.data.objects.summary import summarize_objects
+from keras_convnext.data.objects.voc import read_voc
+from keras_convnext.data.objects.yolo import read_yolo
 from keras_convnext.data.record_writing import write_records
 from keras_convnext.data.records import Records
 from keras_convnext.data.source import Arrays
@@ -17,13 +26,22 @@ __all__ = [
     "Arrays",
     "EvalLoader",
     "ImageFolder",
+    "ObjectSource",
+    "ObjectSubset",
+    "ObjectSummary",
+    "Objects",
     "Records",
     "Source",
     "Subset",
     "Tfds",
     "TrainLoader",
     "load_digits",
+    "open_objects",
     "open_splits",
     "order_of",
+    "read_coco",
+    "read_voc",
+    "read_yolo",
+    "summarize_objects",
     "write_records",
 ]

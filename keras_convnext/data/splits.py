@@ -86,7 +86,7 @@ def open_splits(
         (1438, 359)
     """
     parts = parts_of(data)
-    train = _opened(parts, "train", data)
+    train = opened(parts, "train", data)
     if validation is not None:
         held_out = open_data(validation, "validation")
     elif "validation" in parts:
@@ -116,7 +116,7 @@ def open_data(data: PathLike, part: str = "train") -> Source:
         >>> len(keras_convnext.data.splits.open_data("digits", "validation"))
         359
     """
-    return _opened(parts_of(data), part, data)
+    return opened(parts_of(data), part, data)
 
 
 def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
@@ -135,7 +135,7 @@ def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
         return _of_arrays(dict(zip(NAMES, load_digits())))
     if data.startswith("tfds:"):
         name, _, folder = data.removeprefix("tfds:").partition("@")
-        splits = _by_part(tfds.splits_of(name, folder or None))
+        splits = by_part(tfds.splits_of(name, folder or None))
         return {
             part: partial(tfds.Tfds, name, split, folder or None)
             for part, split in splits.items()
@@ -154,7 +154,7 @@ def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
     records = {x.parent.name for x in path.glob(f"*/{INDEX}")}
     folders = {*subfolders(path)}
     folders |= {name for name in records if name.lower() in aliases}
-    parts = _by_part(folders)
+    parts = by_part(folders)
     # A class may be called `train`, too.
     if parts and (
         len(parts) == len(NAMES) or aliases.issuperset(map(str.lower, folders))
@@ -189,7 +189,8 @@ def split(
     )
 
 
-def _opened(parts, part, data):
+def opened(parts, part, data):
+    """One of the parts, or the whole where there are none."""
     open_part = parts.get(part) or parts.get("")
     if open_part is None:
         raise ValueError(
@@ -200,7 +201,7 @@ def _opened(parts, part, data):
     return open_part()
 
 
-def _by_part(names):
+def by_part(names):
     """The first name of each part that is among `names`."""
     # Of names that differ in case alone the last in order is in small letters.
     by_alias = {name.lower(): name for name in sorted(names)}

@@ -204,6 +204,22 @@ class TfPhotograph(Photograph):
         return Image.fromarray(pixels.numpy())
 
 
+def upright_size(path):
+    """Height and width of an image file by its header, turned upright.
+
+    Raises:
+        Unreadable: if there is no image.
+    """
+    try:
+        check_file(path)  # a pipe would never end
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception as error:
+        raise Unreadable(repr(os.fspath(path)), error) from error
+    return (width, height) if turned in range(5, 9) else (height, width)
+
+
 def to_pil(array):
     """A `PIL.Image` in gray or RGB of a `uint8` array."""
     return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
