@@ -57,6 +57,11 @@ ROIS = (
 
 # Under this one every decision of the reference has a margin, `margins.py`.
 SALT = 8
+# Tiny's names and all numbers of the official configuration but the widths,
+# on one small image: what mmdetection 2.11.0 was asked.
+OFFICIAL_DEPTHS, OFFICIAL_CLASSES, OFFICIAL_SALT = (3, 3, 9, 3), 80, 27
+OFFICIAL_SIZE, OFFICIAL_ORIGINAL_SIZE = (57, 90), (76, 100)
+OFFICIAL_CANVAS = (64, 96)
 # What the weights of a layer are multiplied by, beside 1/√inputs: scores that
 # differ, boxes that move but little, masks that are neither full nor empty.
 GAINS = (
@@ -71,9 +76,9 @@ GAINS = (
 )
 
 
-def weight(key, shape):
+def weight(key, shape, salt=SALT):
     """The values of a tensor by its official name, as mmdetection has them."""
-    random = np.random.RandomState(zlib.crc32(f"{key} {SALT}".encode()))
+    random = np.random.RandomState(zlib.crc32(f"{key} {salt}".encode()))
     noise = random.standard_normal(shape)
     if key.endswith("num_batches_tracked"):
         return np.zeros(shape, "int64")
@@ -90,31 +95,41 @@ def weight(key, shape):
     return values.astype("float32")
 
 
-def weights(shapes):
+def weights(shapes, salt=SALT):
     """All tensors of a model, by a dict of their shapes."""
-    return {key: weight(key, shape) for key, shape in shapes.items()}
+    return {key: weight(key, shape, salt) for key, shape in shapes.items()}
 
 
 def images():
     """The resized images, as uint8 `(height, width, 3)` in RGB."""
-    return [_image(index, *size) for index, size in enumerate(SIZES)]
+    return [image(index, *size) for index, size in enumerate(SIZES)]
 
 
-def _image(seed, height, width):
+def image(seed, height, width):
     random = np.random.RandomState(seed)
-    coarse = random.randint(0, 256, (height // 8, width // 8, 3))
+    coarse = random.randint(0, 256, (-(-height // 8), -(-width // 8), 3))
     fine = random.randint(-30, 31, (height, width, 3))
-    blocks = coarse.repeat(8, axis=0).repeat(8, axis=1)
+    blocks = coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
     return np.clip(blocks + fine, 0, 255).astype("uint8")
 
 
 def batch():
-    """Both images, normalized, with zeros below and to the right."""
-    padded = np.zeros((len(SIZES), *CANVAS, 3), "float32")
-    for target, image in zip(padded, images()):
-        height, width = image.shape[:2]
-        normalized = (image - np.float32(MEAN)) / np.float32(DEVIATION)
-        target[:height, :width] = normalized
+    """Both images in one canvas."""
+    return np.stack([normalized(image, CANVAS) for image in images()])
+
+
+def official_batch():
+    """The one image for the official configuration."""
+    one = image(2, *OFFICIAL_SIZE)
+    return normalized(one, OFFICIAL_CANVAS)[None]
+
+
+def normalized(image, canvas):
+    """An image as networks take it, with zeros below and to the right."""
+    padded = np.zeros((*canvas, 3), "float32")
+    height, width = image.shape[:2]
+    values = (image - np.float32(MEAN)) / np.float32(DEVIATION)
+    padded[:height, :width] = values
     return padded
 
 

@@ -4,6 +4,8 @@ A distance is of IoUs or of scores; levels are distances in powers of two, and
 sides of boxes in pixels. `write.py` asks for `LEAST` of each.
 """
 
+import copy
+
 import numpy as np
 import torch
 from mmdet.structures.bbox import bbox2roi
@@ -75,10 +77,9 @@ def _note(found, name, distance):
 
 def _proposals(model, scores, deltas, metas, cfg, found):
     """Those of the model, and how clear the choice among candidates is."""
-    everything = cfg.copy()
-    everything.update(
-        nms={"type": "nms", "iou_threshold": 1.0}, max_per_img=10**6
-    )
+    # Deep: an update would reach into the dict of the model's own NMS.
+    everything = copy.deepcopy(cfg)
+    everything.nms.iou_threshold, everything.max_per_img = 1.0, 10**6
     head = model.rpn_head
     candidates = head.predict_by_feat(
         scores, deltas, batch_img_metas=metas, cfg=everything
@@ -114,15 +115,19 @@ def _detections(boxes, scores, found):
     """Of the boxes (n, 4·classes) and scores (n, classes + 1) of an image."""
     count = scores.shape[1] - 1
     boxes, scores = boxes.reshape(-1, count, 4), scores[:, :-1]
-    _note(found, "score", np.abs(scores - 0.05).min())
     rows, classes = np.nonzero(scores > 0.05)
-    _suppression(
+    kept = _suppression(
         boxes[rows, classes], scores[rows, classes], classes, 0.5, 100, found
     )
+    if kept <= 100:
+        _note(found, "score", np.abs(scores - 0.05).min())
 
 
 def _suppression(boxes, scores, groups, threshold, count, found):
-    """A candidate's fate hangs on its largest IoU with what is kept."""
+    """A candidate's fate hangs on its largest IoU with what is kept.
+
+    Returns how many are kept, `count + 1` if the last are cut off.
+    """
     kept = []
     for index in np.argsort(-scores, kind="stable"):
         same = [x for x in kept if groups[x] == groups[index]]
@@ -133,6 +138,7 @@ def _suppression(boxes, scores, groups, threshold, count, found):
         if len(kept) > count:
             break
     _cut(scores[kept], count, found)
+    return len(kept)
 
 
 def _cut(scores, count, found):

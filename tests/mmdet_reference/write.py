@@ -46,6 +46,15 @@ SIZES = (
     formula.PROPOSALS,
     formula.TRAINING_PROPOSALS,
 )
+# While predicting and while training; a Cascade trains on twice as many.
+OFFICIAL_PROPOSALS = (1000, 1000)
+TINY = (
+    formula.OFFICIAL_DEPTHS,
+    (96, 192, 384, 768),
+    *(256, 1024),
+    formula.OFFICIAL_CLASSES,
+    *OFFICIAL_PROPOSALS,
+)
 # Of these the gradients of every loss are saved, thinned.
 WATCHED = (
     "backbone.downsample_layers.0.0.weight",
@@ -113,8 +122,7 @@ def layouts():
     lines = []
     for kind in KINDS:
         lines.append(f"[{kind}]")
-        sizes = ((3, 3, 9, 3), (96, 192, 384, 768), 256, 1024, 80, 1000, 2000)
-        model = MODELS.build(ConfigDict(configs.detector(kind, *sizes)))
+        model = MODELS.build(ConfigDict(configs.detector(kind, *TINY)))
         for name, tensor in model.state_dict().items():
             lines.append(" ".join(map(str, (name, *tensor.shape))))
     return "\n".join(lines) + "\n"
@@ -132,7 +140,38 @@ def answers():
             **detections(model),
             **training(model),
         }
+    results["official"] = official()
     return results
+
+
+def official():
+    """The same as `official.py` of version 2.11.0 has it: it must stay so."""
+    sizes = (
+        formula.OFFICIAL_DEPTHS,
+        *SIZES[1:4],
+        formula.OFFICIAL_CLASSES,
+        *OFFICIAL_PROPOSALS,
+    )
+    x = torch.from_numpy(formula.official_batch())
+    x = x.permute(0, 3, 1, 2).contiguous()
+    place = formula.OFFICIAL_SIZE, formula.OFFICIAL_ORIGINAL_SIZE
+    result = {}
+    for kind in KINDS:
+        model = MODELS.build(ConfigDict(configs.detector(kind, *sizes)))
+        fill(model, formula.OFFICIAL_SALT)
+        sample = without_objects(*place, formula.OFFICIAL_CANVAS)
+        check(kind, [margins.predicting(model.eval(), x, [sample])])
+        with torch.no_grad():
+            (found,) = model.predict(x, [sample], rescale=True)
+        one = found.pred_instances
+        result |= {
+            f"{kind}/boxes": one.bboxes.numpy(),
+            f"{kind}/scores": one.scores.numpy(),
+            f"{kind}/classes": one.labels.numpy().astype("int8"),
+            f"{kind}/masks": np.packbits(one.masks.numpy()[::STEP]),
+            f"{kind}/areas": one.masks.numpy().sum((1, 2)),
+        }
+    return result
 
 
 def check_margins(kind, model):
@@ -149,6 +188,10 @@ def check_margins(kind, model):
                 model, proposals, boxes, anchors_of(model), formula.SIZES
             )
         )
+    check(kind, found)
+
+
+def check(kind, found):
     for name, least in margins.LEAST.items():
         smallest = min(x.get(name, np.inf) for x in found)
         if smallest < least:
@@ -165,9 +208,9 @@ def build(kind):
     return model.eval()
 
 
-def fill(model):
+def fill(model, salt=formula.SALT):
     shapes = {k: tuple(x.shape) for k, x in model.state_dict().items()}
-    values = formula.weights(shapes).items()
+    values = formula.weights(shapes, salt).items()
     model.load_state_dict({k: torch.from_numpy(x) for k, x in values})
 
 
@@ -185,28 +228,30 @@ def samples(x, only=None, objects=(True, True)):
     canvas = tuple(x.shape[2:])
     result = []
     for index in range(len(formula.SIZES)) if only is None else [only]:
-        (height, width), original = (
-            formula.SIZES[index],
-            formula.ORIGINAL_SIZES[index],
-        )
-        sample = DetDataSample(
-            metainfo={
-                "img_shape": (height, width),
-                "ori_shape": original,
-                "pad_shape": canvas,
-                "batch_input_shape": canvas,
-                "scale_factor": (width / original[1], height / original[0]),
-            }
-        )
+        size = formula.SIZES[index]
+        sample = without_objects(size, formula.ORIGINAL_SIZES[index], canvas)
         present = slice(None if objects[index] else 0)
         masks = formula.masks(index)[present].astype("uint8")
         sample.gt_instances = InstanceData(
             bboxes=torch.tensor(formula.BOXES[index])[present],
             labels=torch.tensor(formula.LABELS[index])[present],
-            masks=BitmapMasks(masks, height, width).pad(canvas),
+            masks=BitmapMasks(masks, *size).pad(canvas),
         )
         result.append(sample)
     return result
+
+
+def without_objects(size, original, canvas):
+    factors = size[1] / original[1], size[0] / original[0]
+    return DetDataSample(
+        metainfo={
+            "img_shape": size,
+            "ori_shape": original,
+            "pad_shape": canvas,
+            "batch_input_shape": canvas,
+            "scale_factor": factors,
+        }
+    )
 
 
 METAS = [x.metainfo for x in samples(inputs())]

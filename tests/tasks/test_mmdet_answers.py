@@ -39,6 +39,20 @@ def test_detections_are_sorted_and_inside_of_the_photograph(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_the_official_configuration_finds_a_hundred(kind):
+    found = answers.load("official")
+    height, width = formula.OFFICIAL_ORIGINAL_SIZE
+    boxes, scores, classes, areas = (
+        found[f"{kind}/{x}"] for x in ("boxes", "scores", "classes", "areas")
+    )
+    assert boxes.shape == (100, 4) and (np.diff(scores) <= 0).all()
+    assert classes.min() >= 0 and classes.max() < formula.OFFICIAL_CLASSES
+    shape = (len(scores[:: answers.STEP]), height, width)
+    masks = answers.bits(found[f"{kind}/masks"], shape)
+    np.testing.assert_array_equal(masks.sum((1, 2)), areas[:: answers.STEP])
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", formula.CASES)
 def test_every_loss_moves_some_weight(kind, case):
     losses = answers.losses(kind, case)
@@ -78,7 +92,7 @@ def test_mmdetection_still_answers_so(tmp_path):
         cwd=ROOT / "tests",
         check=True,
     )
-    for name in ("trunk", *KINDS):
+    for name in ("trunk", *KINDS, "official"):
         saved, fresh = answers.load(name), answers.load(name, tmp_path)
         assert list(saved) == list(fresh)
         for key, values in saved.items():
