@@ -18,7 +18,9 @@ endif
 DEMO_VENV := .venv-demo-$(DEMO_BACKEND)
 TEST_VENV := .venv-test
 CONSTRAINTS := constraints.txt
-INSTALL = bin/pip install --quiet --disable-pip-version-check $(addprefix --constraint ,$(CONSTRAINTS)) --editable
+INSTALL_ANY = bin/pip install --quiet --disable-pip-version-check $(addprefix --constraint ,$(CONSTRAINTS))
+INSTALL = $(INSTALL_ANY) --editable
+INSTALL_ALONE = $(INSTALL_ANY) --no-deps
 
 # The first of these versions that is on the machine, under pyenv too.
 first_python = $(shell for python in $(foreach version,$(1),python$(version) $(HOME)/.pyenv/versions/$(version).*/bin/python) $(PYTHON); do \
@@ -117,6 +119,7 @@ $(TEST_VENV)/ready .venv-oldest/ready .venv-newest/ready: .venv-%/ready: pyproje
 	$(or $($*_PYTHON),$(PYTHON)) -m venv .venv-$*
 	.venv-$*/bin/python --version
 	.venv-$*/$(INSTALL) '.[test]' $(tensorflow_PACKAGE) $(jax_PACKAGE) $(torch_PACKAGE)
+	.venv-$*/$(INSTALL_ALONE) keras-hub  # not tensorflow-text, which asks for an older TensorFlow
 	.venv-$*/bin/pip uninstall --quiet --quiet --yes triton  # ends a process that has TensorFlow, github.com/tensorflow/tensorflow/issues/124205
 	touch $@
 

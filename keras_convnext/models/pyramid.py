@@ -1,9 +1,11 @@
 """The feature maps of every stage, for detectors and segmenters."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
+from keras_convnext._util.serialization import register
 from keras_convnext.facts.layer_names import LayerName
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import level_norm
@@ -17,11 +19,30 @@ LEVELS = ("P2", "P3", "P4", "P5")
 EPSILON = 1e-6
 
 
+@register
+class PyramidModel(keras.Model):
+    """A Functional model from images to feature maps, a dict by level.
+
+    `feature_pyramid` returns one. KerasHub takes it as an `image_encoder`.
+    """
+
+    # By exactly these names Keras recognizes a Functional model.
+    def __init__(
+        self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any
+    ):
+        super().__init__(inputs, outputs, name=name, **kwargs)
+
+    @property
+    def pyramid_outputs(self) -> dict[str, Any]:
+        """The symbolic maps by level, under the name that KerasHub has."""
+        return self.output
+
+
 def feature_pyramid(
     model: ConvNeXtModel,
     levels: Sequence[str] = LEVELS,
     norm: bool = False,
-) -> keras.Model:
+) -> PyramidModel:
     """A model that returns the feature maps of several stages at once.
 
     Layers and weights are shared with `model`: what trains one trains both.
@@ -42,9 +63,10 @@ def feature_pyramid(
             1e-6, whatever normalizes inside `model`.
 
     Returns:
-        A Functional `keras.Model` from the images of `model` to a dict from
+        A Functional `PyramidModel` from the images of `model` to a dict from
         level to a tensor `(batch, height / stride, width / stride, channels)`,
-        in the model's `data_format` and dtype.
+        in the model's `data_format` and dtype. KerasHub's detectors and
+        segmenters take it as their `image_encoder`.
 
     Raises:
         ValueError: if `model` is none of this package's, or has not all of
@@ -95,7 +117,7 @@ def feature_pyramid(
                 dtype=layer.dtype_policy,
             )(x)
         outputs[level] = x
-    return keras.Model(model.input, outputs, name=f"{model.name}_pyramid")
+    return PyramidModel(model.input, outputs, name=f"{model.name}_pyramid")
 
 
 def _check_levels(levels, available):

@@ -219,14 +219,15 @@ def test_layers_and_weights_are_shared():
     assert "norm3" not in scales  # the full rate, as in the official code
 
 
-def test_keras_hub_can_be_told_of_the_maps():
-    """Its `RetinaNetBackbone` builds a model from `pyramid_outputs`."""
+def test_a_pyramid_returns_whole_with_its_outputs_by_level():
+    """As KerasHub's `RetinaNetBackbone` and others take them."""
     model = ConvNeXt(**SMALL, include_top=False)
-    model.pyramid_outputs = feature_pyramid(model).output
-    maps = {f"P{i}": model.pyramid_outputs[f"P{i}"] for i in (3, 4, 5)}
-    extractor = keras.Model(model.inputs, maps)
-    found = extractor(random_images((1, 64, 64, 3)))
-    assert [found[level].shape[1] for level in sorted(found)] == [8, 4, 2]
+    pyramid = feature_pyramid(model, ("P3", "P5"))
+    again = keras.layers.deserialize(keras.layers.serialize(pyramid))
+    for x in (pyramid, again):
+        assert list(x.pyramid_outputs) == ["P3", "P5"]
+        maps = keras.Model(x.inputs, x.pyramid_outputs["P5"])
+        assert maps(random_images((1, 64, 64, 3))).shape[1] == 2
 
 
 def test_two_towers_in_one_model():
