@@ -2,7 +2,17 @@
 
 import sys
 
+# Of several processes that train one model, one speaks.
+_speaks = True
+
+
+def let_speak(speaks: bool) -> None:
+    """Whether this process is the one that speaks."""
+    global _speaks
+    _speaks = speaks
+
 
 def tell(text: str) -> None:
     """Says on stderr what was done other than asked for by default."""
-    print(text, file=sys.stderr)
+    if _speaks:
+        print(text, file=sys.stderr)

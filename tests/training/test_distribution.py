@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 
 import keras_convnext
 from keras_convnext import distribution
+from keras_convnext._util.telling import tell
 from keras_convnext.cli import app
 from keras_convnext.data import EvalLoader
 from keras_convnext.training import Checkpoints
@@ -762,6 +763,16 @@ def test_no_process_outlives_its_launcher(by_hand, photographs, tmp_path):
     for worker in workers:
         with contextlib.suppress(FileNotFoundError):
             assert not Path(f"/proc/{worker}/cmdline").read_bytes()
+
+
+def test_of_several_processes_the_first_speaks(capsys):
+    class Second(cluster_module.Cluster):
+        is_writer = False
+
+    for cluster, told in ((Second(), ""), (cluster_module.Cluster(), "so\n")):
+        cluster_module.make_current(cluster)
+        tell("so")
+        assert capsys.readouterr().err == told
 
 
 def test_alone_nothing_is_shared():

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_convnext._util.telling import let_speak
 from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.source import Source
 from keras_convnext.images.preprocessing import Preprocessing
@@ -133,6 +134,7 @@ def make_current(cluster):
     """Sets what `current` returns, and returns it."""
     global _current
     _current = cluster
+    let_speak(cluster.is_writer)
     return cluster
 
 
