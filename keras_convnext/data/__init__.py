@@ -1,9 +1,11 @@
 """Images to train on, wherever they are kept, and their way into `fit`."""
 
+from keras_convnext.data.augmentation.scales import RandomScales
 from keras_convnext.data.digits import load_digits
 from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.folder import ImageFolder
 from keras_convnext.data.objects.coco import read_coco
+from keras_convnext.data.objects.loader import ObjectLoader
 from keras_convnext.data.objects.opening import open_objects
 from keras_convnext.data.objects.source import Objects
 from keras_convnext.data.objects.source import ObjectSource
@@ -26,10 +28,12 @@ __all__ = [
     "Arrays",
     "EvalLoader",
     "ImageFolder",
+    "ObjectLoader",
     "ObjectSource",
     "ObjectSubset",
     "ObjectSummary",
     "Objects",
+    "RandomScales",
     "Records",
     "Source",
     "Subset",

@@ -7,8 +7,6 @@ import numpy as np
 
 from keras_convnext._util.annotations import Tensor
 from keras_convnext._util.checks import check_process
-from keras_convnext._util.checks import is_positive_int
-from keras_convnext._util.checks import one_of
 from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import CountOrZero
 from keras_convnext._util.ranges import Seed
@@ -18,12 +16,11 @@ from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.data.reading import Reader
 from keras_convnext.data.reading import check_readable
 from keras_convnext.data.source import Source
-from keras_convnext.data.threads import in_order
+from keras_convnext.data.stepping import by_step
+from keras_convnext.data.stepping import loader_of
+from keras_convnext.data.stepping import part_of
 from keras_convnext.images.reading import Photograph
 from keras_convnext.images.reading import TfPhotograph
-
-# So that no thread rests while the samples of a batch become one.
-BATCHES_AT_ONCE = 2
 
 
 class TrainLoader(Batches):
@@ -88,17 +85,12 @@ class TrainLoader(Batches):
         loader: str | None = None,
         mixup_group: Count | None = None,
     ):
-        if loader is None:
-            # Elsewhere TensorFlow would be imported for it, take a GPU's whole
-            # memory, and copy every batch: a fifth of the rate (measured).
-            is_tf = keras.backend.backend() == "tensorflow"
-            loader = "tf" if is_tf else "python"
-        one_of("loader", loader, ("tf", "python"))
+        loader = loader_of(loader)
         check_process(process_index, process_count)
         size = pipeline.batch_size
-        part = _part(size, "process_count", process_count)
+        part = part_of(size, "process_count", process_count)
         self._group = part if mixup_group is None else mixup_group
-        _part(size, "mixup_group", self._group)
+        part_of(size, "mixup_group", self._group)
         super().__init__(pipeline, source, size, shuffle=True, seed=seed)
         self.loader = loader
         self.steps_per_epoch = len(self)
@@ -131,27 +123,20 @@ class TrainLoader(Batches):
         """
 
         def batch(step):
-            return self.make(*divmod(int(step), self.steps_per_epoch))
+            return self.make(*divmod(step, self.steps_per_epoch))
 
-        if self.loader == "python":
-            steps = range(first_step, self.steps)
-            return in_order(batch, steps, BATCHES_AT_ONCE)
-        import tensorflow as tf
+        def specs():
+            example = self.pipeline.batch(
+                (self._new(1), np.zeros(1, "int32")), (0, 0)
+            )
+            count = self._kept.stop - self._kept.start
+            return tuple(
+                keras.InputSpec(dtype=x.dtype.name, shape=(count, *x.shape[1:]))
+                for x in example
+            )
 
-        example = self.pipeline.batch(
-            (self._new(1), np.zeros(1, "int32")), (0, 0)
-        )
-        types = [x.dtype for x in example]
-        count = self._kept.stop - self._kept.start
-
-        def tensors(step):
-            arrays = tf.numpy_function(batch, (step,), types)
-            shapes = [(count, *x.shape[1:]) for x in example]
-            return tuple(map(tf.ensure_shape, arrays, shapes))
-
-        steps = tf.data.Dataset.range(first_step, self.steps)
-        batches = steps.map(tensors, num_parallel_calls=BATCHES_AT_ONCE)
-        return batches.prefetch(1)
+        steps = range(first_step, self.steps)
+        return by_step(batch, steps, self.loader, specs)
 
     def _first(self, epoch, index):
         return (epoch * self.steps_per_epoch + index) * self.batch_size
@@ -188,16 +173,6 @@ class TrainLoader(Batches):
                 "whole of each"
             )
         return image
-
-
-def _part(size, name, count):
-    if not is_positive_int(count) or size % count:
-        raise ValueError(
-            "Batches (the recipe's `batch_size` over its "
-            f"`gradient_accumulation_steps`) must be divisible by `{name}`. "
-            f"Received: {size} images and {name}={count}. Change one of them"
-        )
-    return size // count
 
 
 def _with_partners(places, group):

@@ -113,11 +113,14 @@ def nearest(masks: Array, height: Count, width: Count) -> Array:
         >>> resizing.nearest(np.array([[1, 2, 3]]), 1, 5).ravel()
         array([1, 1, 2, 2, 3])
     """
-    rows, columns = (
-        np.minimum(np.arange(goal) * (1 / (goal / size)), size - 1).astype(int)
-        for size, goal in zip(masks.shape[-2:], (height, width))
-    )
+    rows, columns = map(nearest_pixels, masks.shape[-2:], (height, width))
     return masks[..., rows[:, None], columns]
+
+
+def nearest_pixels(size, goal):
+    """Along one axis, which pixel each new one takes."""
+    places = np.arange(goal) * (1 / (goal / size))
+    return np.minimum(places.astype(int), size - 1)
 
 
 def _neighbors(size, goal):

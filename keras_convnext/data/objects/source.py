@@ -61,7 +61,8 @@ class Objects:
 
     def only(self, rows: ArrayLike) -> Self:
         """Some of the objects, by their numbers or by booleans."""
-        numbers = np.arange(len(self))[np.asarray(rows)]
+        rows = np.asarray(rows)
+        numbers = np.arange(len(self))[rows if rows.size else slice(0)]
         return replace(
             self,
             boxes=self.boxes[numbers],
