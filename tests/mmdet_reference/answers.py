@@ -30,10 +30,12 @@ OWN_NAMES = {
 
 
 def shapes(kind, own=False):
-    """Shape of every tensor in a file of Tiny, by name and in order.
+    """Shape of every tensor of a model, by name and in order.
 
     Args:
-        kind: `"mask_rcnn"` or `"cascade"`.
+        kind: `"mask_rcnn"` or `"cascade"` for Tiny's official files; with
+            `"small_"` before it for what `mask_rcnn.npz` and `cascade.npz`
+            are of, with `"official_"` for what `official.npz` is of.
         own: whether in mmdetection's own names rather than the official ones.
     """
     result, found = {}, None

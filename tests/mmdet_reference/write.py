@@ -55,6 +55,7 @@ TINY = (
     formula.OFFICIAL_CLASSES,
     *OFFICIAL_PROPOSALS,
 )
+NARROW = (TINY[0], *SIZES[1:4], *TINY[4:])
 # Of these the gradients of every loss are saved, thinned.
 WATCHED = (
     "backbone.downsample_layers.0.0.weight",
@@ -118,13 +119,15 @@ def main():
 
 
 def layouts():
-    """Names and shapes of all tensors in the official files of Tiny."""
+    """Names and shapes of all tensors: of Tiny's official files, and of what
+    the answers are of."""
     lines = []
-    for kind in KINDS:
-        lines.append(f"[{kind}]")
-        model = MODELS.build(ConfigDict(configs.detector(kind, *TINY)))
-        for name, tensor in model.state_dict().items():
-            lines.append(" ".join(map(str, (name, *tensor.shape))))
+    for name, sizes in {"": TINY, "small_": SIZES, "official_": NARROW}.items():
+        for kind in KINDS:
+            lines.append(f"[{name}{kind}]")
+            model = MODELS.build(ConfigDict(configs.detector(kind, *sizes)))
+            for key, tensor in model.state_dict().items():
+                lines.append(" ".join(map(str, (key, *tensor.shape))))
     return "\n".join(lines) + "\n"
 
 
@@ -146,18 +149,12 @@ def answers():
 
 def official():
     """The same as `official.py` of version 2.11.0 has it: it must stay so."""
-    sizes = (
-        formula.OFFICIAL_DEPTHS,
-        *SIZES[1:4],
-        formula.OFFICIAL_CLASSES,
-        *OFFICIAL_PROPOSALS,
-    )
     x = torch.from_numpy(formula.official_batch())
     x = x.permute(0, 3, 1, 2).contiguous()
     place = formula.OFFICIAL_SIZE, formula.OFFICIAL_ORIGINAL_SIZE
     result = {}
     for kind in KINDS:
-        model = MODELS.build(ConfigDict(configs.detector(kind, *sizes)))
+        model = MODELS.build(ConfigDict(configs.detector(kind, *NARROW)))
         fill(model, formula.OFFICIAL_SALT)
         sample = without_objects(*place, formula.OFFICIAL_CANVAS)
         check(kind, [margins.predicting(model.eval(), x, [sample])])
