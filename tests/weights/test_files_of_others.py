@@ -728,9 +728,18 @@ def save_as(model, path):
     save(path)
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("kind", ["sequential", "flat", "nested", "subclass"])
-@pytest.mark.parametrize("name", ["m.keras", "m.weights.h5", "m.h5"])
+def transfer_files():
+    """Every kind in each format; in fewer where each takes a compilation."""
+    for kind in ("sequential", "flat", "nested", "subclass"):
+        for name in ("m.keras", "m.weights.h5", "m.h5"):
+            is_quick = name == "m.keras" and kind != "subclass"
+            marks = (
+                pytest.mark.every_backend if is_quick else LONG_WHERE_COMPILED
+            )
+            yield pytest.param(kind, name, marks=marks)
+
+
+@pytest.mark.parametrize("kind, name", list(transfer_files()))
 def test_backbones_of_transfer_models(kind, name, tmp_path):
     backbone = random_backbone(drop_path_rate=0.1)
     save_as(transfer(backbone, kind), tmp_path / name)
@@ -804,8 +813,10 @@ def test_quantized_transfer_models_say_so(tmp_path):
         loading.find(variant, tmp_path / "int8.keras")
 
 
-@pytest.mark.every_backend
-@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(
+    "wrapped",
+    [pytest.param(False, marks=pytest.mark.every_backend), True],
+)
 def test_whole_models_in_the_old_format(wrapped, tmp_path):
     """`.h5`, which Keras still writes and reads."""
     model = build(V1, weights=None, classes=3, input_shape=(32, 32, 3))
