@@ -72,7 +72,7 @@ def roi_align(
             f"{tuple(features.shape)}, {tuple(boxes.shape)}"
         )
     levels = ops.zeros(ops.shape(boxes)[:2], dtype="int32")
-    return _aligned([features], boxes, levels, [scale], size, sampling_ratio)
+    return _by_image([features], boxes, levels, [scale], size, sampling_ratio)
 
 
 def pooled(maps, boxes, size):
@@ -96,7 +96,32 @@ def pooled(maps, boxes, size):
     maps = [ops.convert_to_tensor(x) for x in maps]
     scales = [1 / stride for stride in STRIDES]
     boxes = as_boxes(boxes)
-    return _aligned(maps, boxes, levels(boxes), scales, size, 0)
+    return _by_image(maps, boxes, levels(boxes), scales, size, 0)
+
+
+def aligned_masks(masks, boxes, owners, size):
+    """RoIAlign of one of many masks for each box.
+
+    Args:
+        masks: bool or uint8 tensor `(count, height, width)`.
+        boxes: float tensor `(r, 4)`, pixels of the mask.
+        owners: int tensor `(r,)`, the mask of each box.
+        size: int, rows and columns of the grid.
+
+    Returns:
+        A float tensor `(r, size, size)`.
+
+    Examples:
+        >>> masks = np.array([[[0, 0]], [[0, 1]]], "uint8")
+        >>> box = np.array([[0.0, 0.0, 2.0, 1.0]])
+        >>> [float(x) for x in aligned_masks(masks, box, [1], 2)[0, 0]]
+        [0.0, 1.0]
+    """
+    maps = [ops.cast(ops.convert_to_tensor(masks), "uint8")[..., None]]
+    owners = ops.cast(ops.convert_to_tensor(owners), "int32")
+    levels = ops.zeros_like(owners)
+    boxes = as_boxes(boxes)
+    return _aligned(maps, boxes, owners, levels, [1.0], size, 0)[..., 0]
 
 
 def levels(boxes):
@@ -116,35 +141,37 @@ def levels(boxes):
     return ops.sum(ops.cast(side / FINEST + 1e-6 >= ends, "int32"), axis=-1)
 
 
-def _aligned(maps, boxes, levels, scales, size, sampling_ratio):
-    """`(batch, n, size, size, channels)`, each from the map of its level."""
-    channels = maps[0].shape[-1]
+def _by_image(maps, boxes, levels, scales, size, sampling_ratio):
+    """`(batch, n, size, size, channels)`, each box from its own image."""
     batch, count = ops.shape(boxes)[:2]
-    if boxes.shape[1] == 0:
-        shape = (batch, 0, size, size, channels)
-        return ops.zeros(shape, dtype=maps[0].dtype)
-    # JAX could not turn the loop over samples around, and needs not.
-    boxes = ops.stop_gradient(boxes)
-    levels = ops.stop_gradient(levels)
+    images = ops.repeat(ops.arange(batch, dtype="int32"), count)
+    flat = ops.reshape(boxes, (-1, 4)), images, ops.reshape(levels, (-1,))
+    aligned = _aligned(maps, *flat, scales, size, sampling_ratio)
+    shape = (batch, count, size, size, maps[0].shape[-1])
+    return ops.reshape(aligned, shape)
+
+
+def _aligned(maps, boxes, images, levels, scales, size, sampling_ratio):
+    """`(r, size, size, channels)`, each box from one level of one image."""
+    channels = maps[0].shape[-1]
+    if boxes.shape[0] == 0:
+        return ops.zeros((0, size, size, channels), dtype=maps[0].dtype)
+    # JAX could not turn the loop over pixels around, and needs not.
+    boxes, levels = ops.stop_gradient(boxes), ops.stop_gradient(levels)
     table = [ops.reshape(x, (-1, channels)) for x in maps]
     table = table[0] if len(table) == 1 else ops.concatenate(table, axis=0)
     of_box = _of_level(maps, scales, levels, boxes.dtype)
-    images = ops.arange(batch, dtype="int32")[:, None]
-    scaled = boxes * of_box["scale"][..., None] - 0.5
-    starts, ends = scaled[..., :2], scaled[..., 2:]
+    scaled = boxes * of_box["scale"][:, None] - 0.5
     axes = {
         name: roi_grid.axis(
-            *(ops.reshape(x[..., i], (-1,)) for x in (starts, ends)),
-            ops.reshape(of_box[limit], (-1,)),
-            size,
-            sampling_ratio,
+            scaled[:, i], scaled[:, i + 2], of_box[limit], size, sampling_ratio
         )
         for i, (name, limit) in enumerate((("x", "width"), ("y", "height")))
     }
     first = of_box["start"] + images * of_box["height"] * of_box["width"]
-    rois = {**axes, "first": ops.reshape(first, (-1,))}
+    rois = {**axes, "first": first}
     sums = roi_sums.sums(table, rois, size, sampling_ratio)
-    return ops.reshape(sums, (batch, count, size, size, channels))
+    return ops.reshape(sums, (-1, size, size, channels))
 
 
 def _of_level(maps, scales, levels, dtype):

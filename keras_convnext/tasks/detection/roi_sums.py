@@ -27,7 +27,8 @@ def sums(table, rois, size, sampling_ratio):
         size, sampling_ratio: as for `roi_align`.
 
     Returns:
-        A tensor `(r, size, size, channels)` in the dtype of the table.
+        A tensor `(r, size², channels)` in the dtype of the table, float32 of
+        one of integers.
     """
     form = {
         "jax": _on_jax,
@@ -35,7 +36,8 @@ def sums(table, rois, size, sampling_ratio):
         "torch": _on_torch,
     }[keras.backend.backend()]
     dtype = keras.backend.standardize_dtype(table.dtype)
-    return ops.cast(form(table, rois, size, sampling_ratio), dtype)
+    result = form(table, rois, size, sampling_ratio)
+    return result if "int" in dtype else ops.cast(result, dtype)
 
 
 def _on_jax(table, rois, size, sampling_ratio):
@@ -121,7 +123,8 @@ def _scattered(table, upstream, rois, size, sampling_ratio):
 
 
 def _summed_in(table):
-    return at_least_float32(keras.backend.standardize_dtype(table.dtype))
+    dtype = keras.backend.standardize_dtype(table.dtype)
+    return "float32" if "int" in dtype else at_least_float32(dtype)
 
 
 def _groups(rois):
@@ -179,7 +182,6 @@ def _on_torch(table, rois, size, sampling_ratio):
     """All pixels of all bins in one list, added up bin by bin."""
     import torch
 
-    table = ops.cast(table, _summed_in(table))
     y, x = (_touched(rois[name], size, sampling_ratio) for name in "yx")
     number = torch.arange(len(rois["first"]) * size**2, device=table.device)
     box, cell = number // size**2, number % size**2
@@ -191,8 +193,12 @@ def _on_torch(table, rois, size, sampling_ratio):
     begin = rois["first"][box][bin] + y["pixel"][row] * width[box][bin]
     share = y["share"][row][line] * x["share"][column]
     lengths = y["count"][down] * x["count"][across]
+    index = begin[line] + x["pixel"][column]
+    if not table.is_floating_point():  # of masks much is never looked at
+        table, index = table[index], torch.arange(len(index)).to(index)
+    table = ops.cast(table, _summed_in(table))
     return torch.nn.functional.embedding_bag(
-        begin[line] + x["pixel"][column],
+        index,
         table,
         lengths.cumsum(0) - lengths,
         mode="sum",
