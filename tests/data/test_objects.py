@@ -134,7 +134,7 @@ def test_coco_is_what_pycocotools_reads(tmp_path):
         assert len(objects) == len(annotations)
         for i, row in enumerate(annotations):
             x, y, width, height = row["bbox"]
-            box = np.array([x, y, x + width, y + height], "float32")
+            box = [x, y, x + width, y + height]
             np.testing.assert_array_equal(objects.boxes[i], box)
             assert source.class_ids[objects.classes[i]] == row["category_id"]
             assert objects.areas[i] == row["area"]

@@ -15,7 +15,7 @@ def rle_of(outline, height, width):
 
     Args:
         outline: list of polygons, each a list of x, y, x, y … in pixels, which
-            pycocotools fills; or COCO's dict of runs.
+            pycocotools fills; COCO's dict of runs; or `None` for nothing.
         height, width: ints, pixels of the image.
 
     Raises:
@@ -30,7 +30,7 @@ def rle_of(outline, height, width):
                 f"Received: one of {'×'.join(map(str, outline['size']))}"
             )
         return {"size": [height, width], "counts": rle.text_of(counts)}
-    polygons = [_checked(x, height, width) for x in outline]
+    polygons = [_checked(x, height, width) for x in outline or ()]
     polygons = [x for x in polygons if len(x) >= LEAST]
     if not polygons:
         return rle.encode(np.zeros((height, width), bool))

@@ -34,7 +34,7 @@ class Objects:
     """What is to be found in one image.
 
     Attributes:
-        boxes: `float32` array `(n, 4)` of x1, y1, x2, y2 in pixels, as they
+        boxes: `float64` array `(n, 4)` of x1, y1, x2, y2 in pixels, as they
             are in the file: not clipped.
         classes: `int32` array `(n,)`.
         is_crowd: `bool` array `(n,)`, of what neither counts as an object nor
@@ -291,7 +291,7 @@ class Table:
 
     def __init__(self):
         self._images, self._classes = array("q"), array("i")
-        self._boxes, self._areas = array("f"), array("d")
+        self._boxes, self._areas = array("d"), array("d")
         self._is_crowd, self._ends = array("b"), array("q")
         self._text = bytearray()
 
@@ -322,7 +322,7 @@ class Table:
         columns = {
             "image": images,
             "class": np.array(self._classes, "int32"),
-            "box": np.array(self._boxes, "float32").reshape(-1, 4),
+            "box": np.array(self._boxes, "float64").reshape(-1, 4),
             "area": np.array(self._areas, "float64"),
             "is_crowd": np.array(self._is_crowd, bool),
             "place": np.arange(len(images)),
