@@ -28,7 +28,7 @@ def convert(
         str,
         typer.Option(
             help="Layout: keras, official, timm, transformers, torchvision "
-            "or mmpretrain."
+            "or mmpretrain; of whole detectors official_mmdet or mmdet."
         ),
     ] = "keras",
     model: Annotated[

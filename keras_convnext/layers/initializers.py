@@ -14,7 +14,7 @@ _skipping = contextvars.ContextVar("skipping", default=False)
 
 @contextlib.contextmanager
 def skip_random_numbers():
-    """Inside, `Normal` draws nothing: the weights are about to be loaded."""
+    """Inside, these draw nothing: the weights are about to be loaded."""
     token = _skipping.set(True)
     try:
         yield
@@ -43,3 +43,13 @@ class Normal(keras.initializers.RandomNormal):
         generator = numpy.random.default_rng(self.seed)
         values = generator.normal(self.mean, self.stddev, shape)
         return ops.convert_to_tensor(values, dtype=dtype or "float32")
+
+
+@register
+class GlorotUniform(keras.initializers.GlorotUniform):
+    """Keras' own, which draws nothing where the weights are to be loaded."""
+
+    def __call__(self, shape, dtype=None):
+        if _skipping.get():
+            return ops.zeros(shape, dtype=dtype or "float32")
+        return super().__call__(shape, dtype)

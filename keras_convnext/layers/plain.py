@@ -29,6 +29,25 @@ class Add(keras.layers.Add):
 
 
 @register
+class RowBatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` of rows some of which do not count.
+
+    Keras would hand a mask on to the layers behind, which take none.
+
+    Call arguments:
+        inputs: tensor `(rows, height, width, channels)`.
+        counts: bool tensor `(rows, 1, 1)`, whether a row counts in the
+            statistics; `None` for all.
+    """
+
+    def call(self, inputs, counts=None, training=None):
+        return super().call(inputs, training=training, mask=counts)
+
+    def compute_output_spec(self, inputs, counts=None, training=None):
+        return keras.KerasTensor(inputs.shape, self.compute_dtype)
+
+
+@register
 class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` that keeps float64."""
 
@@ -203,6 +222,8 @@ forms.add(keras.layers.Permute, onnx=_onnx_permute)
 forms.add(keras.layers.Rescaling, onnx=_onnx_rescaling)
 forms.add(keras.layers.ZeroPadding2D, onnx=_onnx_pad, torch=forms.call)
 forms.add(
+    RowBatchNormalization,
     keras.layers.BatchNormalization,
     variables=("gamma", "beta", "moving_mean", "moving_variance"),
 )
+forms.add(keras.layers.Conv2DTranspose, variables=("kernel", "bias"))

@@ -16,14 +16,24 @@ from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.variants import LISTED_BY
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.weights import choosing
+from keras_convnext.weights import detection_tables
 from keras_convnext.weights import files
 from keras_convnext.weights import layouts
 from keras_convnext.weights import loading
 
+# Of whole detectors; all else takes a detector's backbone.
+DETECTORS = ("official_mmdet", "mmdet")
 TARGETS = (
     *("keras", "official", "timm", "transformers", "torchvision"),
-    "mmpretrain",
+    *("mmpretrain", *DETECTORS),
 )
+# What PyTorch files hold the tensors in.
+WRAPPERS = {
+    "official": "model",
+    "official_isotropic": "model",
+    "official_mmdet": "state_dict",
+    "mmdet": "state_dict",
+}
 EXTENSIONS = {
     "keras": (".keras", ".weights.h5", ".safetensors"),
     "others": (".safetensors", ".pth", ".pt", ".bin"),
@@ -45,7 +55,9 @@ def convert_weights(
         target: path to write; its extension says the container: `.keras`,
             `.weights.h5`, `.safetensors`, `.pth`, `.pt` or `.bin`.
         to: `"keras"`, `"official"`, `"timm"`, `"transformers"`,
-            `"torchvision"` or `"mmpretrain"`.
+            `"torchvision"` or `"mmpretrain"`; of detectors that is the
+            backbone, and the whole is `"official_mmdet"`, for mmdet 2 with the
+            official repository's backbone, or `"mmdet"`, for mmdet 3.
         model: name of the variant; `None` to recognize it.
         overwrite: whether `target` may exist.
 
@@ -71,13 +83,16 @@ def convert_weights(
     variant = VARIANTS[model] if model else file.info.variant
     found = choosing.choose(file.groups, variant, path, choice)
     variant = variant or recognize_variant(found)
+    if to in DETECTORS:
+        task = next(iter(detection_tables.HEADS))  # whose layouts are all's
+        found = choosing.choose(file.groups, variant, path, choice, task)
     converted = found.of(variant)
     tensors = converted.tensors
-    if _is_backbone(converted):
+    if to not in DETECTORS and _is_backbone(converted):
         warnings.warn(f"{loading.left_out(path, converted)}.", stacklevel=2)
     else:
         tensors = {**tensors, **converted.beside}
-    check_complete(tensors, variant, source)
+    check_complete(tensors, variant, source, to)
     with written_aside(target) as unfinished:
         _write(unfinished, tensors, to, variant, file)
     return variant.name
@@ -108,18 +123,35 @@ def _is_backbone(converted):
     return bool(converted.beside) and kernel not in converted.tensors
 
 
-def check_complete(tensors, variant, source):
+def check_complete(tensors, variant, source, to="keras"):
     """Every tensor of the variant is there, and no other."""
-    problems = _problems(tensors, variant)
+    if to in DETECTORS:
+        expected, what = _of_detector(tensors, variant), "a detector on "
+    else:
+        expected, what = layouts.pairs("keras", variant), ""
+    problems = _problems(tensors, [pair.ours for pair in expected])
     if problems:
         raise ValueError(
-            f"The file does not hold {variant.name!r}. Received: "
+            f"The file does not hold {what}{variant.name!r}. Received: "
             f"{source} with {'; '.join(problems[:6])}"
         )
 
 
-def _problems(names, variant):
-    expected = [pair.ours for pair in layouts.pairs("keras", variant)]
+def _of_detector(tensors, variant):
+    """The pairs of the detector that most of the tensors are of."""
+    parts = {name.split("/")[0] for name in tensors}
+    heads = {
+        task: {part for _, part, _ in rows}
+        for task, rows in detection_tables.HEADS.items()
+    }
+    own = max(heads.values(), key=lambda x: len(x & parts))
+    others = set.union(*heads.values()) - own
+    for pair in layouts.pairs("keras_detector", variant):
+        if pair.ours.split("/")[0] not in others:
+            yield pair
+
+
+def _problems(names, expected):
     missing = [
         f"missing {name}"
         for name in expected
@@ -160,10 +192,10 @@ def _write(path, tensors, to, variant, file):
     if path.suffix == ".safetensors":
         files.write_safetensors(path, converted)
     else:
-        _write_torch(path, converted, wrapped=to.startswith("official"))
+        _write_torch(path, converted, WRAPPERS.get(to))
 
 
-def _write_torch(path, tensors, wrapped):
+def _write_torch(path, tensors, wrapper):
     torch = require(
         "torch",
         "writing PyTorch files",
@@ -180,7 +212,7 @@ def _write_torch(path, tensors, wrapped):
     state = {name: as_tensor(x) for name, x in tensors.items()}
     # Writing to a full disk itself, PyTorch ends the process.
     content = io.BytesIO()
-    torch.save({"model": state} if wrapped else state, content)
+    torch.save({wrapper: state} if wrapper else state, content)
     path.write_bytes(content.getbuffer())
 
 

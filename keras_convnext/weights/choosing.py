@@ -10,6 +10,7 @@ import warnings
 from dataclasses import dataclass
 
 from keras_convnext._util.checks import did_you_mean
+from keras_convnext.weights import detection_tables
 from keras_convnext.weights import layout_tables
 from keras_convnext.weights import layouts
 from keras_convnext.weights import segmentation_tables
@@ -18,6 +19,10 @@ from keras_convnext.weights import segmentation_tables
 LAYOUTS = {
     "classify": (layout_tables.LAYOUTS,),
     "segment": (segmentation_tables.LAYOUTS, layout_tables.LAYOUTS),
+    **{
+        detector: (detection_tables.LAYOUTS, layout_tables.LAYOUTS)
+        for detector in detection_tables.HEADS
+    },
 }
 # Words that tell a model from nothing: it is the trained one itself.
 PLAIN = {

@@ -12,7 +12,6 @@ import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from dataclasses import field
 from pathlib import Path
 
 import h5py
@@ -49,14 +48,25 @@ class WeightFile:
 
     `groups` has the arrays by where in the file they lie: PyTorch files may
     hold several models, `"model"` and `"model_ema"`; all others hold one, `""`.
-    `normalizes` tells whether the model does, by itself. `release` gives back
-    the memory of what was read; the arrays stay valid.
+    `infos` are those of a ConvNeXt and of what stands on it. `normalizes` tells
+    whether the model does, by itself. `release` gives back the memory of what
+    was read; the arrays stay valid.
     """
 
     groups: dict
-    info: ModelInfo = field(default_factory=ModelInfo)
+    infos: tuple = ()
     normalizes: bool = True
     release: Callable = lambda: None
+
+    @property
+    def info(self):
+        """The `ModelInfo` of the ConvNeXt, as far as it is known."""
+        return self.infos[0] if self.infos else ModelInfo()
+
+    @property
+    def task_info(self):
+        """That of the segmenter or detector which stands on it."""
+        return self.infos[-1] if self.infos else ModelInfo()
 
     @property
     def tensors(self):
@@ -191,8 +201,8 @@ def _read_zip(path):
     with zipfile.ZipFile(path) as archive:
         if any(name.endswith("data.pkl") for name in archive.namelist()):
             return _read_torch(path)
-        tensors, info, normalizes = keras_files.read_archive(archive, path)
-    return WeightFile({"": tensors}, info, normalizes)
+        tensors, infos, normalizes = keras_files.read_archive(archive, path)
+    return WeightFile({"": tensors}, infos, normalizes)
 
 
 def _read_h5(path):

@@ -26,7 +26,10 @@ IN_A_BLOCK = re.compile(block_pattern(".*"))
 
 
 def read_archive(archive, path):
-    """The arrays of a `.keras` file, its `ModelInfo`, and if it normalizes."""
+    """The arrays of a `.keras` file, its `ModelInfo`s, and if it normalizes.
+
+    That of the first ConvNeXt comes first, that of what stands on it last.
+    """
     check_archive(archive, path)
     config = json.loads(archive.read("config.json"))
     weights = io.BytesIO(archive.read("model.weights.h5"))
@@ -34,14 +37,14 @@ def read_archive(archive, path):
         check_hdf5(file, path)
         tensors = _read_h5(file)
     layers = list(_layers(config["config"]))
-    infos = (
+    infos = tuple(
         ModelInfo.from_config(layer["config"]["info"])
         for layer in layers
         if layer.get("registered_name") == "keras_convnext>ModelCard"
     )
     names = {layer.get("class_name") for layer in layers}
     normalizes = "ImageNormalization" in names
-    return tensors, next(infos, ModelInfo()), normalizes
+    return tensors, infos, normalizes
 
 
 def _layers(config):

@@ -12,8 +12,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
 from keras_convnext.facts.layer_names import LayerName
 from keras_convnext.facts.layer_names import Part
+from keras_convnext.facts.layer_names import level_norm
 
 
 @dataclass(frozen=True)
@@ -234,6 +236,34 @@ def ours(variant):
         ("{ours}", part, kind)
         for _, part, kind in timm(variant)
         if present.get(part, True)
+    )
+
+
+# A ConvNeXt in a segmenter or detector: without classifier, and with a norm
+# behind each stage.
+
+LEVEL_NORMS = tuple(level_norm(stage) for stage in range(4))
+
+
+def backbone(table):
+    """A package's table of a ConvNeXt, as OpenMMLab's models hold it."""
+    return tuple(
+        (f"backbone.{module}", part, kind)
+        for module, part, kind in table
+        if part not in HEAD_WITH_WEIGHTS
+    )
+
+
+OPENMMLAB_NORMS = tuple(
+    (f"backbone.{norm}", norm, "layer_norm") for norm in LEVEL_NORMS
+)
+
+
+def our_backbone(variant):
+    """The identity, for the same."""
+    return (
+        *(row for row in ours(variant) if row[1] not in HEAD_WITH_WEIGHTS),
+        *((norm, norm, "layer_norm") for norm in LEVEL_NORMS),
     )
 
 

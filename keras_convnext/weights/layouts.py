@@ -17,9 +17,10 @@ from keras_convnext.facts.layer_names import LayerName
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import names_of
 from keras_convnext.weights import layout_tables
+from keras_convnext.weights.detection_tables import LAYOUTS as DETECTORS
 from keras_convnext.weights.segmentation_tables import LAYOUTS as SEGMENTERS
 
-LAYOUTS = {**layout_tables.LAYOUTS, **SEGMENTERS}
+LAYOUTS = {**layout_tables.LAYOUTS, **SEGMENTERS, **DETECTORS}
 # What wrappers of PyTorch put inside of names; and timm's `features_only`,
 # which flattens the outermost modules.
 WRAPPED = re.compile(
@@ -38,6 +39,9 @@ BESIDE = re.compile(
 )
 # Those of images, which the model has by `mean=` and `std=`.
 NORMALIZATION = re.compile(r"(?:.*\.)?(?:(?:pixel|img|image)_)?(mean|std)")
+
+# Rows and columns of a region's features, of which boxes are computed.
+REGION_SIDE = 7
 
 # How tensors are turned: on the way in, and on the way out.
 
@@ -74,6 +78,19 @@ def _sparse_depthwise(tensor):
     return _sparse_conv(tensor[..., None])
 
 
+def _of_regions(tensor):
+    """(units, channels · 7 · 7) -> (7 · 7 · channels, units)."""
+    units, side = len(tensor), REGION_SIDE
+    tensor = tensor.reshape(units, -1, side, side).transpose(2, 3, 1, 0)
+    return tensor.reshape(-1, units)
+
+
+def _from_regions(tensor):
+    units, side = tensor.shape[1], REGION_SIDE
+    tensor = tensor.reshape(side, side, -1, units).transpose(3, 2, 0, 1)
+    return tensor.reshape(units, -1)
+
+
 _flat = _to_shape(-1)
 SAME = (_same, _same)
 VECTOR = (_flat, _same)
@@ -83,6 +100,7 @@ CONV = (_axes(2, 3, 1, 0), _axes(3, 2, 0, 1))
 DEPTHWISE = (_axes(2, 3, 0, 1), _axes(2, 3, 0, 1))
 GROUPED = (_axes(0, 1, 3, 2), _axes(0, 1, 3, 2))
 LINEAR = (_matrix, _axes(1, 0))
+OF_REGIONS = (_of_regions, _from_regions)
 POINTWISE = (_matrix, _pointwise)
 
 BIAS = ("bias", "bias", VECTOR)
@@ -90,9 +108,11 @@ AFFINE = (("weight", "gamma", VECTOR), ("bias", "beta", VECTOR))
 # kind: (variable in the file, variable here, how it is turned), ...
 KINDS = {
     "conv": (("weight", "kernel", CONV), BIAS),
+    "conv_without_bias": (("weight", "kernel", CONV),),
     "depthwise": (("weight", "kernel", DEPTHWISE), BIAS),
     "grouped": (("kernel", "kernel", GROUPED), BIAS),
     "linear": (("weight", "kernel", LINEAR), BIAS),
+    "linear_of_regions": (("weight", "kernel", OF_REGIONS), BIAS),
     "pointwise": (("weight", "kernel", POINTWISE), BIAS),
     # Sparse layers are read, and never written.
     "sparse_conv": (("kernel", "kernel", (_sparse_conv, None)), BIAS),
@@ -170,10 +190,14 @@ def places(names, keys=LAYOUTS):
         if matching:
             length, key = max(matching)
             found.add(Place(key, name[:-length]))
-    # Segmenters have the names of a backbone as well.
+    # Segmenters and detectors have the names of a backbone as well.
     return sorted(
         found,
-        key=lambda x: (len(x.prefix), x.layout not in SEGMENTERS, x.prefix),
+        key=lambda x: (
+            len(x.prefix),
+            x.layout in layout_tables.LAYOUTS,
+            x.prefix,
+        ),
     )
 
 

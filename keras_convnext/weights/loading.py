@@ -86,7 +86,9 @@ def from_file(variant, path, name, choice="", task="classify", info=None):
     file = files.read(path)
     found = choosing.choose(file.groups, variant, name, choice, task)
     converted = found.of(variant)
-    info = info or replace(file.info, weights=os.path.basename(name))
+    if info is None:
+        own = file.info if task == "classify" else file.task_info
+        info = replace(own, weights=os.path.basename(name))
     return Source(
         name,
         converted.tensors,

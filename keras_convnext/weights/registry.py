@@ -29,6 +29,8 @@ NORMALIZATIONS = {
 }
 # What each alias means: the first of these tags that a model has.
 SEGMENTATION_ALIASES = {"ade20k": ("fb_in1k_ade20k_512", "fb_in22k_ade20k_640")}
+MASK_RCNN_ALIASES = {"coco": ("fb_in1k_coco_mask",)}
+CASCADE_ALIASES = {"coco": ("fb_in1k_coco_cascade", "fb_in22k_coco_cascade")}
 ALIASES = {
     "imagenet": ("fb_in1k", "fcmae_ft_in1k"),
     "imagenet22k": ("fb_in22k",),
@@ -42,6 +44,8 @@ ALIASES = {
 TASKS = {
     "classify": ("{!r}", ALIASES),
     "segment": ("an UperNet on {!r}", SEGMENTATION_ALIASES),
+    "mask_rcnn": ("a Mask R-CNN on {!r}", MASK_RCNN_ALIASES),
+    "cascade_mask_rcnn": ("a Cascade Mask R-CNN on {!r}", CASCADE_ALIASES),
 }
 FREE_LICENSES = (APACHE, MIT, "bsd-3-clause")
 
@@ -56,7 +60,7 @@ class Checkpoint:
         hub_repository: Hugging Face repository, `""` if not hosted there.
         url: official file, `""` if there is none.
         image_size: side in pixels of the evaluation images, or of the windows
-            that slide over them.
+            that slide over them; of detectors' images the short side.
         crop_pct, crop_mode, interpolation, normalization: see
             `Preprocessing`; `normalization` is a key of `NORMALIZATIONS`.
         classes: outputs of the classifier, 0 without one.
@@ -67,6 +71,7 @@ class Checkpoint:
         dtype: of the published parameters.
         miou, miou_multi_scale: reported mean IoU in percent: sliding window at
             one scale; whole images at six scales and mirrored.
+        box_ap, mask_ap: reported average precision on COCO val2017 in percent.
     """
 
     task: str
@@ -87,6 +92,8 @@ class Checkpoint:
     dtype: str
     miou: float | None
     miou_multi_scale: float | None
+    box_ap: float | None
+    mask_ap: float | None
 
     @property
     def name(self):

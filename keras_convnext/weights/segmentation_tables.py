@@ -4,13 +4,14 @@ A backbone in the names of its package, and the heads: convolutions without
 bias, each with a batch normalization behind it, and two classifiers.
 """
 
-from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
-from keras_convnext.facts.layer_names import level_norm
+from keras_convnext.weights.layout_tables import LEVEL_NORMS
 from keras_convnext.weights.layout_tables import MMPRETRAIN
 from keras_convnext.weights.layout_tables import OFFICIAL
+from keras_convnext.weights.layout_tables import OPENMMLAB_NORMS
 from keras_convnext.weights.layout_tables import TRANSFORMERS
 from keras_convnext.weights.layout_tables import Layout
-from keras_convnext.weights.layout_tables import ours
+from keras_convnext.weights.layout_tables import backbone
+from keras_convnext.weights.layout_tables import our_backbone
 
 # The convolutions in mmseg's names and in ours.
 CONVOLUTIONS = (
@@ -24,16 +25,6 @@ CONVOLUTIONS = (
     ("decode_head.fpn_bottleneck", "decode_fusion"),
     ("auxiliary_head.convs.0", "auxiliary"),
 )
-NORMS = tuple(level_norm(stage) for stage in range(4))
-
-
-def _backbone(table):
-    """A package's table without its classifier."""
-    return tuple(
-        (f"backbone.{module}", part, kind)
-        for module, part, kind in table
-        if part not in HEAD_WITH_WEIGHTS
-    )
 
 
 def _heads(norm, classifier):
@@ -48,17 +39,17 @@ def _heads(norm, classifier):
 
 
 MMSEG = (
-    *_backbone(OFFICIAL),
+    *backbone(OFFICIAL),
     # Later releases of mmseg take the backbone from mmpretrain.
-    *(row for row in _backbone(MMPRETRAIN) if row not in _backbone(OFFICIAL)),
-    *((f"backbone.{norm}", norm, "layer_norm") for norm in NORMS),
+    *(row for row in backbone(MMPRETRAIN) if row not in backbone(OFFICIAL)),
+    *OPENMMLAB_NORMS,
     *_heads("bn", "conv_seg"),
 )
 TRANSFORMERS_UPERNET = (
-    *_backbone(TRANSFORMERS),
+    *backbone(TRANSFORMERS),
     *(
         (f"backbone.hidden_states_norms.stage{stage}", norm, "layer_norm")
-        for stage, norm in enumerate(NORMS, start=1)
+        for stage, norm in enumerate(LEVEL_NORMS, start=1)
     ),
     *_heads("batch_norm", "classifier"),
 )
@@ -67,8 +58,7 @@ TRANSFORMERS_UPERNET = (
 def our_upernet(variant):
     """The identity: the names that an UperNet on this variant has."""
     return (
-        *(row for row in ours(variant) if row[1] not in HEAD_WITH_WEIGHTS),
-        *((norm, norm, "layer_norm") for norm in NORMS),
+        *our_backbone(variant),
         *((part, part, kind) for _, part, kind in _heads("", "")),
     )
 

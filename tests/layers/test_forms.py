@@ -29,6 +29,7 @@ SAMPLES = {
     layers.Add: {},
     layers.BatchNormalization: {},
     layers.Conv2D: {"filters": 3, "kernel_size": 2, "strides": 2},
+    layers.Conv2DTranspose: {"filters": 3, "kernel_size": 2, "strides": 2},
     layers.Dense: {"units": 3},
     layers.Dropout: {"rate": 0.5},
     layers.GlobalAveragePooling2D: {},
@@ -48,6 +49,7 @@ SAMPLES = {
     plain.Conv2D: {"filters": 3, "kernel_size": 3, "padding": "same"},
     plain.Dense: {"units": 3},
     plain.GlobalAveragePooling2D: {},
+    plain.RowBatchNormalization: {},
 }
 
 

@@ -1,7 +1,21 @@
 """Object detection: the paper's detectors, and the parts they are made of."""
 
 from keras_convnext.tasks.detection.boxes import box_iou
+from keras_convnext.tasks.detection.cascade import CascadeMaskRCNN
+from keras_convnext.tasks.detection.mask_rcnn import MaskRCNN
+from keras_convnext.tasks.detection.model import DetectionModel
 from keras_convnext.tasks.detection.roi_align import roi_align
 from keras_convnext.tasks.detection.suppression import non_max_suppression
+from keras_convnext.weights.registry import checkpoints
 
-__all__ = ["box_iou", "non_max_suppression", "roi_align"]
+CHECKPOINTS = (*checkpoints("mask_rcnn"), *checkpoints("cascade_mask_rcnn"))
+
+__all__ = [
+    "CHECKPOINTS",
+    "CascadeMaskRCNN",
+    "DetectionModel",
+    "MaskRCNN",
+    "box_iou",
+    "non_max_suppression",
+    "roi_align",
+]

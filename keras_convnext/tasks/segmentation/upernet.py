@@ -3,18 +3,14 @@
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from keras import layers
 
-from keras_convnext._util import checks
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import PartBelowOne
 from keras_convnext._util.ranges import Several
 from keras_convnext._util.ranges import in_range
-from keras_convnext.facts.info import ModelInfo
-from keras_convnext.facts.layer_names import parse
 from keras_convnext.layers import Normal
 from keras_convnext.layers.initializers import skip_random_numbers
 from keras_convnext.layers.plain import Add
@@ -23,8 +19,7 @@ from keras_convnext.models import arguments
 from keras_convnext.models import inspection
 from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.model import ModelCard
-from keras_convnext.models.pyramid import LEVELS
-from keras_convnext.models.pyramid import feature_pyramid
+from keras_convnext.tasks import backbones
 from keras_convnext.tasks.segmentation import weights as weights_module
 from keras_convnext.tasks.segmentation.model import AUXILIARY
 from keras_convnext.tasks.segmentation.model import CARD
@@ -103,8 +98,7 @@ def UperNet(
         >>> keras.ops.shape(model(keras.ops.zeros((1, 64, 96, 3))))
         (1, 64, 96, 5)
     """
-    pyramid = feature_pyramid(model, LEVELS, norm=True)
-    _check_data_format(model)
+    backbone = backbones.Backbone.of(model, "UperNet")
     source = weights_module.find(model.variant, weights)
     saved_classes, saved_channels, saved_crop = CLASSES, CHANNELS, CROP
     if source:
@@ -113,29 +107,16 @@ def UperNet(
             saved_crop = source.info.preprocessing.image_size[0]
     classes, class_names = arguments.classes_and_names(classes)
     classes = classes or saved_classes
-    channels = _at_least(2, "channels", channels, saved_channels)
-    crop = _at_least(32, "crop", crop, saved_crop)
-
-    first = model.get_layer(model.pyramid_level_inputs[LEVELS[0]])
-    # The model's `layer_prefix`, in front of the names of all its layers.
-    prefix = parse(first.name).prefix
-    info = replace(
-        source.info if source else ModelInfo(),
-        variant=model.variant,
-        preprocessing=replace(
-            model.preprocessing,
-            image_size=tuple(
-                x or crop for x in inspection.image_shape(model)[:2]
-            ),
-        ),
-        class_names=class_names,
-        label_set=None,
-        pyramid_level_inputs=model.pyramid_level_inputs,
+    channels = backbones.at_least(
+        2, "channels", channels, saved_channels, CHANNELS
     )
-    image, maps = pyramid.input, [pyramid.output[level] for level in LEVELS]
+    crop = backbones.at_least(32, "crop", crop, saved_crop, CROP)
+    size = (x or crop for x in inspection.image_shape(model)[:2])
+    info = backbone.info(source, class_names, size)
+    image, maps = backbone.pyramid.input, backbone.maps()
     skipping = skip_random_numbers() if source else contextlib.nullcontext()
     with skipping:
-        heads = Heads(prefix, first.dtype_policy, dropout_rate)
+        heads = Heads(backbone, dropout_rate)
         outputs = heads.logits(
             DECODE, heads.decode(maps, channels), image, classes, info
         )
@@ -145,23 +126,16 @@ def UperNet(
             outputs = {DECODE: outputs, AUXILIARY: helping}
     segmenter = SegmentationModel(image, outputs, name=name)
     if source:
-        weights_module.load(segmenter, source, prefix)
+        weights_module.load(segmenter, source, backbone.prefix)
     return segmenter
 
 
-class Heads:
-    """Creates the layers of both heads; every name starts at `prefix`."""
+class Heads(backbones.Heads):
+    """Creates the layers of both heads."""
 
-    def __init__(self, prefix, dtype, dropout_rate):
-        self.prefix = prefix
-        # As classifiers of images: logits of mixed policies are float32.
-        self.dtype, self.logits_dtype = arguments.dtype_policy(dtype)
+    def __init__(self, backbone, dropout_rate):
+        super().__init__(backbone)
         self.dropout_rate = dropout_rate
-
-    def named(self, layer_class, name, *args, dtype=None, **kwargs):
-        return layer_class(
-            *args, name=self.prefix + name, dtype=dtype or self.dtype, **kwargs
-        )
 
     def decode(self, maps, channels):
         """The fused map, in the size of the first of four."""
@@ -237,23 +211,3 @@ class Heads:
 
     def concatenation(self, name, maps):
         return self.named(layers.Concatenate, f"{name}_concatenation")(maps)
-
-
-def _at_least(smallest, name, value, default):
-    if value is None:
-        return default
-    if not checks.is_positive_int(value) or value < smallest:
-        raise ValueError(
-            f"`{name}` must be an int of at least {smallest}, or None for the "
-            f"weights' own (512 without weights). Received: {name}={value!r}"
-        )
-    return value
-
-
-def _check_data_format(model):
-    if inspection.data_format(model) == "channels_first":
-        raise ValueError(
-            "UperNet takes models in channels_last: build it with "
-            "`data_format='channels_last'`. Received: the model "
-            f"{model.name!r} in channels_first"
-        )

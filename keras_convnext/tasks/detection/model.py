@@ -1,0 +1,104 @@
+"""The class of detectors: Functional, from images to boxes and masks."""
+
+from typing import Any
+
+import keras
+
+from keras_convnext._util.serialization import register
+from keras_convnext.facts.info import ModelInfo
+from keras_convnext.facts.variants import Variant
+from keras_convnext.weights.detection_tables import STAGES
+
+CARD = "detection_card"
+# Keys of the inputs.
+IMAGES, SIZES, ORIGINAL_SIZES = "images", "image_sizes", "original_sizes"
+
+
+@register
+class DetectionModel(keras.Model):
+    """A Functional model from images to boxes, classes and masks.
+
+    `MaskRCNN` and `CascadeMaskRCNN` return one. `detect` is the way to use
+    it on photographs.
+
+    Args:
+        inputs, outputs, name: as for `keras.Model`; a `ModelCard` named
+            `detection_card` is among the layers between them.
+
+    Call arguments:
+        A dict. `images`: `(batch, height, width, 3)` with values of 0–255;
+        smaller ones lie in the upper left corner. `image_sizes`: int32 array
+        `(batch, 2)`, height and width of each without what fills it up.
+        `original_sizes`: the same of the photographs before they were resized.
+
+    Returns:
+        A dict, by falling score. `boxes`: `(batch, n, 4)`, x1, y1, x2, y2 in
+        pixels of the original. `scores`: `(batch, n)`, from 0 to 1. `classes`:
+        `(batch, n)`, int32, −1 in rows without a detection. `masks`: `(batch,
+        n, 28, 28)`, probabilities, spread over the box. All else is float32.
+
+        The model fills images up to a multiple of 32, and normalizes such
+        pixels to zero, whatever they are. What else is in the batch changes
+        nothing, but a canvas that is larger than an image needs does: layer
+        norms and biases turn zeros into something, and what lies beyond the
+        edge is seen near it. Batch images of one size, or of sizes that have
+        the same multiple of 32, for results that do not depend on it.
+
+    Examples:
+        >>> backbone = keras_convnext.ConvNeXtAtto(
+        ...     weights=None, include_top=False
+        ... )
+        >>> model = keras_convnext.detection.MaskRCNN(
+        ...     backbone, ["cat", "dog"], channels=16, units=32, proposals=20
+        ... )
+        >>> model.info.class_names
+        ('cat', 'dog')
+    """
+
+    # By exactly these names Keras recognizes a Functional model.
+    def __init__(
+        self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any
+    ):
+        super().__init__(inputs, outputs, name=name, **kwargs)
+
+    @property
+    def info(self) -> ModelInfo:
+        """The `ModelInfo`: weights, classes, license, and the short and the
+        long side of images as `preprocessing.image_size`."""
+        return self._ending(CARD).info
+
+    @property
+    def variant(self) -> Variant:
+        """The `Variant` of the backbone."""
+        # A detector stands on nothing without one.
+        return self.info.variant  # type: ignore[return-value]
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return self._ending("mask_classifier", "mask_0_classifier").filters
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all layers begin with."""
+        return self._ending(CARD).name.removesuffix(CARD)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """What stands in the names of the heads' layers for each stage: `("",)`
+        in a Mask R-CNN, `("_0", "_1", "_2")` in a Cascade Mask R-CNN."""
+        names = {layer.name for layer in self.layers}
+        is_one = f"{self.prefix}box_classifier" in names
+        return ("",) if is_one else tuple(f"_{k}" for k in range(STAGES))
+
+    def _ending(self, *ends):
+        return next(x for x in self.layers if x.name.endswith(ends))
+
+
+def check_detector(model):
+    if not isinstance(model, DetectionModel):
+        raise ValueError(
+            "Expected a detector, as `detection.MaskRCNN` and "
+            "`detection.CascadeMaskRCNN` return it. Received: "
+            f"{model!r}"
+        )
