@@ -18,8 +18,8 @@ from keras_convnext.weights.hub import Unreachable
 
 # In the order of the help.
 COMMANDS = (
-    *("demo", "train", "evaluate", "predict", "segment", "explain", "models"),
-    *("weights", "records", "roadmap", "plan", "convert", "export"),
+    *("demo", "train", "evaluate", "predict", "segment", "detect", "explain"),
+    *("models", "weights", "records", "roadmap", "plan", "convert", "export"),
 )
 
 # The input was good, the run was not.

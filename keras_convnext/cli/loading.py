@@ -37,6 +37,30 @@ def load_model(name, weights, trust=False, **arguments):
     return keras_convnext.create_model(name, weights=weights, **arguments)
 
 
+def load_on_backbone(name, weights, build):
+    """A segmenter or detector: a `.keras` file's, or on a backbone by name.
+
+    Args:
+        name: of the backbone, or a path.
+        weights: of the whole, for a name: tag, file, or `"none"`.
+        build: function of a backbone, and of `weights`.
+    """
+
+    if _is_keras(name):
+        return load_model(name, weights)
+    if weights == "none":
+        typer.echo(
+            "keras-convnext: the weights are random, and the classes mean "
+            "nothing",
+            err=True,
+        )
+        weights = None
+    backbone = keras_convnext.create_model(
+        name, include_top=False, weights=None, data_format="channels_last"
+    )
+    return build(backbone, weights=weights)
+
+
 def open_classifier(name, weights, is_rgb=False, trust=False, **arguments):
     """An `Artifact` that classifies images: a file's, or a model by name.
 

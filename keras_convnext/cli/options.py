@@ -17,11 +17,26 @@ ModelOrArtifact = Annotated[
         "of a SavedModel."
     ),
 ]
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE...",
+        help="Files, folders (searched with all below them) and patterns.",
+    ),
+]
 Weights = Annotated[
     str,
     typer.Option(
         help="Of a model by name: a tag or alias (see `weights`), a file or "
         "folder, a URL, hf://owner/repository, or 'none' for random ones."
+    ),
+]
+Scales = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--scale",
+        help="Times the usual size; 1 if not given. Several are put together: "
+        "give the option several times.",
     ),
 ]
 Trust = Annotated[

@@ -1,32 +1,21 @@
 """`keras-convnext predict`: what is in these images."""
 
-import glob
 import json
 import sys
-from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import typer
 
 from keras_convnext._util.progress import progress
 from keras_convnext.cli import options
-from keras_convnext.cli.files import unreadable
+from keras_convnext.cli.files import find_images
+from keras_convnext.cli.files import if_none_is_readable
 from keras_convnext.cli.loading import open_classifier
 from keras_convnext.facts.labels import best_classes
-from keras_convnext.images.folders import SUFFIXES
-from keras_convnext.images.folders import images_below
-from keras_convnext.images.folders import is_hidden
 
 
 def predict(
-    images: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IMAGE...",
-            help="Files, folders (searched with all below them) and patterns.",
-        ),
-    ],
+    images: options.Images,
     model: options.ModelOrArtifact = "convnext_tiny",
     weights: options.Weights = "imagenet",
     top: options.Top = 5,
@@ -43,8 +32,8 @@ def predict(
 
     Example: keras-convnext predict photos --model mine.onnx --json
     """
-    paths = _find_images(images)
-    results = _if_none_is_readable(paths)
+    paths = find_images(images)
+    results = if_none_is_readable(paths)
     if not results:
         artifact = open_classifier(model, weights, is_rgb=True, trust=trust)
         found = _predictions(artifact, paths, top, batch_size, apply_exif)
@@ -61,50 +50,6 @@ def predict(
             typer.echo(_as_text(result))
     if any("error" in result for result in results):
         sys.exit(1)
-
-
-def _find_images(arguments):
-    """Paths of the images that files, folders and patterns stand for.
-
-    A pattern stands for files and folders as if the shell had filled it in.
-    A missing file remains: reading it will say so.
-    """
-
-    paths = []
-    for argument in arguments:
-        is_pattern = glob.has_magic(argument) and not Path(argument).exists()
-        names = [
-            name
-            for name in sorted(glob.glob(argument, recursive=True))
-            if not is_hidden(Path(name).name)
-        ]
-        below = [
-            path
-            for name in (names if is_pattern else [argument])
-            for path in images_below(Path(name))
-        ]
-        if not below:
-            raise ValueError(
-                "Expected image files, folders that hold some, or patterns "
-                f"that match some. Received: {argument!r}, where there are "
-                f"none that end in one of {' '.join(SUFFIXES)}"
-            )
-        paths += below
-    return list(dict.fromkeys(paths))
-
-
-def _if_none_is_readable(paths):
-    """The errors of all images; empty if there is one to predict.
-
-    No model is needed to see that there is nothing to do.
-    """
-    results = []
-    for path in paths:
-        error = unreadable(path)
-        if error is None:
-            return []
-        results.append({"image": str(path), "error": error})
-    return results
 
 
 def _predictions(artifact, paths, top, batch_size, apply_exif):

@@ -1,16 +1,16 @@
 """`keras-convnext segment`: what every pixel of an image shows."""
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
-import keras_convnext
 from keras_convnext._util.checks import one_of
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
-from keras_convnext.cli.loading import load_model
+from keras_convnext.cli.loading import load_on_backbone
 from keras_convnext.cli.printing import show
 from keras_convnext.tasks import segmentation
 from keras_convnext.tasks.segmentation.inference import MODES
@@ -44,13 +44,7 @@ def segment(
             help="slide (overlapping windows) or whole (all of the image)."
         ),
     ] = "slide",
-    scale: Annotated[
-        list[float] | None,
-        typer.Option(
-            help="Times the size of training; 1 if not given. Several are "
-            "averaged: give the option several times."
-        ),
-    ] = None,
+    scale: options.Scales = None,
     flip: Annotated[
         bool, typer.Option("--flip", help="Average with the mirrored image.")
     ] = False,
@@ -81,7 +75,8 @@ def segment(
     check_output(output, force, (".png",))
     one_of("mode", mode, MODES)
     pixels = segmentation.read_pixels(image)
-    segmenter = _open(model, weights)
+    build = functools.partial(segmentation.UperNet, auxiliary=False)
+    segmenter = load_on_backbone(model, weights, build)
     labels = segmentation.segment(
         segmenter, pixels, mode, scale or (1.0,), flip, crop=crop
     )
@@ -101,24 +96,6 @@ def segment(
         for row in result["classes"]
     ]
     show(result, as_json, [str(output), *lines])
-
-
-def _open(model, weights):
-    """A segmenter by the name of its backbone, or that of a `.keras` file."""
-
-    if Path(model).suffix == ".keras":
-        return load_model(model, weights)
-    if weights == "none":
-        typer.echo(
-            "keras-convnext: the weights are random, and the classes mean "
-            "nothing",
-            err=True,
-        )
-        weights = None
-    backbone = keras_convnext.create_model(
-        model, include_top=False, weights=None, data_format="channels_last"
-    )
-    return segmentation.UperNet(backbone, weights=weights, auxiliary=False)
 
 
 def _shares(labels, names):

@@ -26,13 +26,14 @@ def profile(
     As the paper counts: the multiply-adds of convolutions and dense layers
     for one image, and nothing of normalizations, activations and additions.
     Activations are the elements that these layers give out. A layer that is
-    called twice counts twice, its parameters once. LoRA and what
+    called twice counts twice, its parameters once. A detector's heads count for
+    all of its proposals, and for masks of all of its detections. LoRA and what
     `model.quantize` adds are not counted: one merges into the kernel, and the
     other leaves it its shape.
 
     Args:
-        model: a Functional or Sequential `keras.Model` with one input, nested
-            ones included.
+        model: a Functional or Sequential `keras.Model` with one input of
+            images, nested ones included.
         input_shape: shape of one image without the batch; needed where the
             model's own has sizes of `None`.
 
@@ -51,22 +52,37 @@ def profile(
         >>> profile.parameters, profile.macs
         (3695520, 547332480)
     """
-    shape = input_shape or getattr(model, "input_shape", None)
-    if input_shape is None and isinstance(shape, tuple):
-        shape = shape[1:]
-    if not isinstance(shape, (tuple, list)) or not all(
-        isinstance(side, int) for side in shape
-    ):
-        raise ValueError(
-            "Expected a model with one input of known size. Received: "
-            f"{model.name!r} with inputs of shape {shape}. Pass "
-            "`input_shape=(height, width, channels)`"
-        )
-    image = keras.KerasTensor((1, *shape))
+    inputs, shape = _one_of_each(model, input_shape)
     rows: list[LayerProfile] = []
     seen: set[int] = set()
-    _walk(model, [image], rows, seen)
-    return Profile(model.name, tuple(shape), tuple(rows))
+    _walk(model, inputs, rows, seen)
+    return Profile(model.name, shape, tuple(rows))
+
+
+def _one_of_each(model, input_shape):
+    """The inputs of a model for one image, and the shape of that."""
+    every = getattr(model, "inputs", None) or []
+    # Beside images detectors take their sizes.
+    images = [x for x in every if len(every) == 1 or len(x.shape) == 4]
+    shape = input_shape
+    if shape is None and len(images) == 1:
+        shape = images[0].shape[1:]
+    is_known = isinstance(shape, (tuple, list)) and all(
+        isinstance(side, int) for side in shape
+    )
+    if not is_known or (every and len(images) != 1):
+        raise ValueError(
+            "Expected a model with one input of known size. Received: "
+            f"{model.name!r} with inputs of shape {[x.shape for x in every]}. "
+            "Pass `input_shape=(height, width, channels)`"
+        )
+    inputs = [
+        keras.KerasTensor(
+            (1, *(shape if x is images[0] else x.shape[1:])), x.dtype
+        )
+        for x in every
+    ]
+    return inputs, tuple(shape)
 
 
 @contextlib.contextmanager
@@ -207,7 +223,8 @@ def _row(layer, inputs, outputs, seen):
     is_new = id(layer) not in seen
     seen.add(id(layer))
     macs = _macs(layer, inputs[0].shape, first.shape)
-    elements = math.prod(first.shape[1:])
+    # Of one image, which may have many rows.
+    elements = math.prod(first.shape)
     return LayerProfile(
         layer.name,
         type(layer).__name__,
@@ -236,7 +253,8 @@ def _macs(layer, input_shape, output_shape):
             "multiply-adds are not known. Profile the model without it"
         )
     is_first = getattr(layer, "data_format", None) == "channels_first"
-    return weights * math.prod(shape[2:] if is_first else shape[1:-1])
+    places = shape[2:] if is_first else shape[1:-1]
+    return weights * math.prod((shape[0], *places))
 
 
 # Layers that multiply with all of their kernels at every position: of their

@@ -30,6 +30,7 @@ PYTHON_ONLY = {
     *("input_shape", "layer_prefix", "layer_decay", "loss", "metrics"),
     *("preprocessing", "learning_rate_scales", "from_logits", "input_tensor"),
     *("use_ema", "trainable", "name", "features", "num_classes"),
+    "score_threshold",
 }
 
 
@@ -185,6 +186,7 @@ def test_suggestions_come_first(arguments, expected, run_command, tmp_path):
         ("predict", "missing"),
         ("explain", "missing"),
         ("segment", "missing", "--output", "a.png"),
+        ("detect", "missing"),
         ("evaluate", "--data", "missing"),
         ("train", "--data", "missing", "--output", "run"),
         ("records", "missing", "--output", "records"),

@@ -31,7 +31,14 @@ MODULES = (
     *(recipes, roadmap, segmentation, training, visualize),
 )
 # What is computed and read, but never given.
-RESULTS = {"Plan", "Evaluation", "Cluster", "Objects", "ObjectSummary"}
+RESULTS = {
+    "Plan",
+    "Evaluation",
+    "Cluster",
+    "Detections",
+    "Objects",
+    "ObjectSummary",
+}
 # Their arguments are the fields of `Options` and of `Variant`.
 BUILT = {"Variant", *(x for x in dir(keras_convnext) if "ConvNeXt" in x)}
 RECIPES = {"Recipe": small_data, "SegmentationRecipe": segmentation.ade20k}

@@ -2,6 +2,10 @@
 
 from keras_convnext.tasks.detection.boxes import box_iou
 from keras_convnext.tasks.detection.cascade import CascadeMaskRCNN
+from keras_convnext.tasks.detection.drawing import drawn
+from keras_convnext.tasks.detection.drawing import write_drawn
+from keras_convnext.tasks.detection.inference import Detections
+from keras_convnext.tasks.detection.inference import detect
 from keras_convnext.tasks.detection.mask_rcnn import MaskRCNN
 from keras_convnext.tasks.detection.model import DetectionModel
 from keras_convnext.tasks.detection.roi_align import roi_align
@@ -14,8 +18,12 @@ __all__ = [
     "CHECKPOINTS",
     "CascadeMaskRCNN",
     "DetectionModel",
+    "Detections",
     "MaskRCNN",
     "box_iou",
+    "detect",
+    "drawn",
     "non_max_suppression",
     "roi_align",
+    "write_drawn",
 ]

@@ -1,7 +1,6 @@
 """Every pixel's class: by whole images or windows, at several scales."""
 
 import math
-import numbers
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +20,7 @@ from keras_convnext.tasks.segmentation.model import DECODE
 from keras_convnext.tasks.segmentation.model import SegmentationModel
 from keras_convnext.tasks.segmentation.model import check_segmenter
 from keras_convnext.tasks.segmentation.resampling import resized
+from keras_convnext.tasks.views import checked_scales
 
 MODES = ("slide", "whole")
 # The ratios of the published multi-scale figures.
@@ -28,7 +28,6 @@ MULTI_SCALE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 # The long side may have so many crops, the short side one.
 LONG_SIDE = 4
 SMALLEST = 32
-LARGEST_SCALE = 10**6  # far beyond any memory, and within floats
 # So many probabilities at once, 64 MB.
 STRIP_ELEMENTS = 2**24
 
@@ -146,7 +145,7 @@ def _views(model, pixels, mode, scales, flip, crop, stride):
         )
     classes = model.outputs[0].shape[-1]
     views = []
-    for scale in _checked_scales(scales):
+    for scale in checked_scales(scales):
         size = scaled_size(pixels.shape[:2], crop, scale)
         # In float32 the image, and the logits of all classes.
         check_memory(
@@ -241,19 +240,6 @@ def _logits(model, view, boxes, advance):
 
 def _batch(x):
     return ops.convert_to_tensor(np.ascontiguousarray(x)[None], "float32")
-
-
-def _checked_scales(scales):
-    scales = tuple(np.atleast_1d(scales).tolist())
-    are_numbers = all(
-        isinstance(x, numbers.Real) and 0 < x <= LARGEST_SCALE for x in scales
-    )
-    if not scales or not are_numbers:
-        raise ValueError(
-            "`scales` must hold positive numbers, such as (0.5, 1.0). "
-            f"Received: scales={scales}"
-        )
-    return scales
 
 
 def _check_fit(model, size, box, scale):
