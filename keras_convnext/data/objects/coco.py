@@ -1,7 +1,5 @@
 """COCO's JSON: boxes, polygons, runs, crowds, and numbers with holes."""
 
-import math
-import numbers
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +15,8 @@ from keras_convnext.data.objects.source import Table
 LISTS = {"images": list, "annotations": list, "categories": list}
 IMAGE = {"id": int, "file_name": str}
 CATEGORY = {"id": int, "name": str}
+# Beyond it areas in float32 are infinite.
+FAR = 1e18
 OBJECT = {"image_id": int, "category_id": int, "bbox": list}
 
 
@@ -132,7 +132,10 @@ def _outline(where, value):
         return None
     if isinstance(value, Mapping):
         if {"size", "counts"} <= value.keys():
-            return {"size": value["size"], "counts": value["counts"]}
+            counts = value["counts"]
+            if isinstance(counts, str):
+                counts = counts.encode(errors="replace")
+            return {"size": value["size"], "counts": counts}
     elif isinstance(value, list) and all(isinstance(x, list) for x in value):
         return value
     raise ValueError(
@@ -142,12 +145,9 @@ def _outline(where, value):
 
 
 def _numbers(where, values, count):
-    is_real = all(
-        isinstance(x, numbers.Real) and not isinstance(x, bool) for x in values
-    )
-    # float32 holds them, but not their areas from 1e19 on.
-    if len(values) != count or not (
-        is_real and all(math.isfinite(x) and abs(x) < 1e18 for x in values)
+    # Neither NaN nor what has an infinite area; a bool is no number here.
+    if len(values) != count or not all(
+        type(x) in (int, float) and -FAR < x < FAR for x in values
     ):
         raise ValueError(
             f"{where} must have {count} finite numbers as bbox or area, and "

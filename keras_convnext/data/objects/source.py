@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-import json
+import marshal
 import os
 from array import array
 from collections.abc import Iterator
@@ -148,7 +148,7 @@ class ObjectSource(Source):
         self.ids = list(range(len(names)) if ids is None else ids)
         numbers = range(len(self.classes)) if class_ids is None else class_ids
         self.class_ids = list(numbers)
-        self._columns, self._text, self._ends = table.sorted()
+        self._columns, self._outlines, self._ends = table.sorted()
         counts = np.bincount(self._columns["image"], minlength=len(self.ids))
         self.labels = counts.astype("int32")
         self._starts = np.concatenate([[0], np.cumsum(counts)])
@@ -212,7 +212,7 @@ class ObjectSource(Source):
         yield self.sizes.astype("<i4").tobytes()
         for column in self._columns.values():
             yield column.astype(column.dtype.newbyteorder("<")).tobytes()
-        yield hashlib.sha256(self._text).digest()
+        yield hashlib.sha256(self._outlines).digest()
         for number in range(len(self)):
             # Of what is not there reading tells.
             size = -1
@@ -231,8 +231,8 @@ class ObjectSource(Source):
 
     def _outline(self, place):
         start = self._ends[place - 1] if place else 0
-        text = self._text[start : self._ends[place]]
-        return json.loads(text) if text else None
+        content = self._outlines[start : self._ends[place]]
+        return marshal.loads(content) if content else None
 
 
 class ObjectSubset(Subset):
@@ -293,7 +293,7 @@ class Table:
         self._images, self._classes = array("q"), array("i")
         self._boxes, self._areas = array("d"), array("d")
         self._is_crowd, self._ends = array("b"), array("q")
-        self._text = bytearray()
+        self._outlines = bytearray()
 
     def add(self, image, label, box, area, is_crowd=False, outline=None):
         """One object.
@@ -311,12 +311,13 @@ class Table:
         self._areas.append(area)
         self._is_crowd.append(is_crowd)
         if outline is not None:
-            text = json.dumps(outline, separators=(",", ":"))
-            self._text += text.encode("ascii")
-        self._ends.append(len(self._text))
+            # Read in this process alone; a tenth of JSON's time. Version 2 is
+            # the last whose bytes follow from the values alone.
+            self._outlines += marshal.dumps(outline, 2)
+        self._ends.append(len(self._outlines))
 
     def sorted(self):
-        """By image: columns, the text of all outlines, and where each ends."""
+        """By image: columns, all outlines, and where each ends."""
         images = np.array(self._images, "int64")
         order = np.argsort(images, kind="stable")
         columns = {
@@ -328,4 +329,4 @@ class Table:
             "place": np.arange(len(images)),
         }
         columns = {key: x[order] for key, x in columns.items()}
-        return columns, bytes(self._text), np.array(self._ends, "int64")
+        return columns, bytes(self._outlines), np.array(self._ends, "int64")
