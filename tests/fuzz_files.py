@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
+import object_files
 from PIL import Image
 
 import keras_convnext
+from keras_convnext.data.objects.opening import open_part
 from keras_convnext.data.splits import open_data
 from keras_convnext.images.reading import Photograph
 from keras_convnext.training.checkpoints import Checkpoints
@@ -150,6 +152,21 @@ def open_source(name):
     return open_
 
 
+def write_objects(write):
+    def write_(folder):
+        write(folder / "data")
+
+    return write_
+
+
+def open_objects(folder):
+    """All that is told of objects, their masks among it."""
+    source = open_part(folder / "data")
+    columns = source.all_objects()
+    masks = [source.objects(i).masks() for i in range(len(source))]
+    return [columns["box"], columns["class"], *masks]
+
+
 def write_checkpoints(folder):
     checkpoints = Checkpoints(folder / "checkpoints")
     for step in (1, 2):
@@ -183,6 +200,18 @@ KINDS = {
         True,
         lambda x: x.suffix != ".png",
     ),
+    **{
+        name: Kind(
+            write_objects(write),
+            open_objects,
+            is_damaged=lambda x: x.suffix != ".png",
+        )
+        for name, write in {
+            "coco": object_files.write_coco,
+            "yolo": object_files.write_yolo,
+            "voc": object_files.write_voc,
+        }.items()
+    },
     "checkpoints": Kind(write_checkpoints, open_checkpoints, True),
     "onnx": Kind(write_model("m.onnx"), open_model("m.onnx")),
     "tflite": Kind(write_model("m.tflite"), open_model("m.tflite")),

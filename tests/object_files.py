@@ -65,7 +65,7 @@ def coco(images=IMAGES):
 
 def write_coco(folder, content=None, images=IMAGES):
     write_images(folder / "images", images)
-    (folder / "annotations").mkdir()
+    (folder / "annotations").mkdir(parents=True)
     path = folder / "annotations" / "instances_train2017.json"
     path.write_text(json.dumps(content or coco(images)))
     return path

@@ -463,6 +463,9 @@ def test_a_list_of_images_that_are_not_there(tmp_path):
     (folder / "ImageSets/Main/train.txt").write_text("a\nmissing\n")
     with pytest.raises(ValueError, match="train.txt' lists.*'missing'"):
         read_voc(folder, "train")
+    (folder / "ImageSets/Main/train.txt").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="a list of images. Received: .*train"):
+        read_voc(folder, "train")
 
 
 @pytest.mark.parametrize("name", WRITERS)

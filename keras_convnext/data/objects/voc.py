@@ -77,9 +77,14 @@ def read_voc(path: PathLike, part: str | None = None) -> ObjectSource:
 
 def _listed(path, names):
     """Those images that a list of names without endings has, in its order."""
-    check_file(path)
     by_stem = {os.path.splitext(name)[0]: name for name in names}
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        check_file(path)
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"Expected a list of images. Received: {str(path)!r}, {error}"
+        ) from error
     stems = [line.split()[0] for line in lines if line.strip()]
     if missing := [x for x in stems if x not in by_stem]:
         raise ValueError(
