@@ -214,7 +214,7 @@ def test_all_images_are_searched(opened, tmp_path, capsys):
         )
 
     published = {"boxes": {"ap": 0.462}, "masks": {"ap": 0.417}, "source": "it"}
-    found = ap.measure(find, source, published, verbose=False)
+    found = ap.measure(find, source, None, published, verbose=False)
     assert found.images == 12 and found.seconds > 0 and not found.unreadable
     assert found.boxes["ap50"] == pytest.approx(1, 1e-12)
     found.print()

@@ -114,6 +114,7 @@ class AveragePrecision:
 def measure(
     find: Callable[[Images], Any],
     source: ObjectSource | ObjectSubset,
+    class_ids: Sequence[int | None] | None = None,
     published: dict[str, Any] | None = None,
     verbose: bool = True,
 ) -> AveragePrecision:
@@ -123,6 +124,8 @@ def measure(
         find: function from a `uint8` image `(height, width, 3)` to what
             `results_of` takes, such as `Detections`.
         source: an `ObjectSource`, or a part of one.
+        class_ids: the data's id of each class that is found, `None` for one
+            that does not count; the data's own in order if `None`.
         published: what to show beside it, see `AveragePrecision`.
         verbose: whether to show progress on stderr.
 
@@ -131,6 +134,7 @@ def measure(
         ImportError: if pycocotools is not installed.
     """
     require("pycocotools", PURPOSE)  # before the hours that it takes
+    class_ids = source.class_ids if class_ids is None else class_ids
     reader = Reader(source, "skip")
     results, read = [], []
     started = time.perf_counter()
@@ -139,7 +143,7 @@ def measure(
             found = reader.read(number, lambda image, _: find(_pixels(image)))
             if found is not None:
                 read.append(number)
-                results += results_of(found, id, source.class_ids)
+                results += results_of(found, id, class_ids)
             advance()
     seconds = time.perf_counter() - started
     if not read:
@@ -158,7 +162,7 @@ def measure(
 
 
 def results_of(
-    found: Any, image_id: Any, class_ids: Sequence[int]
+    found: Any, image_id: Any, class_ids: Sequence[int | None]
 ) -> list[dict[str, Any]]:
     """Detections in one image in COCO's result format.
 
@@ -166,7 +170,7 @@ def results_of(
         found: has arrays `boxes` `(n, 4)` of x1, y1, x2, y2, `scores` and
             `classes`, and `rles`, a list of COCO's runs, or `None`.
         image_id: of the image in the results.
-        class_ids: of each class in the results.
+        class_ids: of each class in the results; those of `None` are left out.
 
     Returns:
         List of dicts: `image_id`, `category_id`, `bbox` as x, y, width and
@@ -187,6 +191,7 @@ def results_of(
         for (left, top, right, bottom), score, label, rle in zip(
             boxes.tolist(), found.scores, found.classes, rles
         )
+        if class_ids[int(label)] is not None
     ]
 
 
