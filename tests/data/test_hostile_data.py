@@ -18,7 +18,7 @@ from keras_convnext._util import limits
 from keras_convnext._util.writing import sha256_of
 from keras_convnext.artifacts.real_images import to_calibrate
 from keras_convnext.artifacts.running import Artifact
-from keras_convnext.cli.predict import _find_images
+from keras_convnext.cli.files import find_images
 from keras_convnext.data import Arrays
 from keras_convnext.data import EvalLoader
 from keras_convnext.data import ImageFolder
@@ -688,7 +688,7 @@ def test_damaged_images_to_calibrate_on_are_named(content, tmp_path):
 
 def test_patterns_leave_out_what_systems_leave(tmp_path):
     write(tmp_path, "a/1.jpg", "__MACOSX/1.jpg", "b.jpg", "Thumbs.db")
-    found = _find_images([f"{tmp_path}/*"])
+    found = find_images([f"{tmp_path}/*"])
     assert found == [tmp_path / "a/1.jpg", tmp_path / "b.jpg"]
 
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.limits import check_file
@@ -73,6 +71,8 @@ def read_yolo(path: PathLike, part: str = "train") -> ObjectSource:
 
 def contents_of(path):
     """The mapping in a YAML file, with `names` as a list."""
+    import yaml  # what few need, all would import
+
     try:
         check_file(path)
         if os.path.getsize(path) > LARGEST:
