@@ -18,6 +18,7 @@ from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.files import find_images
 from keras_convnext.cli.files import if_none_is_readable
+from keras_convnext.cli.loading import DETECTORS
 from keras_convnext.cli.loading import load_on_backbone
 from keras_convnext.facts import coco
 from keras_convnext.images.reading import Photograph
@@ -26,11 +27,6 @@ from keras_convnext.tasks import detection
 from keras_convnext.tasks.detection.ap import results_of
 from keras_convnext.tasks.detection.layers import MULTIPLE
 from keras_convnext.tasks.detection.model import check_detector
-
-DETECTORS = {
-    "mask_rcnn": detection.MaskRCNN,
-    "cascade_mask_rcnn": detection.CascadeMaskRCNN,
-}
 
 
 def detect(
@@ -49,13 +45,7 @@ def detect(
             "another tag, a file, or 'none' for random ones."
         ),
     ] = "coco",
-    detector: Annotated[
-        str,
-        typer.Option(
-            help="mask_rcnn, or cascade_mask_rcnn: better and slower, and the "
-            "one with weights for small to xlarge."
-        ),
-    ] = "mask_rcnn",
+    detector: options.Detector = "mask_rcnn",
     output: Annotated[
         Path | None,
         typer.Option(

@@ -8,13 +8,19 @@ from typing import Annotated
 import typer
 
 from keras_convnext import evaluation
+from keras_convnext._util.checks import one_of
 from keras_convnext._util.ranges import PartAboveZero
 from keras_convnext._util.writing import written_aside
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
+from keras_convnext.cli.loading import DETECTORS
+from keras_convnext.cli.loading import load_on_backbone
 from keras_convnext.cli.loading import open_classifier
 from keras_convnext.data import splits
+from keras_convnext.data.objects.opening import is_objects
+from keras_convnext.data.objects.opening import open_part
 from keras_convnext.evaluation import rules
+from keras_convnext.tasks import detection
 
 
 def evaluate(
@@ -22,7 +28,8 @@ def evaluate(
         str,
         typer.Option(
             help="Folder of class folders (val/ in it where there is one) or "
-            "of TFRecords, an .npz file, 'tfds:NAME' or 'digits'."
+            "of TFRecords, an .npz file, 'tfds:NAME' or 'digits'. For "
+            "detectors: a folder or file in the format of COCO, YOLO or VOC."
         ),
     ],
     model: options.ModelOrArtifact = "convnext_tiny",
@@ -79,6 +86,7 @@ def evaluate(
         ),
     ] = None,
     batch_size: options.BatchSize = 32,
+    detector: options.Detector = "mask_rcnn",
     as_json: options.Json = False,
     output: Annotated[
         Path | None, typer.Option(help="File for everything as JSON.")
@@ -91,6 +99,9 @@ def evaluate(
     Top-1, top-5, the accuracy of every class and the most confused pairs,
     beside the published figures. Preprocessing is that of the weights.
 
+    Of detectors the average precision of boxes and masks, by COCO's rules: in
+    all, at overlaps of 0.5 and 0.75, by size and by class.
+
     Example: keras-convnext evaluate --data photos --model mine.keras
 
     Example: keras-convnext evaluate --data imagenet/val --rule imagenet
@@ -98,11 +109,29 @@ def evaluate(
 
     Example: keras-convnext evaluate --data imagenet/val --rule real --labels
     real.json --model mine.onnx --json
+
+    Example: keras-convnext evaluate --data coco --model convnext_tiny
+    --weights coco
     """
     # Before the weights are fetched.
-    counting = rules.get(rule)
     if output is not None:
         check_output(output, force)
+    if is_objects(data):
+        of_classifiers = {
+            "rule": rule != "classes",
+            "labels": labels is not None,
+            "all_classes": all_classes,
+            "partial": partial,
+            "image_size": image_size is not None,
+            "crop_pct": crop_pct is not None,
+            "crop_mode": crop_mode is not None,
+            "interpolation": interpolation is not None,
+            "apply_exif": apply_exif is not None,
+        }
+        _refuse([name for name, given in of_classifiers.items() if given])
+        _tell(_of_detector(data, model, weights, detector), output, as_json)
+        return
+    counting = rules.get(rule)
     _check_inputs(data, labels, counting)
     size = None if image_size is None else (image_size, image_size)
     artifact = open_classifier(model, weights, trust=trust, **_built_for(size))
@@ -127,6 +156,11 @@ def evaluate(
         preprocessing=preprocessing and replace(preprocessing, **overrides),
         apply_exif=apply_exif,
     )
+    _tell(result, output, as_json)
+
+
+def _tell(result, output, as_json):
+    """All of it into a file, and the figures on stdout."""
     text = json.dumps(result.as_dict(), indent=2)
     if output is not None:
         with written_aside(output) as unfinished:
@@ -135,6 +169,26 @@ def evaluate(
         typer.echo(text)
     else:
         result.print()
+
+
+def _of_detector(data, model, weights, detector):
+    """The average precision of a detector, opened or on a backbone by name."""
+    one_of("detector", detector, DETECTORS)
+    source = open_part(data, "validation")
+    # A classifier's have no detector.
+    weights = "coco" if weights == "imagenet" else weights
+    searcher = load_on_backbone(model, weights, DETECTORS[detector])
+    return detection.evaluate(searcher, source)
+
+
+def _refuse(options):
+    """Raises `ValueError` for options that classifiers alone have."""
+    if options:
+        raise ValueError(
+            "Data with objects is for detectors, whose images are prepared in "
+            "one way and counted by one rule. Received: "
+            f"{', '.join(f'`{x}`' for x in options)}. Leave it out"
+        )
 
 
 def _check_inputs(data, labels, rule):

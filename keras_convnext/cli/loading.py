@@ -9,6 +9,12 @@ from keras_convnext._util.checks import one_of
 from keras_convnext.artifacts import keras_file
 from keras_convnext.artifacts import running
 from keras_convnext.facts.variants import LISTED_BY
+from keras_convnext.tasks import detection
+
+DETECTORS = {
+    "mask_rcnn": detection.MaskRCNN,
+    "cascade_mask_rcnn": detection.CascadeMaskRCNN,
+}
 
 
 def check_model(name):

@@ -31,6 +31,13 @@ Weights = Annotated[
         "folder, a URL, hf://owner/repository, or 'none' for random ones."
     ),
 ]
+Detector = Annotated[
+    str,
+    typer.Option(
+        help="mask_rcnn, or cascade_mask_rcnn: better and slower, and the one "
+        "with weights for small to xlarge."
+    ),
+]
 Scales = Annotated[
     list[float] | None,
     typer.Option(

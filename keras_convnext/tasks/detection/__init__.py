@@ -1,9 +1,13 @@
 """Object detection: the paper's detectors, and the parts they are made of."""
 
+from keras_convnext.tasks.detection.ap import AveragePrecision
+from keras_convnext.tasks.detection.ap import average_precision
+from keras_convnext.tasks.detection.ap import results_of
 from keras_convnext.tasks.detection.boxes import box_iou
 from keras_convnext.tasks.detection.cascade import CascadeMaskRCNN
 from keras_convnext.tasks.detection.drawing import drawn
 from keras_convnext.tasks.detection.drawing import write_drawn
+from keras_convnext.tasks.detection.evaluation import evaluate
 from keras_convnext.tasks.detection.inference import Detections
 from keras_convnext.tasks.detection.inference import detect
 from keras_convnext.tasks.detection.mask_rcnn import MaskRCNN
@@ -15,15 +19,19 @@ from keras_convnext.weights.registry import checkpoints
 CHECKPOINTS = (*checkpoints("mask_rcnn"), *checkpoints("cascade_mask_rcnn"))
 
 __all__ = [
+    "AveragePrecision",
     "CHECKPOINTS",
     "CascadeMaskRCNN",
     "DetectionModel",
     "Detections",
     "MaskRCNN",
+    "average_precision",
     "box_iou",
     "detect",
     "drawn",
+    "evaluate",
     "non_max_suppression",
+    "results_of",
     "roi_align",
     "write_drawn",
 ]

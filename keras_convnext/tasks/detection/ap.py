@@ -16,6 +16,8 @@ import numpy as np
 from keras_convnext._util.annotations import Images
 from keras_convnext._util.checks import some
 from keras_convnext._util.progress import progress
+from keras_convnext._util.ranges import Whole
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.requirements import require
 from keras_convnext._util.tables import new_console
 from keras_convnext.data.objects.source import Objects
@@ -161,8 +163,9 @@ def measure(
     )
 
 
+@in_range
 def results_of(
-    found: Any, image_id: Any, class_ids: Sequence[int | None]
+    found: Any, image_id: Any, class_ids: Sequence[Whole | None]
 ) -> list[dict[str, Any]]:
     """Detections in one image in COCO's result format.
 
