@@ -38,6 +38,7 @@ RESULTS = {
     "Detections",
     "Objects",
     "ObjectSummary",
+    "AveragePrecision",
 }
 # Their arguments are the fields of `Options` and of `Variant`.
 BUILT = {"Variant", *(x for x in dir(keras_convnext) if "ConvNeXt" in x)}
