@@ -50,7 +50,9 @@ def export(
 
     Args:
         model: a model of this package, or any Functional model of one image
-            input. Half-precision models are exported in float32.
+            input. Half-precision models are exported in float32. Detectors
+            are exported to ONNX, OpenVINO and SavedModel; they take images
+            that fill their tensor, and give boxes in pixels of these.
         path: file or, for SavedModel, folder to write; OpenVINO's weights
             are beside it, in a `.bin`.
         format: `"saved_model"`, `"tflite"`, `"onnx"`, `"openvino"` or
@@ -76,7 +78,7 @@ def export(
     Returns:
         A `verification.Report`. The outputs of the artifact are `scores` (what
         the model returns), `logits` (before the softmax) and `features`, as
-        far as there are.
+        far as there are; of a detector its own.
 
     Raises:
         ValueError: for arguments out of range, models whose graph is not
@@ -97,6 +99,7 @@ def export(
     path = Path(path)
     format = options.format_of(path, format)
     options.check_target(path, format, overwrite)
+    model = options.of_images(model, format, quantization)
     metadata = options.checked(
         model,
         format,

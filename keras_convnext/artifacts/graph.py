@@ -62,7 +62,9 @@ def as_float32(model):
 
 def named_outputs(model, features=False):
     """The model's outputs by name; a softmax also has its `logits`."""
-    if len(model.outputs) > 1:
+    if len(model.outputs) > 1 and isinstance(model.output, dict):
+        outputs = dict(model.output)
+    elif len(model.outputs) > 1:
         outputs = dict(zip(model.output_names, model.outputs))
     else:
         (output,) = model.outputs

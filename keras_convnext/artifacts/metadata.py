@@ -17,6 +17,8 @@ from keras_convnext.models import inspection
 
 KEY = "keras_convnext"
 FILE = f"{KEY}.json"
+# The output that tells a detector.
+BOXES = "boxes"
 
 
 def of_model(
@@ -43,9 +45,11 @@ def of_model(
         `channels` of the input; `outputs`: their names; `activation` from
         `logits` to `scores`; `label_set`; `quantization`; `producer`.
     """
-    card = inspection.info_of(model)
-    info = card or ModelInfo()
     outputs = list(graph.named_outputs(model, features))
+    card = inspection.info_of(model)
+    if BOXES in outputs:
+        card = inspection.infos_of(model)[-1]
+    info = card or ModelInfo()
     activation = None
     if {"scores", "logits"} <= set(outputs):
         last = getattr(model.layers[-1], "activation", None)
@@ -60,7 +64,7 @@ def of_model(
         "license": info.license,
         "label_set": info.label_set,
         "classes": _classes(model, card, outputs),
-        "preprocessing": inspection.preprocessing_of(model, size),
+        "preprocessing": inspection.preprocessing_of(model, size, card),
         "normalizes": inspection.normalizes(model),
         "data_format": data_format or inspection.data_format(model),
         "input_dtype": input_dtype,
@@ -104,9 +108,12 @@ def _classes(model, info, outputs):
     """Pairs of id and name: the model's own names, or its label set's."""
     if not {"logits", "scores"} & set(outputs) or info is None:
         return None
+    names = info.class_names
+    if BOXES in outputs:
+        return names and [[str(i), name] for i, name in enumerate(names)]
     count = model.outputs[0].shape[-1]
-    if info.class_names is not None and len(info.class_names) == count:
-        return [[str(i), name] for i, name in enumerate(info.class_names)]
+    if names is not None and len(names) == count:
+        return [[str(i), name] for i, name in enumerate(names)]
     if info.label_set == "clip" or count not in labels.LABEL_SETS:
         return None
     return [list(pair) for pair in labels.label_set(count)]

@@ -11,7 +11,6 @@ from keras_convnext._util.writing import writing
 from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import onnx_graph
-from keras_convnext.layers import forms
 from keras_convnext.models import rebuilding
 
 # Protocol buffers end at 2 GiB; the nodes need some of it.
@@ -43,9 +42,9 @@ def to_onnx(exportable):
     results = trace(g, model, image, _entrance(g, exportable))
     outputs = []
     for name in exportable.outputs:
-        result, shape = results[name]
+        result, shape, dtype = results[name]
         g.add("Identity", result, output=name)
-        outputs.append(_value(name, "float32", shape[1:]))
+        outputs.append(_value(name, dtype, shape[1:]))
     dtype = exportable.metadata["input_dtype"]
     image = _value("image", dtype, exportable.input_shape)
     return onnx.helper.make_model(
@@ -59,7 +58,7 @@ def to_onnx(exportable):
 
 
 def trace(g, model, tensor, name):
-    """Writes a model's layers; the name and shape of each of its outputs.
+    """Writes a model's layers; name, shape and dtype of each of its outputs.
 
     Args:
         tensor: a `keras.Input` of the shape that the model is given.
@@ -67,25 +66,26 @@ def trace(g, model, tensor, name):
     """
     names, alive = {id(tensor): name}, []
 
-    def visit(step, inputs, *others, **kwargs):
+    def visit(step, *inputs, **kwargs):
         layer = getattr(step, "layer", step)
-        if others:
-            raise forms.unknown_in_onnx(layer, "of several arguments")
-        x = keras.tree.map_structure(lambda tensor: names[id(tensor)], inputs)
+        xs = keras.tree.map_structure(lambda tensor: names[id(tensor)], inputs)
         if isinstance(layer, keras.Model):
             inner = rebuilding.functional(layer)
-            given = keras.Input(inputs.shape[1:], dtype=inputs.dtype)
-            name, _ = trace(g, inner, given, x)
+            (x,) = inputs
+            given = keras.Input(x.shape[1:], dtype=x.dtype)
+            name, *_ = trace(g, inner, given, *xs)
         else:
-            name = onnx_graph.write_layer(g, layer, x)
-        output = step(inputs, **kwargs)
-        alive.append(output)  # or another tensor takes its identity
-        names[id(output)] = name
-        return output
+            name = onnx_graph.write_layer(g, layer, *xs)
+        outputs = step(*inputs, **kwargs)
+        alive.append(outputs)  # or other tensors take their identities
+        pairs = zip(keras.tree.flatten(outputs), keras.tree.flatten(name))
+        names.update((id(output), own) for output, own in pairs)
+        return outputs
 
     copy = rebuilding.rebuild(model, tensor, rebuilding.step, visit)
     return keras.tree.map_structure(
-        lambda output: (names[id(output)], tuple(output.shape)), copy.output
+        lambda output: (names[id(output)], tuple(output.shape), output.dtype),
+        copy.output,
     )
 
 

@@ -6,6 +6,8 @@ of them need TensorFlow or torch. Maps stay channels_last, as in the model: ONNX
 Runtime then takes the transpositions around a convolution into its kernel.
 """
 
+import inspect
+
 import keras
 import numpy as np
 import onnx
@@ -34,21 +36,29 @@ class Graph:
         self.taken.add(name)
         return name
 
-    def add(self, op, *inputs, name=None, output=None, **attributes):
-        """One node; returns the name of its output, which is the node's."""
+    def add(self, op, *inputs, name=None, output=None, outputs=1, **attributes):
+        """One node; returns the name of its output, which is the node's.
+
+        With several `outputs` a tuple of their names.
+        """
         inputs = [x if isinstance(x, str) else self.constant(x) for x in inputs]
         name = output or self.unique(name or op)
+        names = [name, *(self.unique(op) for _ in range(1, outputs))]
         self.nodes.append(
-            onnx.helper.make_node(op, inputs, [name], name, **attributes)
+            onnx.helper.make_node(op, inputs, names, name, **attributes)
         )
-        return name
+        return name if outputs == 1 else tuple(names)
+
+    def cast(self, x, dtype):
+        kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return self.add("Cast", x, to=kind)
 
     def constant(self, values, name=None):
         values = np.asarray(values)
         if values.dtype.kind == "f":
             values = values.astype("float32")
         name = self.unique(name or "constant")
-        values = np.ascontiguousarray(values)
+        values = np.asarray(values, order="C")  # scalars stay scalars
         self.initializers.append(onnx.numpy_helper.from_array(values, name))
         return name
 
@@ -57,11 +67,16 @@ class Graph:
         return self.constant(change(values), f"{layer.name}/{attribute}")
 
 
-def write_layer(g, layer, inputs):
-    """The nodes of one layer, given the names of its inputs."""
+def write_layer(g, layer, *inputs):
+    """The nodes of one layer, given the names of its arguments; the names of
+    its outputs."""
     write = forms.of(layer).onnx
     if write is None:
         raise forms.unknown_in_onnx(layer, "layer")
     if getattr(layer, "data_format", None) == "channels_first":
         raise forms.unknown_in_onnx(layer, "of channels_first")
-    return write(g, layer, inputs)
+    try:
+        inspect.signature(write).bind(g, layer, *inputs)
+    except TypeError as error:
+        raise forms.unknown_in_onnx(layer, "of several arguments") from error
+    return write(g, layer, *inputs)

@@ -11,6 +11,8 @@ from keras_convnext.models import inspection
 from keras_convnext.models.builder import total_stride
 
 INPUT_DTYPES = ("float32", "uint8")
+# Those with non-maximum suppression, or with loops that compute it.
+DETECTION_FORMATS = ("onnx", "openvino", "saved_model")
 TFLITE_LIMIT = 2**31 - 1
 
 
@@ -32,6 +34,20 @@ def format_of(path, format):
             f"Received: {str(path)!r}"
         )
     return format
+
+
+def of_images(model, format, quantization):
+    """The model of images alone, of a detector, which also takes sizes."""
+    if not hasattr(model, "of_images"):
+        return model
+    if format not in DETECTION_FORMATS or quantization is not None:
+        raise ValueError(
+            f"Detectors are exported to {list(DETECTION_FORMATS)} in float32. "
+            f"Received: the detector {model.name!r}, format={format!r} and "
+            f"quantization={quantization!r}. Export it to 'onnx', whose "
+            "operations suppress boxes and align regions"
+        )
+    return model.of_images()
 
 
 def checked(

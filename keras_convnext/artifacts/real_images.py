@@ -14,6 +14,8 @@ from keras_convnext.images.transform import load_image
 
 FOLDER_IMAGES, BATCH = 500, 32
 DEFAULT_SIZE = (224, 224)
+# Detectors compute the same at any size, and take long at their own.
+DETECTOR_SIZE = (256, 320)
 
 
 def to_calibrate(source, metadata):
@@ -50,6 +52,8 @@ def to_compare(source, metadata, verify):
         height, width = (
             preprocessing.image_size if preprocessing else DEFAULT_SIZE
         )
+        if embedded.BOXES in metadata["outputs"]:
+            height, width = DETECTOR_SIZE
         sizes = [(height, width), (height + 32, width + 64)]
     return [_photographs(*size, metadata["channels"]) for size in sizes]
 

@@ -173,7 +173,8 @@ class Artifact:
                 numbers.
         """
         names = self.metadata["outputs"]
-        if not {"logits", "scores"} & set(names):
+        is_detector = embedded.BOXES in names
+        if is_detector or not {"logits", "scores"} & set(names):
             raise ValueError(
                 "Expected a model with its classifier. Received: "
                 f"{str(self.path)!r} with outputs {names}. `run` returns them"

@@ -17,6 +17,8 @@ def write(exportable, path, images=None, batch=None):
     """Writes a folder with the signatures `serving_default`, from images to
     named outputs, and for RGB `serving_jpeg`, from encoded JPEG or PNG.
 
+    Detectors have the first alone.
+
     Batches may have any size, or that of `batch`, and then no JPEG.
     """
     import tensorflow as tf
@@ -30,7 +32,10 @@ def write(exportable, path, images=None, batch=None):
     signatures = {SERVING: tf.function(forward, input_signature=[image])}
     preprocessing = exportable.metadata["preprocessing"]
     is_rgb = exportable.metadata["channels"] == 3
-    if batch is None and is_rgb and preprocessing is not None:
+    outputs = exportable.outputs
+    # A detector's boxes would be in pixels that nobody knows.
+    is_known = preprocessing is not None and metadata.BOXES not in outputs
+    if batch is None and is_rgb and is_known:
         signatures[JPEG] = _from_jpeg(tf, exportable, forward, preprocessing)
     module = tf.Module()
     module.variables_ = [x.value for x in forward.model.variables]

@@ -134,6 +134,76 @@ def _onnx_dense(g, layer, x):
     return forms.onnx_activation(g, layer, x)
 
 
+def _onnx_conv2d_transpose(g, layer, x):
+    # Where strides are not the kernel's sides Keras' "same" has rules of its
+    # own.
+    if layer.kernel_size != layer.strides or layer.dilation_rate != (1, 1):
+        raise forms.unknown_in_onnx(layer, "of a kernel unlike its strides")
+    weights = [g.weight(layer, "kernel", lambda k: k.transpose(3, 2, 0, 1))]
+    if layer.use_bias:
+        weights.append(g.weight(layer, "bias"))
+    x = g.add("Transpose", x, perm=FIRST)
+    x = g.add(
+        "ConvTranspose", x, *weights, name=layer.name, strides=layer.strides
+    )
+    return forms.onnx_activation(g, layer, g.add("Transpose", x, perm=LAST))
+
+
+def _onnx_batch_norm(g, layer, x, counts=None):
+    if layer.axis not in (-1, 3) or not (layer.scale and layer.center):
+        raise forms.unknown_in_onnx(layer, f"with axis={layer.axis}")
+    deviation = np.sqrt(
+        ops.convert_to_numpy(layer.moving_variance) + layer.epsilon
+    )
+    scale = g.weight(layer, "gamma", lambda gamma: gamma / deviation)
+    centered = g.add("Sub", x, g.weight(layer, "moving_mean"))
+    x = g.add("Mul", centered, scale)
+    return g.add("Add", x, g.weight(layer, "beta"), name=layer.name)
+
+
+def _onnx_relu(g, layer, x):
+    plain = (layer.max_value, layer.negative_slope, layer.threshold)
+    if plain != (None, 0, 0):
+        raise forms.unknown_in_onnx(layer, "with limits or a slope")
+    return g.add("Relu", x, name=layer.name)
+
+
+def _onnx_enlarged(g, layer, x):
+    if layer.interpolation != "nearest":
+        raise forms.unknown_in_onnx(layer, f"by {layer.interpolation!r}")
+    return g.add(
+        "Resize",
+        x,
+        "",
+        np.float32((1, *layer.size, 1)),
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+        name=layer.name,
+    )
+
+
+def _onnx_max_pool(g, layer, x):
+    if layer.padding != "valid":
+        raise forms.unknown_in_onnx(layer, f"with padding {layer.padding!r}")
+    x = g.add(
+        "MaxPool",
+        g.add("Transpose", x, perm=FIRST),
+        name=layer.name,
+        kernel_shape=layer.pool_size,
+        strides=layer.strides,
+    )
+    return g.add("Transpose", x, perm=LAST)
+
+
+def _onnx_reshape(g, layer, x):
+    return g.add("Reshape", x, [0, *layer.target_shape], name=layer.name)
+
+
+def _onnx_flatten(g, layer, x):
+    return g.add("Flatten", x, name=layer.name)
+
+
 def _onnx_pad(g, layer, x):
     (top, bottom), (left, right) = layer.padding
     return g.add("Pad", x, [0, top, left, 0, 0, bottom, right, 0])
@@ -225,5 +295,15 @@ forms.add(
     RowBatchNormalization,
     keras.layers.BatchNormalization,
     variables=("gamma", "beta", "moving_mean", "moving_variance"),
+    onnx=_onnx_batch_norm,
 )
-forms.add(keras.layers.Conv2DTranspose, variables=("kernel", "bias"))
+forms.add(
+    keras.layers.Conv2DTranspose,
+    variables=("kernel", "bias"),
+    onnx=_onnx_conv2d_transpose,
+)
+forms.add(keras.layers.Flatten, onnx=_onnx_flatten)
+forms.add(keras.layers.MaxPooling2D, onnx=_onnx_max_pool)
+forms.add(keras.layers.ReLU, onnx=_onnx_relu)
+forms.add(keras.layers.Reshape, onnx=_onnx_reshape)
+forms.add(keras.layers.UpSampling2D, onnx=_onnx_enlarged)

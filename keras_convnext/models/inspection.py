@@ -68,8 +68,13 @@ def find(paths, name):
 
 def info_of(model):
     """The `ModelInfo` of the first ConvNeXt in a model, or `None`."""
-    cards = (x.info for x in all_layers(model) if isinstance(x, ModelCard))
-    return next(cards, None)
+    return next(iter(infos_of(model)), None)
+
+
+def infos_of(model):
+    """All `ModelInfo` in a model. What stands on a ConvNeXt has its own behind
+    that one's."""
+    return [x.info for x in all_layers(model) if isinstance(x, ModelCard)]
 
 
 def check_not_quantized(model):
@@ -125,12 +130,13 @@ def last_layer(model):
     return last_layer(last) if isinstance(last, keras.Model) else last
 
 
-def preprocessing_of(model, size=None):
+def preprocessing_of(model, size=None, info=None):
     """The `Preprocessing` of the first ConvNeXt in a model, or `None`.
 
-    It is for images of `size`; of that which the whole takes if `None`.
+    It is for images of `size`; of that which the whole takes if `None`. An
+    `info` takes the place of that ConvNeXt's.
     """
-    info = info_of(model)
+    info = info or info_of(model)
     preprocessing = info and info.preprocessing
     size = image_shape(model)[:2] if size is None else tuple(size)
     if preprocessing and None not in size:

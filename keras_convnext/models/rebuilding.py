@@ -1,6 +1,10 @@
 """A model's graph on another input, without a trace in the model itself."""
 
+import warnings
+
 import keras
+
+from keras_convnext.layers import states
 
 
 class Step(keras.layers.Layer):
@@ -49,8 +53,48 @@ def rebuild(model, image, clone_function, call_function=None):
     )
 
 
+def copied_onto(model, tensors):
+    """The model's outputs on tensors of another graph, by copies of its layers.
+
+    Args:
+        tensors: in the structure of the model's input.
+    """
+    fresh = keras.tree.map_structure(
+        lambda x: keras.Input(x.shape[1:], dtype=x.dtype, name=x.name),
+        model.input,
+    )
+    copy, made = _recorded(model, fresh, step)
+    places = {id(x): place for place, x in enumerate(made)}
+    copies = {}
+
+    def copied(layer):
+        config = states.plain_config(layer)
+        return copies.setdefault(layer.name, type(layer).from_config(config))
+
+    with warnings.catch_warnings():
+        # These have not the names of inputs, for they are none.
+        warnings.simplefilter("ignore", UserWarning)
+        _, made = _recorded(model, tensors, copied)
+    for layer in model.layers:
+        if layer.weights:
+            copies[layer.name].set_weights(states.plain_weights(layer))
+    return keras.tree.map_structure(lambda x: made[places[id(x)]], copy.output)
+
+
+def _recorded(model, tensors, clone_function):
+    """The graph on other tensors, and all that it makes, in order."""
+    made = []
+
+    def call(layer, *args, **kwargs):
+        outputs = layer(*args, **kwargs)
+        made.extend(keras.tree.flatten(outputs))
+        return outputs
+
+    return rebuild(model, tensors, clone_function, call), made
+
+
 def functional(model):
-    """Of one input and plain outputs, also what was a `Sequential`."""
+    """Of one input, also what was a `Sequential`."""
     outputs = model.outputs
-    output = outputs[0] if len(outputs) == 1 else outputs
+    output = outputs[0] if len(outputs) == 1 else model.output
     return keras.Model(model.inputs[0], output, name=model.name)

@@ -56,12 +56,12 @@ def _level(height, width, stride):
         indexing="ij",
     )
     centers = ops.cast(ops.stack([x, y, x, y], axis=-1), "float32")
-    forms = ops.convert_to_tensor(_forms(stride))
+    forms = ops.convert_to_tensor(around_zero(stride))
     return ops.reshape(centers[:, :, None] + forms, (-1, 4))
 
 
-def _forms(stride):
-    """The anchors around (0, 0)."""
+def around_zero(stride):
+    """The anchors around (0, 0), a float32 array `(3, 4)`."""
     heights = SCALE * stride * np.sqrt(RATIOS)
     widths = SCALE * stride / np.sqrt(RATIOS)
     corners = np.stack([widths, heights], axis=-1) / 2

@@ -10,7 +10,9 @@ import keras
 from keras import ops
 
 from keras_convnext._util.serialization import register
+from keras_convnext.layers import forms
 from keras_convnext.tasks.detection import boxes as box_functions
+from keras_convnext.tasks.detection import onnx_forms
 from keras_convnext.tasks.detection import roi_align
 from keras_convnext.tasks.detection.anchors import STRIDES
 from keras_convnext.tasks.detection.anchors import anchors
@@ -32,6 +34,26 @@ class BoxLayer(keras.layers.Layer):
     # Without one of its own a layer with a dtype policy cannot be saved.
     def get_config(self):
         return super().get_config()
+
+
+@register
+class ImageSizes(BoxLayer):
+    """Height and width of images that fill their tensor.
+
+    Call arguments:
+        images: tensor `(batch, height, width, channels)`.
+
+    Returns:
+        An int32 tensor `(batch, 2)`.
+    """
+
+    def call(self, images):
+        batch, height, width = ops.shape(images)[:3]
+        sides = ops.cast(ops.stack([height, width]), "int32")
+        return ops.broadcast_to(sides[None], (batch, 2))
+
+    def compute_output_spec(self, images):
+        return keras.KerasTensor((images.shape[0], 2), "int32")
 
 
 @register
@@ -406,3 +428,13 @@ def _scale(sizes, original_sizes):
 def _merged(x):
     batch, count = x.shape[:2]
     return None if batch is None else batch * count
+
+
+forms.add(Padding, onnx=onnx_forms.padding)
+forms.add(Proposals, onnx=onnx_forms.proposals)
+forms.add(RoIAlign, onnx=onnx_forms.roi_features)
+forms.add(MergedRows, onnx=onnx_forms.merged_rows)
+forms.add(RefineBoxes, onnx=onnx_forms.refined_boxes)
+forms.add(Detections, onnx=onnx_forms.detections)
+forms.add(ClassMasks, onnx=onnx_forms.class_masks)
+forms.add(ImageSizes, onnx=onnx_forms.image_sizes)

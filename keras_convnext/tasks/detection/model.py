@@ -7,6 +7,8 @@ import keras
 from keras_convnext._util.serialization import register
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.variants import Variant
+from keras_convnext.models import rebuilding
+from keras_convnext.tasks.detection.layers import ImageSizes
 from keras_convnext.weights.detection_tables import STAGES
 
 CARD = "detection_card"
@@ -77,6 +79,20 @@ class DetectionModel(keras.Model):
     def classes(self) -> int:
         """How many classes there are."""
         return self._ending("mask_classifier", "mask_0_classifier").filters
+
+    def of_images(self) -> keras.Model:
+        """The same on images alone, as it is exported.
+
+        The images fill their tensor, and boxes are in their pixels. Layers and
+        weights are copies.
+        """
+        shape = tuple(self.input[IMAGES].shape)
+        images = keras.Input(shape[1:], name=IMAGES)
+        given = {IMAGES: images}
+        for name in (SIZES, ORIGINAL_SIZES):
+            given[name] = ImageSizes(name=self.prefix + name)(images)
+        outputs = rebuilding.copied_onto(self, given)
+        return keras.Model(images, outputs, name=self.name)
 
     @property
     def prefix(self) -> str:
