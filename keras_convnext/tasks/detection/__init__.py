@@ -8,6 +8,7 @@ from keras_convnext.tasks.detection.cascade import CascadeMaskRCNN
 from keras_convnext.tasks.detection.drawing import drawn
 from keras_convnext.tasks.detection.drawing import write_drawn
 from keras_convnext.tasks.detection.evaluation import evaluate
+from keras_convnext.tasks.detection.exported import detect_exported
 from keras_convnext.tasks.detection.inference import Detections
 from keras_convnext.tasks.detection.inference import detect
 from keras_convnext.tasks.detection.mask_rcnn import MaskRCNN
@@ -28,6 +29,7 @@ __all__ = [
     "average_precision",
     "box_iou",
     "detect",
+    "detect_exported",
     "drawn",
     "evaluate",
     "non_max_suppression",
