@@ -467,7 +467,7 @@ def training(model):
         state = model.state_dict()
         for name in STATISTICS:
             if name in state:
-                result[f"{case}/{name}"] = state[name].numpy()
+                result[f"{case}/{name}"] = state[name].numpy().copy()
     return result
 
 

@@ -42,7 +42,11 @@ RESULTS = {
 }
 # Their arguments are the fields of `Options` and of `Variant`.
 BUILT = {"Variant", *(x for x in dir(keras_convnext) if "ConvNeXt" in x)}
-RECIPES = {"Recipe": small_data, "SegmentationRecipe": segmentation.ade20k}
+RECIPES = {
+    "Recipe": small_data,
+    "SegmentationRecipe": segmentation.ade20k,
+    "DetectionRecipe": detection.coco_cascade,
+}
 
 
 def is_number(annotation):
@@ -68,7 +72,7 @@ def public():
             if callable(value) and not is_error and name not in RESULTS:
                 found[name] = value
     found["Options"] = Options
-    for recipe in (recipes.Recipe, segmentation.SegmentationRecipe):
+    for recipe in map(type, RECIPES.values()):
         for name, method in vars(recipe).items():
             if inspect.isfunction(method) and not name.startswith("_"):
                 found[f"{recipe.__name__}.{name}"] = method

@@ -8,11 +8,13 @@ from keras_convnext.tasks.detection.cascade import CascadeMaskRCNN
 from keras_convnext.tasks.detection.drawing import drawn
 from keras_convnext.tasks.detection.drawing import write_drawn
 from keras_convnext.tasks.detection.evaluation import evaluate
-from keras_convnext.tasks.detection.exported import detect_exported
 from keras_convnext.tasks.detection.inference import Detections
 from keras_convnext.tasks.detection.inference import detect
 from keras_convnext.tasks.detection.mask_rcnn import MaskRCNN
 from keras_convnext.tasks.detection.model import DetectionModel
+from keras_convnext.tasks.detection.recipe import DetectionRecipe
+from keras_convnext.tasks.detection.recipe import coco_cascade
+from keras_convnext.tasks.detection.recipe import coco_mask_rcnn
 from keras_convnext.tasks.detection.roi_align import roi_align
 from keras_convnext.tasks.detection.suppression import non_max_suppression
 from keras_convnext.weights.registry import checkpoints
@@ -24,12 +26,14 @@ __all__ = [
     "CHECKPOINTS",
     "CascadeMaskRCNN",
     "DetectionModel",
+    "DetectionRecipe",
     "Detections",
     "MaskRCNN",
     "average_precision",
     "box_iou",
+    "coco_cascade",
+    "coco_mask_rcnn",
     "detect",
-    "detect_exported",
     "drawn",
     "evaluate",
     "non_max_suppression",

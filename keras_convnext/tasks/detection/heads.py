@@ -8,7 +8,6 @@ from keras_convnext.layers import Normal
 from keras_convnext.layers.initializers import GlorotUniform
 from keras_convnext.layers.plain import Add
 from keras_convnext.layers.plain import Conv2D
-from keras_convnext.layers.plain import Conv2DTranspose
 from keras_convnext.layers.plain import Dense
 from keras_convnext.layers.plain import RowBatchNormalization
 from keras_convnext.tasks import backbones
@@ -153,7 +152,7 @@ class Heads(backbones.Heads):
                 x
             )
         x = self.named(
-            Conv2DTranspose,
+            layers.Conv2DTranspose,
             f"mask{stage}_upsample",
             self.channels,
             2,

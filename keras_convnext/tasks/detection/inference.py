@@ -147,8 +147,7 @@ def detect(
                 found.append(one)
                 advance()
     joined = found[0] if len(found) == 1 else _joined(model, found)
-    names = model.info.class_names
-    return as_record(names, joined, score, pixels.shape[:2])
+    return _record(model, joined, score, pixels.shape[:2])
 
 
 def _check_numbers(model, score, multiple):
@@ -235,17 +234,10 @@ def _joined(model, found):
     return {key: x[kept] for key, x in every.items()}
 
 
-def as_record(names, found, score, size):
-    """What is found in one image, as `Detections`.
-
-    Args:
-        names: of the classes, or `None`.
-        found: dict of arrays: `boxes`, `scores`, `classes` and `masks`.
-        score: what scores less is left out.
-        size: height and width of the image.
-    """
+def _record(model, found, score, size):
     chosen = found["scores"] >= score
     found = {name: x[chosen] for name, x in found.items()}
+    names = model.info.class_names
     return Detections(
         found["boxes"],
         found["scores"],

@@ -133,8 +133,9 @@ def sampled(found, count, positives, seed, images):
     Source: `RandomSampler` of mmdet, but for the draws.
     """
     total = found.shape[1]
-    count, positives = min(count, total), min(positives, total)
-    keys = draws(seed, images, total)
+    if total is not None:  # as TensorFlow has it for images of any size
+        count, positives = min(count, total), min(positives, total)
+    keys = draws(seed, images, ops.shape(found)[1])
     of_positives, number = _drawn(found >= 0, keys, positives)
     of_negatives, most = _drawn(found == BACKGROUND, keys, count)
     places = ops.arange(count, dtype="int32")[None]

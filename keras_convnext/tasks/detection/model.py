@@ -1,19 +1,26 @@
 """The class of detectors: Functional, from images to boxes and masks."""
 
+import functools
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_convnext._util.serialization import register
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.variants import Variant
 from keras_convnext.models import rebuilding
 from keras_convnext.tasks.detection.layers import ImageSizes
+from keras_convnext.tasks.detection.training import Parts
+from keras_convnext.tasks.detection.training import Sampling
+from keras_convnext.tasks.detection.training import Step
+from keras_convnext.tasks.detection.training import loss_names
 from keras_convnext.weights.detection_tables import STAGES
 
 CARD = "detection_card"
 # Keys of the inputs.
 IMAGES, SIZES, ORIGINAL_SIZES = "images", "image_sizes", "original_sizes"
+NO_SEED = np.zeros(2, "int32")
 
 
 @register
@@ -34,10 +41,13 @@ class DetectionModel(keras.Model):
         `original_sizes`: the same of the photographs before they were resized.
 
     Returns:
-        A dict, by falling score. `boxes`: `(batch, n, 4)`, x1, y1, x2, y2 in
-        pixels of the original. `scores`: `(batch, n)`, from 0 to 1. `classes`:
-        `(batch, n)`, int32, −1 in rows without a detection. `masks`: `(batch,
-        n, 28, 28)`, probabilities, spread over the box. All else is float32.
+        With `training=True` a dict of `maps`, `scores` and `deltas`, which
+        `losses_of` takes: the rest of a training step needs the targets.
+        Else a dict, by falling score. `boxes`: `(batch, n, 4)`, x1, y1, x2, y2
+        in pixels of the original. `scores`: `(batch, n)`, from 0 to 1.
+        `classes`: `(batch, n)`, int32, −1 in rows without a detection.
+        `masks`: `(batch, n, 28, 28)`, probabilities, spread over the box. All
+        else is float32.
 
         The model fills images up to a multiple of 32, and normalizes such
         pixels to zero, whatever they are. What else is in the batch changes
@@ -62,6 +72,10 @@ class DetectionModel(keras.Model):
         self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any
     ):
         super().__init__(inputs, outputs, name=name, **kwargs)
+        self.sampling = Sampling()
+        self.draws = keras.random.SeedGenerator()
+        names = loss_names(self.stages)
+        self.loss_parts = [keras.metrics.Mean(name) for name in names]
 
     @property
     def info(self) -> ModelInfo:
@@ -106,6 +120,58 @@ class DetectionModel(keras.Model):
         names = {layer.name for layer in self.layers}
         is_one = f"{self.prefix}box_classifier" in names
         return ("",) if is_one else tuple(f"_{k}" for k in range(STAGES))
+
+    def call(self, inputs, training=None, mask=None):
+        if training:  # the rest depends on the targets
+            return self._trunk(inputs, training)
+        return super().call(inputs, training=training, mask=mask)
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        losses = self.losses_of(x, y, y_pred if training else None, training)
+        for metric, value in zip(self.loss_parts, losses.values()):
+            metric.update_state(value)
+        return sum(losses.values())
+
+    def losses_of(
+        self, x: Any, y: Any, trunk: Any = None, training: bool = True
+    ) -> dict[str, Any]:
+        """The losses of a batch by name, whose sum is what `fit` minimizes.
+
+        Args:
+            x: dict, as to call the model.
+            y: dict of what is to be found. `boxes`: `(batch, g, 4)`, x1, y1,
+                x2, y2 in pixels of the images; `classes`, `valid`: `(batch,
+                g)`, of which rows are no padding; `masks`: `(batch, g,
+                height, width)` of the size of `images`, 0 or 1, which may be
+                left out.
+            trunk: what the model returns in training; computed if `None`.
+            training: whether stochastic depth and batch norms are in training.
+
+        Returns:
+            Dict of scalars.
+        """
+        if trunk is None:
+            trunk = self._trunk(x, training)
+        step = Step(
+            self._parts,
+            self.sampling,
+            x[SIZES],
+            y,
+            # What is evaluated does not change what is trained after it.
+            self.draws.next if training else lambda: NO_SEED,
+            training,
+        )
+        return step.losses(**trunk)
+
+    def _trunk(self, inputs, training):
+        inputs = {name: inputs[name] for name in (IMAGES, SIZES)}
+        return self._parts.trunk(inputs, training=training)
+
+    @functools.cached_property
+    def _parts(self):
+        return Parts(self)
 
     def _ending(self, *ends):
         return next(x for x in self.layers if x.name.endswith(ends))

@@ -1,6 +1,7 @@
-"""The learning rates of the official code: warm-up, then cosine or power."""
+"""Learning rates of the official code: warm-up, then cosine, power or steps."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
@@ -10,6 +11,7 @@ from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import CountOrZero
 from keras_convnext._util.ranges import NotNegative
 from keras_convnext._util.ranges import Part
+from keras_convnext._util.ranges import PartAboveZero
 from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import in_range
 from keras_convnext._util.serialization import register
@@ -153,7 +155,63 @@ class WarmupPoly(_Warmup):
         remaining = ops.maximum(self.total_steps - step, 0.0)
         rate = (remaining / self.total_steps) ** self.power
         rate = self.peak_learning_rate * rate
-        if not self.warmup_steps:
-            return rate
-        risen = ops.minimum(step / self.warmup_steps, 1.0)
-        return rate * (self.warmup_ratio + (1 - self.warmup_ratio) * risen)
+        return rate * _risen(step, self.warmup_steps, self.warmup_ratio)
+
+
+@register
+class WarmupStep(_Warmup):
+    """The peak after a linear rise, and a part of it after each of some steps.
+
+    Args:
+        peak_learning_rate: positive float.
+        warmup_steps: int, optimizer steps of warm-up; 0 for none.
+        total_steps: int above `warmup_steps`, all optimizer steps of the run.
+        drops: ints, steps from which on the rate is lower.
+        drop_factor: number above 0 and at most 1, what the rate is multiplied
+            with at each.
+        warmup_ratio: the factor of the first step, at least 0 and at most 1.
+
+    Returns:
+        For a step, a scalar tensor of dtype `keras.config.floatx()`.
+
+    Source: `lr_config` of the official `object_detection/configs`, as mmcv
+    computes the policy `step` with linear warm-up.
+
+    Examples:
+        >>> schedule = keras_convnext.optimizers.WarmupStep(
+        ...     1e-4, 500, 36000, drops=(27000, 33000)
+        ... )
+        >>> [round(float(schedule(step)), 8) for step in (500, 27000, 33000)]
+        [0.0001, 1e-05, 1e-06]
+    """
+
+    @in_range
+    def __init__(
+        self,
+        peak_learning_rate: Positive,
+        warmup_steps: CountOrZero,
+        total_steps: Count,
+        drops: Sequence[CountOrZero] = (),
+        drop_factor: PartAboveZero = 0.1,
+        warmup_ratio: Part = 1e-3,
+        name: str = "warmup_step",
+    ):
+        super().__init__(peak_learning_rate, warmup_steps, total_steps, name)
+        self.drops = [int(step) for step in drops]
+        self.drop_factor = float(drop_factor)
+        self.warmup_ratio = float(warmup_ratio)
+
+    def __call__(self, step):
+        step = ops.cast(step, keras.config.floatx())
+        rate = _risen(step, self.warmup_steps, self.warmup_ratio)
+        for drop in self.drops:
+            rate = ops.where(step < drop, rate, rate * self.drop_factor)
+        return self.peak_learning_rate * rate
+
+
+def _risen(step, warmup_steps, warmup_ratio):
+    """The factor of a linear warm-up, from the ratio to 1."""
+    if not warmup_steps:
+        return ops.ones_like(step)
+    risen = ops.minimum(step / warmup_steps, 1.0)
+    return warmup_ratio + (1 - warmup_ratio) * risen

@@ -61,7 +61,7 @@ def check_labels(labels, model, recipe):
     )
 
 
-def watch(model, check):
+def watch(model, check, dicts=False):
     """Makes `model.fit` call `check` on the labels of its first batch.
 
     And on those of validation that are arrays.
@@ -70,6 +70,7 @@ def watch(model, check):
         model: a compiled `keras.Model`.
         check: function of labels that raises `ValueError`. It is left out
             once the model is compiled with another loss.
+        dicts: whether labels are dicts; else those are not looked at.
     """
     fit = type(model).fit.__get__(model)
     loss = model.loss
@@ -78,10 +79,10 @@ def watch(model, check):
     def watched(x=None, y=None, *args, **kwargs):
         if model.loss is not loss:
             return fit(x, y, *args, **kwargs)
-        first = _First(check)
+        first = _First(check, dicts)
         validation = kwargs.get("validation_data")
         if isinstance(validation, tuple):
-            _First(check).look_at(validation)
+            _First(check, dicts).look_at(validation)
         try:
             return fit(first.watched(x, y), y, *args, **kwargs)
         except Exception:
@@ -96,11 +97,12 @@ def watch(model, check):
 class _First:
     """Looks at the labels of the first batch, and remembers the error."""
 
-    def __init__(self, check):
+    def __init__(self, check, dicts):
         self.check, self.is_done, self.error = check, False, None
+        self.unseen = (list, tuple) if dicts else (dict, list, tuple)
 
     def look(self, labels):
-        if self.is_done or isinstance(labels, (dict, list, tuple)):
+        if self.is_done or isinstance(labels, self.unseen):
             return
         self.is_done = True
         try:
