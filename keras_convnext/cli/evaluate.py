@@ -11,9 +11,11 @@ from keras_convnext import evaluation
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.ranges import PartAboveZero
 from keras_convnext._util.writing import written_aside
+from keras_convnext.artifacts import running
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import DETECTORS
+from keras_convnext.cli.loading import is_exported
 from keras_convnext.cli.loading import load_on_backbone
 from keras_convnext.cli.loading import open_classifier
 from keras_convnext.data import splits
@@ -129,7 +131,8 @@ def evaluate(
             "apply_exif": apply_exif is not None,
         }
         _refuse([name for name, given in of_classifiers.items() if given])
-        _tell(_of_detector(data, model, weights, detector), output, as_json)
+        result = _of_detector(data, model, weights, detector, trust)
+        _tell(result, output, as_json)
         return
     counting = rules.get(rule)
     _check_inputs(data, labels, counting)
@@ -171,10 +174,12 @@ def _tell(result, output, as_json):
         result.print()
 
 
-def _of_detector(data, model, weights, detector):
+def _of_detector(data, model, weights, detector, trust):
     """The average precision of a detector, opened or on a backbone by name."""
     one_of("detector", detector, DETECTORS)
     source = open_part(data, "validation")
+    if is_exported(model):
+        return detection.evaluate(running.open_artifact(model, trust), source)
     # A classifier's have no detector.
     weights = "coco" if weights == "imagenet" else weights
     searcher = load_on_backbone(model, weights, DETECTORS[detector])

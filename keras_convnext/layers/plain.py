@@ -49,13 +49,38 @@ class RowBatchNormalization(keras.layers.BatchNormalization):
 
 @register
 class Conv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` that keeps float64."""
+    """`keras.layers.Conv2D` that keeps float64.
+
+    On torch the bias is added by the convolution itself, and one of single
+    pixels is a matrix product: in a detector's heads in half the time, and in
+    those of few filters in a tenth.
+    """
 
     def call(self, inputs):
         is_last = self.data_format == "channels_last"
+        if keras.backend.backend() == "torch" and is_last:
+            padding = _same_on_both_sides(self)
+            if padding is not None:
+                return self.activation(_on_torch(self, inputs, padding))
         if self.compute_dtype != "float64" or not (self.use_bias and is_last):
             return super().call(inputs)
         outputs = self.convolution_op(inputs, self.kernel) + self.bias
+        return self.activation(outputs)
+
+
+@register
+class Conv2DTranspose(keras.layers.Conv2DTranspose):
+    """`keras.layers.Conv2DTranspose`, on torch in half the time where each
+    pixel becomes pixels of its own."""
+
+    def call(self, inputs):
+        is_torch = keras.backend.backend() == "torch"
+        is_last = self.data_format == "channels_last"
+        if not (is_torch and is_last) or self.kernel_size != self.strides:
+            return super().call(inputs)
+        outputs = torch_functions.transposed_convolution(
+            inputs, self.kernel, self.bias, self.strides
+        )
         return self.activation(outputs)
 
 
@@ -227,18 +252,40 @@ def _onnx_pool(op, g, layer, x):
     return g.add(op, x, [1, 2], keepdims=keep, name=layer.name)
 
 
-def _torch_conv2d(layer, inputs):
-    if (layer.padding, layer.data_format) != ("valid", "channels_last"):
-        return layer.call(inputs)
-    outputs = torch_functions.convolution(
+def _same_on_both_sides(layer):
+    """PyTorch's padding of a convolution; `None` where sides differ."""
+    if layer.padding == "valid":
+        return (0, 0)
+    is_odd = all(size % 2 for size in layer.kernel_size)
+    if layer.padding != "same" or not is_odd or layer.strides != (1, 1):
+        return None
+    return tuple(
+        size // 2 * spacing
+        for size, spacing in zip(layer.kernel_size, layer.dilation_rate)
+    )
+
+
+def _on_torch(layer, inputs, padding):
+    """A convolution of maps in channels_last, without its activation."""
+    is_product = layer.kernel_size == layer.strides == (1, 1)
+    if is_product and layer.groups == 1:
+        kernel = ops.convert_to_tensor(layer.kernel)[0, 0]
+        return torch_functions.linear(inputs, kernel, layer.bias)
+    return torch_functions.convolution(
         inputs,
         layer.kernel,
         layer.bias,
         stride=layer.strides,
+        padding=padding,
         dilation=layer.dilation_rate,
         groups=layer.groups,
     )
-    return layer.activation(outputs)
+
+
+def _torch_conv2d(layer, inputs):
+    if (layer.padding, layer.data_format) != ("valid", "channels_last"):
+        return layer.call(inputs)
+    return layer.activation(_on_torch(layer, inputs, (0, 0)))
 
 
 def _torch_add(layer, inputs):
@@ -298,6 +345,7 @@ forms.add(
     onnx=_onnx_batch_norm,
 )
 forms.add(
+    Conv2DTranspose,
     keras.layers.Conv2DTranspose,
     variables=("kernel", "bias"),
     onnx=_onnx_conv2d_transpose,

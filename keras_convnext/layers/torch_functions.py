@@ -47,6 +47,20 @@ def convolution(inputs, kernel, bias, **kwargs):
     return outputs.permute(0, 2, 3, 1)
 
 
+def transposed_convolution(inputs, kernel, bias, strides):
+    """The same the other way: kernel `(height, width, out, in)`."""
+    from torch.nn import functional
+
+    kernel, bias = _tensors(kernel, bias)
+    outputs = functional.conv_transpose2d(
+        inputs.permute(0, 3, 1, 2),
+        kernel.permute(3, 2, 0, 1),
+        bias,
+        stride=strides,
+    )
+    return outputs.permute(0, 2, 3, 1)
+
+
 def layer_normalization(inputs, gamma, beta, epsilon):
     """Over the last axis, in at least float32.
 

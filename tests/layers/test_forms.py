@@ -52,6 +52,7 @@ SAMPLES = {
     ours.SimpleNormalization: {},
     plain.Add: {},
     plain.Conv2D: {"filters": 3, "kernel_size": 3, "padding": "same"},
+    plain.Conv2DTranspose: {"filters": 3, "kernel_size": 2, "strides": 2},
     plain.Dense: {"units": 3},
     plain.GlobalAveragePooling2D: {},
     plain.RowBatchNormalization: {},

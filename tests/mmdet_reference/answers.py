@@ -44,10 +44,16 @@ def shapes(kind, own=False):
         if name.startswith("["):
             found = name == f"[{kind}]"
         elif found:
-            for official, other in OWN_NAMES.items() if own else ():
-                name = name.replace(official, other)
+            name = own_name(name) if own else name
             result[name] = tuple(map(int, sizes))
     return result
+
+
+def own_name(name):
+    """What mmdetection's own files call a tensor of the official ones."""
+    for official, other in OWN_NAMES.items():
+        name = name.replace(official, other)
+    return name
 
 
 def losses(kind, case):

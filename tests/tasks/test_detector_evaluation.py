@@ -1,16 +1,19 @@
 """Detectors measured on data sets, in Python and by command."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import LONG_WHERE_COMPILED
+from conftest import short_on
 from detector_files import file_of
 from detector_files import small
 from mmdet_reference import formula
 from PIL import Image
 from typer.testing import CliRunner
 
+import keras_convnext
 from keras_convnext import detection
 from keras_convnext.cli import app
 from keras_convnext.data import read_coco
@@ -80,6 +83,36 @@ def test_the_command_prints_the_same(model, folder, tmp_path):
     run = CliRunner().invoke(app, [*words, "--rule", "imagenet"])
     assert isinstance(run.exception, ValueError) and run.exit_code
     assert "Received: `--rule`" in str(run.exception)
+
+
+@short_on("torch")
+def test_an_exported_model_finds_the_same(model, folder, tmp_path):
+    path = tmp_path / "m.onnx"
+    keras_convnext.export(model, path, verify=False, verbose=False)
+    artifact = keras_convnext.open_artifact(path)
+    photograph = np.repeat(formula.images()[1], 2, axis=0)  # is resized
+    expected = detection.detect(model, photograph, score=0.1)
+    found = detection.detect_exported(artifact, photograph, score=0.1)
+    assert found.names == expected.names and len(found) > 3
+    assert found.size == expected.size == photograph.shape[:2]
+    for name in ("boxes", "scores"):
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-3
+        )
+    masks = found.masks ^ expected.masks
+    assert masks.mean() < 1e-3
+    output = tmp_path / "figures.json"
+    words = ["evaluate", "--data", str(folder), "--model", str(path)]
+    run = CliRunner().invoke(app, [*words, "--output", str(output)])
+    assert run.exit_code == 0, run.output
+    figures = json.loads(output.read_text())
+    assert figures["boxes"]["ap50"] == pytest.approx(1)
+    metadata = {"outputs": ["logits"]}
+    classifier = SimpleNamespace(
+        metadata=metadata, path="it", preprocessing=None
+    )
+    with pytest.raises(ValueError, match="exported detector. Received: 'it'"):
+        detection.detect_exported(classifier, photograph)
 
 
 def test_data_with_other_classes_is_refused(model, folder, tmp_path):

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from detector_files import file_of
+from detector_files import small
 from mmdet_reference import answers
 from mmdet_reference import formula
+from safetensors.numpy import load_file
+
+from keras_convnext import convert_weights
 
 pytestmark = pytest.mark.once
 ROOT = Path(__file__).parents[2]
@@ -82,16 +87,18 @@ def test_layouts_have_the_published_sizes(kind, tensors, numbers):
     assert sum(map(math.prod, parameters)) == numbers
 
 
+def run_there(module, folder):
+    """A module of `mmdet_reference` where mmdetection is."""
+    if not PYTHON.exists():
+        pytest.skip("`make .venv-mmdet/ready` first")
+    command = [PYTHON, "-m", module, folder]
+    subprocess.run(command, cwd=ROOT / "tests", check=True)
+
+
 @pytest.mark.long
 def test_mmdetection_still_answers_so(tmp_path):
     """Live, and on whatever machine this is."""
-    if not PYTHON.exists():
-        pytest.skip("`make .venv-mmdet/ready` first")
-    subprocess.run(
-        [PYTHON, "-m", "mmdet_reference", tmp_path],
-        cwd=ROOT / "tests",
-        check=True,
-    )
+    run_there("mmdet_reference", tmp_path)
     for name in ("trunk", *KINDS, "official"):
         saved, fresh = answers.load(name), answers.load(name, tmp_path)
         assert list(saved) == list(fresh)
@@ -106,3 +113,26 @@ def test_mmdetection_still_answers_so(tmp_path):
             )
     layouts = tmp_path / "layouts.txt"
     assert layouts.read_text() == (answers.FOLDER / layouts.name).read_text()
+
+
+@pytest.mark.long
+def test_files_go_to_mmdetection_and_back(tmp_path):
+    """What it saves loads here, in both layouts; what is saved here loads there
+    strictly, and is the same."""
+    run_there("mmdet_reference.exchange", tmp_path)
+    saved = tmp_path / "model.keras"
+    for kind in KINDS:
+        theirs = load_file(file_of(kind, tmp_path))
+        for name, to, named in (
+            (kind, "official_mmdet", str),
+            (f"{kind}_own", "mmdet", answers.own_name),
+        ):
+            small(kind, tmp_path / f"{name}.pth").save(saved)
+            back = tmp_path / f"{name}_back.safetensors"
+            convert_weights(saved, back, to)
+            ours = load_file(back)
+            for key, values in theirs.items():
+                if not key.endswith("num_batches_tracked"):
+                    np.testing.assert_array_equal(ours[named(key)], values)
+        convert_weights(saved, tmp_path / f"{kind}_ours.pth", "official_mmdet")
+    run_there("mmdet_reference.exchange", tmp_path)

@@ -8,6 +8,7 @@ from keras_convnext.tasks.detection.cascade import CascadeMaskRCNN
 from keras_convnext.tasks.detection.drawing import drawn
 from keras_convnext.tasks.detection.drawing import write_drawn
 from keras_convnext.tasks.detection.evaluation import evaluate
+from keras_convnext.tasks.detection.exported import detect_exported
 from keras_convnext.tasks.detection.inference import Detections
 from keras_convnext.tasks.detection.inference import detect
 from keras_convnext.tasks.detection.mask_rcnn import MaskRCNN
@@ -34,6 +35,7 @@ __all__ = [
     "coco_cascade",
     "coco_mask_rcnn",
     "detect",
+    "detect_exported",
     "drawn",
     "evaluate",
     "non_max_suppression",

@@ -8,6 +8,7 @@ from keras_convnext.layers import Normal
 from keras_convnext.layers.initializers import GlorotUniform
 from keras_convnext.layers.plain import Add
 from keras_convnext.layers.plain import Conv2D
+from keras_convnext.layers.plain import Conv2DTranspose
 from keras_convnext.layers.plain import Dense
 from keras_convnext.layers.plain import RowBatchNormalization
 from keras_convnext.tasks import backbones
@@ -152,7 +153,7 @@ class Heads(backbones.Heads):
                 x
             )
         x = self.named(
-            layers.Conv2DTranspose,
+            Conv2DTranspose,
             f"mask{stage}_upsample",
             self.channels,
             2,

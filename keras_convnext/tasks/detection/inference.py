@@ -147,7 +147,8 @@ def detect(
                 found.append(one)
                 advance()
     joined = found[0] if len(found) == 1 else _joined(model, found)
-    return _record(model, joined, score, pixels.shape[:2])
+    names = model.info.class_names
+    return as_record(names, joined, score, pixels.shape[:2])
 
 
 def _check_numbers(model, score, multiple):
@@ -234,10 +235,17 @@ def _joined(model, found):
     return {key: x[kept] for key, x in every.items()}
 
 
-def _record(model, found, score, size):
+def as_record(names, found, score, size):
+    """What is found in one image, as `Detections`.
+
+    Args:
+        names: of the classes, or `None`.
+        found: dict of arrays: `boxes`, `scores`, `classes` and `masks`.
+        score: what scores less is left out.
+        size: height and width of the image.
+    """
     chosen = found["scores"] >= score
     found = {name: x[chosen] for name, x in found.items()}
-    names = model.info.class_names
     return Detections(
         found["boxes"],
         found["scores"],
