@@ -12,6 +12,7 @@ import re
 
 import keras
 import numpy as np
+import object_files
 import torch
 from huggingface_hub import constants
 from PIL import Image
@@ -19,9 +20,11 @@ from safetensors.numpy import save as to_safetensors
 from sklearn.datasets import load_sample_images
 
 import keras_convnext
+from keras_convnext import detection
 from keras_convnext import recipes
 from keras_convnext import segmentation
 from keras_convnext.facts.layer_names import Part
+from keras_convnext.tasks.detection import construction
 from keras_convnext.tasks.segmentation import upernet
 from keras_convnext.weights import layouts
 from keras_convnext.weights import registry
@@ -58,6 +61,8 @@ HAVE_TESTS_OF_THEIR_OWN = (
     (keras_convnext, "train"),
     # 20 epochs, which two backends would compile: test_upernet.py.
     (segmentation.SegmentationModel, "fit"),
+    # test_detection_training.py.
+    (detection.DetectionModel, "fit"),
     # All devices of a job must be there: test_distribution.py.
     (keras_convnext.distribution, "setup"),
 )
@@ -65,6 +70,11 @@ if keras_cv:
     # keras-cv's heads have millions of weights: test_keras_cv.py.
     RETINANET = keras_cv.models.RetinaNet
     HAVE_TESTS_OF_THEIR_OWN += ((RETINANET, "fit"), (RETINANET, "predict"))
+DETECTORS = {"CHANNELS": 16, "UNITS": 16, "SHORT_SIDE": 64}
+# Heights, widths and objects of images, see object_files.py.
+OBJECTS = {
+    f"{i}.png": (48, 48, [(i % 2, (4, 6, 40, 44), True)]) for i in range(6)
+}
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 
@@ -81,6 +91,15 @@ def enter(server, folder, monkeypatch, depths):
     make_small(monkeypatch, depths)
     use_hub(server, folder, monkeypatch, depths)
     write_files(folder, depths)
+    # Random weights for the published detectors', whose names have tests.
+    find = construction.weights_module.find
+    monkeypatch.setattr(
+        construction.weights_module,
+        "find",
+        lambda variant, weights, task: (
+            None if weights == "coco" else find(variant, weights, task)
+        ),
+    )
     monkeypatch.chdir(folder)
     monkeypatch.setenv("MPLBACKEND", "agg")
 
@@ -104,6 +123,8 @@ def make_narrow(monkeypatch):
         dims = DIMS[: len(variant.dims)]
         monkeypatch.setitem(vars(variant), "dims", dims)
     monkeypatch.setattr(upernet, "CHANNELS", 16)
+    for name, value in DETECTORS.items():
+        monkeypatch.setattr(construction, name, value)
 
 
 def make_small(monkeypatch, depths):
@@ -179,6 +200,7 @@ def write_files(folder, depths):
             for number in range(count):
                 path = of_class / f"{number}.jpg"
                 photograph.resize((40, 40)).save(path)
+    object_files.write_coco(folder / "objects", images=OBJECTS)
     theirs = weights_of("convnext_tiny", 1000, depths)
     state = {name: torch.from_numpy(x) for name, x in theirs.items()}
     torch.save(state, folder / "their_checkpoint.pth")
