@@ -74,8 +74,6 @@ class DetectionModel(keras.Model):
         super().__init__(inputs, outputs, name=name, **kwargs)
         self.sampling = Sampling()
         self.draws = keras.random.SeedGenerator()
-        names = loss_names(self.stages)
-        self.loss_parts = [keras.metrics.Mean(name) for name in names]
 
     @property
     def info(self) -> ModelInfo:
@@ -130,8 +128,8 @@ class DetectionModel(keras.Model):
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
         losses = self.losses_of(x, y, y_pred if training else None, training)
-        for metric, value in zip(self.loss_parts, losses.values()):
-            metric.update_state(value)
+        for name, value in losses.items():
+            self._means[name].update_state(value)
         return sum(losses.values())
 
     def losses_of(
@@ -168,6 +166,18 @@ class DetectionModel(keras.Model):
     def _trunk(self, inputs, training):
         inputs = {name: inputs[name] for name in (IMAGES, SIZES)}
         return self._parts.trunk(inputs, training=training)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Of `keras.Model`, and the mean of each loss."""
+        own = self._means.values() if self.compiled else ()
+        return [*super().metrics, *own]
+
+    # Neither is saved with the model, nor made for its copies.
+    @functools.cached_property
+    def _means(self):
+        names = loss_names(self.stages)
+        return {name: keras.metrics.Mean(name) for name in names}
 
     @functools.cached_property
     def _parts(self):
