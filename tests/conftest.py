@@ -6,6 +6,7 @@ import gc
 import json
 import sys
 import time
+from pathlib import Path
 
 import environment
 import numpy as np
@@ -109,7 +110,8 @@ class ReportLines:
         if not decides:
             return
         # Without its folder: rows of `LONG.md` stay when a file moves.
-        name = report.nodeid.rpartition("/")[2].replace(".py::", "::", 1)
+        path, _, test = report.nodeid.partition("::")
+        name = f"{Path(path).stem}::{test}"
         results = {"failed": "FAILED"}
         line = {
             "name": name,
