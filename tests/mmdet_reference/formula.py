@@ -34,6 +34,9 @@ LABELS = ((0, 3, 1, 2), (4, 0))
 # Which images have their objects in training.
 CASES = {"objects": (True, True), "half": (True, False), "none": (False, False)}
 
+# Gradient descent in float64, on both images with their objects.
+STEPS, STEP_RATE = 30, 2.0**-8
+
 # RoIs of each image for the heads: one for each level of the pyramid, tiny
 # ones, some across the border.
 ROIS = (
@@ -113,9 +116,9 @@ def image(seed, height, width):
     return np.clip(blocks + fine, 0, 255).astype("uint8")
 
 
-def batch():
+def batch(dtype="float32"):
     """Both images in one canvas."""
-    return np.stack([normalized(image, CANVAS) for image in images()])
+    return np.stack([normalized(image, CANVAS, dtype) for image in images()])
 
 
 def official_batch():
@@ -124,11 +127,11 @@ def official_batch():
     return normalized(one, OFFICIAL_CANVAS)[None]
 
 
-def normalized(image, canvas):
+def normalized(image, canvas, dtype="float32"):
     """An image as networks take it, with zeros below and to the right."""
-    padded = np.zeros((*canvas, 3), "float32")
+    padded = np.zeros((*canvas, 3), dtype)
     height, width = image.shape[:2]
-    values = (image - np.float32(MEAN)) / np.float32(DEVIATION)
+    values = (image - np.array(MEAN, dtype)) / np.array(DEVIATION, dtype)
     padded[:height, :width] = values
     return padded
 

@@ -32,6 +32,8 @@ class Extension(types.ModuleType):
 
 def nms(boxes, scores, iou_threshold, offset):
     assert offset == 0
+    if boxes.dtype == torch.float64:
+        return _nms_in_double(boxes, scores, iou_threshold)
     count = len(boxes)
     session = _session("NonMaxSuppression", (FLOAT,) * 2 + (INT64, FLOAT))
     (selected,) = session.run(
@@ -44,6 +46,20 @@ def nms(boxes, scores, iou_threshold, offset):
         },
     )
     return torch.from_numpy(selected[:, 2].copy())
+
+
+def _nms_in_double(boxes, scores, iou_threshold):
+    """ONNX Runtime has floats alone."""
+    left, kept = scores.argsort(descending=True, stable=True), []
+    while len(left):
+        first, left = left[0], left[1:]
+        kept.append(first)
+        a, b = boxes[first], boxes[left]
+        sides = torch.minimum(a[2:], b[:, 2:]) - torch.maximum(a[:2], b[:, :2])
+        shared = sides.clamp(min=0).prod(1)
+        areas = [(x[..., 2:] - x[..., :2]).prod(-1) for x in (a, b)]
+        left = left[shared <= iou_threshold * (sum(areas) - shared)]
+    return torch.stack(kept)
 
 
 def roi_align_forward(
@@ -60,6 +76,14 @@ def roi_align_forward(
     aligned,
 ):
     assert pool_mode == 1 and aligned
+    if input.dtype == torch.float64:
+        height, width = input.shape[2:]
+        for target, (index, *box) in zip(output, rois.tolist()):
+            x1, y1, x2, y2 = np.array(box) * spatial_scale - 0.5
+            rows = _samples(y1, y2, aligned_height, height)
+            columns = _samples(x1, x2, aligned_width, width)
+            target.copy_(rows @ input[int(index)] @ columns.T)
+        return
     session = _session(
         "RoiAlign",
         (FLOAT, FLOAT, INT64),
@@ -98,7 +122,8 @@ def roi_align_backward(
     assert pool_mode == 1 and aligned and sampling_ratio == 0
     height, width = grad_input.shape[2:]
     for gradient, (index, *box) in zip(grad_output, rois.tolist()):
-        x1, y1, x2, y2 = np.float32(box) * np.float32(spatial_scale) - 0.5
+        dtype = np.float64 if rois.dtype == torch.float64 else np.float32
+        x1, y1, x2, y2 = dtype(box) * dtype(spatial_scale) - dtype(0.5)
         rows = _samples(y1, y2, aligned_height, height).to(gradient)
         columns = _samples(x1, x2, aligned_width, width).to(gradient)
         grad_input[int(index)] += rows.T @ gradient @ columns

@@ -7,8 +7,10 @@ CPU, onnxruntime 1.31.1, mmdet 3.3.0, mmcv-lite 2.1.0 and mmengine 0.10.7.
 """
 
 import contextlib
+import functools
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -144,7 +146,54 @@ def answers():
             **training(model),
         }
     results["official"] = official()
+    results["steps"] = steps(models["mask_rcnn"].double())
     return results
+
+
+@contextlib.contextmanager
+def in_double(model):
+    """mmdetection turns targets, and some of what it compares with them, into
+    float32, by a method of tensors; and its anchors are made so."""
+    generator = model.rpn_head.prior_generator
+    priors = functools.partial(generator.grid_priors, dtype=torch.float64)
+    with (
+        mock.patch.object(torch.Tensor, "float", torch.Tensor.double),
+        mock.patch.object(generator, "grid_priors", priors),
+    ):
+        torch.set_default_dtype(torch.float64)
+        yield
+        torch.set_default_dtype(torch.float32)
+
+
+def steps(model):
+    """Losses of plain gradient descent in float64, and where it ends."""
+    fill(model)
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), formula.STEP_RATE)
+    x = torch.from_numpy(formula.batch("float64"))
+    x = x.permute(0, 3, 1, 2).contiguous()
+    rows = []
+    with in_double(model):
+        for _ in range(formula.STEPS):
+            given = samples(x)
+            for sample in given:
+                objects = sample.gt_instances
+                objects.bboxes = objects.bboxes.double()
+            losses = totals(model.loss(x, given))
+            optimizer.zero_grad()
+            sum(losses.values()).backward()
+            optimizer.step()
+            rows.append([float(loss.detach()) for loss in losses.values()])
+    weights = dict(model.named_parameters())
+    return {
+        "names": np.array(list(losses)),
+        "losses": np.array(rows),
+        **{
+            key: formula.thin(weights[key].detach().numpy())
+            for key in WATCHED
+            if key in weights
+        },
+    }
 
 
 def official():
@@ -489,12 +538,16 @@ def trained(model, objects):
             stack.enter_context(before(assigner, "assign", note))
         losses = model.loss(x, samples(x, objects=objects))
     model.eval()
-    totals = {
+    return proposals, totals(losses)
+
+
+def totals(losses):
+    """One number for each, where mmdetection has one for each level."""
+    return {
         name: sum(loss) if isinstance(loss, list) else loss
         for name, loss in losses.items()
         if "loss" in name
     }
-    return proposals, totals
 
 
 def stages(parts):
