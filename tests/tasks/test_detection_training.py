@@ -127,6 +127,27 @@ def test_a_step_is_mmdetections(kind, case, tmp_path):
             )
 
 
+@pytest.mark.long
+def test_thirty_steps_in_float64(tmp_path):
+    """With all samples, which are the same on both sides."""
+    if COMPILES:
+        pytest.skip("tried on PyTorch; others are compared step by step")
+    keras.config.set_dtype_policy("float64")
+    model = small("mask_rcnn", file_of("mask_rcnn", tmp_path))
+    model.sampling = EVERYTHING
+    model.compile(keras.optimizers.SGD(formula.STEP_RATE))
+    expected = answers.load("steps")
+    names = [ours(str(name)) for name in expected["names"]]
+    y = targets("objects")
+    y["boxes"] = y["boxes"].astype("float64")
+    assert len(expected["losses"]) == formula.STEPS
+    for row in expected["losses"]:
+        losses = trained(model, y)
+        model.reset_metrics()
+        found = [losses[name] for name in names]
+        np.testing.assert_allclose(found, row, rtol=1e-6, atol=1e-9)
+
+
 def ours(name):
     """The name of a loss that mmdetection calls so."""
     stage, _, name = name.rpartition(".")
