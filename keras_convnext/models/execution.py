@@ -90,7 +90,7 @@ class Execution:
         self._input, self._output = input_id, output_id
         last = {key: i for i, (_, keys, _) in enumerate(steps) for key in keys}
         last[self._output] = len(steps)
-        fresh = {key for layer, _, key in steps if _allocates(layer)}
+        fresh = {key for layer, _, key in steps if allocates(layer)}
         self._steps = []
         for i, (layer, keys, key) in enumerate(steps):
             if not isinstance(layer, layers.InputLayer):
@@ -105,14 +105,7 @@ class Execution:
 
     def is_free(self):
         """Whether nobody listens to the layers, and nobody records them."""
-        import torch
-
-        return not (
-            any(self._hooks)
-            or torch.nn.modules.module._has_any_global_hook()
-            or torch.jit.is_tracing()
-            or torch.compiler.is_compiling()
-        )
+        return is_free(self._hooks)
 
     def __call__(self, inputs, training):
         """Outputs for a tensor, as of the model's own `call`."""
@@ -133,7 +126,19 @@ class Execution:
         return values[self._output]
 
 
-def _allocates(layer):
+def is_free(hooks):
+    """Whether there are no hooks, these among them, and nobody records."""
+    import torch
+
+    return not (
+        any(hooks)
+        or torch.nn.modules.module._has_any_global_hook()
+        or torch.jit.is_tracing()
+        or torch.compiler.is_compiling()
+    )
+
+
+def allocates(layer):
     """Whether its output is never its input, or a view of it."""
     return isinstance(layer, Dense) or getattr(layer, "activation", 0) is gelu
 

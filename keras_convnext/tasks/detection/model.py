@@ -10,6 +10,7 @@ from keras_convnext._util.serialization import register
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.variants import Variant
 from keras_convnext.models import rebuilding
+from keras_convnext.models.graph_execution import GraphExecution
 from keras_convnext.tasks.detection.layers import ImageSizes
 from keras_convnext.tasks.detection.training import Parts
 from keras_convnext.tasks.detection.training import Sampling
@@ -122,7 +123,25 @@ class DetectionModel(keras.Model):
     def call(self, inputs, training=None, mask=None):
         if training:  # the rest depends on the targets
             return self._trunk(inputs, training)
+        if mask is None and self._runs_directly(inputs):
+            return self._execution(inputs)
         return super().call(inputs, training=training, mask=mask)
+
+    def _runs_directly(self, inputs):
+        """Whether these are arrays or tensors by name, for PyTorch."""
+        return (
+            keras.backend.backend() == "torch"
+            and isinstance(inputs, dict)
+            and inputs.keys() == {IMAGES, SIZES, ORIGINAL_SIZES}
+            and not any(
+                isinstance(x, keras.KerasTensor) for x in inputs.values()
+            )
+            and self._execution.is_free()
+        )
+
+    @functools.cached_property
+    def _execution(self):
+        return GraphExecution(self)
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
