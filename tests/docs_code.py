@@ -63,6 +63,8 @@ HAVE_TESTS_OF_THEIR_OWN = (
     (segmentation.SegmentationModel, "fit"),
     # test_detection_training.py.
     (detection.DetectionModel, "fit"),
+    # test_detector_runs.py.
+    (detection, "train"),
     # All devices of a job must be there: test_distribution.py.
     (keras_convnext.distribution, "setup"),
 )

@@ -33,10 +33,17 @@ def _model(model):
     return {
         "name": model.name,
         "weights": info.weights if info else None,
-        "input_shape": list(model.input_shape[1:]),
+        "input_shape": _without_batch(model.input_shape),
         "dtypes": sorted(dtypes),
         "digest": digest.hexdigest()[:16],
     }
+
+
+def _without_batch(shape):
+    """Of one input, or of each of several by name."""
+    if isinstance(shape, dict):
+        return {name: list(x[1:]) for name, x in shape.items()}
+    return list(shape[1:])
 
 
 # Which runs that began under earlier versions lack.

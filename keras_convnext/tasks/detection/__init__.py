@@ -17,6 +17,7 @@ from keras_convnext.tasks.detection.recipe import DetectionRecipe
 from keras_convnext.tasks.detection.recipe import coco_cascade
 from keras_convnext.tasks.detection.recipe import coco_mask_rcnn
 from keras_convnext.tasks.detection.roi_align import roi_align
+from keras_convnext.tasks.detection.run import train
 from keras_convnext.tasks.detection.suppression import non_max_suppression
 from keras_convnext.weights.registry import checkpoints
 
@@ -41,5 +42,6 @@ __all__ = [
     "non_max_suppression",
     "results_of",
     "roi_align",
+    "train",
     "write_drawn",
 ]
