@@ -282,11 +282,10 @@ def mean_and_std(mean, std, channels, include_preprocessing):
             f"normalize the images yourself. Received: {channels} channels"
         )
     mean, std = (_per_channel(values, channels) for values in (mean, std))
-    if len(mean) != channels or len(std) != channels or min(std) <= 0:
+    if len(mean) != channels or len(std) != channels:
         raise ValueError(
             "`mean` and `std` must hold one number for each of the "
-            f"{channels} channels, every standard deviation positive. "
-            f"Received: mean={mean}, std={std}"
+            f"{channels} channels. Received: mean={mean}, std={std}"
         )
     return mean, std
 

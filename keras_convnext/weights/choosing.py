@@ -70,7 +70,8 @@ def choose(groups, variant, path, choice="", task="classify"):
     """
     models = _models(groups, task)
     if not models:
-        raise layouts.unknown_layout(max(groups.values(), key=len, default=()))
+        names = max(groups.values(), key=len, default=())
+        raise layouts.unknown_layout(path, names)
     labels = [model.label for model in models]
     if choice:
         chosen = [x for x in models if _is_called(x.label, choice)]

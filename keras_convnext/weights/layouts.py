@@ -5,6 +5,7 @@ conversion in either direction is a walk over the same list and no tensor is
 found by its position.
 """
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -214,10 +215,10 @@ def tidied(name):
     return FLATTENED.sub(r"\1\2.\3.", name)
 
 
-def unknown_layout(names):
+def unknown_layout(path, names):
     return ValueError(
         "`weights` must be a ConvNeXt in one of the layouts "
-        f"{list(LAYOUTS)}. Received: a file with the names "
+        f"{list(LAYOUTS)}. Received: {os.fspath(path)!r} with the names "
         f"{sorted(names)[:5]}…"
     )
 

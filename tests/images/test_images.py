@@ -264,6 +264,7 @@ def test_other_arrays_are_value_errors(array):
         ({"interpolation": "nearest"}, "`interpolation` must be one of"),
         ({"size": 0}, "`size` must be a positive int.*size=0"),
         ({"size": 224.0}, "`size` must be a positive int"),
+        ({"size": (64, True)}, "`size` must be a positive int"),
         ({"size": (1, 2, 3)}, "`size` must be a positive int or two"),
         ({"crop_pct": 0}, "`crop_pct` must be .*crop_pct=0"),
         ({"crop_pct": 1.1}, "`crop_pct` must be a number above 0"),

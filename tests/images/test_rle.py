@@ -47,7 +47,8 @@ def test_damaged_counts_are_refused(counts):
 
 
 @pytest.mark.parametrize(
-    "size", [None, 4, [2], [2, 3, 1], [2, -3], [2.0, 3], [0, 3], "23"]
+    "size",
+    [None, 4, [2], [2, 3, 1], [2, -3], [2.0, 3], [0, 3], "23", [True, 6]],
 )
 def test_sizes_are_checked(size):
     with pytest.raises(ValueError, match="height and width. Received: "):

@@ -116,8 +116,8 @@ def test_mirrored_images_have_mirrored_detections(found, model, image):
     assert set(boxes) & set(own)
     some = next(x for x in other if x in boxes and x not in own)
     mask = both.masks[boxes.index(some)]
-    same = mask == mirrored.masks[other.index(some)][:, ::-1]
-    assert same.mean() > 0.99 and mask.any()
+    expected = mirrored.masks[other.index(some)][:, ::-1]
+    assert (mask & expected).sum() > 0.9 * (mask | expected).sum() > 0
     for number in set(both.classes.tolist()):
         same = both.boxes[both.classes == number]
         overlap = keras.ops.convert_to_numpy(detection.box_iou(same, same))
