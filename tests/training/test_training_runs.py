@@ -642,8 +642,15 @@ def test_an_end_that_cannot_be_noted_stays_what_it_is(tmp_path, monkeypatch):
 
 @pytest.mark.once
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_that_end_at_once_are_noted_too(number, tmp_path):
-    before = signal.getsignal(number)
+def test_signals_that_end_at_once_are_noted_too(number, request, tmp_path):
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+    before = handlers[number]
+    # A process in the background ignores them.
+    ours = signal.signal(number, before)
+    request.addfinalizer(lambda: signal.signal(number, ours))
     with (
         pytest.raises((KeyboardInterrupt, training.run.Interrupted)),
         training.run.Run(tmp_path, {}).opened() as run,

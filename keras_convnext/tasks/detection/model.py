@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_convnext._util.serialization import register
 from keras_convnext.facts.info import ModelInfo
+from keras_convnext.facts.layer_names import parse
 from keras_convnext.facts.variants import Variant
 from keras_convnext.models import rebuilding
 from keras_convnext.models.graph_execution import GraphExecution
@@ -110,7 +111,8 @@ class DetectionModel(keras.Model):
     @property
     def prefix(self) -> str:
         """What the names of all layers begin with."""
-        return self._ending(CARD).name.removesuffix(CARD)
+        first, *_ = self.info.pyramid_level_inputs.values()
+        return parse(first).prefix
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from keras_convnext._util import checks
 from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import in_range
+from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.facts.variants import LISTED_BY
 from keras_convnext.facts.variants import VARIANTS
@@ -29,6 +30,8 @@ MIXED = {"weights in half precision": 2}
 AVERAGE = {"average": 4}
 BUCKETS = {"all-reduce buckets": 4}  # see `gradients.AveragedGradients`
 ACCUMULATORS = {"accumulated gradients": 4}
+# A sum keeps none of its terms, and a card passes on what it is given.
+NOT_KEPT = (Part.DROP_PATH, Part.CARD)
 ACTIVATION_BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
 WIDTH = max(map(len, MIXED)) + 2
 # For workspaces of kernels, fragments and the backend itself: ours.
@@ -257,6 +260,8 @@ def kept_elements(costs):
     for layer in costs.layers:
         size = math.prod(layer.output_shape)
         name = parse(layer.name)
+        if name.part in NOT_KEPT:
+            continue
         if name.block is None or name.part in OUTSIDE:
             between += size
         else:
