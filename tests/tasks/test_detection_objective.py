@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from compilation import gradients
+from conftest import long_where_compiled
 from keras import ops
 from mmdet_reference import answers
 from mmdet_reference import formula
@@ -195,6 +196,7 @@ def test_loss_of_masks_equals_pytorchs():
     )
 
 
+@long_where_compiled
 def test_without_any_object_losses_are_zero_and_so_are_their_gradients():
     logits, deltas, _, _, labels, samples = regions()
     samples = samples._replace(positive=np.zeros_like(samples.positive))

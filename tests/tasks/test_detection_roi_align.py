@@ -160,6 +160,7 @@ def test_gradient_equals_the_matrix_form_of_torch():
         )
 
 
+@long_where_compiled
 def test_gradient_goes_to_the_features_alone():
     box = ops.convert_to_tensor(boxes(1, 0)[:, :4])
 

@@ -4,6 +4,7 @@ import numpy as np
 import onnx_operators
 import pytest
 from compilation import compiled
+from conftest import long_where_compiled
 from keras import ops
 
 from keras_convnext import detection
@@ -93,6 +94,7 @@ def test_no_boxes():
     assert kept(np.zeros((0, 4)), np.zeros((0,)), 0.5, 3).size == 0
 
 
+@long_where_compiled
 def test_images_of_a_batch_do_not_depend_on_each_other():
     boxes, scores = zip(*(candidates(600, seed) for seed in range(3)))
     boxes, scores = np.stack(boxes), np.stack(scores)

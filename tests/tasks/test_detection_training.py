@@ -75,14 +75,14 @@ def official(model, folder):
 
 
 CASES = [
-    pytest.param(kind, case, marks=[] if is_short else LONG_WHERE_COMPILED)
-    for kind, case, is_short in (
-        ("mask_rcnn", "objects", True),
-        ("mask_rcnn", "half", False),
-        ("mask_rcnn", "none", False),
-        ("cascade", "objects", False),
-        ("cascade", "half", False),
-        ("cascade", "none", False),
+    pytest.param(kind, case, marks=marks)
+    for kind, case, marks in (
+        ("mask_rcnn", "objects", []),
+        ("mask_rcnn", "half", pytest.mark.long),
+        ("mask_rcnn", "none", LONG_WHERE_COMPILED),
+        ("cascade", "objects", pytest.mark.long),
+        ("cascade", "half", LONG_WHERE_COMPILED),
+        ("cascade", "none", pytest.mark.long),
     )
 ]
 

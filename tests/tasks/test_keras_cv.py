@@ -83,7 +83,7 @@ TASKS = {
 NAMES = [
     pytest.param("retinanet", marks=LONG_WHERE_COMPILED),
     pytest.param("yolo", marks=LONG_WHERE_COMPILED),
-    "deeplab",
+    pytest.param("deeplab", marks=LONG_WHERE_COMPILED),
     pytest.param(
         "segformer",
         marks=[
