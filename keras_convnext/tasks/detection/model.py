@@ -111,8 +111,9 @@ class DetectionModel(keras.Model):
     @property
     def prefix(self) -> str:
         """What the names of all layers begin with."""
-        first, *_ = self.info.pyramid_level_inputs.values()
-        return parse(first).prefix
+        # A backbone of four stages has levels.
+        levels: dict = self.info.pyramid_level_inputs  # type: ignore
+        return parse(next(iter(levels.values()))).prefix
 
     @property
     def stages(self) -> tuple[str, ...]:
