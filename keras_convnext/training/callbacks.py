@@ -12,6 +12,8 @@ from keras import ops
 
 from keras_convnext._util.progress import Lines
 from keras_convnext._util.progress import new_bar
+from keras_convnext._util.requirements import is_installed
+from keras_convnext._util.requirements import tell_left_out
 from keras_convnext._util.writing import writing
 from keras_convnext.training import state
 from keras_convnext.training.optimizers.averaging import averaged_weights
@@ -20,6 +22,7 @@ from keras_convnext.visualize import learning_curves
 from keras_convnext.visualize import written_figure
 
 CURVES_EVERY = 30.0  # seconds
+DRAWN_BY = {"matplotlib": "curves.png", "tensorboard": "TensorBoard logs"}
 
 
 class AveragedValidation(keras.callbacks.Callback):
@@ -139,6 +142,18 @@ class Curves(keras.callbacks.Callback):
         figure = learning_curves(self.run.history)
         written_figure(figure, self.run.output / "curves.png")
         self.drawn_at = time.monotonic()
+
+
+def drawing(run):
+    """The callbacks that draw, of those whose packages are installed; says
+    which are left out."""
+    tell_left_out(DRAWN_BY)
+    watchers = []
+    if is_installed("matplotlib"):
+        watchers.append(Curves(run))
+    if is_installed("tensorboard"):
+        watchers.append(TensorBoardScalars(run.output / "tensorboard"))
+    return watchers
 
 
 class Checkpointing(keras.callbacks.Callback):

@@ -16,11 +16,11 @@ import keras
 
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.json_files import check_fields
+from keras_convnext._util.serialization import is_registered
 from keras_convnext._util.version import __version__
 from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import only_writer
 from keras_convnext._util.writing import written_aside
-from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.training import state
 from keras_convnext.training.checkpoints import Checkpoints
 from keras_convnext.training.distribution.cluster import Cluster
@@ -192,9 +192,12 @@ class Run:
             return
         # Sharing all layers, and never compiled. Of other classes nobody knows
         # what their constructors take.
-        is_ours = isinstance(model, ConvNeXtModel)
-        kind = ConvNeXtModel if is_ours else keras.Model
-        bare = kind(model.inputs[0], model.outputs[0], name=model.name)
+        if is_registered(type(model)):
+            bare = type(model)(model.input, model.output, name=model.name)
+        else:
+            bare = keras.Model(
+                model.inputs[0], model.outputs[0], name=model.name
+            )
         with written_aside(self.output / name) as unfinished:
             bare.save(unfinished)
 

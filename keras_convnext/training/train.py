@@ -10,8 +10,6 @@ from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import Seed
 from keras_convnext._util.ranges import in_range
-from keras_convnext._util.requirements import is_installed
-from keras_convnext._util.requirements import tell_left_out
 from keras_convnext._util.telling import tell
 from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
@@ -27,8 +25,6 @@ from keras_convnext.training.distribution.validation import WholeValidation
 from keras_convnext.training.recipes.recipe import Recipe
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
-
-DRAWN_BY = {"matplotlib": "curves.png", "tensorboard": "TensorBoard logs"}
 
 
 @in_range
@@ -170,13 +166,7 @@ def train(
             run, recipe.epochs, steps, size, cluster.is_writer
         )
         if cluster.is_writer:
-            tell_left_out(DRAWN_BY)
-            if is_installed("matplotlib"):
-                watchers.append(callbacks.Curves(run))
-            if is_installed("tensorboard"):
-                logs = run.output / "tensorboard"
-                watchers.append(callbacks.TensorBoardScalars(logs))
-            watchers.append(progress)
+            watchers += [*callbacks.drawing(run), progress]
         averages = recipe.ema_decay is not None
         progress.tell_beginning(data, validation, averages)
         with progress.bar, cluster.training(trained):

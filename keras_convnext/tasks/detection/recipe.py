@@ -17,18 +17,17 @@ from keras_convnext._util.ranges import PartBelowOne
 from keras_convnext._util.ranges import PartBetween
 from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import in_range
-from keras_convnext.models.applications import create_model
 from keras_convnext.tasks.detection.cascade import CascadeMaskRCNN
 from keras_convnext.tasks.detection.mask_rcnn import MaskRCNN
 from keras_convnext.tasks.detection.model import DetectionModel
 from keras_convnext.tasks.detection.model import check_detector
 from keras_convnext.tasks.detection.training import Sampling
 from keras_convnext.tasks.detection.training import check_objects
+from keras_convnext.tasks.recipe import StepRecipe
 from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.adamw import with_loss_scaling
 from keras_convnext.training.optimizers.layer_decay import layer_decay_scales
 from keras_convnext.training.optimizers.schedules import WarmupStep
-from keras_convnext.training.recipes.base import BaseRecipe
 from keras_convnext.training.recipes.base import check_drop_path
 from keras_convnext.training.recipes.labels import watch
 
@@ -36,7 +35,7 @@ DETECTORS = {"mask_rcnn": MaskRCNN, "cascade_mask_rcnn": CascadeMaskRCNN}
 
 
 @dataclass(frozen=True)
-class DetectionRecipe(BaseRecipe):
+class DetectionRecipe(StepRecipe):
     """How a detector is trained: every figure, and nothing else.
 
     A field that differs between model sizes holds a dict from size
@@ -68,7 +67,7 @@ class DetectionRecipe(BaseRecipe):
         0.7
     """
 
-    SPANS = ("warmup_steps", "steps", int)
+    layer_scales = staticmethod(layer_decay_scales)
 
     detector: str
     learning_rate: Positive | BySize
@@ -118,13 +117,7 @@ class DetectionRecipe(BaseRecipe):
             >>> model = recipe.build("convnext_tiny", classes=80)
         """
         recipe = self.for_model(name)
-        backbone = create_model(
-            name,
-            include_top=False,
-            weights=weights,
-            drop_path_rate=recipe.drop_path_rate,
-            data_format="channels_last",
-        )
+        backbone = recipe._backbone(name, weights)
         return DETECTORS[recipe.detector](backbone, classes, **options)
 
     def compile(self, model: DetectionModel, **options: Any) -> DetectionModel:
@@ -173,15 +166,7 @@ class DetectionRecipe(BaseRecipe):
 
     def optimizer(self, model: DetectionModel) -> AdamW:
         """The recipe's `AdamW` for a model, for loops of one's own."""
-        recipe = self.for_model(model)
-        return AdamW(
-            recipe.schedule(),
-            weight_decay=recipe.weight_decay,
-            beta_1=recipe.beta_1,
-            beta_2=recipe.beta_2,
-            global_clipnorm=recipe.global_clipnorm,
-            learning_rate_scales=layer_decay_scales(model, recipe.layer_decay),
-        )
+        return self._optimizer(model)
 
     def schedule(self) -> WarmupStep:
         """The recipe's `WarmupStep`."""

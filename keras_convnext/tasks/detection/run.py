@@ -1,7 +1,6 @@
 """One run that trains a detector; killed at any moment, it goes on."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,10 +10,7 @@ from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import Seed
 from keras_convnext._util.ranges import in_range
-from keras_convnext._util.requirements import is_installed
 from keras_convnext._util.requirements import require
-from keras_convnext._util.requirements import tell_left_out
-from keras_convnext._util.writing import written_aside
 from keras_convnext.data.augmentation.scales import RandomScales
 from keras_convnext.data.objects.loader import ObjectLoader
 from keras_convnext.data.objects.source import ObjectSource
@@ -27,7 +23,6 @@ from keras_convnext.tasks.detection.recipe import DetectionRecipe
 from keras_convnext.training import callbacks
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
-from keras_convnext.training.train import DRAWN_BY
 
 Objects = ObjectSource | ObjectSubset
 
@@ -129,13 +124,7 @@ def train(
                 run, steps, checkpoint_minutes, checkpoint_steps
             ),
         ]
-        tell_left_out(DRAWN_BY)
-        if is_installed("matplotlib"):
-            watchers.append(callbacks.Curves(run))
-        if is_installed("tensorboard"):
-            logs = run.output / "tensorboard"
-            watchers.append(callbacks.TensorBoardScalars(logs))
-        watchers.append(progress)
+        watchers += [*callbacks.drawing(run), progress]
         progress.tell_beginning(data, validation)
         with progress.bar:
             while run.step < recipe.steps:
@@ -186,14 +175,6 @@ class Models(keras.callbacks.Callback):
         self.run = run
 
     def on_epoch_end(self, epoch, logs=None):
-        _write(self.run.output / "last.keras", self.model)
+        self.run.write_model("last.keras", self.model)
         if self.run.is_best("val_boxes_ap", logs.get("val_boxes_ap", math.nan)):
-            _write(self.run.output / "best.keras", self.model)
-
-
-def _write(path: Path, model: DetectionModel) -> None:
-    """Saves it without its optimizer, whole or not at all."""
-    # Sharing all layers, and never compiled.
-    bare = DetectionModel(model.input, model.output, name=model.name)
-    with written_aside(path) as unfinished:
-        bare.save(unfinished)
+            self.run.write_model("best.keras", self.model)

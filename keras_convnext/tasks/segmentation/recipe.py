@@ -15,7 +15,7 @@ from keras_convnext._util.ranges import PartAboveZero
 from keras_convnext._util.ranges import PartBelowOne
 from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import in_range
-from keras_convnext.models.applications import create_model
+from keras_convnext.tasks.recipe import StepRecipe
 from keras_convnext.tasks.segmentation.layer_decay import stage_wise_scales
 from keras_convnext.tasks.segmentation.model import AUXILIARY
 from keras_convnext.tasks.segmentation.model import DECODE
@@ -28,14 +28,13 @@ from keras_convnext.tasks.segmentation.upernet import UperNet
 from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.adamw import with_loss_scaling
 from keras_convnext.training.optimizers.schedules import WarmupPoly
-from keras_convnext.training.recipes.base import BaseRecipe
 from keras_convnext.training.recipes.base import check_drop_path
 from keras_convnext.training.recipes.labels import check_classes
 from keras_convnext.training.recipes.labels import watch
 
 
 @dataclass(frozen=True)
-class SegmentationRecipe(BaseRecipe):
+class SegmentationRecipe(StepRecipe):
     """How a segmenter is trained: every figure, and nothing else.
 
     A field that differs between model sizes holds a dict from size
@@ -62,7 +61,7 @@ class SegmentationRecipe(BaseRecipe):
         8e-05
     """
 
-    SPANS = ("warmup_steps", "steps", int)
+    layer_scales = staticmethod(stage_wise_scales)
 
     steps: Count
     warmup_steps: CountOrZero
@@ -101,13 +100,7 @@ class SegmentationRecipe(BaseRecipe):
             >>> model = recipe.build("convnext_tiny", classes=150)
         """
         recipe = self.for_model(name)
-        backbone = create_model(
-            name,
-            include_top=False,
-            weights=weights,
-            drop_path_rate=recipe.drop_path_rate,
-            data_format="channels_last",
-        )
+        backbone = recipe._backbone(name, weights)
         figures = {"dropout_rate": recipe.dropout_rate, "crop": recipe.crop}
         return UperNet(backbone, classes, **{**figures, **options})
 
@@ -170,15 +163,7 @@ class SegmentationRecipe(BaseRecipe):
 
     def optimizer(self, model: SegmentationModel) -> AdamW:
         """The recipe's `AdamW` for a model, for loops of one's own."""
-        recipe = self.for_model(model)
-        return AdamW(
-            recipe.schedule(),
-            weight_decay=recipe.weight_decay,
-            beta_1=recipe.beta_1,
-            beta_2=recipe.beta_2,
-            global_clipnorm=recipe.global_clipnorm,
-            learning_rate_scales=stage_wise_scales(model, recipe.layer_decay),
-        )
+        return self._optimizer(model)
 
     def schedule(self) -> WarmupPoly:
         """The recipe's `WarmupPoly`."""
