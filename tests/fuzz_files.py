@@ -214,7 +214,7 @@ KINDS = {
     },
     "checkpoints": Kind(write_checkpoints, open_checkpoints, True),
     "onnx": Kind(write_model("m.onnx"), open_model("m.onnx")),
-    "tflite": Kind(write_model("m.tflite"), open_model("m.tflite")),
+    "tflite": Kind(write_model("m.tflite"), open_model("m.tflite"), True),
     "openvino": Kind(write_model("m.xml"), open_model("m.xml")),
     "saved_model": Kind(write_model("m"), open_model("m")),
     **(

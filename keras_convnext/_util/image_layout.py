@@ -4,11 +4,13 @@ import keras
 
 from keras_convnext._util.checks import one_of
 
+DATA_FORMATS = ("channels_last", "channels_first")
+
 
 def data_format(value):
     if value is None:
         return keras.config.image_data_format()
-    one_of("data_format", value, ("channels_last", "channels_first"))
+    one_of("data_format", value, DATA_FORMATS)
     return value
 
 

@@ -112,10 +112,13 @@ def _check(name, value, annotation, received):
         for one in value.values() if mappings or Any in kinds else ():
             _check(name, one, of_one, received)
         return
-    sequences = [_elements(x)[0] for x in kinds if _elements(x)]
+    sequences = [x for x in kinds if _elements(x)]
     if sequences and isinstance(value, (tuple, list)):
         for one in value:
-            _check(name, one, sequences[0], received)
+            _check(name, one, _elements(sequences[0])[0], received)
+    if len({*kinds} - {types.NoneType}) == len(sequences) == 1:
+        _check_length(name, value, sequences[0])
+    if sequences and isinstance(value, (tuple, list)):
         return
     ranged = [x for x in kinds if _range(x)]
     # Texts and functions, where they may stand for a number.
@@ -132,6 +135,20 @@ def _check(name, value, annotation, received):
         raise ValueError(
             f"{subject} must be {range_.text(kind)}. Received: "
             f"{name}={received!r}"
+        )
+
+
+def _check_length(name, value, annotation):
+    """Raises `ValueError` for other than a tuple of the length annotated."""
+    if typing.get_origin(annotation) is not tuple:
+        return
+    elements = typing.get_args(annotation)
+    count = None if Ellipsis in elements else len(elements)
+    is_sequence = isinstance(value, (tuple, list))
+    if not is_sequence or count not in (None, len(value)):
+        raise ValueError(
+            f"`{name}` must be a tuple of {count or 'several'} numbers. "
+            f"Received: {name}={value!r}"
         )
 
 

@@ -6,6 +6,9 @@ from dataclasses import asdict
 import keras
 import numpy as np
 
+from keras_convnext._util.checks import is_positive_int
+from keras_convnext._util.image_layout import DATA_FORMATS
+from keras_convnext._util.json_files import check_fields
 from keras_convnext._util.version import __version__
 from keras_convnext.artifacts import graph
 from keras_convnext.facts import labels
@@ -19,6 +22,7 @@ KEY = "keras_convnext"
 FILE = f"{KEY}.json"
 # The output that tells a detector.
 BOXES = "boxes"
+INPUT_DTYPES = ("float32", "uint8")
 
 
 def of_model(
@@ -81,14 +85,75 @@ def to_json(values):
 
 
 def from_json(text):
-    """The dict, or `None` where there is none."""
+    """The dict, or `None` where there is none.
+
+    Raises:
+        ValueError: for metadata that is damaged.
+    """
     if not text:
         return None
-    values = with_new_names(json.loads(text))
-    if values.get("preprocessing"):
-        saved = as_record(Preprocessing, values["preprocessing"])
+    values = json.loads(text)
+    check_fields(values, {}, "the metadata")
+    values = with_new_names(values)
+    check_fields(values, dict.fromkeys(FIELDS, object), "the metadata")
+    for name, is_right in FIELDS.items():
+        if not is_right(values[name]):
+            raise ValueError(f"its metadata has {name}={values[name]!r}")
+    if values["preprocessing"]:
+        try:
+            saved = as_record(Preprocessing, values["preprocessing"])
+        except TypeError as error:
+            raise ValueError(
+                f"its metadata lacks fields of the preprocessing ({error})"
+            ) from error
         values["preprocessing"] = saved
     return values
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+def _is_text_or_none(value):
+    return value is None or _is_text(value)
+
+
+def _are_texts(value):
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_classes(value):
+    """`None`, or a list of pairs of texts."""
+    if value is None:
+        return True
+    return isinstance(value, list) and all(
+        _are_texts(pair) and len(pair) == 2 for pair in value
+    )
+
+
+def _is_size(value):
+    """A list of height and width, each an int or `None`."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(side is None or is_positive_int(side) for side in value)
+    )
+
+
+# What a damaged file may have otherwise, and who reads it relies on.
+FIELDS = {
+    "model": _is_text,
+    "label_set": _is_text_or_none,
+    "classes": _are_classes,
+    "preprocessing": lambda value: value is None or isinstance(value, dict),
+    "normalizes": lambda value: isinstance(value, bool),
+    "data_format": lambda value: value in DATA_FORMATS,
+    "input_dtype": lambda value: value in INPUT_DTYPES,
+    "size": _is_size,
+    "channels": is_positive_int,
+    "outputs": _are_texts,
+    "activation": _is_text_or_none,
+}
 
 
 def inputs(values, images):

@@ -3,6 +3,7 @@
 import numbers
 
 from keras_convnext._util.checks import one_of
+from keras_convnext._util.image_layout import DATA_FORMATS
 from keras_convnext._util.writing import check_writable
 from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata
@@ -10,7 +11,6 @@ from keras_convnext.artifacts.formats import FORMATS
 from keras_convnext.models import inspection
 from keras_convnext.models.builder import total_stride
 
-INPUT_DTYPES = ("float32", "uint8")
 # Those with non-maximum suppression, or with loops that compute it.
 DETECTION_FORMATS = ("onnx", "openvino", "saved_model")
 TFLITE_LIMIT = 2**31 - 1
@@ -78,10 +78,8 @@ def checked(
 
 def check_choices(format, data_format, input_dtype, quantization):
     """Raises `ValueError` for what no model can be exported to."""
-    one_of("input_dtype", input_dtype, INPUT_DTYPES)
-    one_of(
-        "data_format", data_format, (None, "channels_last", "channels_first")
-    )
+    one_of("input_dtype", input_dtype, metadata.INPUT_DTYPES)
+    one_of("data_format", data_format, (None, *DATA_FORMATS))
     quantizations = (None, *FORMATS[format].quantizations)
     one_of("quantization", quantization, quantizations)
 

@@ -1,5 +1,6 @@
 """TFLite files for LiteRT: built-in operations only."""
 
+import hashlib
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,11 @@ from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import saved_model
 
 CALIBRATION_IMAGES = 500
+# In front of the SHA-256 of the file with zeros in place of these digits.
+# LiteRT does not check what it reads: damaged files end the process.
+MARK = b"keras_convnext SHA-256: "
+NO_DIGEST = b"0" * 64
+CHECKSUM = f"{metadata.KEY}.sha256"
 
 
 def write(exportable, path, images=None):
@@ -50,21 +56,42 @@ def _finished(content, exportable):
     the converter sorts them by name."""
     schema, flatbuffers = _schema()
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    buffer = schema.BufferT()
-    text = exportable.text.encode()
-    buffer.data = np.frombuffer(text, "uint8")
-    entry = schema.MetadataT()
-    entry.name = metadata.KEY
-    entry.buffer = len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata = [*(model.metadata or []), entry]
+    entries = {
+        metadata.KEY: exportable.text.encode(),
+        CHECKSUM: MARK + NO_DIGEST,
+    }
+    for name, value in entries.items():
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(value, "uint8")
+        entry = schema.MetadataT()
+        entry.name = name
+        entry.buffer = len(model.buffers)
+        model.buffers.append(buffer)
+        model.metadata = [*(model.metadata or []), entry]
     tensors = {x.name: x.tensorIndex for x in model.signatureDefs[0].outputs}
     model.subgraphs[0].outputs = [
         tensors[name.encode()] for name in exportable.outputs
     ]
-    builder = flatbuffers.Builder(len(content) + len(text))
+    builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    finished = bytes(builder.Output())
+    digest = hashlib.sha256(finished).hexdigest().encode()
+    return finished.replace(MARK + NO_DIGEST, MARK + digest)
+
+
+def check_whole(path):
+    """Raises `ValueError` for a file that is not as it was written.
+
+    Files of earlier releases hold no checksum, and are opened unchecked.
+    """
+    content = path.read_bytes()
+    before, mark, after = content.partition(MARK)
+    if not mark:
+        return
+    digest, after = after[: len(NO_DIGEST)], after[len(NO_DIGEST) :]
+    found = hashlib.sha256(before + mark + NO_DIGEST + after).hexdigest()
+    if found.encode() != digest:
+        raise ValueError("its content is not that of its checksum")
 
 
 def read_metadata(path):

@@ -10,12 +10,17 @@ from keras_convnext._util.annotations import Array
 from keras_convnext._util.annotations import Images
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.annotations import Tensor
+from keras_convnext._util.checks import one_of
 from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Finite
 from keras_convnext._util.ranges import PartAboveZero
+from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import check
 from keras_convnext._util.ranges import check_fields
 from keras_convnext.images.geometry import IMAGENET_MEAN
 from keras_convnext.images.geometry import IMAGENET_STD
+from keras_convnext.images.geometry import INTERPOLATIONS
+from keras_convnext.images.geometry import MODES
 from keras_convnext.images.geometry import official_crop
 from keras_convnext.images.tf_transform import tf_load_image
 from keras_convnext.images.transform import load_image
@@ -59,15 +64,17 @@ class Preprocessing:
         (224, 224, 3)
     """
 
-    image_size: tuple
+    image_size: tuple[Count, Count]
     crop_pct: PartAboveZero = 0.875
     crop_mode: str = "center"
     interpolation: str = "bicubic"
-    mean: tuple = IMAGENET_MEAN
-    std: tuple = IMAGENET_STD
+    mean: tuple[Finite, ...] = IMAGENET_MEAN
+    std: tuple[Positive, ...] = IMAGENET_STD
 
     def __post_init__(self):
         check_fields(self)
+        one_of("crop_mode", self.crop_mode, MODES)
+        one_of("interpolation", self.interpolation, INTERPOLATIONS)
 
     def __call__(
         self,

@@ -72,6 +72,19 @@ def test_artifacts_equal_the_peers(
     check_row(format, quantization, name, record_property, tmp_path)
     if quantization is None:
         check_predict(tmp_path, f"artifact{ENDING[format]}")
+    if format == "tflite":
+        check_damage_is_noticed(tmp_path / "artifact.tflite")
+
+
+def check_damage_is_noticed(path):
+    """LiteRT would end the process, or answer otherwise."""
+    content = path.read_bytes()
+    for place in np.random.default_rng(0).integers(8, len(content), 20):
+        damaged = bytearray(content)
+        damaged[place] ^= 16
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="a whole `.tflite` file"):
+            keras_convnext.open_artifact(path)
 
 
 @pytest.mark.long

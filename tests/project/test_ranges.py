@@ -110,7 +110,7 @@ def outside(annotation):
         return
     several = next(filter(ranges._elements, ranges.members(annotation)))
     is_mapping = typing.get_origin(several) is Mapping
-    for value in outside(ranges._elements(several)[-1]):
+    for value in outside(ranges._elements(several)[is_mapping]):
         yield {"layer": value} if is_mapping else (value, value)
 
 
@@ -132,7 +132,7 @@ def test_numbers_outside_of_a_range_are_refused(source, name, annotation):
             elif source.__name__ in RECIPES:
                 RECIPES[source.__name__].replace(**{name: value})
             elif dataclasses.is_dataclass(source):
-                source((224, 224), **{name: value})
+                source(**{"image_size": (224, 224), name: value})
             else:
                 source(**{name: value})
         assert f"Received: {name}={value!r}" in str(error.value)
@@ -168,7 +168,9 @@ def test_what_is_missing_is_said_by_python():
 
 def test_the_least_comes_before_the_greatest():
     for values in ((0.5, 0.1), (0.5,), (0.1, 0.2, 0.3)):
-        with pytest.raises(ValueError, match="the least and the greatest"):
+        with pytest.raises(
+            ValueError, match="must be (a tuple of 2|two) numbers"
+        ):
             small_data.replace(crop_scale=values)
 
 

@@ -128,7 +128,7 @@ def build(
     means, stds = arguments.mean_and_std(mean, std, shape[2], True)
     crop_pct, crop_mode = official_crop(shape[:2])
     preprocessing = Preprocessing(
-        shape[:2], crop_pct, crop_mode, mean=means, std=stds
+        (shape[0], shape[1]), crop_pct, crop_mode, mean=means, std=stds
     )
     info = ModelInfo(preprocessing=preprocessing, class_names=class_names)
     image = keras.Input(shape, name=str(Part.IMAGE), dtype=options.image_dtype)
