@@ -166,6 +166,12 @@ def test_what_is_missing_is_said_by_python():
         recipes.TopKAccuracy(k2=1)
 
 
+@pytest.mark.parametrize("size", [224, (224,), (224, 224, 3)])
+def test_tuples_have_their_length(size):
+    with pytest.raises(ValueError, match="`image_size` must be a tuple of 2"):
+        keras_convnext.Preprocessing(size)
+
+
 def test_the_least_comes_before_the_greatest():
     for values in ((0.5, 0.1), (0.5,), (0.1, 0.2, 0.3)):
         with pytest.raises(
