@@ -255,8 +255,9 @@ def _open_onnx(path):
 def _open_tflite(path):
     """A TFLite file in the LiteRT interpreter, image by image."""
     litert = require("ai_edge_litert.interpreter", "TFLite files")
-    tflite.check_whole(path)
     metadata = embedded.from_json(tflite.read_metadata(path))
+    if metadata is None:
+        return None, None
     serve = litert.Interpreter(str(path)).get_signature_runner()
     (image_details,) = serve.get_input_details().values()
     details = serve.get_output_details()

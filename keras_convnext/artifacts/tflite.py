@@ -79,28 +79,24 @@ def _finished(content, exportable):
     return finished.replace(MARK + NO_DIGEST, MARK + digest)
 
 
-def check_whole(path):
-    """Raises `ValueError` for a file that is not as it was written.
+def read_metadata(path):
+    """The text that `write` added; `None` for files of others.
 
-    Files of earlier releases hold no checksum, and are opened unchecked.
+    Raises:
+        ValueError: for a file that is not as it was written.
     """
-    content = path.read_bytes()
-    before, mark, after = content.partition(MARK)
+    before, mark, after = path.read_bytes().partition(MARK)
     if not mark:
-        return
+        return None
     digest, after = after[: len(NO_DIGEST)], after[len(NO_DIGEST) :]
     found = hashlib.sha256(before + mark + NO_DIGEST + after).hexdigest()
     if found.encode() != digest:
         raise ValueError("its content is not that of its checksum")
-
-
-def read_metadata(path):
-    """The text that `write` added, or `None`."""
     model = _read(path)
     for entry in model.metadata or []:
         if entry.name == metadata.KEY.encode():
             return bytes(model.buffers[entry.buffer].data).decode()
-    return None
+    raise ValueError("it has a checksum and no metadata")
 
 
 def operations(path):

@@ -79,6 +79,9 @@ def test_artifacts_equal_the_peers(
 def check_damage_is_noticed(path):
     """LiteRT would end the process, or answer otherwise."""
     content = path.read_bytes()
+    path.write_bytes(content.replace(b"SHA-256", b"SHA-257"))
+    with pytest.raises(ValueError, match="that `keras_convnext.export` wrote"):
+        keras_convnext.open_artifact(path)
     for place in np.random.default_rng(0).integers(8, len(content), 20):
         damaged = bytearray(content)
         damaged[place] ^= 16
