@@ -17,7 +17,9 @@ from keras_convnext.tasks.detection.boxes import as_boxes
 from keras_convnext.tasks.detection.boxes import box_iou
 from keras_convnext.tasks.detection.loops import compiled_loops
 
-BLOCK = 512
+# Candidates of a block, at most and at least. All pairs in it are compared, so
+# it has twice as many as are to be kept.
+BLOCK, LEAST = 512, 64
 
 
 @in_range
@@ -100,15 +102,16 @@ def suppressed(boxes, scores, groups, valid, iou_threshold, max_outputs):
     keys = ops.where(valid, -scores, float("inf"))
     order = ops.argsort(keys, axis=1)
     ends = _ends(valid, order)
+    size = min(BLOCK, max(LEAST, 2 * max_outputs))
 
     def candidates(block):
-        places = block * BLOCK + ops.arange(BLOCK, dtype="int32")
+        places = block * size + ops.arange(size, dtype="int32")
         indices = ops.take(order, ops.minimum(places, total - 1), axis=1)
         is_there = _at(valid, indices) & (places < total)[None]
         return indices, is_there
 
     def goes_on(block, kept, counts):
-        return ops.any((counts < max_outputs) & (block * BLOCK < ends))
+        return ops.any((counts < max_outputs) & (block * size < ends))
 
     def take_block(block, kept, counts):
         indices, alive = candidates(block)
@@ -156,7 +159,7 @@ def _overlap(boxes, groups, a, b, iou_threshold):
 
 def _greedy(alive, falls):
     """What is left when each box that stays takes away those behind it."""
-    numbers = ops.arange(BLOCK, dtype="int32")
+    numbers = ops.arange(falls.shape[1], dtype="int32")
     falls = falls & (numbers[None, :] < numbers[:, None])
 
     def changes(keep, last):
