@@ -1,4 +1,4 @@
-"""Detectors and segmenters that learn to read composed digits.
+"""Detectors and segmenters that learn from composed pictures.
 
 Image size, backbone and head widths are small enough for minutes on a CPU.
 """
@@ -9,7 +9,10 @@ import io
 import keras
 import numpy as np
 
+from keras_convnext import ConvNeXt
 from keras_convnext import create_model
+from keras_convnext import data
+from keras_convnext import detection
 from keras_convnext import optimizers
 from keras_convnext import segmentation
 
@@ -119,6 +122,67 @@ def train_segmenter(model, train, epochs, batch_size=8, learning_rate=0.012):
         epochs=epochs,
         verbose=0,
     )
+
+
+def mask_rcnn(
+    classes,
+    size,
+    depths=(2, 2, 2, 2),
+    dims=(32, 64, 128, 128),
+    channels=48,
+    units=128,
+):
+    """A Mask R-CNN with narrow heads, on a ConvNeXt from random weights."""
+    backbone = ConvNeXt(
+        depths, dims, include_top=False, layer_scale_init_value=1.0
+    )
+    return detection.MaskRCNN(
+        backbone,
+        classes,
+        channels=channels,
+        units=units,
+        short_side=size,
+        proposals=64,
+    )
+
+
+def train_mask_rcnn(
+    model,
+    source,
+    size,
+    epochs,
+    batch_size=8,
+    objects=4,
+    learning_rate=2e-3,
+    regions=32,
+):
+    """By COCO's recipe, but for a network that knows nothing yet and pictures
+    that hold few boxes."""
+    batches = data.ObjectLoader(
+        source,
+        batch_size,
+        epochs,
+        scales=data.RandomScales((size,), size, (size,), (size, size)),
+        max_objects=objects,
+    )
+    recipe = detection.coco_mask_rcnn.replace(
+        steps=batches.steps,
+        warmup_steps=batches.steps // 10,
+        drops=(0.6, 0.85),
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        global_clipnorm=5.0,
+        layer_decay=1.0,
+        drop_path_rate=0.0,
+        anchors=128,
+        anchor_positives=64,
+        candidates=200,
+        proposals=64,
+        regions=regions,
+        region_positives=regions // 4,
+    )
+    recipe.compile(model)
+    return model.fit(batches, epochs=epochs, verbose=0)
 
 
 def non_max_suppression(boxes, scores, iou_threshold):
