@@ -1,7 +1,7 @@
 """The code of every notebook runs, without Jupyter.
 
-Each on the one backend that compiles nothing, or that it needs: what they use
-has tests of its own on all three.
+On the one backend that compiles nothing: what they use has tests of its own on
+all three.
 """
 
 import json
@@ -14,8 +14,6 @@ import keras
 import pytest
 
 NOTEBOOKS = sorted(Path(__file__).parents[2].glob("notebooks/*.ipynb"))
-# On torch keras-cv chooses boxes by compiled operators of torchvision.
-BACKENDS = {"detection": "tensorflow"}
 
 
 def code_cells(path):
@@ -36,11 +34,7 @@ def test_notebooks_are_committed_with_their_pictures(path):
 @pytest.mark.long
 @pytest.mark.parametrize(
     "path",
-    [
-        path
-        for path in NOTEBOOKS
-        if keras.backend.backend() == BACKENDS.get(path.stem, "torch")
-    ],
+    NOTEBOOKS if keras.backend.backend() == "torch" else [],
     ids=lambda path: path.stem,
 )
 def test_notebooks_run(path, tmp_path):
