@@ -292,7 +292,8 @@ def test_tf_data_gives_nearly_the_same_pixels(mode, interpolation):
         lambda: iter(photographs),
         output_signature=tf.TensorSpec((None, None, 3), tf.uint8),
     )
-    for size, crop_pct in ((224, 0.875), (288, 1.0), ((160, 192), 0.95)):
+    sizes = ((224, 224), (288, 288), (160, 192))
+    for size, crop_pct in zip(sizes, (0.875, 1.0, 0.95)):
         arguments = Preprocessing(
             size, crop_pct, mode, interpolation, CLIP_MEAN
         ).arguments()

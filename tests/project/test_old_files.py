@@ -15,6 +15,8 @@ from runs import write_photographs
 
 import keras_convnext
 from keras_convnext.artifacts.metadata import from_json
+from keras_convnext.artifacts.metadata import of_model
+from keras_convnext.artifacts.metadata import to_json
 from keras_convnext.data import Records
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.training.run import Run
@@ -121,5 +123,8 @@ def test_the_license_survives_its_new_spelling():
     values = {"weights": "fb_in1k", "licence": "mit", "unknown": 1}
     info = ModelInfo.from_config(values)
     assert (info.weights, info.license) == ("fb_in1k", "mit")
-    metadata = from_json('{"licence": "mit", "normalises": true}')
-    assert metadata == {"license": "mit", "normalizes": True}
+    model = keras_convnext.ConvNeXt((1,), (8,), input_shape=(32, 32, 3))
+    saved = to_json({**of_model(model), "license": "mit"})
+    old = saved.replace("license", "licence").replace("normaliz", "normalis")
+    assert old != saved and from_json(old) == from_json(saved)
+    assert from_json(old)["license"] == "mit"
