@@ -415,7 +415,9 @@ def test_weights_beyond_two_gigabytes_lie_beside_the_file(
     np.testing.assert_allclose(ours, theirs, atol=bound, rtol=0)
 
 
-@pytest.mark.parametrize("ending", [".xml", ".pt2"])
+@pytest.mark.parametrize(
+    "ending", [".xml", pytest.param(".pt2", marks=pytest.mark.long)]
+)
 def test_further_formats(ending, tmp_path):
     if ending == ".xml":
         pytest.importorskip("openvino")

@@ -20,7 +20,10 @@ pytestmark = pytest.mark.once
 CHINA, FLOWER = datasets.load_sample_images().images
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 ODD_SHAPES = ((1, 1), (7, 31), (223, 225), (224, 224), (256, 257), (301, 40))
-SIZES = (160, 224, 256, 288, 384, (192, 256), (225, 160))
+SIZES = (
+    *(160, 224, 256, 288, (192, 256), (225, 160)),
+    pytest.param(384, marks=pytest.mark.long),
+)
 ORIENTATIONS = {
     2: np.fliplr,
     3: lambda image: np.rot90(image, 2),

@@ -84,16 +84,6 @@ def test_every_variant_has_a_published_count():
     assert COUNTS.keys() == VARIANTS.keys()
 
 
-@needs_meta
-@pytest.mark.parametrize("name", VARIANTS)
-def test_parameter_counts(name):
-    with_top, _, tensors = COUNTS[name]
-    with keras.device("meta"):
-        model = build(VARIANTS[name], weights=None)
-    assert model.count_params() == with_top
-    assert len(model.trainable_variables) == tensors
-
-
 def long_if_deep(names, limit):
     """Building a block takes as long as any other."""
     return [
@@ -105,6 +95,40 @@ def long_if_deep(names, limit):
         )
         for name in names
     ]
+
+
+@needs_meta
+@pytest.mark.parametrize("name", long_if_deep(VARIANTS, 18))
+def test_parameter_counts(name):
+    with_top, _, tensors = COUNTS[name]
+    with keras.device("meta"):
+        model = build(VARIANTS[name], weights=None)
+    assert model.count_params() == with_top
+    assert len(model.trainable_variables) == tensors
+
+
+def test_counts_follow_from_depths_and_widths():
+    """Of those that are built in long proofs alone, too."""
+    for name, variant in VARIANTS.items():
+        is_plain = variant.stem == "patch" and variant.norm == "layer_norm"
+        if is_plain and not variant.head_hidden_size:
+            assert computed_count(variant) == COUNTS[name][1], name
+
+
+def computed_count(variant):
+    """Parameters without a classifier."""
+    widths = variant.dims
+    count = (3 * variant.patch_size**2 + 1) * widths[0] + 2 * widths[-1]
+    count += 2 * widths[0] if variant.stem_norm else 0
+    for before, width in zip(widths, widths[1:]):
+        count += 2 * before + (4 * before + 1) * width
+    of_each = zip(variant.depths, widths, variant.kernel_sizes)
+    for depth, width, side in of_each:
+        per_channel = side**2 + 8 + 8 * width
+        per_channel += 8 if variant.grn else 0
+        per_channel += 1 if variant.layer_scale_init_value else 0
+        count += depth * per_channel * width
+    return count
 
 
 @needs_meta

@@ -82,7 +82,7 @@ TASKS = {
 }
 NAMES = [
     pytest.param("retinanet", marks=LONG_WHERE_COMPILED),
-    pytest.param("yolo", marks=LONG_WHERE_COMPILED),
+    pytest.param("yolo", marks=pytest.mark.long),
     pytest.param("deeplab", marks=LONG_WHERE_COMPILED),
     pytest.param(
         "segformer",

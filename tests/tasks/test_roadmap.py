@@ -69,7 +69,6 @@ QUICK = {
     ("tiny", "inverted_bottleneck"),
     ("tiny", "kernel_9"),
     ("tiny", "layer_norm"),
-    ("base", "stage_ratio"),
 }
 
 
