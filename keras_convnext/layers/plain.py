@@ -38,10 +38,46 @@ class RowBatchNormalization(keras.layers.BatchNormalization):
         inputs: tensor `(rows, height, width, channels)`.
         counts: bool tensor `(rows, 1, 1)`, whether a row counts in the
             statistics; `None` for all.
+
+    Attributes:
+        total: function of a tensor that returns the sum of those of all
+            programs that share a batch, so that each has the statistics of
+            the whole; `None` where there is one.
     """
 
+    total = None
+
     def call(self, inputs, counts=None, training=None):
+        if self.total is not None and training and self.trainable:
+            return self._by_all(inputs, counts)
         return super().call(inputs, training=training, mask=counts)
+
+    def _by_all(self, inputs, counts):
+        """As Keras has it, but for sums over all programs."""
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        rows = ops.ones_like(x[:, :1, :1, :1], dtype="bool")
+        if counts is not None:
+            rows = ops.cast(counts, "bool")[..., None]
+        pixels = x.shape[1] * x.shape[2]
+        number = ops.sum(ops.cast(rows, x.dtype)) * pixels
+        number = self.total(number) + keras.config.epsilon()
+
+        def mean_of(values):
+            values = ops.where(rows, values, ops.zeros_like(values))
+            return self.total(ops.sum(values, axis=(0, 1, 2))) / number
+
+        mean = mean_of(x)
+        variance = mean_of(ops.square(x - mean))
+        for moving, value in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance),
+        ):
+            before = ops.cast(moving, x.dtype)
+            moving.assign(before + (1.0 - self.momentum) * (value - before))
+        outputs = ops.batch_normalization(
+            x, mean, variance, -1, self.beta, self.gamma, self.epsilon
+        )
+        return ops.cast(outputs, self.compute_dtype)
 
     def compute_output_spec(self, inputs, counts=None, training=None):
         return keras.KerasTensor(inputs.shape, self.compute_dtype)

@@ -14,7 +14,7 @@ class StepRecipe(BaseRecipe):
 
     SPANS = ("warmup_steps", "steps", int)
 
-    def _backbone(self, name, weights):
+    def _backbone(self, name, weights, dtype=None):
         """The backbone of `build`, by its architecture's name."""
         return create_model(
             name,
@@ -22,6 +22,7 @@ class StepRecipe(BaseRecipe):
             weights=weights,
             drop_path_rate=self.drop_path_rate,
             data_format="channels_last",
+            dtype=dtype,
         )
 
     def _optimizer(self, model):

@@ -94,29 +94,32 @@ class Models(keras.callbacks.Callback):
     Args:
         run: the `Run`.
         saved: the model to save, with the weights of the one in `fit`.
+        metric: what the best epoch has most of.
     """
 
-    def __init__(self, run, saved):
+    def __init__(self, run, saved, metric="val_accuracy"):
         super().__init__()
-        self.run, self.saved = run, saved
+        self.run, self.saved, self.metric = run, saved, metric
 
     def on_epoch_end(self, epoch, logs=None):
         run = self.run
         run.write_model("last.keras", self.saved)
         optimizer = self.model.optimizer
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-        if "val_accuracy" not in logs and optimizer.use_ema:
+        metric = self.metric
+        if metric not in logs and optimizer.use_ema:
             with averaged_weights(self.model):
                 run.write_model("last_averaged.keras", self.saved)
-        raw = logs.get("val_raw_accuracy", math.nan)
-        if run.is_best("val_accuracy", logs.get("val_accuracy", math.nan)):
+        of_raw = metric.replace("val_", "val_raw_")
+        raw = logs.get(of_raw, math.nan)
+        if run.is_best(metric, logs.get(metric, math.nan)):
             # The weights that were measured. On JAX all processes put them
             # in place together.
-            is_averaged = "val_raw_accuracy" in logs
+            is_averaged = of_raw in logs
             weights = averaged_weights if is_averaged else nullcontext
             with weights(self.model):
                 run.write_model("best.keras", self.saved)
-        if run.is_best("val_raw_accuracy", raw):
+        if run.is_best(of_raw, raw):
             run.write_model("best_raw.keras", self.saved)
 
 
@@ -167,12 +170,13 @@ class Checkpointing(keras.callbacks.Callback):
         minutes: float; a checkpoint inside an epoch whenever so much time is
             over.
         steps: int; one every so many steps, too.
+        last: int, the run's last step, which may be within an epoch.
     """
 
-    def __init__(self, run, steps_per_epoch, minutes, steps):
+    def __init__(self, run, steps_per_epoch, minutes, steps, last=None):
         super().__init__()
         self.run = run
-        self.steps_per_epoch = steps_per_epoch
+        self.steps_per_epoch, self.last = steps_per_epoch, last
         self.seconds = minutes * 60
         self.steps = steps
         self.saved_at = time.monotonic()
@@ -195,7 +199,7 @@ class Checkpointing(keras.callbacks.Callback):
         if is_broken:
             raise _not_finite(run, logs["loss"], _learning_rate(self.model))
         # After an epoch's last step its validation is still to come.
-        if run.step % self.steps_per_epoch == 0:
+        if run.step % self.steps_per_epoch == 0 or run.step == self.last:
             run.cluster.metrics_to_writer(self.model)
         elif signal or is_due:
             self._save(signal, in_epoch=True)
@@ -252,7 +256,8 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         run: the `Run`, whose history has the row of a finished epoch.
-        epochs, steps_per_epoch: of the whole run.
+        steps: of the whole run.
+        steps_per_epoch: of one pass over the data.
         batch_size: images per step.
         verbose: whether to show the bar and print lines.
 
@@ -260,10 +265,11 @@ class Progress(keras.callbacks.Callback):
         bar: a context in which the bar is shown.
     """
 
-    def __init__(self, run, epochs, steps_per_epoch, batch_size, verbose=True):
+    def __init__(self, run, steps, steps_per_epoch, batch_size, verbose=True):
         super().__init__()
         self.run = run
-        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
+        self.steps, self.steps_per_epoch = steps, steps_per_epoch
+        self.epochs = math.ceil(steps / steps_per_epoch)
         self.batch_size = batch_size
         self.verbose = verbose
         self.bar = new_bar(
@@ -271,7 +277,7 @@ class Progress(keras.callbacks.Callback):
         )
         self.task = self.bar.add_task(
             "",
-            total=epochs * steps_per_epoch,
+            total=steps,
             completed=run.step,
             note="compiling",
         )
@@ -291,7 +297,7 @@ class Progress(keras.callbacks.Callback):
             f"{len(data)} images of {len(data.classes)} classes; held out: "
             f"{held_out}"
         )
-        run, steps = self.run, self.epochs * self.steps_per_epoch
+        run, steps = self.run, self.steps
         if run.step >= steps:
             self._print(
                 f"{str(run.output)!r} holds a complete run, of {self.epochs} "
@@ -329,7 +335,7 @@ class Progress(keras.callbacks.Callback):
             self.first = self.first or (self.run.step, time.monotonic())
 
     def _line(self, logs):
-        step, total = self.run.step, self.epochs * self.steps_per_epoch
+        step, total = self.run.step, self.steps
         epoch, place = divmod(step - 1, self.steps_per_epoch)
         line = (
             f"epoch {epoch + 1}/{self.epochs}  step {place + 1}/"

@@ -10,20 +10,17 @@ from keras import ops
 
 from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import in_range
-from keras_convnext.training.recipes.recipe import Recipe
 
 BARS = " ▁▂▃▄▅▆▇█"
 WIDTH = 64
 
 
-def parameter_groups(
-    model: keras.Model, recipe: Recipe
-) -> list[dict[str, Any]]:
+def parameter_groups(model: keras.Model, recipe: Any) -> list[dict[str, Any]]:
     """Which parameters learn how fast and decay how much.
 
     Args:
         model: a `keras.Model`, as for `recipe.compile`.
-        recipe: a `Recipe`.
+        recipe: a `Recipe`, or that of a detector or segmenter.
 
     Returns:
         List of dicts by rising learning rate: `scale` (times the learning
@@ -37,7 +34,7 @@ def parameter_groups(
         >>> [round(group["scale"], 5) for group in groups[:2]]
         [0.26214, 0.26214]
     """
-    optimizer = recipe.optimizer(model, steps_per_epoch=10**6)
+    optimizer = recipe.optimizer(model, *_of_epochs(recipe, 10**6))
     groups = defaultdict(list)
     for variable in model.trainable_variables:
         key = optimizer.scale_of(variable), optimizer.decay_of(variable)
@@ -59,7 +56,7 @@ def parameter_groups(
 
 
 @in_range
-def describe(model: keras.Model, recipe: Recipe, steps_per_epoch: Count) -> str:
+def describe(model: keras.Model, recipe: Any, steps_per_epoch: Count) -> str:
     """Recipe, parameter groups and learning-rate curve, as text.
 
     Args:
@@ -70,13 +67,19 @@ def describe(model: keras.Model, recipe: Recipe, steps_per_epoch: Count) -> str:
         A str of several lines.
     """
     recipe = recipe.for_model(model)
-    schedule = recipe.schedule(steps_per_epoch)
+    schedule = recipe.schedule(*_of_epochs(recipe, steps_per_epoch))
+    if recipe.counts_steps:
+        epochs = recipe.steps / steps_per_epoch
+        length = (
+            f"{recipe.steps} steps, {epochs:.1f} epochs of {steps_per_epoch}"
+        )
+    else:
+        length = f"{recipe.epochs} epochs of {steps_per_epoch} steps"
     rates = ops.convert_to_numpy(schedule(np.arange(schedule.total_steps)))
     lines = [
         str(recipe),
         "",
-        f"{recipe.epochs} epochs of {steps_per_epoch} steps on "
-        f"{keras.backend.backend()}",
+        f"{length} on {keras.backend.backend()}",
         "",
         "lr scale   decay  tensors   parameters  layers",
     ]
@@ -98,3 +101,8 @@ def describe(model: keras.Model, recipe: Recipe, steps_per_epoch: Count) -> str:
             f"|{curve}|",
         ]
     )
+
+
+def _of_epochs(recipe, steps_per_epoch):
+    """What optimizer and schedule of a recipe ask for, to count steps."""
+    return () if recipe.counts_steps else (steps_per_epoch,)

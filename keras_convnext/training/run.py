@@ -251,10 +251,13 @@ class Run:
             "Repeat the first command, or choose another folder for a new run"
         )
         has_model = (self.output / "last.keras").exists()
-        if "  recipe.epochs: " not in unlike or not has_model:
+        lengths = ("epochs", "steps")
+        length = next((x for x in lengths if f"  recipe.{x}: " in unlike), None)
+        if length is None or not has_model:
             return advice
         return (
-            f"{advice}. The learning rate of every step follows from `epochs`, "
+            f"{advice}. The learning rate of every step follows from "
+            f"`{length}`, "
             f"so no run can be made longer. {self.how_to_train_on()}"
         )
 

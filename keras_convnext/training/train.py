@@ -1,6 +1,5 @@
 """One training run, from data and recipe to a folder with the result."""
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -10,10 +9,8 @@ from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import Seed
 from keras_convnext._util.ranges import in_range
-from keras_convnext._util.telling import tell
 from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
-from keras_convnext.data.source import Subset
 from keras_convnext.data.source import same_classes
 from keras_convnext.models.inspection import info_of
 from keras_convnext.models.inspection import normalizes
@@ -21,6 +18,7 @@ from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.rematerialization import rematerialized
 from keras_convnext.training import callbacks
 from keras_convnext.training import distribution
+from keras_convnext.training import loop
 from keras_convnext.training.distribution.validation import WholeValidation
 from keras_convnext.training.recipes.recipe import Recipe
 from keras_convnext.training.run import Run
@@ -102,7 +100,7 @@ def train(
         ...     model, recipe, data, "run", validation
         ... )  # doctest: +SKIP
     """
-    _check_output(output, data, validation)
+    loop.check_output(output, data, validation)
     cluster = distribution.current()
     recipe = recipe.for_model(model).for_images(len(data))
     cluster.check(model, recipe, loader)
@@ -146,47 +144,28 @@ def train(
         group if recipe.mixes else None,
     )
     run = Run(output, settings, keep, cluster)
-    with run.opened(resume):
-        run.restore(trained)
-        watchers = []
-        if held_out is not None:
-            whole = WholeValidation(cluster, held_out)
-            if recipe.ema_decay is not None:
-                watchers = [callbacks.AveragedValidation(held_out, [whole])]
-            watchers.append(whole)
-        watchers += [
-            callbacks.History(run, size),
-            callbacks.Models(run, model),
-            # Its checkpoint of an epoch holds what the two before noted.
-            callbacks.Checkpointing(
-                run, steps, checkpoint_minutes, checkpoint_steps
-            ),
-        ]
-        progress = callbacks.Progress(
-            run, recipe.epochs, steps, size, cluster.is_writer
-        )
-        if cluster.is_writer:
-            watchers += [*callbacks.drawing(run), progress]
-        averages = recipe.ema_decay is not None
-        progress.tell_beginning(data, validation, averages)
-        with progress.bar, cluster.training(trained):
-            while run.step < recipe.epochs * steps:
-                epoch, place = divmod(run.step, steps)
-                trained.fit(
-                    batches.batches(run.step),
-                    # First the rest of a begun epoch, then whole ones.
-                    steps_per_epoch=steps - place,
-                    initial_epoch=epoch,
-                    epochs=epoch + 1 if place else recipe.epochs,
-                    validation_data=held_out,
-                    callbacks=watchers,
-                    shuffle=False,
-                    verbose=0,
-                )
-        if validation is None and cluster.is_writer:
-            tell("no validation images: `last.keras` has the last weights")
-        summary = run.write_summary("complete", skipped=batches.skipped)
-        return cluster.from_writer(summary)
+    averages = recipe.ema_decay is not None
+    measuring = []
+    if held_out is not None:
+        whole = WholeValidation(cluster, held_out)
+        if averages:
+            measuring = [callbacks.AveragedValidation(held_out, [whole])]
+        measuring.append(whole)
+    work = loop.Work(
+        trained,
+        model,
+        batches,
+        recipe.epochs * steps,
+        size,
+        data,
+        validation,
+        "val_accuracy",
+        tuple(measuring),
+        held_out,
+        averages,
+    )
+    saving = loop.Saving(resume, checkpoint_minutes, checkpoint_steps)
+    return loop.train(work, run, saving)
 
 
 def _prepared(model, data, validation):
@@ -226,20 +205,6 @@ def _prepared(model, data, validation):
     if isinstance(model, ConvNeXtModel):
         model.class_names = data.classes
     return info.preprocessing
-
-
-def _check_output(output, *sources):
-    """Raises `ValueError` if what is written were data the next time."""
-    for source in sources:
-        while isinstance(source, Subset):
-            source = source.source
-        path = getattr(source, "path", None)
-        if path and Path(path).resolve() == Path(output).resolve():
-            raise ValueError(
-                "The output must be in another folder than the images, of "
-                f"which it would be a part. Received: output={str(output)!r}. "
-                "Choose another folder"
-            )
 
 
 def _check_images(model, shape):

@@ -96,7 +96,7 @@ def test_training_without_a_terminal_tells_how_far_it_is(monkeypatch, capsys):
             module.time, "monotonic", lambda: clock.now, raising=True
         )
     run = SimpleNamespace(step=0, history=[])
-    shown = callbacks.Progress(run, 2, 5, 4)
+    shown = callbacks.Progress(run, 10, 5, 4)
     for step in range(6):
         run.step += 1
         shown.on_train_batch_end(step % 5, {"loss": 0.5})
@@ -107,6 +107,6 @@ def test_training_without_a_terminal_tells_how_far_it_is(monkeypatch, capsys):
         "epoch 1/2  step 3/5  loss 0.5000  4.0 images/s  0:00:07 left",
         "epoch 1/2  step 5/5  loss 0.5000  4.0 images/s  0:00:05 left",
     ]
-    quiet = callbacks.Progress(run, 2, 5, 4, verbose=False)
+    quiet = callbacks.Progress(run, 10, 5, 4, verbose=False)
     quiet.on_train_batch_end(0, {"loss": 0.5})
     assert capsys.readouterr().err == ""

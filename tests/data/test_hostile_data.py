@@ -34,7 +34,7 @@ from keras_convnext.images import levels
 from keras_convnext.images.folders import images_below
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.training import settings
-from keras_convnext.training.train import _check_output
+from keras_convnext.training.loop import check_output
 
 pytestmark = pytest.mark.once
 
@@ -128,8 +128,8 @@ def test_a_run_may_not_write_among_the_classes(tmp_path):
     train, held_out = open_splits(tmp_path)
     for output in (tmp_path, tmp_path / "a" / ".."):
         with pytest.raises(ValueError, match="another folder than the images"):
-            _check_output(output, train, held_out)
-    _check_output(tmp_path / "run", train, None)
+            check_output(output, train, held_out)
+    check_output(tmp_path / "run", train, None)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from keras_convnext.layers import Normal
 from keras_convnext.layers import SimpleNormalization
 from keras_convnext.layers import depthwise
 from keras_convnext.layers import torch_functions
+from keras_convnext.layers.plain import RowBatchNormalization
 
 BACKEND = keras.backend.backend()
 ONLY_TORCH = pytest.mark.skipif(
@@ -304,3 +305,27 @@ def test_normal_initializer_draws_what_it_says():
     # Not truncated at two deviations, as Keras' TruncatedNormal is.
     assert np.abs(values).max() > 0.07
     assert np.array_equal(values, Normal(stddev=0.02, seed=1)((300, 300)))
+
+
+def test_batch_norms_have_the_statistics_of_all_programs():
+    """Two that see the same rows, and Keras on all of them."""
+    generator = np.random.default_rng(0)
+    rows = generator.normal(3, 2, (4, 2, 2, 3)).astype("float32")
+    counts = np.array([True, True, False, True])[:, None, None]
+    shared, whole = (RowBatchNormalization(momentum=0.9) for _ in range(2))
+    shared.total = lambda x: 2 * x
+    for given in (counts, None):
+        found = shared(rows, given, training=True)
+        both = None if given is None else np.concatenate([given] * 2)
+        expected = whole(np.concatenate([rows] * 2), both, training=True)
+        for one, other in (
+            (found, expected[:4]),
+            (shared.moving_mean, whole.moving_mean),
+            (shared.moving_variance, whole.moving_variance),
+        ):
+            np.testing.assert_allclose(
+                ops.convert_to_numpy(one),
+                ops.convert_to_numpy(other),
+                rtol=1e-5,
+                atol=1e-6,
+            )

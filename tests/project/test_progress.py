@@ -48,7 +48,7 @@ def test_files_get_no_bars(capfd):
 
 
 def train(run):
-    watcher = Progress(run, epochs=3, steps_per_epoch=2, batch_size=8)
+    watcher = Progress(run, steps=6, steps_per_epoch=2, batch_size=8)
     with watcher.bar:
         for epoch in (1, 2):  # `fit` is called for each anew
             watcher.on_train_begin()

@@ -6,9 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +13,13 @@ import keras
 import numpy as np
 import pytest
 from conftest import x64
+from devices import SECONDS
+from devices import finish
+from devices import free_port
+from devices import jax_environment
+from devices import start
+from devices import two_devices
+from devices import two_jax_processes
 from runs import SIZE
 from runs import command
 from runs import splits
@@ -33,6 +37,7 @@ from keras_convnext.training.distribution import cluster as cluster_module
 from keras_convnext.training.distribution import planning
 from keras_convnext.training.distribution import shared_draws
 from keras_convnext.training.distribution import validation
+from keras_convnext.training.distribution.replicas import Replicas
 from keras_convnext.training.recipes import small_data
 
 BACKEND = keras.backend.backend()
@@ -53,18 +58,7 @@ STEPS = 9
 LAST = EPOCHS * STEPS
 # TensorFlow's optimizers accumulate nothing on several devices.
 PLAIN = ("--gradient-accumulation-steps", "1", "--batch-size", "4")
-SECONDS = 170
 FLAGS = os.environ.get("XLA_FLAGS", "")
-# Two devices where there is one CPU.
-TWO_LOGICAL = """
-import tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-two = [tf.config.LogicalDeviceConfiguration()] * 2
-tf.config.set_logical_device_configuration(cpu, two)
-from keras_convnext.cli import main
-main()
-"""
-
 # XLA's program for a depthwise gradient on a batch that two devices share.
 KERNEL_GRADIENT = """
 import jax
@@ -122,65 +116,6 @@ def alone(words):
     """The command in this process, on one device."""
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, (result.output, result.exception)
-
-
-def start(words, program=("-m", "keras_convnext"), **environment):
-    return subprocess.Popen(
-        [sys.executable, *program, *words],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": BACKEND,
-            "JAX_ENABLE_X64": "1",
-            "OMP_NUM_THREADS": "1",
-            **environment,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(*processes, seconds=SECONDS):
-    """All that they print, once all have ended well."""
-    try:
-        printed = [x.communicate(timeout=seconds)[0] for x in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    for process, text in zip(processes, printed):
-        assert process.returncode == 0, text
-    return printed
-
-
-def two_devices(words):
-    """The command's processes on two devices of this host."""
-    if BACKEND == "tensorflow":
-        return [start([*words, "--devices", "2"], ("-c", TWO_LOGICAL))]
-    if BACKEND == "torch":
-        return [start([*words, "--devices", "2", "--oversubscribe"])]
-    return two_jax_processes(words)
-
-
-def two_jax_processes(words, program=("-m", "keras_convnext")):
-    port = free_port()
-    return [
-        start(words, program, **jax_environment(port, index))
-        for index in range(2)
-    ]
-
-
-def jax_environment(port, index):
-    return {
-        "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"localhost:{port}",
-        "KERAS_DISTRIBUTION_NUM_PROCESSES": "2",
-        "KERAS_DISTRIBUTION_PROCESS_ID": str(index),
-    }
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return listener.getsockname()[1]
 
 
 def end_of(output):
@@ -452,7 +387,7 @@ def test_draws_are_those_of_the_whole_batch():
     assert np.ptp(expected - outputs(model, images[::-1])[::-1]) > 1e-3
     for place in range(2):
         shared = shared_draws.with_shared_draws(
-            model, lambda place=place: place, 2
+            model, Replicas(2, lambda place=place: place)
         )
         own = slice(32 * place, 32 * place + 32)
         np.testing.assert_allclose(
@@ -561,7 +496,7 @@ def test_gradients_are_averaged_once(one_process, monkeypatch):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("sgd", loss, metrics=["accuracy"])
     data = np.ones((4, SIZE, SIZE, 3), "float32"), np.zeros(4)
-    with TorchCluster().training(model):
+    with TorchCluster().training(model, model.trainable_variables):
         model.fit(*data, batch_size=2, verbose=0)
         # Two steps' gradients, each once, and no metrics.
         count = sum(x.value.numel() for x in model.trainable_variables)
@@ -781,6 +716,43 @@ def test_alone_nothing_is_shared():
     assert cluster.for_training(model) is model
     assert cluster.largest([False, 2, 0.5]) == [False, 2, 0.5]
     assert cluster.is_writer and not distribution.is_launched()
+
+
+def test_parts_divide_by_the_mean_part():
+    """Three programs with 1, 0 and 5 that count, seen from the second."""
+    replicas = Replicas(3, lambda: 1, lambda x: x + 6.0)
+    found = keras.ops.convert_to_numpy(replicas.places(4))
+    assert found.tolist() == [4, 5, 6, 7]
+    assert float(replicas.divisor(keras.ops.zeros(()))) == 2.0
+    nowhere = Replicas(3, lambda: 1, lambda x: x)
+    found = float(nowhere.divisor(keras.ops.zeros(())))
+    assert found == pytest.approx(1 / 3)
+
+
+@ONLY["tensorflow"]
+def test_batches_of_several_tensorflow_devices_have_no_booleans():
+    import tensorflow as tf
+
+    from keras_convnext.training.distribution.in_tensorflow import (
+        TensorFlowCluster,
+    )
+
+    batch = {"x": [1.5]}, {"valid": [True, False]}
+    dataset = tf.data.Dataset.from_tensors(batch)
+    ((x, y),) = TensorFlowCluster(2).batches(dataset)
+    assert x["x"].dtype == "float32" and y["valid"].dtype == "uint8"
+    assert y["valid"].numpy().tolist() == [1, 0]
+
+
+@ONLY["jax"]
+def test_several_jax_processes_train_no_detectors():
+    from keras_convnext.training.distribution.in_jax import JaxCluster
+
+    cluster = JaxCluster(2)
+    cluster.check_detectors()
+    cluster.process_count = 2
+    with pytest.raises(ValueError, match="take PyTorch for several hosts"):
+        cluster.check_detectors()
 
 
 def invoke(*words):

@@ -297,7 +297,7 @@ def test_a_run_says_what_it_reads_and_where_it_goes_on(
     assert said[2].startswith("epoch 2/2 ")
     data, validation = splits(photographs)
     for held_out in (None, validation):
-        progress = callbacks.Progress(training.run.Run(tmp_path, {}), 1, 9, 4)
+        progress = callbacks.Progress(training.run.Run(tmp_path, {}), 9, 9, 4)
         progress.tell_beginning(data, held_out)
         said = capsys.readouterr().err
         assert said.endswith("none\n" if held_out is None else "8\n")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from typing import Self
 
 import numpy as np
 
@@ -56,6 +57,31 @@ class RandomScales:
         self.crop_shortest = tuple(crop_shortest)
         self.crop_sides = tuple(crop_sides)
         self.horizontal_flip = horizontal_flip
+
+    @classmethod
+    @in_range
+    def for_short_side(cls, side: Count) -> Self:
+        """The published ones, in proportion to a short side of 800 pixels.
+
+        Args:
+            side: int, pixels of the short side that a model is made for.
+
+        Examples:
+            >>> keras_convnext.data.RandomScales.for_short_side(400).longest
+            666
+        """
+        whole = cls()
+        factor = side / max(whole.shortest)
+
+        def scaled(numbers):
+            return tuple(max(round(factor * x), 1) for x in numbers)
+
+        return cls(
+            shortest=scaled(whole.shortest),
+            longest=max(round(factor * whole.longest), 1),
+            crop_shortest=scaled(whole.crop_shortest),
+            crop_sides=scaled(whole.crop_sides),
+        )
 
     @property
     def largest(self) -> tuple[int, int]:

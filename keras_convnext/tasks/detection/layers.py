@@ -325,7 +325,9 @@ class Detections(BoxLayer):
         moves = ops.reshape(moves, (-1, count, above, 4))
         moved = box_functions.decode(boxes[:, :, None], moves, self.stds, sizes)
         scale = _scale(sizes, original_sizes)
-        every = ops.reshape(moved, (-1, count * above, 4)) / scale
+        every = ops.reshape(moved, (-1, count * above, 4))
+        scale = ops.cast(scale, every.dtype)
+        every = every / scale
         scores = ops.reshape(scores, (-1, count * above))
         best = ops.reshape(best, (-1, count * above))
         is_there = ops.repeat(valid, above, axis=1)

@@ -1,6 +1,8 @@
 """The class of detectors: Functional, from images to boxes and masks."""
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -10,6 +12,7 @@ from keras_convnext._util.serialization import register
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.facts.variants import Variant
+from keras_convnext.layers.plain import RowBatchNormalization
 from keras_convnext.models import rebuilding
 from keras_convnext.models.graph_execution import GraphExecution
 from keras_convnext.tasks.detection.layers import ImageSizes
@@ -17,6 +20,8 @@ from keras_convnext.tasks.detection.training import Parts
 from keras_convnext.tasks.detection.training import Sampling
 from keras_convnext.tasks.detection.training import Step
 from keras_convnext.tasks.detection.training import loss_names
+from keras_convnext.training.distribution.replicas import ALONE
+from keras_convnext.training.distribution.replicas import Replicas
 from keras_convnext.weights.detection_tables import STAGES
 
 CARD = "detection_card"
@@ -76,6 +81,7 @@ class DetectionModel(keras.Model):
         super().__init__(inputs, outputs, name=name, **kwargs)
         self.sampling = Sampling()
         self.draws = keras.random.SeedGenerator()
+        self.replicas = ALONE
 
     @property
     def info(self) -> ModelInfo:
@@ -152,7 +158,7 @@ class DetectionModel(keras.Model):
         losses = self.losses_of(x, y, y_pred if training else None, training)
         for name, value in losses.items():
             self._means[name].update_state(value)
-        return sum(losses.values())
+        return sum(losses.values()) * self.replicas.weight
 
     def losses_of(
         self, x: Any, y: Any, trunk: Any = None, training: bool = True
@@ -184,6 +190,42 @@ class DetectionModel(keras.Model):
             training,
         )
         return step.losses(**trunk)
+
+    @contextlib.contextmanager
+    def shared_by(self, replicas: Replicas) -> Iterator[None]:
+        """A context in which each of several programs has a part of a batch.
+
+        Args:
+            replicas: the `Replicas`, as of a `Cluster`.
+        """
+        self._share(replicas)
+        try:
+            yield
+        finally:
+            self._share(ALONE)
+
+    def _share(self, replicas):
+        self.replicas = replicas
+        vars(self).pop("_parts", None)
+        total = None if replicas.count == 1 else replicas.total
+        for layer in self.layers:
+            if isinstance(layer, RowBatchNormalization):
+                layer.total = total
+
+    def learning(self, has_masks: bool) -> list[keras.Variable]:
+        """The trainable variables that losses depend on.
+
+        Args:
+            has_masks: whether the data have masks.
+        """
+        start = f"{self.prefix}mask"
+        left_out = {
+            id(x)
+            for layer in self.layers
+            if layer.name.startswith(start) and not has_masks
+            for x in layer.trainable_variables
+        }
+        return [x for x in self.trainable_variables if id(x) not in left_out]
 
     def _trunk(self, inputs, training):
         inputs = {name: inputs[name] for name in (IMAGES, SIZES)}

@@ -9,12 +9,15 @@ from keras import ops
 from keras_convnext.tasks.detection import boxes as box_functions
 from keras_convnext.tasks.detection.boxes import as_boxes
 from keras_convnext.tasks.detection.roi_align import aligned_masks
+from keras_convnext.training.distribution.replicas import ALONE
 
 ANCHOR_STDS = (1.0, 1.0, 1.0, 1.0)
 GIOU_WEIGHT = 10.0
 
 
-def anchor_losses(scores, deltas, anchors, targets, samples, beta=0.0):
+def anchor_losses(
+    scores, deltas, anchors, targets, samples, beta=0.0, replicas=ALONE
+):
     """Whether there is an object, and how to move the anchor to it.
 
     Args:
@@ -25,16 +28,20 @@ def anchor_losses(scores, deltas, anchors, targets, samples, beta=0.0):
             sample is not positive.
         samples: `matching.Samples`, n of each image.
         beta: number, see `smooth_l1`.
+        replicas: the `Replicas` that share the batch.
 
     Returns:
         Two scalars.
     """
-    counts = ops.cast(samples.valid, "float32")
-    is_object = ops.cast(samples.positive, "float32")
+    scores = as_boxes(scores)
+    counts = ops.cast(samples.valid, scores.dtype)
+    is_object = ops.cast(samples.positive, scores.dtype)
     positives = ops.sum(is_object * counts, axis=1)
     negatives = ops.sum(counts, axis=1) - positives
     # Each image has one of both kinds, as mmdet counts.
-    divisor = ops.sum(ops.maximum(positives, 1.0) + ops.maximum(negatives, 1.0))
+    divisor = replicas.divisor(
+        ops.sum(ops.maximum(positives, 1.0) + ops.maximum(negatives, 1.0))
+    )
     of_class = cross_entropy_of_bits(is_object, scores)
     of_box = smooth_l1(
         as_boxes(deltas),
@@ -47,7 +54,17 @@ def anchor_losses(scores, deltas, anchors, targets, samples, beta=0.0):
     )
 
 
-def region_losses(logits, deltas, boxes, targets, labels, samples, stds, giou):
+def region_losses(
+    logits,
+    deltas,
+    boxes,
+    targets,
+    labels,
+    samples,
+    stds,
+    giou,
+    replicas=ALONE,
+):
     """The class of regions, and how to move their boxes.
 
     Args:
@@ -60,6 +77,7 @@ def region_losses(logits, deltas, boxes, targets, labels, samples, stds, giou):
         samples: `matching.Samples`, n of each image.
         stds: four numbers that deltas are multiplied with.
         giou: bool, whether moved boxes are compared, and not deltas.
+        replicas: the `Replicas` that share the batch.
 
     Returns:
         Two scalars.
@@ -77,15 +95,14 @@ def region_losses(logits, deltas, boxes, targets, labels, samples, stds, giou):
     else:
         wanted = box_functions.encode(boxes, targets, stds)
         of_box = smooth_l1(deltas, wanted)
-    divisor = ops.sum(ops.cast(samples.valid, logits.dtype))
-    divisor = ops.maximum(divisor, 1.0)
+    divisor = replicas.divisor(ops.sum(ops.cast(samples.valid, logits.dtype)))
     return (
         _sum_of(of_class, samples.valid) / divisor,
         _sum_of(of_box, samples.positive) / divisor,
     )
 
 
-def mask_loss(logits, masks, boxes, objects, labels, positive):
+def mask_loss(logits, masks, boxes, objects, labels, positive, replicas=ALONE):
     """How far the masks of positive regions are from those of their objects.
 
     Args:
@@ -95,6 +112,7 @@ def mask_loss(logits, masks, boxes, objects, labels, positive):
         objects: int tensor `(batch, n)` of numbers below g.
         labels: int tensor `(batch, n)`, classes of these objects.
         positive: bool tensor `(batch, n)`.
+        replicas: the `Replicas` that share the batch.
 
     Returns:
         A scalar, the mean over all pixels of positive regions.
@@ -105,7 +123,7 @@ def mask_loss(logits, masks, boxes, objects, labels, positive):
     wanted = mask_targets(masks, boxes, objects, side)
     of_pixel = cross_entropy_of_bits(ops.cast(wanted, own.dtype), own)
     positive = ops.reshape(positive, (-1,))
-    count = ops.maximum(ops.sum(ops.cast(positive, own.dtype)), 1.0)
+    count = replicas.divisor(ops.sum(ops.cast(positive, own.dtype)))
     return _sum_of(of_pixel, positive) / (count * side**2)
 
 

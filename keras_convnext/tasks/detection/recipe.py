@@ -17,6 +17,7 @@ from keras_convnext._util.ranges import PartBelowOne
 from keras_convnext._util.ranges import PartBetween
 from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import in_range
+from keras_convnext.tasks.detection import weights as weights_module
 from keras_convnext.tasks.detection.cascade import CascadeMaskRCNN
 from keras_convnext.tasks.detection.mask_rcnn import MaskRCNN
 from keras_convnext.tasks.detection.model import DetectionModel
@@ -101,6 +102,7 @@ class DetectionRecipe(StepRecipe):
         name: str,
         classes: Count | Sequence[str],
         weights: PathLike | None = None,
+        dtype: Any = None,
         **options: Any,
     ) -> DetectionModel:
         """Builds a detector that this recipe can train.
@@ -108,17 +110,22 @@ class DetectionRecipe(StepRecipe):
         Args:
             name: the backbone's architecture, as for `create_model`.
             classes: int, or a list of names.
-            weights: of the backbone, as for `create_model`.
-            options: further arguments of `MaskRCNN` or `CascadeMaskRCNN`,
-                `weights` of a whole detector not among them.
+            weights: of the backbone, as for `create_model`; or of the whole
+                detector: `"coco"` or another tag of `detection.CHECKPOINTS`,
+                a file or an address. For other classes the last layers of
+                the heads start from random numbers, and a warning says so.
+            dtype: as for `create_model`.
+            options: further arguments of `MaskRCNN` or `CascadeMaskRCNN`.
 
         Examples:
             >>> recipe = keras_convnext.detection.coco_mask_rcnn
             >>> model = recipe.build("convnext_tiny", classes=80)
         """
         recipe = self.for_model(name)
-        backbone = recipe._backbone(name, weights)
-        return DETECTORS[recipe.detector](backbone, classes, **options)
+        of_all, of_backbone = weights_module.told_apart(name, weights)
+        backbone = recipe._backbone(name, of_backbone, dtype)
+        build = DETECTORS[recipe.detector]
+        return build(backbone, classes, of_all, **options)
 
     def compile(self, model: DetectionModel, **options: Any) -> DetectionModel:
         """Compiles a model for this recipe; then train with `model.fit`.

@@ -1,17 +1,18 @@
 """One run that trains a detector; killed at any moment, it goes on."""
 
-import math
 from typing import Any
 
 import keras
 
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.checks import some
 from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import Seed
 from keras_convnext._util.ranges import in_range
 from keras_convnext._util.requirements import require
 from keras_convnext.data.augmentation.scales import RandomScales
+from keras_convnext.data.objects.choosing import trainable
 from keras_convnext.data.objects.loader import ObjectLoader
 from keras_convnext.data.objects.source import ObjectSource
 from keras_convnext.data.objects.source import ObjectSubset
@@ -19,8 +20,10 @@ from keras_convnext.data.source import same_classes
 from keras_convnext.tasks.detection.ap import PURPOSE
 from keras_convnext.tasks.detection.evaluation import evaluate
 from keras_convnext.tasks.detection.model import DetectionModel
+from keras_convnext.tasks.detection.model import check_detector
 from keras_convnext.tasks.detection.recipe import DetectionRecipe
-from keras_convnext.training import callbacks
+from keras_convnext.training import distribution
+from keras_convnext.training import loop
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
 
@@ -47,7 +50,8 @@ def train(
 ) -> dict[str, Any]:
     """Trains a detector by a recipe; killed at any moment, it goes on.
 
-    In one process, on one device.
+    On several devices after `keras_convnext.distribution.setup`: the same
+    weights come out of it, whatever their number.
 
     Args:
         model: a `DetectionModel`, best from `recipe.build`.
@@ -59,7 +63,9 @@ def train(
             for `keras_convnext.train`.
         validation: images that are searched after each epoch, or `None`.
         seed: int that order and augmentation follow from.
-        scales, max_objects, canvas, on_error, loader: see `ObjectLoader`.
+        scales: a `RandomScales`; the published one, in proportion to the
+            short side that the model is made for, if `None`.
+        max_objects, canvas, on_error, loader: see `ObjectLoader`.
         resume: `"auto"`, or `"never"` to refuse a folder with checkpoints.
         checkpoint_minutes, checkpoint_steps: how often to write checkpoints
             within an epoch; there is one at the end of each.
@@ -85,9 +91,17 @@ def train(
         ...     model, recipe, train, "run", validation
         ... )  # doctest: +SKIP
     """
-    recipe = recipe.for_model(model)
-    scales = RandomScales() if scales is None else scales
+    loop.check_output(output, data, validation)
+    cluster = distribution.current()
+    _check_classes(model, data)
+    recipe = recipe.for_model(model).for_images(len(trainable(data)))
+    cluster.check(model, recipe, loader)
+    cluster.check_detectors()
+    if scales is None:
+        size = model.info.preprocessing.image_size  # type: ignore[union-attr]
+        scales = RandomScales.for_short_side(size[0])
     batch_size = recipe.batch_size
+    cluster.share_of(batch_size)
     if validation is not None:
         same_classes(data, validation)
         require("pycocotools", PURPOSE)  # before the first epoch
@@ -97,13 +111,15 @@ def train(
         seed=seed,
         scales=scales,
         max_objects=max_objects,
+        process_index=cluster.process_index,
+        process_count=cluster.process_count,
+        # Which has nothing to do with how many devices there are.
+        group=batch_size,
         canvas=canvas,
         on_error=on_error,
         loader=loader,
     )
-    steps = batches.steps_per_epoch
     batches.steps = recipe.steps
-    epochs = math.ceil(recipe.steps / steps)
     recipe.compile(model)
     settings = {
         **settings_of(model, recipe, data, validation, seed, False, None),
@@ -111,70 +127,66 @@ def train(
         "max_objects": max_objects,
         "canvas": canvas,
     }
-    run = Run(output, settings, keep)
-    with run.opened(resume):
-        run.restore(model)
-        progress = callbacks.Progress(run, epochs, steps, batch_size)
-        watchers = [
-            *([Validation(validation)] if validation is not None else []),
-            callbacks.History(run, batch_size),
-            Models(run),
-            # Its checkpoint of an epoch holds what the two before noted.
-            callbacks.Checkpointing(
-                run, steps, checkpoint_minutes, checkpoint_steps
-            ),
-        ]
-        watchers += [*callbacks.drawing(run), progress]
-        progress.tell_beginning(data, validation)
-        with progress.bar:
-            while run.step < recipe.steps:
-                epoch, place = divmod(run.step, steps)
-                # An epoch that has begun, or the last, may be a part of one.
-                count = min(steps - place, recipe.steps - run.step)
-                model.fit(
-                    batches.batches(run.step),
-                    steps_per_epoch=count,
-                    initial_epoch=epoch,
-                    epochs=epoch + 1,
-                    callbacks=watchers,
-                    shuffle=False,
-                    verbose=0,
-                )
-        return run.write_summary("complete", skipped=batches.skipped)
+    measuring = () if validation is None else (Validation(cluster, validation),)
+    work = loop.Work(
+        model,
+        model,
+        batches,
+        recipe.steps,
+        batch_size,
+        data,
+        validation,
+        "val_boxes_ap",
+        measuring,
+        learning=model.learning(data.has_masks),
+    )
+    run = Run(output, settings, keep, cluster)
+    saving = loop.Saving(resume, checkpoint_minutes, checkpoint_steps)
+    with model.shared_by(cluster.replicas):
+        return loop.train(work, run, saving)
+
+
+def _check_classes(model, data):
+    """Raises `ValueError` for a model of other classes than the data's."""
+    check_detector(model)
+    names = model.info.class_names
+    if model.classes == len(data.classes) and names in (None, data.classes):
+        return
+    raise ValueError(
+        "The detector must have the classes of the data, in their order. "
+        f"Received: {model.classes} classes, {some(names or ['unnamed'])}, for "
+        f"{len(data.classes)} classes, {some(data.classes)}. Build it with "
+        "`recipe.build(name, classes=data.classes, weights=...)`, which takes "
+        "the weights of another detector"
+    )
 
 
 class Validation(keras.callbacks.Callback):
     """Measures the average precision after each epoch.
 
+    The process that writes does it, and tells the others.
+
     Args:
+        cluster: the `Cluster`.
         source: the images.
     """
 
-    def __init__(self, source):
+    def __init__(self, cluster, source):
         super().__init__()
-        self.source = source
+        self.cluster, self.source = cluster, source
 
     def on_epoch_end(self, epoch, logs=None):
+        figures = {}
+        if self.cluster.is_writer:
+            figures = self._measured()
+        logs.update(self.cluster.from_writer(figures))
+
+    def _measured(self):
         found = evaluate(self.model, self.source, verbose=False)
+        figures = {}
         for name in ("boxes", "masks"):
-            figures = getattr(found, name) or {}
-            if figures.get("ap") is not None:
-                logs[f"val_{name}_ap"] = figures["ap"]
-                logs[f"val_{name}_ap50"] = figures["ap50"]
-
-
-class Models(keras.callbacks.Callback):
-    """Saves the model after each epoch, and the best one so far.
-
-    Args:
-        run: the `Run`.
-    """
-
-    def __init__(self, run):
-        super().__init__()
-        self.run = run
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.run.write_model("last.keras", self.model)
-        if self.run.is_best("val_boxes_ap", logs.get("val_boxes_ap", math.nan)):
-            self.run.write_model("best.keras", self.model)
+            of_kind = getattr(found, name) or {}
+            if of_kind.get("ap") is not None:
+                figures[f"val_{name}_ap"] = of_kind["ap"]
+                figures[f"val_{name}_ap50"] = of_kind["ap50"]
+        return figures

@@ -126,7 +126,9 @@ def suppressed(boxes, scores, groups, valid, iou_threshold, max_outputs):
         places = ops.where(keep, ops.minimum(places, max_outputs), max_outputs)
         kept = _scattered(kept, places, indices)
         counts = counts + ops.sum(ops.cast(keep, "int32"), axis=1)
-        return block + 1, kept, ops.minimum(counts, max_outputs)
+        # In float64 JAX adds numbers up in int64.
+        counts = ops.cast(ops.minimum(counts, max_outputs), "int32")
+        return block + 1, kept, counts
 
     start = (
         ops.zeros((), dtype="int32"),

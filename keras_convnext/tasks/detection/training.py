@@ -20,6 +20,7 @@ from keras_convnext.tasks.detection.anchors import STRIDES
 from keras_convnext.tasks.detection.anchors import anchors
 from keras_convnext.tasks.detection.layers import Proposals
 from keras_convnext.tasks.detection.roi_align import pooled
+from keras_convnext.training.distribution.shared_draws import with_shared_draws
 
 LEVELS = len(STRIDES)
 TARGETS = ("boxes", "classes", "valid")
@@ -90,6 +91,7 @@ class Parts:
 
     Attributes:
         stages: as `DetectionModel.stages`.
+        replicas: as `DetectionModel.replicas`.
         objective: an `Objective`.
         stds: what the deltas of each stage are multiplied with.
         trunk: a model from a dict of images and their sizes to a dict of
@@ -100,12 +102,13 @@ class Parts:
     def __init__(self, model):
         self._model = model
         self.stages = model.stages
+        self.replicas = model.replicas
         self.objective = MASK_RCNN if len(self.stages) == 1 else CASCADE
         refining = [f"box{stage}_boxes" for stage in self.stages[1:]]
         layers = [self._layer(x) for x in (*refining, "detections")]
         self.stds = [layer.stds for layer in layers]
         inputs = {x.name: x for x in model.inputs}
-        self.trunk = keras.Model(
+        trunk = keras.Model(
             {name: inputs[name] for name in ("images", "image_sizes")},
             {
                 name: [self._output(f"{start}_{i}") for i in range(LEVELS)]
@@ -115,6 +118,12 @@ class Parts:
                     ("deltas", "rpn_deltas"),
                 )
             },
+        )
+        # Its stochastic depth alone draws in the layers.
+        self.trunk = (
+            trunk
+            if self.replicas.count == 1
+            else with_shared_draws(trunk, self.replicas)
         )
         self.box_heads = [self._box_head(stage) for stage in self.stages]
         features = self._output("mask_roi_align")
@@ -205,10 +214,12 @@ class Step:
         self.classes = ops.cast(targets["classes"], "int32")
         self.present = ops.cast(targets["valid"], "bool")
         self.masks = targets.get("masks")
-        self.images = ops.arange(ops.shape(sizes)[0], dtype="int32")
+        self.images = parts.replicas.places(ops.shape(sizes)[0])
 
     def losses(self, maps, scores, deltas):
         """By name, from what the trunk returns."""
+        dtype = box_functions.as_boxes(deltas[0]).dtype
+        self.objects = ops.cast(self.objects, dtype)
         values = [*self._of_anchors(maps[0], scores, deltas)]
         found = (
             ops.stop_gradient(maps[0]),
@@ -247,6 +258,7 @@ class Step:
             self._at_objects(self.objects, found, samples),
             samples,
             self.objective.beta,
+            self.parts.replicas,
         )
 
     def _of_stage(self, stage, maps, proposals, valid):
@@ -282,6 +294,7 @@ class Step:
             samples,
             self.parts.stds[stage],
             self.objective.giou,
+            self.parts.replicas,
         )
         of_mask = self._of_masks(stage, maps, boxes, found, labels, samples)
         moved = self._moved(stage, boxes, logits, deltas, labels, samples)
@@ -311,6 +324,7 @@ class Step:
             ops.maximum(objects, 0),
             labels,
             samples.positive[:, :most],
+            self.parts.replicas,
         )
 
     def _moved(self, stage, boxes, logits, deltas, labels, samples):

@@ -1,11 +1,37 @@
 """From `weights=` of a detector to a model whose every variable is set."""
 
+from keras_convnext.facts.variants import VARIANTS
+from keras_convnext.weights import files
+from keras_convnext.weights import hub
 from keras_convnext.weights import loading
+from keras_convnext.weights import registry
 from keras_convnext.weights.detection_tables import HEADS
 
 NAMES = {"mask_rcnn": "Mask R-CNN", "cascade_mask_rcnn": "Cascade Mask R-CNN"}
 # What depends on the classes.
 PREDICTIONS = ("_classifier", "_deltas")
+
+
+def told_apart(name, weights):
+    """Weights of a whole detector and of a backbone, of which one is `None`.
+
+    Args:
+        name: of the backbone's architecture.
+        weights: path, URL, `hf://org/repo[@revision]`, tag, or `None`.
+    """
+    is_tag = isinstance(weights, str) and not (
+        files.is_path(weights) or hub.is_remote(weights)
+    )
+    if weights is None or is_tag:
+        is_whole = any(registry.is_name(weights, task) for task in NAMES)
+    else:
+        # `create_model` refuses other names.
+        variant = VARIANTS.get(name)
+        tensors = loading.find(variant, weights, next(iter(NAMES))).tensors
+        is_whole = any(
+            f"{_classifiers(task)[0]}/bias" in tensors for task in NAMES
+        )
+    return (weights, None) if is_whole else (None, weights)
 
 
 def find(variant, weights, task):

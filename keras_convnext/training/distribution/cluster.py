@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from collections.abc import Iterable
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -14,7 +15,9 @@ from keras_convnext._util.telling import let_speak
 from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.source import Source
 from keras_convnext.images.preprocessing import Preprocessing
-from keras_convnext.training.recipes.recipe import Recipe
+from keras_convnext.training.distribution.replicas import ALONE
+from keras_convnext.training.distribution.shared_draws import with_shared_draws
+from keras_convnext.training.recipes.base import BaseRecipe
 
 
 class Cluster:
@@ -27,6 +30,7 @@ class Cluster:
     Attributes:
         process_index, process_count: ints.
         device_count: int, how many devices of all processes share a batch.
+        replicas: the `Replicas`, programs of which each sees a part of it.
         counts_apart: whether the metrics of each process count its own
             images only, until `metrics_to_writer`.
         eval_loader_class: the class of what `eval_loader` returns.
@@ -35,6 +39,7 @@ class Cluster:
     process_index = 0
     process_count = 1
     device_count = 1
+    replicas = ALONE
     counts_apart = False
     eval_loader_class = EvalLoader
 
@@ -59,17 +64,33 @@ class Cluster:
         return batch_size // self.device_count
 
     def check(
-        self, model: keras.Model, recipe: Recipe, loader: str | None
+        self, model: keras.Model, recipe: BaseRecipe, loader: str | None
     ) -> None:
         """Raises `ValueError` for what the engine cannot train by or from."""
 
     def for_training(self, model: keras.Model) -> keras.Model:
         """A model of the same weights whose random draws are shared out."""
-        return model
+        if self.replicas.count == 1:
+            return model
+        return with_shared_draws(model, self.replicas)
 
-    def training(self, model: keras.Model) -> AbstractContextManager[Any]:
-        """A context in which gradients are those of the whole batch."""
+    def batches(self, batches: Iterable[Any]) -> Iterable[Any]:
+        """Batches of a loader as `fit` can take them."""
+        return batches
+
+    def training(
+        self, model: keras.Model, variables: list[keras.Variable]
+    ) -> AbstractContextManager[Any]:
+        """A context in which gradients are those of the whole batch.
+
+        Args:
+            model: the one that `fit` trains.
+            variables: those that have a gradient in each step.
+        """
         return contextlib.nullcontext()
+
+    def check_detectors(self) -> None:
+        """Raises `ValueError` if the engine cannot train a detector."""
 
     def eval_loader(
         self,

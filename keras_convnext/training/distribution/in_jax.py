@@ -53,6 +53,16 @@ class JaxCluster(Cluster):
         content = multihost_utils.broadcast_one_to_all(content)
         return pickle.loads(np.asarray(content).tobytes())
 
+    def check_detectors(self):
+        # Loops of data-dependent length in each process end XLA's exchange on
+        # CPUs, and no process can search images for objects by itself.
+        if self.process_count > 1:
+            raise ValueError(
+                "On JAX detectors train in one process, with all devices of "
+                f"one host. Received: {self.process_count} processes. Start "
+                "one, or take PyTorch for several hosts"
+            )
+
     def _gathered(self, numbers):
         from jax.experimental import multihost_utils
 

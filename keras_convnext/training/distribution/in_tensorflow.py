@@ -3,9 +3,11 @@
 import json
 import os
 
+import keras
+
 from keras_convnext.training.distribution.cluster import Cluster
 from keras_convnext.training.distribution.cluster import number_of_devices
-from keras_convnext.training.distribution.shared_draws import with_shared_draws
+from keras_convnext.training.distribution.replicas import Replicas
 from keras_convnext.training.distribution.validation import PaddedLoader
 from keras_convnext.training.optimizers.adamw import has_float16
 
@@ -21,6 +23,7 @@ class TensorFlowCluster(Cluster):
 
     def __init__(self, devices):
         self.device_count = devices
+        self.replicas = Replicas(devices, _index, _total, 1 / devices)
 
     def check(self, model, recipe, loader):
         if has_float16(model):
@@ -35,22 +38,40 @@ class TensorFlowCluster(Cluster):
                 "and loses the batches, on TensorFlow. Received: "
                 "loader='python'. Take the loader 'tf'"
             )
-        if recipe.gradient_accumulation_steps > 1:
+        # Those of detectors have none.
+        micro_batches = getattr(recipe, "gradient_accumulation_steps", 1)
+        if micro_batches > 1:
             raise ValueError(
                 "On several devices Keras' optimizers accumulate no gradients "
                 "on TensorFlow. Received: gradient_accumulation_steps="
-                f"{recipe.gradient_accumulation_steps}. Take JAX or PyTorch "
+                f"{micro_batches}. Take JAX or PyTorch "
                 "for it, or rematerialize to fit a larger batch"
             )
 
-    def for_training(self, model):
-        import tensorflow as tf
+    def batches(self, batches):
+        # Keras adds up the first batch of all replicas, and no booleans can be.
+        return batches.map(
+            lambda *batch: keras.tree.map_structure(_number, batch)
+        )
 
-        def part():
-            context = tf.distribute.get_replica_context()
-            return context.replica_id_in_sync_group
 
-        return with_shared_draws(model, part, self.device_count)
+def _number(x):
+    import tensorflow as tf
+
+    return tf.cast(x, tf.uint8) if x.dtype == tf.bool else x
+
+
+def _index():
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().replica_id_in_sync_group
+
+
+def _total(x):
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, x)
 
 
 def is_launched():

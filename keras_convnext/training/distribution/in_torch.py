@@ -15,7 +15,7 @@ from keras_convnext.training.distribution.gradients import AveragedGradients
 from keras_convnext.training.distribution.gradients import (
     without_keras_averaging,
 )
-from keras_convnext.training.distribution.shared_draws import with_shared_draws
+from keras_convnext.training.distribution.replicas import Replicas
 
 
 class TorchCluster(Cluster):
@@ -32,17 +32,13 @@ class TorchCluster(Cluster):
         self.process_index = distributed.get_rank()
         self.process_count = distributed.get_world_size()
         self.device_count = self.process_count
-
-    def for_training(self, model):
-        return with_shared_draws(
-            model, lambda: self.process_index, self.process_count
+        self.replicas = Replicas(
+            self.process_count, lambda: self.process_index, _total
         )
 
     @contextlib.contextmanager
-    def training(self, model):
-        averaged = AveragedGradients(
-            model.trainable_variables, self.process_count
-        )
+    def training(self, model, variables):
+        averaged = AveragedGradients(variables, self.process_count)
         with without_keras_averaging(model), averaged:
             yield
 
@@ -69,6 +65,13 @@ class TorchCluster(Cluster):
         rows = [torch.empty_like(row) for _ in range(self.process_count)]
         torch.distributed.all_gather(rows, row)
         return torch.stack(rows).numpy()
+
+
+def _total(x):
+    """The sum over all processes."""
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(x)
 
 
 def is_launched():

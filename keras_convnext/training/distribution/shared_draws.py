@@ -15,15 +15,14 @@ class SharedDropout(keras.layers.Layer):
 
     Args:
         dropout: the layer that would see the whole batch.
-        part: function without arguments that returns the number of this part.
-        parts: int, how many parts of equal size there are.
+        replicas: the `Replicas`.
         **kwargs: `name`, `dtype` and so on.
     """
 
-    def __init__(self, dropout, part, parts, **kwargs):
+    def __init__(self, dropout, replicas, **kwargs):
         super().__init__(**kwargs)
         self.layers = [dropout]
-        self.part, self.parts = part, parts
+        self.replicas = replicas
 
     def build(self, input_shape):
         """Nothing of its own: the state is the inner layer's."""
@@ -38,8 +37,9 @@ class SharedDropout(keras.layers.Layer):
             side or inputs.shape[axis + 1]
             for axis, side in enumerate(sizes[1:])
         ]
-        ones = ops.ones((self.parts * size, *rest), inputs.dtype)
-        first = self.part() * size
+        replicas = self.replicas
+        ones = ops.ones((replicas.count * size, *rest), inputs.dtype)
+        first = replicas.index() * size
         kept = dropout(ones, training=True)[first : first + size] > 0
         # As Keras divides, so that it does not matter who computes it.
         return ops.where(
@@ -50,12 +50,12 @@ class SharedDropout(keras.layers.Layer):
         return input_shape
 
 
-def with_shared_draws(model, part, parts):
+def with_shared_draws(model, replicas):
     """A model on the same layers whose `Dropout`s are `SharedDropout`s.
 
     Args:
         model: a Functional model; the one to save.
-        part, parts: as for `SharedDropout`.
+        replicas: the `Replicas`.
 
     Returns:
         A model of the same class, to be trained.
@@ -65,8 +65,7 @@ def with_shared_draws(model, part, parts):
         if isinstance(layer, keras.layers.Dropout):
             layer = SharedDropout(
                 layer,
-                part,
-                parts,
+                replicas,
                 name=f"{layer.name}_shared",
                 dtype=layer.dtype_policy,
             )

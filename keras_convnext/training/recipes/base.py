@@ -3,6 +3,7 @@
 import numbers
 from dataclasses import dataclass
 from dataclasses import replace
+from inspect import get_annotations
 from typing import Any
 from typing import ClassVar
 from typing import Self
@@ -10,7 +11,9 @@ from typing import Self
 import keras
 
 from keras_convnext._util import checks
+from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import check_fields
+from keras_convnext._util.ranges import in_range
 from keras_convnext._util.telling import tell
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
@@ -23,7 +26,8 @@ class BaseRecipe:
     """Where the figures of a training are from; derived classes add them.
 
     A field that differs between model sizes holds a dict from size
-    (`"tiny"`) to value; `for_model` picks.
+    (`"tiny"`) to value; `for_model` picks. All have a `batch_size` and a
+    `learning_rate`.
     """
 
     name: str
@@ -32,6 +36,11 @@ class BaseRecipe:
 
     # The fields of the warm-up and of the whole run, and the kind of both.
     SPANS: ClassVar[tuple[str, str, type]] = ("warmup_epochs", "epochs", float)
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether a run is so many steps, and not so many epochs."""
+        return "steps" in self.SPANS
 
     def __post_init__(self):
         check_fields(self)
@@ -88,6 +97,62 @@ class BaseRecipe:
         )
         return {part: after}
 
+    @in_range
+    def with_batch_size(self, batch_size: Count) -> Self:
+        """The recipe for another batch size, learning rate scaled linearly.
+
+        Examples:
+            >>> recipe = keras_convnext.detection.coco_cascade
+            >>> recipe.with_batch_size(8).learning_rate["tiny"]
+            0.0001
+        """
+        figures = vars(self)
+        factor = batch_size / figures["batch_size"]
+        rate = figures["learning_rate"]
+        if isinstance(rate, dict):
+            rate = {size: value * factor for size, value in rate.items()}
+        else:
+            rate = rate * factor
+        return self.replace(batch_size=batch_size, learning_rate=rate)
+
+    @in_range
+    def for_images(self, count: Count, scales_rate: bool = True) -> Self:
+        """The recipe for so many images: one that they fill a batch of.
+
+        If they are fewer than a batch, it becomes the largest power of two
+        that they fill twice; one line on stderr says so.
+
+        Args:
+            count: int, images to train on.
+            scales_rate: whether the learning rate falls with the batch, as in
+                `with_batch_size`.
+
+        Examples:
+            >>> recipe = keras_convnext.recipes.small_data.for_images(26)
+            >>> recipe.batch_size, recipe.learning_rate
+            (8, 5e-05)
+        """
+        steps = getattr(self, "gradient_accumulation_steps", 1)
+        figures = vars(self)
+        before, rate = figures["batch_size"], figures["learning_rate"]
+        if before <= count * steps:
+            return self
+        size = steps << max((count // 2).bit_length() - 1, 0)
+        smaller = self.with_batch_size(size)
+        if not scales_rate:
+            smaller = smaller.replace(learning_rate=rate)
+        tell(
+            f"{count} images do not fill a batch of {before}: "
+            f"batch_size={size}, and the learning rate "
+            + (
+                f"falls with it, from {as_text(rate)} to "
+                f"{as_text(vars(smaller)['learning_rate'])}"
+                if scales_rate
+                else f"stays {as_text(rate)}"
+            )
+        )
+        return smaller
+
     def for_model(self, model: str | keras.Model) -> Self:
         """The recipe with one value in every field.
 
@@ -114,6 +179,14 @@ class BaseRecipe:
             if isinstance(value, dict)
         }
         return replace(self, **chosen)
+
+    def __str__(self):
+        """The recipe as the paper's tables print it."""
+        names = get_annotations(type(self))  # without the texts
+        rows = [(name, as_text(getattr(self, name))) for name in names]
+        width = max(len(name) for name, _ in rows)
+        lines = [f"{name.replace('_', ' '):<{width}}  {x}" for name, x in rows]
+        return "\n".join([f"{self.name}: {self.summary}", *lines, self.source])
 
     def _of_size(self, field, values, model):
         for part in model.split("_"):

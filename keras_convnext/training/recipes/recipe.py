@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
-from inspect import get_annotations
 from typing import Any
 from typing import Self
 
@@ -24,7 +23,6 @@ from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import Seed
 from keras_convnext._util.ranges import check_ordered
 from keras_convnext._util.ranges import in_range
-from keras_convnext._util.telling import tell
 from keras_convnext.data.pipeline import EvalPipeline
 from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.facts.variants import VARIANTS
@@ -38,7 +36,6 @@ from keras_convnext.training.optimizers.averaging import SwapAveragedWeights
 from keras_convnext.training.optimizers.layer_decay import layer_decay_scales
 from keras_convnext.training.optimizers.schedules import WarmupCosine
 from keras_convnext.training.recipes.base import BaseRecipe
-from keras_convnext.training.recipes.base import as_text
 from keras_convnext.training.recipes.base import check_drop_path
 from keras_convnext.training.recipes.labels import check_classes
 from keras_convnext.training.recipes.labels import check_labels
@@ -155,55 +152,11 @@ class Recipe(BaseRecipe):
             >>> recipe.learning_rate
             0.00025
         """
-        factor = batch_size / self.batch_size
-        rate = self.learning_rate
-        if isinstance(rate, dict):
-            rate = {size: value * factor for size, value in rate.items()}
-            least = min(rate.values())
-        else:
-            least = rate = rate * factor
-        return replace(
-            self,
-            batch_size=batch_size,
-            learning_rate=rate,
-            minimum_learning_rate=min(self.minimum_learning_rate, least),
-        )
-
-    @in_range
-    def for_images(self, count: Count, scales_rate: bool = True) -> Self:
-        """The recipe for so many images: one that they fill a batch of.
-
-        If they are fewer than a batch, it becomes the largest power of two
-        that they fill twice; one line on stderr says so.
-
-        Args:
-            count: int, images to train on.
-            scales_rate: whether the learning rate falls with the batch, as in
-                `with_batch_size`.
-
-        Examples:
-            >>> recipe = keras_convnext.recipes.small_data.for_images(26)
-            >>> recipe.batch_size, recipe.learning_rate
-            (8, 5e-05)
-        """
-        steps = self.gradient_accumulation_steps
-        if self.batch_size <= count * steps:
-            return self
-        size = steps << max((count // 2).bit_length() - 1, 0)
-        smaller = self.with_batch_size(size)
-        if not scales_rate:
-            smaller = replace(smaller, learning_rate=self.learning_rate)
-        tell(
-            f"{count} images do not fill a batch of {self.batch_size}: "
-            f"batch_size={size}, and the learning rate "
-            + (
-                f"falls with it, from {as_text(self.learning_rate)} to "
-                f"{as_text(smaller.learning_rate)}"
-                if scales_rate
-                else f"stays {as_text(self.learning_rate)}"
-            )
-        )
-        return smaller
+        scaled = super().with_batch_size(batch_size)
+        rate = scaled.learning_rate
+        least = min(rate.values()) if isinstance(rate, dict) else rate
+        minimum = min(self.minimum_learning_rate, least)
+        return replace(scaled, minimum_learning_rate=minimum)
 
     @property
     def mixes(self) -> bool:
@@ -439,14 +392,6 @@ class Recipe(BaseRecipe):
         them. Without these callbacks, all of these have the raw weights.
         """
         return [] if self.ema_decay is None else [SwapAveragedWeights()]
-
-    def __str__(self):
-        """The recipe as the paper's tables print it."""
-        names = get_annotations(Recipe)  # without the texts
-        rows = [(name, as_text(getattr(self, name))) for name in names]
-        width = max(len(name) for name, _ in rows)
-        lines = [f"{name.replace('_', ' '):<{width}}  {x}" for name, x in rows]
-        return "\n".join([f"{self.name}: {self.summary}", *lines, self.source])
 
 
 def _with_new_head(*args, **kwargs):
