@@ -1,24 +1,26 @@
-"""An option for every figure of a recipe."""
+"""An option for every figure of the recipes."""
 
 import inspect
 import re
 import types
 import typing
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from keras_convnext._util import ranges
+from keras_convnext.tasks import detection
 from keras_convnext.training.recipes import Recipe
 
-# By name; a recipe's own name and texts are fields of the class below it.
-TYPES = {
-    name: typing.get_type_hints(Recipe)[name]  # without their ranges
-    for name in inspect.get_annotations(Recipe)
-}
+# Of all tasks; fields of several are one option, as the first describes it.
+RECIPES = (Recipe, detection.DetectionRecipe)
+# Which recipe is taken says it.
+LEFT_OUT = {"detector"}
 EXPECTED = {
     str: "text",
     tuple: "two numbers, such as 0.35,1",
+    Sequence: "numbers, such as 0.75,0.9",
     int: "a whole number, such as 32",
     float: "a number, such as 0.1",
 }
@@ -31,13 +33,17 @@ def recipe_options(command):
     """
     signature = inspect.signature(command)
     *parameters, changes = signature.parameters.values()
-    helps = _helps(Recipe)
-    for name in TYPES:
-        option = typer.Option(
-            metavar="VALUE",
-            help=helps.get(name),  # none under `python -OO`
-            rich_help_panel="Fields of the recipe, see `Recipe`",
-        )
+    options = {}
+    for kind in RECIPES:
+        helps = _helps(kind)
+        for name in figures(kind):
+            option = typer.Option(
+                metavar="VALUE",
+                help=helps.get(name),  # none under `python -OO`
+                rich_help_panel=f"Fields of the recipe, see `{kind.__name__}`",
+            )
+            options.setdefault(name, option)
+    for name, option in options.items():
         parameters.append(
             changes.replace(
                 name=name,
@@ -50,13 +56,24 @@ def recipe_options(command):
     return command
 
 
+def figures(kind):
+    """The types of a recipe class's figures by name, without their ranges.
+
+    Its own name and texts are fields of the class below it.
+    """
+    hints = typing.get_type_hints(kind)
+    names = inspect.get_annotations(kind)
+    return {name: hints[name] for name in names if name not in LEFT_OUT}
+
+
 def _helps(record):
     """The meanings of attributes in a docstring, as sentences by name."""
     _, _, text = inspect.getdoc(record).partition("Attributes:\n")
-    pairs = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
+    pairs = re.findall(r"^    ([\w, ]+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
     return {
         name: " ".join(f"{meaning[0].upper()}{meaning[1:]}".split())
-        for name, meaning in pairs
+        for names, meaning in pairs
+        for name in names.split(", ")
     }
 
 
@@ -64,25 +81,36 @@ def changed(recipe, texts, images):
     """A recipe with the figures that a command line gave.
 
     Args:
-        recipe: a `Recipe`.
+        recipe: one of `RECIPES`.
         texts: dict from field to text or `None`; numbers, words, two numbers
             separated by a comma, and `none` where a field may be `None`.
         images: int, how many there are to train on.
 
+    Raises:
+        ValueError: for texts of another kind, and for fields that recipes of
+            other tasks have.
+
     Another `batch_size`, or one that so many images fill, scales the learning
     rate, unless that is given too.
     """
+    kinds = figures(type(recipe))
+    given = {name: x for name, x in texts.items() if x is not None}
+    if others := [name for name in given if name not in kinds]:
+        raise ValueError(
+            f"The recipe {recipe.name!r} has other figures. Received: "
+            f"{', '.join(f'`{x}`' for x in others)}. Leave it out; it has "
+            f"{', '.join(f'`{x}`' for x in kinds)}"
+        )
     changes = {
-        name: _value(name, text)
-        for name, text in texts.items()
-        if text is not None
+        name: _value(name, text, kinds[name]) for name, text in given.items()
     }
     if "batch_size" in changes:
         recipe = recipe.with_batch_size(changes["batch_size"])
     recipe = recipe.replace(**changes)
     if "batch_size" not in changes:
         return recipe.for_images(images, "learning_rate" not in changes)
-    if recipe.batch_size > images * recipe.gradient_accumulation_steps:
+    micro_batches = getattr(recipe, "gradient_accumulation_steps", 1)
+    if recipe.batch_size > images * micro_batches:
         raise ValueError(
             f"`batch_size` must be at most the number of images, {images}. "
             f"Received: batch_size={recipe.batch_size}. Leave it out, or add "
@@ -91,8 +119,8 @@ def changed(recipe, texts, images):
     return recipe
 
 
-def _value(name, text):
-    kinds = ranges.members(TYPES[name])
+def _value(name, text, kind):
+    kinds = ranges.members(kind)
     if text.lower() == "none" and types.NoneType in kinds:
         return None
     kinds = {typing.get_origin(x) or x for x in kinds}
@@ -101,6 +129,8 @@ def _value(name, text):
         if kind is tuple:
             low, high = text.split(",")
             return float(low), float(high)
+        if kind is Sequence:
+            return tuple(float(x) for x in text.split(","))
         return kind(text)
     except ValueError as error:
         raise ValueError(

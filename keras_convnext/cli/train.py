@@ -6,19 +6,24 @@ from typing import Annotated
 
 import typer
 
-from keras_convnext import data as data_module
 from keras_convnext import training
+from keras_convnext._util.checks import one_of
 from keras_convnext._util.progress import progress
 from keras_convnext._util.ranges import PartBelowOne
 from keras_convnext._util.ranges import Positive
 from keras_convnext.cli import options
 from keras_convnext.cli.loading import check_model
-from keras_convnext.cli.loading import load_model
-from keras_convnext.cli.recipe_options import changed
 from keras_convnext.cli.recipe_options import recipe_options
+from keras_convnext.cli.training_tasks import TASKS
+from keras_convnext.cli.training_tasks import refuse_others
 from keras_convnext.training import distribution
-from keras_convnext.training import recipes
-from keras_convnext.training.recipes.base import drop_path_rate_of
+
+OF_TASKS = "; ".join(
+    f"{x} for {key}"
+    for key, x in (
+        (name, " or ".join(task.recipes)) for name, task in TASKS.items()
+    )
+)
 
 
 @recipe_options
@@ -27,19 +32,27 @@ def train(
         str,
         typer.Option(
             help="Folder of class folders (or with train/ and val/), of "
-            "TFRecords, an .npz file, 'tfds:NAME' or 'digits'."
+            "TFRecords, an .npz file, 'tfds:NAME' or 'digits'. To detect "
+            "objects: a folder or file in the format of COCO, YOLO or VOC."
         ),
     ],
     output: Annotated[
         Path,
         typer.Option(help="Folder for the results, and to go on from."),
     ],
+    task: Annotated[
+        str,
+        typer.Option(
+            help="single-label (one class for each image), or detect (boxes, "
+            "and masks where the data have them)."
+        ),
+    ] = "single-label",
     model: options.Model = "convnext_tiny",
     weights: options.Weights = "imagenet",
     recipe: Annotated[
-        str,
-        typer.Option(help=f"One of {', '.join(recipes.RECIPES)}."),
-    ] = "small_data",
+        str | None,
+        typer.Option(help=f"{OF_TASKS}. The first if not given."),
+    ] = None,
     validation: Annotated[
         str | None,
         typer.Option(help="Images to validate on; of --data if not given."),
@@ -47,8 +60,8 @@ def train(
     validation_split: Annotated[
         PartBelowOne,
         typer.Option(
-            help="Part of each class that is held out where the data has no "
-            "validation images; 0 for none."
+            help="Part of each class, or of images with objects, that is held "
+            "out where the data has no validation images; 0 for none."
         ),
     ] = 0.1,
     seed: options.Seed = 0,
@@ -103,6 +116,27 @@ def train(
             "by default.",
         ),
     ] = None,
+    short_side: Annotated[
+        int | None,
+        typer.Option(
+            min=32,
+            help="For detect, of a model by name: pixels of the short side "
+            "of images, 800 if not given. Training goes down to 0.6 of it.",
+        ),
+    ] = None,
+    max_objects: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="For detect: objects of an image, 100 if not given."
+        ),
+    ] = None,
+    canvas: Annotated[
+        str | None,
+        typer.Option(
+            help="For detect: tight, the least that holds a batch; or fixed, "
+            "one of three sizes, so that JAX compiles three times."
+        ),
+    ] = None,
     devices: Annotated[
         str | None,
         typer.Option(
@@ -142,7 +176,8 @@ def train(
         bool,
         typer.Option(
             "--dry-run",
-            help="Print recipe, parameter groups and learning rates only.",
+            help="Print recipe, parameter groups and learning rates only; of "
+            "objects also how many there are, by class, image and size.",
         ),
     ] = False,
     as_json: options.Json = False,
@@ -164,10 +199,25 @@ def train(
     --learning-rate 1e-4 --dry-run
 
     Example: keras-convnext train --data imagenet --output run --devices all
+
+    Example: keras-convnext train --task detect --data coco --output run
+    --weights coco --steps 6000 --batch-size 2
     """
 
     # Before processes are started, and images looked for.
-    recipes.get_recipe(recipe)
+    one_of("task", task, TASKS)
+    chosen_task = TASKS[task]
+    of_tasks = {
+        "dtype": dtype,
+        "rematerialize": rematerialize,
+        "mixup_group": mixup_group,
+        "short_side": short_side,
+        "max_objects": max_objects,
+        "canvas": canvas,
+    }
+    refuse_others(task, of_tasks)
+    recipe = recipe or next(iter(chosen_task.recipes))
+    one_of("recipe", recipe, chosen_task.recipes)
     check_model(model)
     is_asked = devices or hosts or host_index is not None or model_parallel > 1
     if not dry_run and (is_asked or distribution.is_launched()):
@@ -179,19 +229,25 @@ def train(
         )
     training.make_repeatable(seed, deterministic)
     with progress(f"looking for images in {data}", None):
-        source, held_out = data_module.open_splits(
+        source, held_out = chosen_task.open(
             data, validation, validation_split, seed
         )
     # What is printed does not depend on the weights' values.
     weights = "none" if dry_run else weights
-    chosen, network = _model(model, weights, recipe, changes, source, dtype)
+    chosen, network = chosen_task.model(
+        model,
+        weights,
+        chosen_task.recipes[recipe],
+        changes,
+        source,
+        of_tasks,
+    )
     if dry_run:
-        batches = data_module.TrainLoader(
-            source, chosen.train_pipeline(len(source.classes)), chosen.epochs
-        )
-        typer.echo(training.describe(network, chosen, batches.steps_per_epoch))
+        chosen_task.describe(source)
+        steps = chosen_task.steps_per_epoch(chosen, source)
+        typer.echo(training.describe(network, chosen, steps))
         return
-    result = training.train(
+    result = chosen_task.train(
         network,
         chosen,
         source,
@@ -204,8 +260,7 @@ def train(
         keep=keep,
         on_error=on_error,
         loader=loader,
-        rematerialize=rematerialize,
-        mixup_group=mixup_group,
+        **chosen_task.own(of_tasks, chosen_task.trained),
     )
     if not distribution.current().is_writer:
         return
@@ -215,23 +270,3 @@ def train(
     for name, value in result["best"].items():
         typer.echo(f"best {name}: {value:.2%}")
     typer.echo(f"written: {output.resolve()}")
-
-
-def _model(name, weights, recipe, changes, source, dtype):
-    """The recipe with its changes, and the model that it trains."""
-
-    recipe = recipes.get_recipe(recipe)
-    if Path(name).suffix != ".keras":
-        recipe = changed(recipe, changes, len(source)).for_model(name)
-        weights = None if weights == "none" else weights
-        return recipe, recipe.build(
-            name, len(source.classes), weights, dtype=dtype
-        )
-    if dtype is not None:
-        raise ValueError(
-            "`--dtype` is that of a model by name; a `.keras` file has its "
-            f"own. Received: --model {name} --dtype {dtype}"
-        )
-    model = load_model(name, weights)
-    recipe = recipe.replace(drop_path_rate=drop_path_rate_of(model))
-    return changed(recipe, changes, len(source)).for_model(model), model

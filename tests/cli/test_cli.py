@@ -1,5 +1,6 @@
 """The command line, apart from the work that it starts."""
 
+import dataclasses
 import json
 import runpy
 import sys
@@ -11,6 +12,7 @@ from runs import invoke
 
 import keras_convnext
 from keras_convnext import VARIANTS
+from keras_convnext.cli.training_tasks import TASKS
 
 pytestmark = pytest.mark.once
 
@@ -83,7 +85,8 @@ def test_options_reach_the_training(run_command, tmp_path, monkeypatch):
         given.update(options)
         return {"best": {}}
 
-    monkeypatch.setattr(keras_convnext.training, "train", train)
+    classify = dataclasses.replace(TASKS["single-label"], train=train)
+    monkeypatch.setitem(TASKS, "single-label", classify)
     images, labels = np.zeros((16, 32, 32, 3), "uint8"), np.arange(16) % 2
     data, output = tmp_path / "data.npz", tmp_path / "run"
     np.savez(data, images=images, labels=labels)

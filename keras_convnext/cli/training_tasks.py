@@ -1,0 +1,132 @@
+"""What `train` can teach a model: a row for each task."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_convnext import data
+from keras_convnext import training
+from keras_convnext.cli.loading import load_model
+from keras_convnext.cli.recipe_options import changed
+from keras_convnext.data.objects.choosing import trainable
+from keras_convnext.tasks import detection
+from keras_convnext.training import recipes
+from keras_convnext.training.recipes.base import drop_path_rate_of
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the data of a task are, and how a model for them is trained.
+
+    Attributes:
+        recipes: dict from names to recipes; the first is taken if none is
+            named.
+        open: function of data, validation, split and seed, to two sources.
+        images: function of a source, to how many of its images are trained on.
+        labels: function of a source, to what a model's `classes` is to be.
+        built: options of the command that `recipe.build` takes.
+        steps_per_epoch: function of a recipe and a source.
+        describe: function of a source that prints what is in it.
+        train: function as `training.train`.
+        trained: options of the command that `train` takes.
+    """
+
+    recipes: Mapping[str, Any]
+    open: Callable[..., tuple[Any, Any]]
+    images: Callable[[Any], int]
+    labels: Callable[[Any], Any]
+    built: tuple[str, ...]
+    steps_per_epoch: Callable[[Any, Any], int]
+    describe: Callable[[Any], None]
+    train: Callable[..., dict[str, Any]]
+    trained: tuple[str, ...]
+
+    def own(self, given: Mapping[str, Any], names: tuple[str, ...]) -> dict:
+        """Those of the options of these names that were given."""
+        return {name: given[name] for name in names if given[name]}
+
+    def model(self, name, weights, recipe, changes, source, given):
+        """The recipe with its changes, and the model that it trains.
+
+        Args:
+            name, weights: of the model, as the command has them.
+            recipe: of `recipes`.
+            changes: dict from fields to text or `None`.
+            source: what to train on.
+            given: dict of the options that single tasks have.
+        """
+        built, images = self.own(given, self.built), self.images(source)
+        if Path(name).suffix != ".keras":
+            recipe = changed(recipe, changes, images).for_model(name)
+            weights = None if weights == "none" else weights
+            labels = self.labels(source)
+            return recipe, recipe.build(name, labels, weights, **built)
+        if built:
+            words = ", ".join(f"{key}={x}" for key, x in built.items())
+            raise ValueError(
+                f"{' and '.join(f'`{x}`' for x in built)} is for a model by "
+                "name; a `.keras` file has its own. Received: the model "
+                f"{name} and {words}"
+            )
+        model = load_model(name, weights)
+        recipe = recipe.replace(drop_path_rate=drop_path_rate_of(model))
+        return changed(recipe, changes, images).for_model(model), model
+
+
+def refuse_others(name: str, given: Mapping[str, Any]) -> None:
+    """Raises `ValueError` for options that only other tasks have.
+
+    Args:
+        name: of the task.
+        given: dict of the options that single tasks have.
+    """
+    task = TASKS[name]
+    own = (*task.built, *task.trained)
+    for option, value in given.items():
+        if not value or option in own:
+            continue
+        others = [
+            key for key, x in TASKS.items() if option in (*x.built, *x.trained)
+        ]
+        raise ValueError(
+            f"`{option}` is for `task` {' and '.join(others)} alone. "
+            f"Received: {option}={value} for task={name}. Leave it out"
+        )
+
+
+def _steps_of_classifier(recipe, source):
+    pipeline = recipe.train_pipeline(len(source.classes))
+    loader = data.TrainLoader(source, pipeline, recipe.epochs)
+    return loader.steps_per_epoch
+
+
+def _steps_of_detector(recipe, source):
+    return data.ObjectLoader(source, recipe.batch_size).steps_per_epoch
+
+
+TASKS = {
+    "single-label": Task(
+        {"small_data": recipes.small_data, **recipes.RECIPES},
+        data.open_splits,
+        len,
+        lambda source: len(source.classes),
+        ("dtype",),
+        _steps_of_classifier,
+        lambda source: None,
+        training.train,
+        ("rematerialize", "mixup_group"),
+    ),
+    "detect": Task(
+        {x.name: x for x in (detection.coco_mask_rcnn, detection.coco_cascade)},
+        data.open_objects,
+        lambda source: len(trainable(source)),
+        lambda source: source.classes,
+        ("dtype", "short_side"),
+        _steps_of_detector,
+        lambda source: data.summarize_objects(source).print(),
+        detection.train,
+        ("max_objects", "canvas"),
+    ),
+}
