@@ -12,6 +12,7 @@ from conftest import long_where_compiled
 from keras import ops
 
 from keras_convnext import detection
+from keras_convnext.tasks.detection import layers
 from keras_convnext.tasks.detection.roi_align import levels
 from keras_convnext.tasks.detection.roi_align import pooled
 
@@ -200,6 +201,30 @@ def test_each_box_is_pooled_from_its_own_level():
         expected = onnx_operators.roi_align(x, box, 7, 0.25 / 2**number)
         here = level == number
         np.testing.assert_allclose(aligned[here], expected[here], **BOUND)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="other shapes are fixed"
+)
+def test_masks_are_computed_of_what_is_there_alone():
+    maps = [features(2, 64 // s, 64 // s) for s in (4, 8, 16, 32)]
+    maps = [ops.convert_to_tensor(x) for x in maps]
+    generator = np.random.default_rng(1)
+    corners = generator.uniform(0, 30, (2, 2, 3, 2)).astype("float32")
+    boxes = ops.convert_to_tensor(
+        np.concatenate([corners[0], corners[0] + corners[1]], axis=-1)
+    )
+    classes = ops.convert_to_tensor([[1, 0, -1], [2, -1, -1]])
+    rows, there = layers.RoIAlign(4)(maps, boxes, classes), [0, 1, 3]
+    every = layers.RoIAlign(4)(maps, boxes)
+    assert tuple(rows.shape) == (3, 4, 4, 3)
+    np.testing.assert_allclose(rows, every[there], rtol=1e-6, atol=1e-6)
+    masks = ops.convert_to_numpy(layers.ClassMasks()([rows, rows], classes))
+    chances = ops.convert_to_numpy(ops.sigmoid(every)).reshape(2, 3, 4, 4, 3)
+    expected = np.zeros((2, 3, 4, 4), "float32")
+    for image, row, own in ((0, 0, 1), (0, 1, 0), (1, 0, 2)):
+        expected[image, row] = chances[image, row, ..., own]
+    np.testing.assert_allclose(masks, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_other_shapes_are_refused():

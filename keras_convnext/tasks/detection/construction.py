@@ -69,8 +69,8 @@ class Regions:
     valid: keras.KerasTensor
     sizes: keras.KerasTensor
 
-    def features(self, name, side, boxes):
-        return self.heads.named(RoIAlign, name, side)(self.maps, boxes)
+    def features(self, name, side, *of_boxes):
+        return self.heads.named(RoIAlign, name, side)(self.maps, *of_boxes)
 
 
 def build(task, model, options, of_boxes):
@@ -142,7 +142,7 @@ def _graph(backbone, heads, info, options, of_boxes):
     scores = heads.named(ModelCard, CARD, info, dtype=heads.logits_dtype)(
         scores
     )
-    features = regions.features("mask_roi_align", MASK_SIDE, inside)
+    features = regions.features("mask_roi_align", MASK_SIDE, inside, classes)
     stages = [""] if len(logits) == 1 else [f"_{k}" for k in range(len(logits))]
     masks = [heads.masks(stage, features) for stage in stages]
     masks = heads.named(ClassMasks, "masks")(masks, classes)

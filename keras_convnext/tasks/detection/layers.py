@@ -199,21 +199,29 @@ class RoIAlign(BoxLayer):
         maps: list of four tensors `(batch, height, width, channels)` of
             strides 4 to 32.
         boxes: tensor `(batch, n, 4)`.
+        classes: int tensor `(batch, n)`, −1 where there is nothing to look
+            at, or `None`.
 
     Returns:
-        A tensor `(batch · n, size, size, channels)`.
+        A tensor `(batch · n, size, size, channels)`. On PyTorch, where shapes
+        may differ from batch to batch, without those of no class.
     """
 
     def __init__(self, size, **kwargs):
         super().__init__(**kwargs)
         self.size = size
 
-    def call(self, maps, boxes):
+    def call(self, maps, boxes, classes=None):
+        if classes is not None and keras.backend.backend() == "torch":
+            images, rows = (classes >= 0).nonzero(as_tuple=True)
+            return roi_align.pooled_rows(
+                maps, boxes[images, rows], images, self.size
+            )
         features = roi_align.pooled(maps, boxes, self.size)
         channels = maps[0].shape[-1]
         return ops.reshape(features, (-1, self.size, self.size, channels))
 
-    def compute_output_spec(self, maps, boxes):
+    def compute_output_spec(self, maps, boxes, classes=None):
         shape = (_merged(boxes), self.size, self.size, maps[0].shape[-1])
         return keras.KerasTensor(shape, maps[0].dtype)
 
@@ -376,7 +384,7 @@ class ClassMasks(BoxLayer):
 
     Call arguments:
         logits: list of tensors `(batch · n, side, side, classes)`, one of each
-            stage.
+            stage; on PyTorch of those rows that there are.
         classes: int tensor `(batch, n)`, −1 where there is nothing.
 
     Returns:
@@ -387,21 +395,30 @@ class ClassMasks(BoxLayer):
     def call(self, logits, classes):
         count, side = classes.shape[1], logits[0].shape[1]
         own = ops.reshape(classes, (-1, 1, 1, 1))
-        masks = [
-            ops.sigmoid(
-                ops.take_along_axis(
-                    box_functions.as_boxes(x), ops.maximum(own, 0), axis=3
-                )
-            )
-            for x in logits
-        ]
-        mean = sum(masks) / len(masks)
-        mean = ops.where(own >= 0, mean, ops.zeros_like(mean))
+        if keras.backend.backend() == "torch":
+            is_there = (own >= 0).flatten()
+            masks = _own_masks(logits, own[is_there])
+            every = masks.new_zeros((len(own), side, side, 1))
+            mean = every.index_put((is_there,), masks)
+        else:
+            masks = _own_masks(logits, ops.maximum(own, 0))
+            mean = ops.where(own >= 0, masks, ops.zeros_like(masks))
         return ops.reshape(mean, (-1, count, side, side))
 
     def compute_output_spec(self, logits, classes):
         side = logits[0].shape[1]
         return keras.KerasTensor((*classes.shape, side, side), "float32")
+
+
+def _own_masks(logits, classes):
+    """The mean of the stages' probabilities, `(r, side, side, 1)`."""
+    masks = [
+        ops.sigmoid(
+            ops.take_along_axis(box_functions.as_boxes(x), classes, axis=3)
+        )
+        for x in logits
+    ]
+    return sum(masks) / len(masks)
 
 
 def rows_at(x, indices):

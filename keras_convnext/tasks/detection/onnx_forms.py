@@ -69,7 +69,7 @@ def proposals(g, layer, map, scores, deltas, sizes):
     return _masked(g, _rows_at(g, boxes, index), is_there), is_there
 
 
-def roi_features(g, layer, maps, boxes):
+def roi_features(g, layer, maps, boxes, classes=None):
     """Each level looks at its own boxes, and all are put in order again."""
     batch = g.add("Shape", boxes, start=0, end=1)
     count = g.add("Shape", boxes, start=1, end=2)

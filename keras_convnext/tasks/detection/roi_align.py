@@ -99,6 +99,21 @@ def pooled(maps, boxes, size):
     return _by_image(maps, boxes, levels(boxes), scales, size, 0)
 
 
+def pooled_rows(maps, boxes, images, size):
+    """`pooled` of boxes in one list, each with the number of its image.
+
+    Args:
+        maps, size: as for `pooled`.
+        boxes: float tensor `(r, 4)`, pixels of the images.
+        images: int tensor `(r,)`.
+
+    Returns:
+        A tensor `(r, size, size, channels)`.
+    """
+    scales = [1 / stride for stride in STRIDES]
+    return _aligned(maps, boxes, images, levels(boxes), scales, size, 0)
+
+
 def aligned_masks(masks, boxes, owners, size):
     """RoIAlign of one of many masks for each box.
 
