@@ -307,17 +307,34 @@ def test_normal_initializer_draws_what_it_says():
     assert np.array_equal(values, Normal(stddev=0.02, seed=1)((300, 300)))
 
 
+def adding(values):
+    """The sums over all programs: those of the others, in their order."""
+    parts = iter(values)
+    return lambda x: x + next(parts)
+
+
 def test_batch_norms_have_the_statistics_of_all_programs():
-    """Two that see the same rows, and Keras on all of them."""
+    """One with half of the rows, and Keras with all of them."""
     generator = np.random.default_rng(0)
-    rows = generator.normal(3, 2, (4, 2, 2, 3)).astype("float32")
-    counts = np.array([True, True, False, True])[:, None, None]
+    rows = generator.normal(3, 2, (8, 2, 2, 3)).astype("float32")
+    rows[4:] *= 2
+    some = np.array([True, True, False, True, True, False, False, True])
     shared, whole = (RowBatchNormalization(momentum=0.9) for _ in range(2))
-    shared.total = lambda x: 2 * x
-    for given in (counts, None):
-        found = shared(rows, given, training=True)
-        both = None if given is None else np.concatenate([given] * 2)
-        expected = whole(np.concatenate([rows] * 2), both, training=True)
+    for counts in (some, None):
+        is_there = np.ones(8, bool) if counts is None else counts
+        mean = rows[is_there].mean((0, 1, 2))
+        others = rows[4:][is_there[4:]]
+        beyond = [
+            others[..., 0].size,
+            others.sum((0, 1, 2)),
+            ((others - mean) ** 2).sum((0, 1, 2)),
+        ]
+        shared.total = adding(beyond)
+        if counts is not None:
+            counts = counts[:, None, None]
+        expected = whole(rows, counts, training=True)
+        own = None if counts is None else counts[:4]
+        found = shared(rows[:4], own, training=True)
         for one, other in (
             (found, expected[:4]),
             (shared.moving_mean, whole.moving_mean),
