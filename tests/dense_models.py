@@ -95,14 +95,30 @@ def train_detector(model, train, epochs, batch_size=8, learning_rate=1e-3):
     )
 
 
-def segmenter():
-    """An UperNet without dropout, which learns more slowly with it."""
-    return segmentation.UperNet(
-        backbone(), DIGITS + 1, channels=WIDTH, crop=SIZE, dropout_rate=0.0
+def small_backbone(
+    depths=(2, 2, 2, 2), dims=(32, 64, 128, 128), input_shape=None
+):
+    return ConvNeXt(
+        depths,
+        dims,
+        include_top=False,
+        input_shape=input_shape,
+        layer_scale_init_value=1.0,
     )
 
 
-def train_segmenter(model, train, epochs, batch_size=8, learning_rate=0.012):
+def segmenter(classes):
+    """An UperNet without dropout, which learns more slowly with it."""
+    return segmentation.UperNet(
+        small_backbone(input_shape=(SIZE, SIZE, 3)),
+        classes,
+        channels=WIDTH,
+        crop=SIZE,
+        dropout_rate=0.0,
+    )
+
+
+def train_segmenter(model, train, epochs, batch_size=8, learning_rate=0.01):
     steps = epochs * (len(train.images) // batch_size)
     recipe = segmentation.ade20k.replace(
         steps=steps,
@@ -117,27 +133,17 @@ def train_segmenter(model, train, epochs, batch_size=8, learning_rate=0.012):
     recipe.compile(model)
     return model.fit(
         train.images,
-        train.masks,
+        train.class_masks,
         batch_size=batch_size,
         epochs=epochs,
         verbose=0,
     )
 
 
-def mask_rcnn(
-    classes,
-    size,
-    depths=(2, 2, 2, 2),
-    dims=(32, 64, 128, 128),
-    channels=48,
-    units=128,
-):
-    """A Mask R-CNN with narrow heads, on a ConvNeXt from random weights."""
-    backbone = ConvNeXt(
-        depths, dims, include_top=False, layer_scale_init_value=1.0
-    )
+def mask_rcnn(classes, size, channels=48, units=128, **sizes):
+    """A Mask R-CNN with narrow heads; `sizes` are those of its backbone."""
     return detection.MaskRCNN(
-        backbone,
+        small_backbone(**sizes),
         classes,
         channels=channels,
         units=units,

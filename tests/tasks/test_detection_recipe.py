@@ -121,9 +121,9 @@ def batch(**changes):
     return images, {**objects, **changes}
 
 
-@pytest.mark.parametrize("name", ["coco_mask_rcnn", "coco_cascade"])
-def test_a_recipe_trains(name):
-    recipe = getattr(detection, name).replace(**RATES, **FEW)
+def test_a_recipe_trains():
+    """The other one trains in `test_compositions`, until it finds something."""
+    recipe = detection.coco_cascade.replace(**RATES, **FEW)
     model = recipe.compile(small(recipe))
     history = model.fit(*batch(), epochs=2, verbose=0).history
     assert np.isfinite(history["loss"]).all()
