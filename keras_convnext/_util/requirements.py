@@ -12,6 +12,7 @@ PACKAGES = {
     "onnxruntime": ("onnxruntime", "export"),
     "openvino": ("openvino", "openvino"),
     "pycocotools": ("pycocotools", "detection"),
+    "pyarrow": ("pyarrow", "lists"),
     "sklearn": ("scikit-learn", "demo"),
     "tensorflow": ("tensorflow", "tensorflow"),
     "tensorflow_datasets": ("tensorflow-datasets", "tfds"),

@@ -4,6 +4,7 @@ from keras_convnext.data.augmentation.scales import RandomScales
 from keras_convnext.data.digits import load_digits
 from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.folder import ImageFolder
+from keras_convnext.data.lists.image_list import ImageList
 from keras_convnext.data.objects.coco import read_coco
 from keras_convnext.data.objects.loader import ObjectLoader
 from keras_convnext.data.objects.opening import open_objects
@@ -28,6 +29,7 @@ __all__ = [
     "Arrays",
     "EvalLoader",
     "ImageFolder",
+    "ImageList",
     "ObjectLoader",
     "ObjectSource",
     "ObjectSubset",

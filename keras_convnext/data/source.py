@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
@@ -36,6 +37,8 @@ class Source:
     Attributes:
         classes: tuple of class names in the order of the labels.
         labels: `int32` array `(n,)` of class numbers.
+        groups: `int32` array `(n,)`: images of one number are never parted by
+            a hold-out; `None` if all are apart.
         is_upright: whether the EXIF orientation of photographs is to be
             applied; published results ignore it.
         is_encoded: whether `read` gives encoded bytes, or arrays.
@@ -44,6 +47,7 @@ class Source:
 
     classes: tuple[str, ...] = ()
     labels: Array
+    groups: Array | None = None
     is_upright = True
     is_encoded = True
     ignored = 0
@@ -89,6 +93,13 @@ class Source:
     def content(self) -> Iterator[bytes]:
         """Yields what tells other images: sizes of files, or all arrays."""
         raise NotImplementedError
+
+    def parts(self) -> dict[str, Callable[[], "Source"]]:
+        """Functions that open `"train"` and `"validation"`.
+
+        Or one that opens the whole, as `""`, where it has no parts.
+        """
+        return {"": lambda: self}
 
     def fingerprint(self) -> dict[str, Any]:
         """What a run is held to: images, classes and digests of them.
@@ -231,6 +242,8 @@ class Subset(Source):
         self.numbers = np.asarray(numbers, "int64")
         self.classes = source.classes
         self.labels = source.labels[self.numbers]
+        if source.groups is not None:
+            self.groups = source.groups[self.numbers]
         self.is_upright = source.is_upright
         self.is_encoded = source.is_encoded
 

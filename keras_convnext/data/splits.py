@@ -10,36 +10,29 @@ import numpy as np
 
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.limits import check_archive
+from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import PartBelowOne
-from keras_convnext._util.ranges import PartBetween
 from keras_convnext._util.ranges import Seed
+from keras_convnext._util.ranges import Several
 from keras_convnext._util.ranges import in_range
 from keras_convnext.data import tfds
 from keras_convnext.data.digits import load_digits
 from keras_convnext.data.folder import ImageFolder
+from keras_convnext.data.holding_out import fold_of
+from keras_convnext.data.holding_out import split
+from keras_convnext.data.lists.image_list import ImageList
+from keras_convnext.data.lists.tables import is_list
+from keras_convnext.data.parts import NAMES
+from keras_convnext.data.parts import by_part
+from keras_convnext.data.parts import opened
 from keras_convnext.data.records import INDEX
 from keras_convnext.data.records import Records
 from keras_convnext.data.source import Arrays
 from keras_convnext.data.source import Source
-from keras_convnext.data.source import Subset
 from keras_convnext.data.source import same_classes
 from keras_convnext.images.folders import subfolders
 
-# What the parts are called, as folders and as splits of TFDS, in letters of
-# any case; of several the first counts.
-NAMES = {
-    "train": ("train", "training"),
-    "validation": (
-        "val",
-        "validation",
-        "valid",
-        "dev",
-        "eval",
-        "test",
-        "testing",
-    ),
-}
-# And as arrays in a file; the data has no parts in the last.
+# What the parts are called as arrays in a file; data of the last has none.
 ARRAYS = {
     "train": ("x_train", "y_train"),
     "validation": ("x_test", "y_test"),
@@ -49,10 +42,12 @@ ARRAYS = {
 
 @in_range
 def open_splits(
-    data: PathLike,
-    validation: PathLike | None = None,
+    data: PathLike | Source,
+    validation: PathLike | Source | None = None,
     validation_split: PartBelowOne = 0.1,
     seed: Seed = 0,
+    folds: Several | None = None,
+    fold: Count | None = None,
 ) -> tuple[Source, Source | None]:
     """Opens what to train on, and what to hold out.
 
@@ -61,16 +56,24 @@ def open_splits(
             or with `train/` and `val/` (`validation/`, `valid/`, `dev/`,
             `eval/`, `test/`, `testing/`; upper or lower case) that are
             arranged so; a folder of records, see `write_records`, or
-            two of them, likewise; an `.npz` file with `images` and `labels`,
-            or with `x_train`, `y_train`, `x_test` and `y_test`;
+            two of them, likewise; a list, see `ImageList`; an `.npz` file with
+            `images` and `labels`, or with `x_train`, `y_train`, `x_test` and
+            `y_test`;
             `"tfds:NAME"` or `"tfds:NAME@FOLDER"`, see `Tfds`; `"digits"`, see
-            `load_digits`.
+            `load_digits`. Or a `Source`.
         validation: what to hold out, of the same kinds, if it is not part of
             `data`.
         validation_split: float of at least 0 and below 1, the part of every
             class that is held out of data without a part for it; 0 holds
-            nothing out.
+            nothing out. Of classes with one image that is trained on. Groups,
+            see `ImageList`, stay whole, and take scikit-learn.
         seed: int, which images that are.
+        folds: int of at least 2: in place of a part, hold out one of so many
+            folds, as scikit-learn's `StratifiedKFold` or, where there are
+            groups, `StratifiedGroupKFold` makes them with `shuffle=True` and
+            `random_state=seed`. A class that training would lack keeps an
+            image, or a group.
+        fold: int, which of them, from 1 to `folds`.
 
     Returns:
         `(train, validation)`: two sources with the same classes; the second
@@ -78,17 +81,33 @@ def open_splits(
 
     Raises:
         ValueError: if the data is of no known kind, and if the two differ in
-            their classes.
+            their classes; and for folds of data that has validation images.
+        ImportError: if scikit-learn is not installed, for folds and groups.
 
     Examples:
         >>> train, validation = keras_convnext.data.open_splits("digits")
         >>> len(train), len(validation)
         (1438, 359)
     """
+    if (folds is None) != (fold is None):
+        raise ValueError(
+            "`folds` says how many, and `fold` which of them, from 1. "
+            f"Received: folds={folds}, fold={fold}. Pass both or neither"
+        )
     parts = parts_of(data)
     train = opened(parts, "train", data)
-    if validation is not None:
+    if folds is not None and (validation is not None or "validation" in parts):
+        raise ValueError(
+            "`folds` are for data without validation images of its own. "
+            f"Received: folds={folds} for {str(data)!r} with some. Leave one "
+            "of them out"
+        )
+    if folds is not None and fold is not None:
+        train, held_out = fold_of(train, folds, fold, seed)
+    elif validation is not None:
         held_out = open_data(validation, "validation")
+        if isinstance(data, ImageList) and isinstance(validation, ImageList):
+            data.check_apart(validation)
     elif "validation" in parts:
         held_out = parts["validation"]()
     elif validation_split:
@@ -99,7 +118,7 @@ def open_splits(
     return train, held_out
 
 
-def open_data(data: PathLike, part: str = "train") -> Source:
+def open_data(data: PathLike | Source, part: str = "train") -> Source:
     """Opens one part of a data set, or the whole if it has no parts.
 
     Args:
@@ -119,7 +138,7 @@ def open_data(data: PathLike, part: str = "train") -> Source:
     return opened(parts_of(data), part, data)
 
 
-def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
+def parts_of(data: PathLike | Source) -> dict[str, Callable[[], Source]]:
     """What data consists of.
 
     Returns:
@@ -130,6 +149,8 @@ def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
         >>> list(keras_convnext.data.splits.parts_of("digits"))
         ['train', 'validation']
     """
+    if isinstance(data, Source):
+        return data.parts()
     data = os.fspath(data)
     if data == "digits":
         return _of_arrays(dict(zip(NAMES, load_digits())))
@@ -143,11 +164,14 @@ def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
     path = Path(data)
     if path.suffix == ".npz" and path.is_file():
         return _of_arrays(_arrays_in(path), path)
+    if is_list(path):
+        return ImageList(path).parts()
     if not path.is_dir():
         raise ValueError(
             "Expected a folder of images, arranged as CLASS/IMAGE, or as "
-            "train/CLASS/IMAGE and val/CLASS/IMAGE; a folder of records; an "
-            ".npz file; 'tfds:NAME'; or 'digits'. Received: "
+            "train/CLASS/IMAGE and val/CLASS/IMAGE; a folder of records; a "
+            ".csv, .jsonl or .parquet file that lists images; an .npz file; "
+            "'tfds:NAME'; or 'digits'. Received: "
             f"{data!r}, which is none of them"
         )
     aliases = {alias for names in NAMES.values() for alias in names}
@@ -161,56 +185,6 @@ def parts_of(data: PathLike) -> dict[str, Callable[[], Source]]:
     ):
         return {x: partial(_open, path / name) for x, name in parts.items()}
     return {"": partial(_open, path)}
-
-
-@in_range
-def split(
-    source: Source, validation_split: PartBetween, seed: Seed
-) -> tuple[Source, Source]:
-    """Two parts of a source; the second has its part of each class."""
-    generator = np.random.default_rng(seed)
-    is_held_out = np.zeros(len(source), bool)
-    by_class = np.argsort(source.labels, kind="stable")
-    ends = np.cumsum(np.bincount(source.labels, minlength=len(source.classes)))
-    for name, numbers in zip(source.classes, np.split(by_class, ends[:-1])):
-        if len(numbers) < 2:
-            raise ValueError(
-                "Every class needs two images, one to train on and one to "
-                f"hold out. Received: {len(numbers)} of {name!r}. Add some, "
-                "pass a `validation` of its own, or hold out none with "
-                "validation_split=0"
-            )
-        count = round(validation_split * len(numbers))
-        count = min(max(count, 1), len(numbers) - 1)
-        is_held_out[generator.permutation(numbers)[:count]] = True
-    return (
-        Subset(source, np.flatnonzero(~is_held_out)),
-        Subset(source, np.flatnonzero(is_held_out)),
-    )
-
-
-def opened(parts, part, data):
-    """One of the parts, or the whole where there are none."""
-    open_part = parts.get(part) or parts.get("")
-    if open_part is None:
-        raise ValueError(
-            f"Expected data with a part for {part}, called one of "
-            f"{', '.join(NAMES[part])}. Received: {str(data)!r} with one for "
-            f"{' and '.join(parts)} alone. Pass what is in it"
-        )
-    return open_part()
-
-
-def by_part(names):
-    """The first name of each part that is among `names`."""
-    # Of names that differ in case alone the last in order is in small letters.
-    by_alias = {name.lower(): name for name in sorted(names)}
-    parts = {}
-    for part, aliases in NAMES.items():
-        for alias in aliases:
-            if alias in by_alias:
-                parts.setdefault(part, by_alias[alias])
-    return parts
 
 
 def _open(path):

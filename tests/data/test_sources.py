@@ -278,17 +278,18 @@ def test_held_out_images_are_a_part_of_each_class():
 
 def test_nothing_may_be_held_out(tmp_path):
     file = tmp_path / "few.npz"
-    np.savez(file, images=np.zeros((3, 8, 8), "uint8"), labels=[0, 1, 1])
+    np.savez(file, images=np.zeros((3, 8, 8), "uint8"), labels=[0, 1, 2])
     train, held_out = open_splits(file, validation_split=0)
     assert len(train) == 3 and held_out is None
     with pytest.raises(ValueError, match="validation_split=0$"):
         open_splits(file)
 
 
-def test_one_image_cannot_be_split():
+def test_one_image_is_trained_on(capsys):
     source = Arrays(np.zeros((3, 1, 1), "uint8"), [0, 0, 1])
-    with pytest.raises(ValueError, match="two images.*Received: 1 of '1'"):
-        split(source, 0.5, seed=0)
+    train, held_out = split(source, 0.5, seed=0)
+    assert train.labels.tolist() == [0, 1] and held_out.labels.tolist() == [0]
+    assert capsys.readouterr().err.endswith("none are held out, those of '1'\n")
     for fraction in (0, 1):
         with pytest.raises(ValueError, match=f"validation_split={fraction}"):
             split(source, fraction, seed=0)

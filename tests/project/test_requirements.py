@@ -13,6 +13,7 @@ from keras_convnext import tf_load_image
 from keras_convnext._util import requirements
 from keras_convnext.artifacts import open_artifact
 from keras_convnext.artifacts import real_images
+from keras_convnext.data import ImageList
 from keras_convnext.data import Tfds
 from keras_convnext.data import load_digits
 from keras_convnext.data import write_records
@@ -29,7 +30,7 @@ def folder(tmp_path):
     """What is opened before a package is asked for."""
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "saved_model.pb").touch()
-    for name in ("m.onnx", "m.pt2", "m.tflite", "m.xml"):
+    for name in ("m.onnx", "m.pt2", "m.tflite", "m.xml", "m.parquet"):
         (tmp_path / name).touch()
     torch.save({"x": torch.ones(1)}, tmp_path / "weights.pth")
     return tmp_path
@@ -48,6 +49,7 @@ NEEDS = {
     "digits": ("sklearn", lambda _: load_digits()),
     "photographs": ("sklearn", lambda _: real_images._photographs(9, 9, 3)),
     "tfds": ("tensorflow_datasets", lambda _: Tfds("mnist", "train")),
+    "parquet": ("pyarrow", lambda folder: ImageList(folder / "m.parquet")),
     "records": ("tensorflow", lambda folder: write_records(None, folder)),
     "tf_images": ("tensorflow", lambda _: tf_load_image(np.zeros((9, 9, 3)))),
     "saved_model": ("tensorflow", open_named("saved")),

@@ -16,10 +16,10 @@ from keras_convnext.data.objects import yolo
 from keras_convnext.data.objects.coco import read_coco
 from keras_convnext.data.objects.source import ObjectSource
 from keras_convnext.data.objects.source import ObjectSubset
+from keras_convnext.data.parts import by_part
+from keras_convnext.data.parts import opened
 from keras_convnext.data.source import order_of
 from keras_convnext.data.source import same_classes
-from keras_convnext.data.splits import by_part
-from keras_convnext.data.splits import opened
 from keras_convnext.images.folders import subfolders
 
 KINDS = (

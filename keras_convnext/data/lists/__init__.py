@@ -1,0 +1,1 @@
+"""Images that a file lists: its formats, its columns, and the source."""

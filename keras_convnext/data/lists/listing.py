@@ -1,0 +1,224 @@
+"""What a list says of its images, column by column, in little memory."""
+
+import math
+import numbers
+import os
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_convnext._util.annotations import Array
+from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.checks import did_you_mean
+from keras_convnext._util.checks import some
+from keras_convnext._util.telling import tell
+from keras_convnext.data.lists.tables import Table
+from keras_convnext.data.lists.tables import open_table
+
+# What columns are called, in small letters and without what separates words;
+# of several the first counts. Which images belong together none can guess.
+USUAL = {
+    "path": (
+        *("path", "filepath", "imagepath", "file", "filename", "imagefile"),
+        *("imagefilename", "imagename", "image", "img", "imgpath"),
+    ),
+    "label": ("label", "labels", "class", "classes", "classname", "category"),
+    "split": ("split", "subset", "partition"),
+    "group": (),
+}
+OPTIONAL = ("split", "group")
+# In the place of a column's name: there is to be none.
+NONE = "none"
+SHOWN = 5
+Text = str | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A column whose texts come again and again.
+
+    Attributes:
+        codes: `int32` array `(rows,)` of positions in `texts`.
+        texts: every text once, in the order of the file. A tuple of several
+            where a row holds a list.
+    """
+
+    codes: Array
+    texts: tuple[Any, ...]
+
+    def of(self, row: int) -> Text:
+        return self.texts[self.codes[row]]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is read of a list; paths as bytes, which take less than strings.
+
+    Attributes:
+        table: where it comes from.
+        lines: `int64` array `(rows,)`: where each row is in the file.
+        columns: dict from `"label"`, `"split"`, `"group"` to `Coded` columns,
+            of those that there are.
+    """
+
+    table: Table
+    lines: Array
+    columns: Mapping[str, Coded]
+    paths: bytearray
+    ends: Array
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def path(self, row: int) -> str:
+        """As it is written, with slashes for backslashes."""
+        start = self.ends[row - 1] if row else 0
+        return os.fsdecode(bytes(self.paths[start : self.ends[row]]))
+
+    def some_of(self, rows: Array) -> str:
+        """The first paths of several rows, and how many more there are."""
+        more = len(rows) - SHOWN
+        names = ", ".join(repr(self.path(row)) for row in rows[:SHOWN])
+        return f"{names} and {more} more" if more > 0 else names
+
+    def place(self, row: int) -> str:
+        """The row for messages, as `line 3`."""
+        return f"{self.table.unit} {self.lines[row]}"
+
+
+def columns_of(
+    table: Table, given: Mapping[str, str | None]
+) -> dict[str, str | None]:
+    """The name of the column for each use; guesses are said.
+
+    Args:
+        table: of `open_table`.
+        given: dict from uses, such as `"path"`, to names, or to `None` for
+            what is to be guessed. `"none"` leaves out an optional column.
+
+    Raises:
+        ValueError: if there is no such column.
+    """
+    usual = {"".join(filter(str.isalnum, x.lower())): x for x in table.columns}
+    columns, guessed = {}, []
+    for use, name in given.items():
+        if name is None:
+            name = next((usual[x] for x in USUAL[use] if x in usual), None)
+            if name is not None:
+                guessed.append(f"{use} from {name!r}")
+        elif use in OPTIONAL and name == NONE:
+            name = None
+        elif name not in table.columns:
+            raise ValueError(
+                f"`{use}_column` must be a column of {str(table.path)!r}, one "
+                f"of {list(table.columns)}. Received: {use}_column={name!r}"
+                f"{did_you_mean(name, table.columns)}"
+            )
+        if name is None and use not in OPTIONAL:
+            raise ValueError(
+                f"Expected a column for the {use} of each image, with one of "
+                f"the names {', '.join(USUAL[use])}. Received: the columns "
+                f"{some(table.columns, 20)} in {str(table.path)!r}. Name it: "
+                f"`{use}_column`"
+            )
+        columns[use] = name
+    if guessed:
+        tell(f"{table.path}: {', '.join(guessed)}")
+    return columns
+
+
+def read_listing(path: PathLike, given: Mapping[str, str | None]) -> Listing:
+    """Reads a list, once.
+
+    Args:
+        path: of a CSV, JSON Lines or Parquet file.
+        given: see `columns_of`.
+
+    Raises:
+        ValueError: if it has no rows, or rows without a value, which are
+            named.
+    """
+    table = open_table(path)
+    columns = columns_of(table, given)
+    uses = [use for use, name in columns.items() if name is not None]
+    coders = {use: _Coder() for use in uses if use != "path"}
+    lines, ends, paths = array("q"), array("q"), bytearray()
+    empty: dict[str, list[int]] = {use: [] for use in uses}
+    for line, values in table.rows([str(columns[use]) for use in uses]):
+        lines.append(line)
+        for use, value in zip(uses, values):
+            try:
+                text = text_of(value)
+            except ValueError as error:
+                raise ValueError(
+                    f"Expected text or numbers as {use}. Received: {error} in "
+                    f"{table.unit} {line} of {str(path)!r}"
+                ) from error
+            if not text:
+                empty[use].append(line)
+            if use == "path":
+                paths += os.fsencode(str(text).replace("\\", "/"))
+                ends.append(len(paths))
+            else:
+                coders[use].add(text)
+    _check_rows(table, len(lines), empty)
+    return Listing(
+        table,
+        np.frombuffer(lines, "int64"),
+        {use: coder.coded() for use, coder in coders.items()},
+        paths,
+        np.frombuffer(ends, "int64"),
+    )
+
+
+def text_of(value: Any) -> Text:
+    """A value as text, of lists the texts in a tuple; empty if there is none.
+
+    Raises:
+        ValueError: for what is neither text nor a number.
+    """
+    if isinstance(value, str):
+        return value.strip()
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, numbers.Number):
+        # Whole numbers become floats where a table lacks one of them.
+        is_whole = isinstance(value, float) and value.is_integer()
+        return str(int(value) if is_whole else value)  # type: ignore[call-overload]
+    if isinstance(value, (list, tuple)):
+        return tuple(str(text_of(x)) for x in value)
+    raise ValueError(f"{value!r} of type {type(value).__name__}")
+
+
+class _Coder:
+    """Numbers texts in the order in which they come."""
+
+    def __init__(self):
+        self.codes, self.code_of = array("i"), {}
+
+    def add(self, text):
+        self.codes.append(self.code_of.setdefault(text, len(self.code_of)))
+
+    def coded(self):
+        return Coded(np.frombuffer(self.codes, "int32"), tuple(self.code_of))
+
+
+def _check_rows(table, count, empty):
+    if not count:
+        raise ValueError(
+            "A list must have a row for each image. Received: "
+            f"{str(table.path)!r} with the columns {some(table.columns, 20)} "
+            "and no rows"
+        )
+    for use, lines in empty.items():
+        if lines:
+            shown = ", ".join(map(str, lines[:SHOWN]))
+            more = ", …" if len(lines) > SHOWN else ""
+            raise ValueError(
+                f"Every row must have a {use}. Received: {len(lines)} of "
+                f"{count} without one in {str(table.path)!r}, {table.unit} "
+                f"{shown}{more}. Fill them in, or remove the rows"
+            )
