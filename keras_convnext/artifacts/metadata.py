@@ -47,7 +47,9 @@ def of_model(
         `None`; `normalizes`: whether pixels of 0–255 go in; `data_format`,
         `input_dtype`, `size` (height and width, `None` for any) and
         `channels` of the input; `outputs`: their names; `activation` from
-        `logits` to `scores`; `label_set`; `quantization`; `producer`.
+        `logits` to `scores`; `thresholds` of a sigmoid: of each class the
+        score from which on an image has it, or `None`; `label_set`;
+        `quantization`; `producer`.
     """
     outputs = list(graph.named_outputs(model, features))
     card = inspection.info_of(model)
@@ -76,6 +78,7 @@ def of_model(
         "channels": channels,
         "outputs": outputs,
         "activation": activation,
+        "thresholds": _thresholds(model, info, activation),
         "quantization": quantization,
     }
 
@@ -96,7 +99,8 @@ def from_json(text):
     check_fields(values, {}, "the metadata")
     values = with_new_names(values)
     check_fields(values, dict.fromkeys(FIELDS, object), "the metadata")
-    for name, is_right in FIELDS.items():
+    values = {**dict.fromkeys(LATER), **values}
+    for name, is_right in {**FIELDS, **LATER}.items():
         if not is_right(values[name]):
             raise ValueError(f"its metadata has {name}={values[name]!r}")
     if values["preprocessing"]:
@@ -131,6 +135,15 @@ def _are_classes(value):
     )
 
 
+def _are_numbers(value):
+    """`None`, or a list of numbers of 0 to 1."""
+    if value is None:
+        return True
+    return isinstance(value, list) and all(
+        type(x) in (int, float) and 0 <= x <= 1 for x in value
+    )
+
+
 def _is_size(value):
     """A list of height and width, each an int or `None`."""
     return (
@@ -156,6 +169,10 @@ FIELDS = {
 }
 
 
+# The same of what earlier versions did not write.
+LATER = {"thresholds": _are_numbers}
+
+
 def inputs(values, images):
     """Images of 0–255, channels last, as an artifact takes them."""
     if not values["normalizes"]:
@@ -167,6 +184,14 @@ def inputs(values, images):
     if values["data_format"] == "channels_first":
         images = np.transpose(images, (0, 3, 1, 2))
     return np.ascontiguousarray(images, values["input_dtype"])
+
+
+def _thresholds(model, info, activation):
+    """The model's own, if it still ends in the sigmoid they are for."""
+    if activation != "sigmoid" or info.thresholds is None:
+        return None
+    is_same = len(info.thresholds) == model.outputs[0].shape[-1]
+    return list(info.thresholds) if is_same else None
 
 
 def _classes(model, info, outputs):

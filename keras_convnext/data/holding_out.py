@@ -26,8 +26,12 @@ def split(
 ) -> tuple[Source, Source]:
     """Two parts of a source; the second has its part of each class.
 
-    Groups stay whole, so that the part is met as nearly as they allow.
+    Where images may have many labels it has its part of all images. Groups
+    stay whole, so that the part is met as nearly as they allow.
     """
+    if source.groups is None and source.is_multi_label:
+        is_held_out = _part_of_all(source, validation_split, seed)
+        return _parts(source, _without_kept(source, is_held_out))
     if source.groups is None:
         return _parts(source, _part_of_classes(source, validation_split, seed))
     count, folds = _nearest(validation_split, min(_most(source), MOST_FOLDS))
@@ -56,6 +60,14 @@ def fold_of(
     return _parts(source, _without_kept(source, is_held_out))
 
 
+def _part_of_all(source, validation_split, seed):
+    generator = np.random.default_rng(seed)
+    is_held_out = np.zeros(len(source), bool)
+    count = max(round(validation_split * len(source)), 1)
+    is_held_out[generator.permutation(len(source))[:count]] = True
+    return is_held_out
+
+
 def _part_of_classes(source, validation_split, seed):
     generator = np.random.default_rng(seed)
     is_held_out = np.zeros(len(source), bool)
@@ -73,14 +85,19 @@ def _folds(source: Source, folds: int, seed: int) -> Array:
     """The fold of every image, from 0, by scikit-learn's splitters."""
     splitters = require("sklearn.model_selection", "folds and groups")
     most, groups = _most(source), source.groups
-    kind = splitters.StratifiedKFold
-    if groups is not None:
-        kind = splitters.StratifiedGroupKFold
+    # Many labels are not one to keep the shares of.
+    strata = "" if source.is_multi_label else "Stratified"
+    kind = getattr(
+        splitters, f"{strata}{'' if groups is None else 'Group'}KFold"
+    )
     if folds > most:
+        of = (
+            "images" if source.is_multi_label else "images of the largest class"
+        )
         raise ValueError(
-            "There can be no more folds than images of the largest class, and "
-            f"than groups where there are some. Received: {folds} folds of "
-            f"{most}. Take fewer, or add images"
+            f"There can be no more folds than {of}, and than groups where "
+            f"there are some. Received: {folds} folds of {most}. Take fewer, "
+            "or add images"
         )
     fold = np.empty(len(source), "int64")
     splitter = kind(folds, shuffle=True, random_state=seed)
@@ -97,7 +114,9 @@ def _folds(source: Source, folds: int, seed: int) -> Array:
 
 def _most(source):
     """How many folds there can be."""
-    most = int(np.bincount(source.labels).max())
+    most = len(source)
+    if not source.is_multi_label:
+        most = int(source.counts().max())
     if source.groups is None:
         return most
     return min(most, len(np.unique(source.groups)))
@@ -114,7 +133,7 @@ def _nearest(part, most):
 
 def _parts(source, is_held_out):
     """The two parts; says of which classes nothing is held out."""
-    absent = set(source.labels) - set(source.labels[is_held_out])
+    absent = _lacking(source, is_held_out)
     if not is_held_out.any():
         raise ValueError(
             "Some class needs two images, or two groups, one to train on and "
@@ -122,8 +141,8 @@ def _parts(source, is_held_out):
             f"{len(source.classes)} classes. Add some, pass a `validation` of "
             "its own, or hold out none with validation_split=0"
         )
-    if absent:
-        names = [source.classes[label] for label in sorted(absent)]
+    if len(absent):
+        names = [source.classes[label] for label in absent]
         tell(f"Of few images none are held out, those of {some(names)}")
     return (
         Subset(source, np.flatnonzero(~is_held_out)),
@@ -136,14 +155,19 @@ def _without_kept(source, is_held_out):
 
     For every class that it would lack the first image, or the smallest group.
     """
-    lacking = set(source.labels[is_held_out]) - set(source.labels[~is_held_out])
     units = np.arange(len(source)) if source.groups is None else source.groups
     _, unit_of, sizes = np.unique(
         units, return_inverse=True, return_counts=True
     )
     kept = set()
-    for label in sorted(lacking):
-        candidates = unit_of[source.labels == label]
+    for label in _lacking(source, ~is_held_out):
+        candidates = unit_of[source.has(label)]
         if kept.isdisjoint(candidates):
             kept.add(candidates[np.argmin(sizes[candidates])])
     return is_held_out & ~np.isin(unit_of, [*kept])
+
+
+def _lacking(source, is_chosen):
+    """The classes that have images, and none among those chosen."""
+    chosen = Subset(source, np.flatnonzero(is_chosen))
+    return np.flatnonzero((source.counts() > 0) & (chosen.counts() == 0))

@@ -228,7 +228,7 @@ class TrainPipeline(Pipeline):
                 recipe.mixup_alpha,
                 recipe.cutmix_alpha,
                 recipe.switch_probability,
-                recipe.label_smoothing,
+                0.0 if recipe.smooths_in_loss else recipe.label_smoothing,
                 num_classes=classes,
             )
 

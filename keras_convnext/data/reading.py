@@ -80,15 +80,19 @@ def check_readable(source):
 
     Of most classes that is the first.
     """
-    order = np.argsort(source.labels, kind="stable")
-    starts = np.searchsorted(
-        source.labels[order], np.arange(len(source.classes) + 1)
-    )
+    labels = source.labels
+    if source.is_multi_label:
+        of_class = [np.flatnonzero(column) for column in labels.T]
+    else:
+        order = np.argsort(labels, kind="stable")
+        places = np.arange(1, len(source.classes))
+        starts = np.searchsorted(labels[order], places)
+        of_class = np.split(order, starts)
 
     def reason(label):
         """Why none of a class can be read."""
         first = None
-        for number in order[starts[label] : starts[label + 1]]:
+        for number in of_class[label]:
             try:
                 source.image(number).pixels()
                 return None

@@ -105,6 +105,12 @@ def _planned(source, shards):
             f"{type(source).__name__}, whose images are arrays. Train on it "
             "as it is"
         )
+    if source.is_multi_label:
+        raise ValueError(
+            "Records hold one class for each image. Received: a "
+            f"{type(source).__name__} whose images may have several. Train on "
+            "it as it is"
+        )
     if shards is None:
         shards = math.ceil(len(source) / IMAGES_PER_SHARD)
     if not 1 <= shards <= len(source):

@@ -36,7 +36,9 @@ class Source:
 
     Attributes:
         classes: tuple of class names in the order of the labels.
-        labels: `int32` array `(n,)` of class numbers.
+        labels: `int32` array `(n,)` of class numbers; or, where an image may
+            have several classes or none, `uint8` array `(n, classes)` of 0
+            and 1.
         groups: `int32` array `(n,)`: images of one number are never parted by
             a hold-out; `None` if all are apart.
         is_upright: whether the EXIF orientation of photographs is to be
@@ -55,8 +57,25 @@ class Source:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, number: int) -> tuple[Photograph | Array, int]:
-        """An image, not decoded yet, and its label."""
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether an image may have several classes, or none."""
+        return self.labels.ndim == 2
+
+    def counts(self) -> Array:
+        """How many images each class has: `int64` array `(classes,)`."""
+        if self.is_multi_label:
+            return self.labels.sum(axis=0, dtype="int64")
+        return np.bincount(self.labels, minlength=len(self.classes))
+
+    def has(self, label: int) -> Array:
+        """Which images have a class: `bool` array `(n,)`."""
+        if self.is_multi_label:
+            return self.labels[:, label] == 1
+        return self.labels == label
+
+    def __getitem__(self, number: int) -> tuple[Photograph | Array, Any]:
+        """An image, not decoded yet, and its label or row of labels."""
         return self.image(number), self.labels[number]
 
     def image(
@@ -113,7 +132,8 @@ class Source:
             the images that are read.
         """
         digest = hashlib.sha256(os.fsencode("\n".join(self.classes)))
-        digest.update(np.asarray(self.labels, "<i4").tobytes())
+        dtype = "u1" if self.is_multi_label else "<i4"
+        digest.update(np.asarray(self.labels, dtype).tobytes())
         for part in self.content():
             digest.update(part)
         sample = {"sample": self._sample()} if self.is_encoded else {}
@@ -143,8 +163,7 @@ class Source:
 
     def check(self) -> Self:
         """Raises what makes training on it impossible; returns itself."""
-        counts = np.bincount(self.labels, minlength=len(self.classes))
-        empty = [x for x, count in zip(self.classes, counts) if not count]
+        empty = [x for x, n in zip(self.classes, self.counts()) if not n]
         if empty:
             raise ValueError(
                 f"Every class needs images. Received: none for {some(empty)} "
@@ -165,7 +184,9 @@ class Arrays(Source):
     Args:
         images: `uint8` array `(n, height, width, channels)` of 0–255, or
             `(n, height, width)` of gray ones.
-        labels: int array `(n,)` of class numbers from 0.
+        labels: int array `(n,)` of class numbers from 0; or, where an image
+            may have several classes or none, array `(n, classes)` of 0 and 1,
+            of two classes or more.
         classes: names; the numbers themselves if `None`.
 
     Examples:
@@ -174,6 +195,11 @@ class Arrays(Source):
         ... )
         >>> len(source), source.classes
         (4, ('0', '1'))
+        >>> source = keras_convnext.data.Arrays(
+        ...     np.zeros((2, 8, 8, 1), "uint8"), [[1, 1], [0, 0]]
+        ... )
+        >>> source.is_multi_label, source.counts().tolist()
+        (True, [1, 1])
     """
 
     is_encoded = False
@@ -192,9 +218,15 @@ class Arrays(Source):
                 "Expected a uint8 array (n, height, width, channels) of 0–255."
                 f" Received: {images.dtype} array of shape {images.shape}"
             )
+        self.images = images
+        if labels.ndim == 2 and labels.shape[1] > 1:
+            self.labels = _rows_of_labels(labels, len(images))
+            self.classes = _names_of(self.labels, classes)
+            return
         if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
             raise ValueError(
-                "Expected one class number for each image. Received: "
+                "Expected one class number for each image, or a row of 0 and 1 "
+                f"with a column for each of two classes or more. Received: "
                 f"{labels.dtype} labels of shape {labels.shape} for "
                 f"{len(images)} images"
             )
@@ -209,7 +241,7 @@ class Arrays(Source):
                 f"Expected class numbers of 0 to {len(classes) - 1}. "
                 f"Received: {labels.min()} to {labels.max()}"
             )
-        self.images, self.labels = images, labels.astype("int32")
+        self.labels = labels.astype("int32")
         self.classes = tuple(str(name) for name in classes)
 
     def read(self, number: int) -> Array:
@@ -220,6 +252,34 @@ class Arrays(Source):
 
     def content(self) -> Iterator[bytes]:
         yield np.ascontiguousarray(self.images).tobytes()
+
+
+def _rows_of_labels(labels, count):
+    """A row of 0 and 1 for each image, as `uint8`."""
+    is_known = labels.dtype.kind in "biuf" and len(labels) == count
+    if is_known and np.isin(labels, (0, 1)).all():
+        return labels.astype("uint8")
+    values = [x for x in np.unique(labels).tolist() if x not in (0, 1)][:3]
+    raise ValueError(
+        "Expected a row of 0 and 1 for each image, with a column for each "
+        f"class. Received: {labels.dtype} labels of shape {labels.shape} for "
+        f"{count} images"
+        + (f", with values such as {some(values)}" if values else "")
+    )
+
+
+def _names_of(labels, classes):
+    """The names of the columns; their numbers if `None`."""
+    count = labels.shape[1]
+    names = tuple(
+        str(x) for x in (range(count) if classes is None else classes)
+    )
+    if len(names) == count:
+        return names
+    raise ValueError(
+        "Expected a name for each column of labels. Received: "
+        f"{len(names)} names for {count} columns"
+    )
 
 
 class Subset(Source):

@@ -57,21 +57,24 @@ def open_splits(
             `eval/`, `test/`, `testing/`; upper or lower case) that are
             arranged so; a folder of records, see `write_records`, or
             two of them, likewise; a list, see `ImageList`; an `.npz` file with
-            `images` and `labels`, or with `x_train`, `y_train`, `x_test` and
-            `y_test`;
+            `images` and `labels` as for `Arrays`, or with `x_train`,
+            `y_train`, `x_test` and `y_test`, and perhaps the names of the
+            `classes`;
             `"tfds:NAME"` or `"tfds:NAME@FOLDER"`, see `Tfds`; `"digits"`, see
             `load_digits`. Or a `Source`.
         validation: what to hold out, of the same kinds, if it is not part of
             `data`.
         validation_split: float of at least 0 and below 1, the part of every
             class that is held out of data without a part for it; 0 holds
-            nothing out. Of classes with one image that is trained on. Groups,
+            nothing out. Of classes with one image that is trained on. Where
+            images may have many labels, it is a part of all images. Groups,
             see `ImageList`, stay whole, and take scikit-learn.
         seed: int, which images that are.
         folds: int of at least 2: in place of a part, hold out one of so many
             folds, as scikit-learn's `StratifiedKFold` or, where there are
             groups, `StratifiedGroupKFold` makes them with `shuffle=True` and
-            `random_state=seed`. A class that training would lack keeps an
+            `random_state=seed`; of many labels `KFold` and `GroupKFold`. A
+            class that training would lack keeps an
             image, or a group.
         fold: int, which of them, from 1 to `folds`.
 
@@ -163,7 +166,8 @@ def parts_of(data: PathLike | Source) -> dict[str, Callable[[], Source]]:
         }
     path = Path(data)
     if path.suffix == ".npz" and path.is_file():
-        return _of_arrays(_arrays_in(path), path)
+        parts, names = _arrays_in(path)
+        return _of_arrays(parts, names, path)
     if is_list(path):
         return ImageList(path).parts()
     if not path.is_dir():
@@ -201,11 +205,12 @@ def _arrays_in(path):
                 raise ValueError("whose checksums do not fit")
         with np.load(path) as file:
             parts = {
-                part: (file[images], file[labels].reshape(-1))
+                part: (file[images], _labels_in(file[labels]))
                 for part, (images, labels) in ARRAYS.items()
                 if images in file and labels in file
             }
             names = list(file)
+            classes = file["classes"].tolist() if "classes" in file else None
     # Broken headers end in anything: SyntaxError, tokenize.TokenError …
     except Exception as error:
         raise ValueError(
@@ -218,13 +223,21 @@ def _arrays_in(path):
             f"`x_test` and `y_test`. Received: {names} in {str(path)!r}. "
             "Rename them"
         )
-    return parts
+    return parts, classes
 
 
-def _of_arrays(parts, path="digits"):
+def _labels_in(labels):
+    """Some files have one class number in each row."""
+    is_row = labels.ndim == 2 and labels.shape[1] > 1
+    return labels if is_row else labels.reshape(-1)
+
+
+def _of_arrays(parts, names=None, path="digits"):
     """Sources of arrays, whose classes are those of all parts together."""
     try:
-        sources = {part: Arrays(*arrays) for part, arrays in parts.items()}
+        sources = {
+            part: Arrays(*arrays, names) for part, arrays in parts.items()
+        }
     except ValueError as error:
         raise ValueError(f"In {os.fspath(path)!r}: {error}") from error
     classes = max((x.classes for x in sources.values()), key=len)

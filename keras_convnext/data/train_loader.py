@@ -126,9 +126,8 @@ class TrainLoader(Batches):
             return self.make(*divmod(step, self.steps_per_epoch))
 
         def specs():
-            example = self.pipeline.batch(
-                (self._new(1), np.zeros(1, "int32")), (0, 0)
-            )
+            labels = np.zeros_like(self.source.labels[:1])
+            example = self.pipeline.batch((self._new(1), labels), (0, 0))
             count = self._kept.stop - self._kept.start
             return tuple(
                 keras.InputSpec(dtype=x.dtype.name, shape=(count, *x.shape[1:]))

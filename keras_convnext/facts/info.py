@@ -22,6 +22,8 @@ class ModelInfo:
         label_set: `"imagenet1k"`, `"imagenet12k"` or `"imagenet22k"` where the
             classes are those, `"clip"` for a projection, or `None`.
         license: license of the loaded weights, or `None`.
+        thresholds: of each class of a sigmoid the score from which on an image
+            has it, or `None`.
         pyramid_level_inputs: name of the layer that ends each stage, by level
             (`"P2"` is stride 4), as keras-cv looks it up.
     """
@@ -33,6 +35,7 @@ class ModelInfo:
     label_set: str | None = None
     license: str | None = None
     pyramid_level_inputs: dict | None = None
+    thresholds: tuple | None = None
 
     @classmethod
     def from_config(cls, config):

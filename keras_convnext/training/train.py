@@ -9,6 +9,7 @@ from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import Seed
 from keras_convnext._util.ranges import in_range
+from keras_convnext._util.requirements import require
 from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.source import same_classes
@@ -16,10 +17,13 @@ from keras_convnext.models.inspection import info_of
 from keras_convnext.models.inspection import normalizes
 from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.rematerialization import rematerialized
+from keras_convnext.models.sigmoid import with_sigmoid
+from keras_convnext.models.sigmoid import without_sigmoid
 from keras_convnext.training import callbacks
 from keras_convnext.training import distribution
 from keras_convnext.training import loop
 from keras_convnext.training.distribution.validation import WholeValidation
+from keras_convnext.training.multi_label import Validation
 from keras_convnext.training.recipes.recipe import Recipe
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
@@ -51,10 +55,12 @@ def train(
     Args:
         model: a Functional or Sequential `keras.Model` that takes images with
             their channels last and returns logits, best from `recipe.build`.
-        recipe: a `Recipe`.
+            For many labels it may end in a sigmoid, and what is saved does.
+        recipe: a `Recipe`, whose `loss` fits the labels.
         data: a `Source` of training images, see `keras_convnext.data`.
         output: path of a folder for checkpoints, `last.keras`, `best.keras`
-            and `best_raw.keras` (by accuracy on `validation`; the first has
+            and `best_raw.keras` (by accuracy on `validation`, of many labels
+            by the mean average precision; the first has
             the averaged weights where the recipe averages; without
             `validation` there is `last.keras` alone, and of such a recipe
             `last_averaged.keras`),
@@ -102,9 +108,14 @@ def train(
     """
     loop.check_output(output, data, validation)
     cluster = distribution.current()
+    _check_loss(recipe, data)
     recipe = recipe.for_model(model).for_images(len(data))
     cluster.check(model, recipe, loader)
     preprocessing = _prepared(model, data, validation)
+    saved = model
+    if recipe.is_multi_label:
+        cluster.check_multi_label()
+        saved, model = with_sigmoid(model), without_sigmoid(model)
     pipeline = recipe.train_pipeline(
         len(data.classes),
         seed,
@@ -126,11 +137,15 @@ def train(
         group,
     )
     steps = batches.steps_per_epoch
-    held_out = None
+    averages = recipe.ema_decay is not None
+    held_out, measuring = None, []
     if validation is not None:
-        held_out = cluster.eval_loader(
-            validation, preprocessing, size, on_error
-        )
+        images = validation, preprocessing, size, on_error
+        if recipe.is_multi_label:
+            measuring = [_multi_label(cluster, images, averages, saved)]
+        else:
+            held_out = cluster.eval_loader(*images)
+            measuring = _by_batch(cluster, held_out, averages)
     trained = rematerialized(model) if rematerialize else model
     trained = cluster.for_training(trained)
     recipe.compile(trained, steps)
@@ -144,28 +159,62 @@ def train(
         group if recipe.mixes else None,
     )
     run = Run(output, settings, keep, cluster)
-    averages = recipe.ema_decay is not None
-    measuring = []
-    if held_out is not None:
-        whole = WholeValidation(cluster, held_out)
-        if averages:
-            measuring = [callbacks.AveragedValidation(held_out, [whole])]
-        measuring.append(whole)
     work = loop.Work(
         trained,
-        model,
+        saved,
         batches,
         recipe.epochs * steps,
         size,
         data,
         validation,
-        "val_accuracy",
+        "val_map_macro" if recipe.is_multi_label else "val_accuracy",
         tuple(measuring),
         held_out,
         averages,
     )
     saving = loop.Saving(resume, checkpoint_minutes, checkpoint_steps)
     return loop.train(work, run, saving)
+
+
+def _check_loss(recipe, data):
+    """Raises `ValueError` for a loss that the labels are not made for."""
+    if recipe.is_multi_label == data.is_multi_label:
+        return
+    kind, advice = (
+        "one label for each image",
+        "`recipe.replace(loss='softmax')`",
+    )
+    if data.is_multi_label:
+        kind = "rows of labels, of which an image may have several or none"
+        advice = (
+            "`keras_convnext.recipes.multi_label`, or `recipe.replace("
+            "loss='binary')`"
+        )
+    raise ValueError(
+        "The recipe must have a loss for the labels of the data. Received: "
+        f"loss={recipe.loss!r} by the recipe {recipe.name!r}, for data with "
+        f"{kind}. Take {advice}"
+    )
+
+
+def _by_batch(cluster, held_out, averages):
+    """The callbacks that measure one label for each image."""
+    whole = WholeValidation(cluster, held_out)
+    if averages:
+        return [callbacks.AveragedValidation(held_out, [whole]), whole]
+    return [whole]
+
+
+def _multi_label(cluster, images, averages, saved):
+    """The callback that measures many, and keeps thresholds in `saved`."""
+    require("sklearn", "figures of many labels")  # before the first epoch
+
+    def keep(thresholds):
+        if isinstance(saved, ConvNeXtModel):
+            with_sigmoid(saved, thresholds.tolist())
+
+    loader = cluster.eval_loader_class(*images)
+    return Validation(cluster, loader, averages, keep)
 
 
 def _prepared(model, data, validation):

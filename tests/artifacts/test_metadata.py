@@ -56,6 +56,14 @@ def test_wrong_field_is_named(whole, field):
         metadata.from_json(json.dumps(rest))
 
 
+@pytest.mark.parametrize("value", [0.5, ["0.5"], [2.0], [True], [None]])
+def test_thresholds_may_be_missing_but_not_wrong(whole, value):
+    earlier = {name: x for name, x in whole.items() if name != "thresholds"}
+    assert metadata.from_json(json.dumps(earlier))["thresholds"] is None
+    with pytest.raises(ValueError, match="metadata has thresholds="):
+        metadata.from_json(json.dumps({**whole, "thresholds": value}))
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "null", "7"])
 def test_metadata_that_is_no_object(text):
     with pytest.raises(ValueError):

@@ -91,7 +91,7 @@ def fit(model, data, **options):
         (HAS_NO_CLASS, "'small_data'.*numbers of 0 to [13].*Count"),
         (LABELS - 1, "numbers of -1 to 1"),
         (LABELS + 0.5, "numbers of 0.5 to 2.5"),
-        (HAS_SEVERAL, "rows that sum to 1 to 2.*BinaryCrossentropy"),
+        (HAS_SEVERAL, "rows that sum to 1 to 2.*loss=.binary"),
         (np.eye(4)[LABELS], r"shape \([48], 4\)"),
     ],
     ids=["beyond", "negative", "fractions", "several", "shape"],

@@ -163,8 +163,7 @@ class ImageList(Source):
                 f"{name!r} of {str(self.path)!r}"
             )
         if name in NAMES["train"]:
-            counts = np.bincount(part.labels, minlength=len(self.classes))
-            lacking = [x for x, n in zip(self.classes, counts) if not n]
+            lacking = [x for x, n in zip(self.classes, part.counts()) if not n]
             if lacking:
                 raise ValueError(
                     "Every class needs images to train on. Received: "

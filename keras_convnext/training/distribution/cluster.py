@@ -92,6 +92,9 @@ class Cluster:
     def check_detectors(self) -> None:
         """Raises `ValueError` if the engine cannot train a detector."""
 
+    def check_multi_label(self) -> None:
+        """Raises `ValueError` if the engine cannot measure many labels."""
+
     def eval_loader(
         self,
         source: Source,

@@ -63,6 +63,15 @@ class JaxCluster(Cluster):
                 "one, or take PyTorch for several hosts"
             )
 
+    def check_multi_label(self):
+        # No process sees the scores of all images.
+        if self.process_count > 1:
+            raise ValueError(
+                "On JAX many labels are trained in one process, with all "
+                f"devices of one host. Received: {self.process_count} "
+                "processes. Start one, or take PyTorch for several hosts"
+            )
+
     def _gathered(self, numbers):
         from jax.experimental import multihost_utils
 

@@ -34,7 +34,10 @@ class PaddedLoader(EvalLoader):
         """Images, labels and weights."""
         source, size = self.source, self.batch_size
         images = np.zeros((size, *self._shape), "uint8")
+        # One that no image has; many at a time hold none.
         labels = np.full(size, len(source.classes), "int32")
+        if source.is_multi_label:
+            labels = np.zeros((size, len(source.classes)), "uint8")
         weights = np.zeros(size, "float32")
         if index < self._batches:
             numbers, read = self.load(index)

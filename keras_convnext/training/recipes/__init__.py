@@ -9,10 +9,12 @@ from keras_convnext.data.augmentation import RandomFlip
 from keras_convnext.data.augmentation import RandomResizedCrop
 from keras_convnext.data.pipeline import EvalPipeline
 from keras_convnext.data.pipeline import TrainPipeline
+from keras_convnext.models.sigmoid import with_sigmoid
 from keras_convnext.training.optimizers import AdamW
 from keras_convnext.training.optimizers import WarmupCosine
 from keras_convnext.training.optimizers import averaged_weights
 from keras_convnext.training.optimizers import layer_decay_scales
+from keras_convnext.training.recipes.losses import AsymmetricLoss
 from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.training.recipes.objective import TopKAccuracy
 from keras_convnext.training.recipes.recipe import Recipe
@@ -25,6 +27,7 @@ from keras_convnext.training.recipes.records import get_recipe
 from keras_convnext.training.recipes.records import imagenet1k
 from keras_convnext.training.recipes.records import imagenet22k
 from keras_convnext.training.recipes.records import isotropic
+from keras_convnext.training.recipes.records import multi_label
 from keras_convnext.training.recipes.records import small_data
 from keras_convnext.training.recipes.records import v2_finetune
 from keras_convnext.training.recipes.records import v2_finetune_from_22k
@@ -32,6 +35,7 @@ from keras_convnext.training.recipes.records import v2_imagenet22k
 
 __all__ = [
     "AdamW",
+    "AsymmetricLoss",
     "CutMix",
     "EvalPipeline",
     "MixUp",
@@ -56,8 +60,10 @@ __all__ = [
     "imagenet22k",
     "isotropic",
     "layer_decay_scales",
+    "multi_label",
     "small_data",
     "v2_finetune",
     "v2_finetune_from_22k",
     "v2_imagenet22k",
+    "with_sigmoid",
 ]

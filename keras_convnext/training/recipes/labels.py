@@ -1,4 +1,4 @@
-"""Labels that a softmax over classes cannot mean, found before they train.
+"""Labels that a loss cannot mean, found before they train.
 
 A class number that is none, or several classes in a row, makes a loss like any
 other: graphs raise nothing. So `fit` looks at its first batch on the host.
@@ -14,27 +14,29 @@ import numpy as np
 from keras import ops
 
 ROWS = 4096  # at most, of labels that come in one array
-SEVERAL = (
-    "`recipe.compile(…, loss=keras.losses.BinaryCrossentropy(from_logits=True),"
-    " metrics=['binary_accuracy'])`"
-)
+SEVERAL = "a recipe for many labels, `recipe.replace(loss='binary')`"
 
 
 def check_classes(model, recipe):
     """Raises `ValueError` for one output, whose softmax is always 1."""
-    if model.outputs[0].shape[-1] == 1:
+    if model.outputs[0].shape[-1] == 1 and not recipe.is_multi_label:
         raise ValueError(
             f"The loss of the recipe {recipe.name!r} is a softmax over "
             "classes, which is 1 for a single one, whatever the image. "
             f"Received: the model {model.name!r} with one output. Build it "
-            f"with `classes=2`, or pass a loss of your own: {SEVERAL}"
+            f"with `classes=2`, or take {SEVERAL}"
         )
 
 
 def check_labels(labels, model, recipe):
-    """Raises `ValueError` unless every image has one class, or shares of 1."""
+    """Raises `ValueError` unless every image has one class, or shares of 1.
+
+    With a recipe for many labels every image has one of 0 to 1 for each.
+    """
     labels = _array(labels)
     classes = model.outputs[0].shape[-1]
+    if recipe.is_multi_label:
+        return _check_many(labels, classes, model, recipe)
     if labels.ndim == 1 or labels.shape[1:] == (1,):
         is_class = (labels >= 0) & (labels < classes) & (labels % 1 == 0)
         if is_class.all():
@@ -48,7 +50,7 @@ def check_labels(labels, model, recipe):
         problem = f"rows that sum to {sums.min():.4g} to {sums.max():.4g}"
         remedy = (
             "In a row of zeros a class number was none. Images of several "
-            f"classes take a loss of their own: {SEVERAL}"
+            f"classes take {SEVERAL}"
         )
     else:
         problem = f"shape {labels.shape}"
@@ -58,6 +60,26 @@ def check_labels(labels, model, recipe):
         f"{classes} classes in each image: `fit` takes class numbers of 0 to "
         f"{classes - 1}, or rows (batch, {classes}) that sum to 1. Received: "
         f"labels with {problem}. {remedy}"
+    )
+
+
+def _check_many(labels, classes, model, recipe):
+    if labels.shape[1:] == (classes,):
+        if ((labels >= 0) & (labels <= 1)).all():
+            return
+        problem = f"numbers of {labels.min()} to {labels.max()}"
+        remedy = "Write 1 where an image has a label, and else 0"
+    else:
+        problem = f"shape {labels.shape}"
+        remedy = (
+            "Class numbers become rows by `keras.utils.to_categorical`; or "
+            "train for one class in each image, `recipe.replace("
+            "loss='softmax')`"
+        )
+    raise ValueError(
+        f"The recipe {recipe.name!r} trains {model.name!r} for many labels, "
+        f"with the loss {recipe.loss!r}: `fit` takes rows (batch, {classes}) "
+        f"of 0 to 1. Received: labels with {problem}. {remedy}"
     )
 
 

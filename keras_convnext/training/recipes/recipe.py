@@ -12,6 +12,7 @@ import keras
 
 from keras_convnext._util.annotations import BySize
 from keras_convnext._util.annotations import PathLike
+from keras_convnext._util.checks import one_of
 from keras_convnext._util.image_layout import data_format
 from keras_convnext._util.image_layout import to_layout
 from keras_convnext._util.ranges import Count
@@ -40,7 +41,7 @@ from keras_convnext.training.recipes.base import check_drop_path
 from keras_convnext.training.recipes.labels import check_classes
 from keras_convnext.training.recipes.labels import check_labels
 from keras_convnext.training.recipes.labels import watch
-from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
+from keras_convnext.training.recipes.losses import OBJECTIVES
 from keras_convnext.training.recipes.objective import TopKAccuracy
 
 # Of images that come in another size than the recipe's: the whole is kept.
@@ -83,7 +84,11 @@ class Recipe(BaseRecipe):
             CutMix.
         switch_probability: part of the batches that get CutMix, where there
             are both.
-        label_smoothing: part of the target that goes to all classes.
+        label_smoothing: part of the target that goes to all classes; with
+            many labels, part of every label that becomes one half.
+        loss: `"softmax"`, for one class in each image; or for many labels, or
+            none, with a sigmoid for each: `"binary"` cross-entropy,
+            `"asymmetric"` (see `AsymmetricLoss`) or `"focal"`.
         rand_augment: configuration as timm writes it, see `RandAugment`;
             `None` for none.
         random_erasing: probability of erasing a rectangle.
@@ -124,6 +129,7 @@ class Recipe(BaseRecipe):
     cutmix_alpha: NotNegative | BySize = 1.0
     switch_probability: Part = 0.5
     label_smoothing: PartBelowOne | BySize = 0.1
+    loss: str = "softmax"
     rand_augment: str | None = "rand-m9-mstd0.5-inc1"
     random_erasing: Part = 0.25
     horizontal_flip: Part = 0.5
@@ -142,6 +148,7 @@ class Recipe(BaseRecipe):
         for name in ("crop_scale", "crop_ratio"):
             if getattr(self, name) is not None:
                 check_ordered(name, getattr(self, name))
+        one_of("loss", self.loss, OBJECTIVES)
 
     @in_range
     def with_batch_size(self, batch_size: Count) -> Self:
@@ -162,6 +169,19 @@ class Recipe(BaseRecipe):
     def mixes(self) -> bool:
         """Whether batches are mixed, which makes their labels soft."""
         return bool(self.mixup_alpha or self.cutmix_alpha)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether it trains for images of many labels, or none."""
+        return OBJECTIVES[self.loss].is_multi_label
+
+    @property
+    def smooths_in_loss(self) -> bool:
+        """Whether the loss smooths labels; else mixing has done it already.
+
+        Of many labels it always does, as they have no sum to keep.
+        """
+        return self.is_multi_label or not self.mixes
 
     @in_range
     def build(
@@ -279,10 +299,10 @@ class Recipe(BaseRecipe):
             steps_per_epoch: int, batches per epoch, as for `fit`; with
                 gradient accumulation these are micro-batches.
             metrics: list; by default `accuracy`, and `top5_accuracy` for more
-                than ten classes. With a `loss` of your own none.
-            loss: as for `model.compile`; by default a softmax's cross-entropy,
-                for one class in each image. Any other takes what labels and
-                outputs it likes.
+                than ten classes. With a `loss` of your own and for many
+                labels none.
+            loss: as for `model.compile`; by default that of the recipe's
+                field. Any other takes what labels and outputs it likes.
             options: further arguments of `model.compile`.
 
         Returns:
@@ -290,10 +310,12 @@ class Recipe(BaseRecipe):
 
         Raises:
             ValueError: if the model has an activation after its logits, one
-                output, or a drop path of another rate than the recipe. And in
-                `fit`, if the labels of the first batch are other.
+                output for a softmax, or a drop path of another rate than the
+                recipe. And in `fit`, if the labels of the first batch are
+                other.
 
-        Labels may be class numbers, one-hot or mixed.
+        Labels may be class numbers, one-hot or mixed; many labels are rows
+        `(batch, classes)` of 0 to 1.
 
         Examples:
             >>> recipe = keras_convnext.recipes.small_data
@@ -311,11 +333,12 @@ class Recipe(BaseRecipe):
         if not is_own:
             _check_logits(model)
             check_classes(model, recipe)
-            loss = SoftTargetCrossEntropy(
-                0.0 if recipe.mixes else recipe.label_smoothing,
+            smoothing = recipe.label_smoothing
+            loss = OBJECTIVES[recipe.loss].loss(
+                label_smoothing=smoothing if recipe.smooths_in_loss else 0.0,
                 dtype=model.outputs[0].dtype,
             )
-        if metrics is None and not is_own:
+        if metrics is None and not is_own and not recipe.is_multi_label:
             metrics = [TopKAccuracy(1, name="accuracy")]
             if model.outputs[0].shape[-1] > 10:
                 metrics.append(TopKAccuracy(5))

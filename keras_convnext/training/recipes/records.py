@@ -182,6 +182,18 @@ small_data = Recipe(
     crop_scale=(0.35, 1.0),
 )
 
+multi_label = small_data.replace(
+    name="multi_label",
+    summary="fine-tuning for many labels in each image, or none",
+    source="Ours, `small_data` with a sigmoid for each label. Crops are "
+    "larger: a small one may lose what a label is of. No smoothing, so that a "
+    "score of 0.5 means as likely as not. A default to start from, not a "
+    "measured optimum.",
+    loss="binary",
+    label_smoothing=0.0,
+    crop_scale=(0.6, 1.0),
+)
+
 digits = Recipe(
     "digits",
     "scikit-learn's 8x8 scans of handwritten digits, from random weights",

@@ -1,0 +1,129 @@
+"""The losses of recipes, also those for images of many labels or none."""
+
+from collections.abc import Callable
+from typing import Any
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from keras_convnext._util.ranges import NotNegative
+from keras_convnext._util.ranges import Part
+from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.ranges import in_range
+from keras_convnext._util.serialization import register
+from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
+
+# timm's: below it no logarithm is taken.
+LEAST = 1e-8
+# What powers are taken of, so that the gradient of 0 ** 0 is a number.
+TINY = 1e-12
+
+
+@register
+class AsymmetricLoss(keras.losses.Loss):
+    """The asymmetric loss (ASL) of logits for images of many labels or none.
+
+    Binary cross-entropy in which what is easy counts less, above all of the
+    many labels that an image does not have; those below `clip` not at all.
+
+    Args:
+        gamma_negative: power that lowers the weight of easy labels that an
+            image does not have.
+        gamma_positive: the same for labels that it has.
+        clip: probability that is taken off those of labels that an image does
+            not have.
+        label_smoothing: part of every target that becomes one half.
+        name, **kwargs: as for `keras.losses.Loss`; its `dtype` is the
+            precision of the sum.
+
+    Call arguments:
+        y_true: labels `(batch, classes)`, 0 to 1.
+        y_pred: logits `(batch, classes)`.
+
+    The result is the mean over images and classes, timm's `reduction="mean"`.
+
+    Source: Ben-Baruch et al., arXiv:2009.14119; timm's
+    `AsymmetricLossMultiLabel`.
+
+    Examples:
+        >>> loss = keras_convnext.recipes.AsymmetricLoss()
+        >>> labels, logits = np.array([[1.0, 0.0]]), np.array([[0.0, -9.0]])
+        >>> round(float(loss(labels, logits)), 4)
+        0.1733
+    """
+
+    @in_range
+    def __init__(
+        self,
+        gamma_negative: NotNegative = 4.0,
+        gamma_positive: NotNegative = 1.0,
+        clip: PartBelowOne = 0.05,
+        label_smoothing: Part = 0.0,
+        name: str = "asymmetric_loss",
+        **kwargs: Any,
+    ):
+        super().__init__(name=name, **kwargs)
+        self.gamma_negative = float(gamma_negative)
+        self.gamma_positive = float(gamma_positive)
+        self.clip = float(clip)
+        self.label_smoothing = float(label_smoothing)
+
+    def call(self, y_true, y_pred):
+        smoothing = self.label_smoothing
+        y_true = ops.cast(y_true, y_pred.dtype)
+        y_true = y_true * (1 - smoothing) + smoothing / 2
+        y_false = 1 - y_true
+        is_there = ops.sigmoid(y_pred)
+        is_not = ops.minimum(1 - is_there + self.clip, 1.0)
+        losses = y_true * ops.log(ops.maximum(is_there, LEAST))
+        losses += y_false * ops.log(ops.maximum(is_not, LEAST))
+        right = is_there * y_true + is_not * y_false
+        power = self.gamma_positive * y_true + self.gamma_negative * y_false
+        weight = ops.power(ops.maximum(1 - right, TINY), power)
+        return -ops.mean(losses * weight, axis=-1)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "gamma_negative": self.gamma_negative,
+            "gamma_positive": self.gamma_positive,
+            "clip": self.clip,
+            "label_smoothing": self.label_smoothing,
+        }
+
+
+class Objective(NamedTuple):
+    """What a recipe's `loss` stands for.
+
+    Attributes:
+        loss: function of `label_smoothing` and `dtype`.
+        is_multi_label: whether an image may have several labels, or none.
+    """
+
+    loss: Callable[..., keras.losses.Loss]
+    is_multi_label: bool = True
+
+
+def _binary(**options):
+    return keras.losses.BinaryCrossentropy(from_logits=True, **options)
+
+
+def _focal(**options):
+    # Lin et al., arXiv:1708.02002: the best of their table 1b.
+    return keras.losses.BinaryFocalCrossentropy(
+        apply_class_balancing=True,
+        alpha=0.25,
+        gamma=2.0,
+        from_logits=True,
+        **options,
+    )
+
+
+# By the word in the field `loss` of recipes.
+OBJECTIVES = {
+    "softmax": Objective(SoftTargetCrossEntropy, is_multi_label=False),
+    "binary": Objective(_binary),
+    "asymmetric": Objective(AsymmetricLoss),
+    "focal": Objective(_focal),
+}
