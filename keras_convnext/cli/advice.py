@@ -6,7 +6,10 @@ needs to know who called.
 """
 
 import functools
+import inspect
 import re
+import typing
+from typing import Annotated
 
 from keras_convnext._util.startup import ERRORS
 
@@ -101,7 +104,25 @@ def for_command(command, options_of):
                     error.msg = text
             raise
 
+    run.__signature__ = _with_plain_types(command)  # type: ignore[attr-defined]
     return run
+
+
+def _with_plain_types(command):
+    """The signature, of which older releases of Typer read no ranges."""
+    signature = inspect.signature(command)
+    plain = typing.get_type_hints(command)
+    parameters = [
+        parameter.replace(
+            annotation=Annotated[
+                plain[name], *parameter.annotation.__metadata__
+            ]
+        )
+        if name in plain and hasattr(parameter.annotation, "__metadata__")
+        else parameter
+        for name, parameter in signature.parameters.items()
+    ]
+    return signature.replace(parameters=parameters)
 
 
 def options_of(parameters):

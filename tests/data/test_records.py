@@ -155,7 +155,9 @@ def test_a_stopped_conversion_goes_on(good, written, tmp_path, images_done):
 
 
 def modified(folder):
-    return {x: x.stat().st_mtime_ns for x in folder.iterdir()}
+    # Some releases of filelock leave a lock, and some touch it.
+    files = [x for x in folder.iterdir() if x.suffix != ".lock"]
+    return {x: x.stat().st_mtime_ns for x in files}
 
 
 @pytest.mark.parametrize("done", [1, 2])

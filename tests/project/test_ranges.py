@@ -21,6 +21,7 @@ from keras_convnext import segmentation
 from keras_convnext import training
 from keras_convnext import visualize
 from keras_convnext._util import ranges
+from keras_convnext._util.annotations import ArrayLike
 from keras_convnext.models.arguments import Options
 from keras_convnext.training.recipes import small_data
 
@@ -53,6 +54,11 @@ def is_number(annotation):
     """Whether an annotation takes numbers for which it states no range."""
     if annotation in (int, float):
         return True
+    # Arrays may be numbers and lists of them, and before NumPy 2.2 say so.
+    members = ranges.members(annotation)
+    if {*members}.issuperset(ranges.members(ArrayLike)):
+        left = {*members} - {*ranges.members(ArrayLike)}
+        return any(map(is_number, left))
     if hasattr(annotation, "__metadata__"):
         return False
     is_function = typing.get_origin(annotation) is Callable

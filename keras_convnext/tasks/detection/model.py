@@ -218,13 +218,8 @@ class DetectionModel(keras.Model):
         Args:
             has_masks: whether the data have masks.
         """
-        start = f"{self.prefix}mask"
-        left_out = {
-            id(x)
-            for layer in self.layers
-            if layer.name.startswith(start) and not has_masks
-            for x in layer.trainable_variables
-        }
+        heads = () if has_masks else self._parts.mask_heads
+        left_out = {id(x) for head in heads for x in head.trainable_variables}
         return [x for x in self.trainable_variables if id(x) not in left_out]
 
     def _trunk(self, inputs, training):
