@@ -104,7 +104,7 @@ def for_command(command, options_of):
                     error.msg = text
             raise
 
-    run.__signature__ = _with_plain_types(command)  # type: ignore[attr-defined]
+    run.__signature__ = _with_plain_types(command)
     return run
 
 
@@ -112,16 +112,13 @@ def _with_plain_types(command):
     """The signature, of which older releases of Typer read no ranges."""
     signature = inspect.signature(command)
     plain = typing.get_type_hints(command)
-    parameters = [
-        parameter.replace(
-            annotation=Annotated[
-                plain[name], *parameter.annotation.__metadata__
-            ]
-        )
-        if name in plain and hasattr(parameter.annotation, "__metadata__")
-        else parameter
-        for name, parameter in signature.parameters.items()
-    ]
+    parameters = []
+    for name, parameter in signature.parameters.items():
+        details = getattr(parameter.annotation, "__metadata__", ())
+        if name in plain and details:
+            annotation = Annotated[plain[name], *details]
+            parameter = parameter.replace(annotation=annotation)
+        parameters.append(parameter)
     return signature.replace(parameters=parameters)
 
 
