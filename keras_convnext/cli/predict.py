@@ -2,23 +2,40 @@
 
 import json
 import sys
+from typing import Annotated
 
 import numpy as np
 import typer
 
 from keras_convnext._util.progress import progress
+from keras_convnext._util.ranges import Part
 from keras_convnext.cli import options
 from keras_convnext.cli.files import find_images
 from keras_convnext.cli.files import if_none_is_readable
 from keras_convnext.cli.loading import open_classifier
 from keras_convnext.facts.labels import best_classes
+from keras_convnext.training import label_metrics
 
 
 def predict(
     images: options.Images,
     model: options.ModelOrArtifact = "convnext_tiny",
     weights: options.Weights = "imagenet",
-    top: options.Top = 5,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Classes per image, as far as there are: 5 if not given; of "
+            "many labels all from their thresholds on.",
+        ),
+    ] = None,
+    threshold: Annotated[
+        Part | None,
+        typer.Option(
+            help="For models of many labels: the score from which on an image "
+            "has one; the model's own, or 0.5, if not given."
+        ),
+    ] = None,
     as_json: options.Json = False,
     batch_size: options.BatchSize = 32,
     apply_exif: options.Exif = True,
@@ -26,17 +43,23 @@ def predict(
 ) -> None:
     """Name the best classes of images, with their scores.
 
+    Of a model of many labels, which ends in a sigmoid, every label whose score
+    reaches its threshold.
+
     Ends with status 0, or 1 if some images could not be read.
 
     Example: keras-convnext predict cat.jpg photos 'scans/*.png' --top 3
 
     Example: keras-convnext predict photos --model mine.onnx --json
+
+    Example: keras-convnext predict photos --model tags.keras --threshold 0.3
     """
     paths = find_images(images)
     results = if_none_is_readable(paths)
     if not results:
         artifact = open_classifier(model, weights, is_rgb=True, trust=trust)
-        found = _predictions(artifact, paths, top, batch_size, apply_exif)
+        choose = _chooser(artifact.metadata, top, threshold)
+        found = _predictions(artifact, paths, choose, batch_size, apply_exif)
         with progress("predicting", len(paths), "images") as advance:
             for result in found:
                 results.append(result)
@@ -52,7 +75,29 @@ def predict(
         sys.exit(1)
 
 
-def _predictions(artifact, paths, top, batch_size, apply_exif):
+def _chooser(metadata, top, threshold):
+    """A function from an image's scores to the numbers of what it shows."""
+    if metadata["activation"] != "sigmoid":
+        if threshold is not None:
+            raise ValueError(
+                "`threshold` is for models of many labels, which end in a "
+                f"sigmoid. Received: threshold={threshold} for "
+                f"{metadata['model']!r}, which names one. Take `top`"
+            )
+        return lambda scores: best_classes(scores, top or 5)
+    least = threshold
+    if threshold is None:
+        least = metadata["thresholds"] or label_metrics.THRESHOLD
+
+    def reaching(scores):
+        numbers = best_classes(scores, top or len(scores))
+        is_there = scores >= np.asarray(least)
+        return [number for number in numbers if is_there[number]]
+
+    return reaching
+
+
+def _predictions(artifact, paths, choose, batch_size, apply_exif):
     """Yields one dict per path, in order: with `predictions` or an `error`."""
 
     # One width for all batches: another would be compiled anew.
@@ -70,8 +115,7 @@ def _predictions(artifact, paths, top, batch_size, apply_exif):
             batch = np.resize(images, (width, *images[0].shape))
             scores = artifact.predict(batch)
             for result, row in zip(good, scores):
-                best = best_classes(row, top)
-                result["predictions"] = artifact.named(row, best)
+                result["predictions"] = artifact.named(row, choose(row))
         yield from results
 
 
@@ -80,4 +124,6 @@ def _as_text(result):
         f"{x['score']:8.4f}  {x['class']} ({x['id']})"
         for x in result["predictions"]
     ]
+    if not lines:
+        lines = ["          no label reaches its threshold"]
     return "\n".join([result["image"], *lines])

@@ -1,6 +1,7 @@
 """How good a model is: on images of one's own, and by ImageNet's rules."""
 
+from keras_convnext.evaluation.multi_label import MultiLabelEvaluation
 from keras_convnext.evaluation.report import Evaluation
 from keras_convnext.evaluation.run import evaluate
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "MultiLabelEvaluation", "evaluate"]

@@ -96,3 +96,24 @@ class Classifier:
             )
         if len(self.preprocessing.mean) == 3:
             geometry.checked(**self.preprocessing.arguments())
+
+
+def check_finite(logits, source, places):
+    """Raises `ValueError` for outputs that are no numbers."""
+    bad = places[~np.isfinite(logits).all(axis=1)]
+    if len(bad):
+        raise ValueError(
+            "The outputs of the model must be finite. Received: NaN or "
+            f"infinity for {source.name(bad[0])!r}. Evaluate it in float32, or "
+            "look for what training did to its weights"
+        )
+
+
+def check_some_read(source, images, skipped):
+    """Raises `ValueError` if no image counts."""
+    if not np.sum(images):
+        name, reason = next(iter(skipped.items()), ("no image", "none given"))
+        raise ValueError(
+            f"None of {len(source)} images could be read. Received: "
+            f"{name!r}: {reason}"
+        )

@@ -53,7 +53,13 @@ def ground_truth_of(
         source, apply_exif, labels, all_classes, partial: as for `evaluate`.
     """
     parts = _opened(rule, source, partial)
-    names = next(iter(parts.values())).classes
+    first = next(iter(parts.values()))
+    if first.is_multi_label:
+        raise ValueError(
+            f"{rule.title} has one class for each image. Received: {source!r}, "
+            "whose images may have several. Evaluate it with rule='classes'"
+        )
+    names = first.classes
     _check_class_count(rule, len(names), source)
     find = classes.outputs_of
     if rule.is_numbered:
@@ -62,7 +68,7 @@ def ground_truth_of(
     competes = np.ones(len(classifier.outputs), bool)
     if rule.is_masked and not all_classes:
         competes = np.isin(np.arange(len(competes)), columns)
-    parts = {name: _view(part, apply_exif) for name, part in parts.items()}
+    parts = {name: view(part, apply_exif) for name, part in parts.items()}
     by_class = GroundTruth(
         parts, columns, matched_by, competes, [{x} for x in columns.tolist()]
     )
@@ -72,17 +78,24 @@ def ground_truth_of(
 
 
 def _opened(rule, source, partial):
-    is_path = isinstance(source, (str, os.PathLike))
-    if rule.is_corrupted and is_path:
+    if not rule.is_corrupted:
+        return {"": opened(source, rule.title)}
+    if isinstance(source, (str, os.PathLike)):
         return corruptions.open_parts(source, partial)
-    if is_path:
-        return {"": open_data(source, "validation")}
-    if isinstance(source, Source) and not rule.is_corrupted:
-        return {"": source}
-    expected = "the folder" if rule.is_corrupted else "a folder or a `Source`"
     raise ValueError(
-        f"Expected {expected} of {rule.title}. Received: {source!r}"
+        f"Expected the folder of {rule.title}. Received: {source!r}"
     )
+
+
+def opened(source, title="own classes"):
+    """The `Source` that is given, or that a path stands for."""
+    if isinstance(source, (str, os.PathLike)):
+        source = open_data(source, "validation")
+    if not isinstance(source, Source):
+        raise ValueError(
+            f"Expected a folder or a `Source` of {title}. Received: {source!r}"
+        )
+    return source
 
 
 def _check_class_count(rule, count, source):
@@ -109,7 +122,7 @@ def _by_image(by_class, classifier, labels):
     )
 
 
-def _view(source, apply_exif):
+def view(source, apply_exif):
     """The same images, turned upright as told."""
     view = Subset(source, np.arange(len(source)))
     if apply_exif is not None:

@@ -107,13 +107,13 @@ class Evaluation:
             key=lambda x: x["accuracy"],
         )
         console.print(
-            _table(
+            table(
                 ("lowest classes", "images", "accuracy"),
                 [
                     (
-                        _named(x["class"], x["id"]),
+                        named(x["class"], x["id"]),
                         x["images"],
-                        _text(x["accuracy"], ".1%"),
+                        text_of(x["accuracy"], ".1%"),
                     )
                     for x in lowest[:SHOWN]
                 ],
@@ -121,12 +121,12 @@ class Evaluation:
         )
         if self.confused:
             console.print(
-                _table(
+                table(
                     ("most confused", "taken for", "images"),
                     [
                         (
-                            _named(x["true"], x["true_id"]),
-                            _named(x["predicted"], x["predicted_id"]),
+                            named(x["true"], x["true_id"]),
+                            named(x["predicted"], x["predicted_id"]),
                             x["count"],
                         )
                         for x in self.confused
@@ -136,34 +136,11 @@ class Evaluation:
 
     def _what(self):
         """Lines on what was measured how, and what was left out."""
-        weights = self.weights or "no published weights"
-        license = f", {self.license}" if self.license else ""
-        precision = f", {self.quantization}" if self.quantization else ""
-        what = f"{self.model}{precision} ({weights}{license})"
-        if self.file is not None:  # may have been trained since
-            began = f" built with {weights}{license}" if self.weights else ""
-            what = f"{self.file}: {self.model}{precision}{began}"
-        yield what
         is_part = self.corruptions and self.mce is None
         title = RULES[self.rule].title
-        yield (
-            f"{'Part of ' if is_part else ''}{title}: {self.images} images of "
-            f"{len(self.classes)} classes, found by {self.matched_by} among "
-            f"{self.outputs} outputs"
-        )
-        transform = self.preprocessing
-        size = "×".join(map(str, transform.image_size))
-        exif = "applied" if self.applies_exif else "ignored"
-        yield (
-            f"{size}, {transform.crop_mode} {transform.crop_pct:g}, "
-            f"{transform.interpolation}, EXIF {exif}; "
-            f"{self.images / self.seconds:.0f} images/s"
-        )
+        yield from heading(self, f"{'Part of ' if is_part else ''}{title}")
         if self.unlabeled:
             yield f"{self.unlabeled} images have no labels"
-        if self.unreadable:
-            names = some(list(self.unreadable), SHOWN)
-            yield f"{len(self.unreadable)} images could not be read: {names}"
 
     def _figures(self):
         columns = {"measured": self.measured}
@@ -178,23 +155,55 @@ class Evaluation:
             )
             for key in keys
         ]
-        return _table(("", *columns), rows)
+        return table(("", *columns), rows)
 
     def _corruptions(self):
         severities = sorted({s for x in self.corruptions for s in x["errors"]})
         rows = [
             (
                 row["corruption"],
-                *(_text(row["errors"].get(s), ".1%") for s in severities),
-                _text(row["error"], ".1%"),
+                *(text_of(row["errors"].get(s), ".1%") for s in severities),
+                text_of(row["error"], ".1%"),
                 _figure("mce", row["ce"]),
             )
             for row in self.corruptions
         ]
-        return _table(("error", *severities, "mean", "CE"), rows)
+        return table(("error", *severities, "mean", "CE"), rows)
 
 
-def _table(columns, rows):
+def heading(result, title):
+    """Lines on what was measured how, and what could not be read.
+
+    Args:
+        result: an `Evaluation`, or a `MultiLabelEvaluation`.
+        title: what the data are called.
+    """
+    weights = result.weights or "no published weights"
+    license = f", {result.license}" if result.license else ""
+    precision = f", {result.quantization}" if result.quantization else ""
+    what = f"{result.model}{precision} ({weights}{license})"
+    if result.file is not None:  # may have been trained since
+        began = f" built with {weights}{license}" if result.weights else ""
+        what = f"{result.file}: {result.model}{precision}{began}"
+    yield what
+    yield (
+        f"{title}: {result.images} images of {len(result.classes)} classes, "
+        f"found by {result.matched_by} among {result.outputs} outputs"
+    )
+    transform = result.preprocessing
+    size = "×".join(map(str, transform.image_size))
+    exif = "applied" if result.applies_exif else "ignored"
+    yield (
+        f"{size}, {transform.crop_mode} {transform.crop_pct:g}, "
+        f"{transform.interpolation}, EXIF {exif}; "
+        f"{result.images / result.seconds:.0f} images/s"
+    )
+    if result.unreadable:
+        names = some(list(result.unreadable), SHOWN)
+        yield f"{len(result.unreadable)} images could not be read: {names}"
+
+
+def table(columns, rows):
     from rich.table import Table
 
     drawn = Table()
@@ -208,14 +217,14 @@ def _table(columns, rows):
     return drawn
 
 
-def _named(name, id):
+def named(name, id):
     """`golden_retriever (n02099601)`; numbers tell nothing more."""
     return name if id.isdecimal() else f"{name} ({id})"
 
 
 def _figure(key, value):
-    return _text(value, FORMATS.get(key, ".2%"))
+    return text_of(value, FORMATS.get(key, ".2%"))
 
 
-def _text(value, spec):
+def text_of(value, spec):
     return "–" if value is None else format(value, spec)

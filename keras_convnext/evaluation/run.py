@@ -16,11 +16,17 @@ from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import in_order
 from keras_convnext.evaluation import corruptions
+from keras_convnext.evaluation import multi_label
 from keras_convnext.evaluation import published
 from keras_convnext.evaluation import rules
 from keras_convnext.evaluation.classifier import Classifier
 from keras_convnext.evaluation.classifier import artifact_of
+from keras_convnext.evaluation.classifier import check_finite
+from keras_convnext.evaluation.classifier import check_some_read
 from keras_convnext.evaluation.ground_truth import ground_truth_of
+from keras_convnext.evaluation.ground_truth import opened
+from keras_convnext.evaluation.ground_truth import view
+from keras_convnext.evaluation.multi_label import MultiLabelEvaluation
 from keras_convnext.evaluation.report import Evaluation
 from keras_convnext.evaluation.tally import Tally
 from keras_convnext.evaluation.tally import cross_entropies
@@ -47,11 +53,12 @@ def evaluate(
     preprocessing: Preprocessing | None = None,
     apply_exif: bool | None = None,
     image_size: Count | tuple[Count, Count] | None = None,
-) -> "Evaluation":
+) -> Evaluation | MultiLabelEvaluation:
     """Measures a model on labeled images, by the rules of its data set.
 
     Every image counts once, as the weights' own evaluation sees it. Memory
-    does not grow with the number of images.
+    does not grow with the number of images, unless these have many labels
+    each: then all scores are kept, and `top` and `confused` do not apply.
 
     Args:
         model: a model of this package, or an `Artifact`: whatever
@@ -83,7 +90,8 @@ def evaluate(
             Exported models may take one size only.
 
     Returns:
-        An `Evaluation`.
+        An `Evaluation`; a `MultiLabelEvaluation` of a source whose images may
+        have many labels.
 
     Raises:
         ValueError: for a model without a classifier or without known
@@ -114,6 +122,15 @@ def evaluate(
             preprocessing = replace(preprocessing, image_size=size)
     preprocessing = preprocessing or rules.preprocessing_for(counting, own)
     classifier = Classifier(artifact, preprocessing, batch_size)
+    identity = {
+        **{name: artifact.metadata[name] for name in IDENTITY},
+        "file": str(artifact.path) if isinstance(artifact.path, Path) else None,
+    }
+    if rule == "classes":
+        source = images = opened(source)
+        if images.is_multi_label:
+            images = view(images, apply_exif)
+            return multi_label.measure(classifier, images, identity, verbose)
     truth = ground_truth_of(
         counting, source, classifier, apply_exif, labels, all_classes, partial
     )
@@ -135,8 +152,7 @@ def evaluate(
         classes = len(truth.columns)
         figures = published.find(rule, artifact.metadata, classes)
     return Evaluation(
-        **{name: artifact.metadata[name] for name in IDENTITY},
-        file=str(artifact.path) if isinstance(artifact.path, Path) else None,
+        **identity,
         rule=rule,
         images=count,
         accuracy=accuracy,
@@ -171,7 +187,7 @@ def _count(classifier, truth, top, verbose):
                 if not len(places):
                     continue
                 logits = classifier.logits(images)
-                _check_finite(logits, source, places)
+                check_finite(logits, source, places)
                 logits = np.where(truth.competes, logits, -np.inf)
                 labels = source.labels[places]
                 tally.add(part, labels, logits, truth.right(places, labels))
@@ -180,7 +196,7 @@ def _count(classifier, truth, top, verbose):
                     tally.add_losses(cross_entropies(logits, columns))
                 advance(len(places))
             unreadable.update(loader.skipped)
-            _check_some_read(source, tally.images[part], loader.skipped)
+            check_some_read(source, tally.images[part], loader.skipped)
     return tally, unreadable
 
 
@@ -235,23 +251,4 @@ def _check_options(name, rule, labels, all_classes, partial):
             "rule='real' takes `labels`, the path of `real.json` from "
             "github.com/google-research/reassessed-imagenet. Received: "
             f"labels={labels!r}"
-        )
-
-
-def _check_finite(logits, source, places):
-    bad = places[~np.isfinite(logits).all(axis=1)]
-    if len(bad):
-        raise ValueError(
-            "The outputs of the model must be finite. Received: NaN or "
-            f"infinity for {source.name(bad[0])!r}. Evaluate it in float32, or "
-            "look for what training did to its weights"
-        )
-
-
-def _check_some_read(source, images, skipped):
-    if not images.sum():
-        name, reason = next(iter(skipped.items()), ("no image", "none given"))
-        raise ValueError(
-            f"None of {len(source)} images could be read. Received: "
-            f"{name!r}: {reason}"
         )

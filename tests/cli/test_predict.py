@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn import datasets
 
 import keras_convnext
+from keras_convnext import recipes
 from keras_convnext._util.progress import progress
 from keras_convnext.data import ImageFolder
 from keras_convnext.facts.labels import label_set
@@ -351,3 +352,43 @@ def test_help_has_examples(run):
     printed = " ".join(run("--help")[1].split())
     assert "keras-convnext predict cat.jpg photos" in printed
     assert "--no-exif" in printed
+
+
+@pytest.mark.every_backend
+def test_many_labels_are_those_that_reach_their_thresholds(
+    run, run_json, photos, tmp_path
+):
+    model = tiny(classifier_activation="sigmoid")
+    paths = [photos / "c.jpg", photos / "a.png"]
+    scores = [scores_of(model, path) for path in paths]
+    # So that one image has two labels, and the other perhaps none.
+    least = np.full(5, 1.0)
+    best = np.argsort(-scores[0])[[0, 3]]
+    least[best] = scores[0][best] - 1e-4
+    recipes.with_sigmoid(model, least.tolist())
+    file = save(model, tmp_path / "tags.keras")
+    results = run_json(*paths, "--model", file)
+    for result, row in zip(results, scores):
+        order = [x for x in np.argsort(-row) if row[x] >= least[x]]
+        found = [entry["class"] for entry in result["predictions"]]
+        assert found == [NAMES[x] for x in order]
+    assert scores_in(results[0]) == pytest.approx(scores[0][best], abs=1e-5)
+    assert (
+        len(run_json(paths[0], "--model", file, "--top", 1)[0]["predictions"])
+        == 1
+    )
+    assert (
+        len(
+            run_json(paths[0], "--model", file, "--threshold", 0)[0][
+                "predictions"
+            ]
+        )
+        == 5
+    )
+    status, printed, _ = run(paths[0], "--model", file, "--threshold", 1)
+    assert (status, "no label reaches" in printed) == (0, True)
+
+
+def test_thresholds_are_for_many_labels(run, photos, saved):
+    status, _, errors = run(photos, "--model", saved, "--threshold", 0.5)
+    assert status == 2 and "models of many labels" in errors, errors

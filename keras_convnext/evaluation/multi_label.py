@@ -1,0 +1,195 @@
+"""A model over images of many labels each, or none."""
+
+import json
+import time
+from dataclasses import asdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_convnext._util.progress import progress
+from keras_convnext._util.tables import new_console
+from keras_convnext.data.eval_loader import EvalLoader
+from keras_convnext.data.threads import in_order
+from keras_convnext.evaluation import classes
+from keras_convnext.evaluation.classifier import check_finite
+from keras_convnext.evaluation.classifier import check_some_read
+from keras_convnext.evaluation.report import SHOWN
+from keras_convnext.evaluation.report import heading
+from keras_convnext.evaluation.report import named
+from keras_convnext.evaluation.report import table
+from keras_convnext.evaluation.report import text_of
+from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.training import label_metrics
+
+
+@dataclass(frozen=True)
+class MultiLabelEvaluation:
+    """What an evaluation of many labels measured, and of what.
+
+    Attributes:
+        model, weights, license, quantization, file, images, unreadable,
+            matched_by, outputs, preprocessing, applies_exif, seconds: see
+            `Evaluation`.
+        figures: dict of the parts 0–1 `map_macro` and `map_micro` (mean
+            average precision), and at the score of 0.5 `precision_…`,
+            `recall_…` and `f1_…` of both kinds and `subset_accuracy`, the
+            part of images with all labels right.
+        at_thresholds: dict of the same that depend on scores, at the model's
+            own thresholds, or `None` if it has none.
+        classes: list with `class`, `id`, `images`, `average_precision` (0–1;
+            without images `None`), and `threshold`, `precision`, `recall` and
+            `f1` at it, of each class of the data. A class without images
+            counts as 0 in the means, as in scikit-learn.
+        rule: `"classes"`.
+    """
+
+    model: str
+    weights: str | None
+    license: str | None
+    quantization: str | None
+    images: int
+    figures: dict
+    at_thresholds: dict | None
+    classes: list
+    unreadable: dict
+    matched_by: str
+    outputs: int
+    preprocessing: Preprocessing
+    applies_exif: bool
+    seconds: float
+    file: str | None = None
+    rule: str = "classes"
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """The figures at 0.5."""
+        return dict(self.figures)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields as JSON can hold them."""
+        return json.loads(json.dumps(asdict(self)))
+
+    def print(self) -> None:
+        """Prints the figures, and the classes with the lowest precision."""
+        console = new_console()
+        for line in heading(self, "many labels"):
+            console.print(line)
+        empty = [x["class"] for x in self.classes if not x["images"]]
+        if empty:
+            console.print(
+                f"{len(empty)} classes have no images here, and count as 0 in "
+                "means over classes (macro)"
+            )
+        columns = {"measured at 0.5": self.figures}
+        if self.at_thresholds:
+            columns["at the model's thresholds"] = self.at_thresholds
+        rows = [
+            (
+                _title(key),
+                *(text_of(x.get(key), ".2%") for x in columns.values()),
+            )
+            for key in self.figures
+        ]
+        console.print(table(("", *columns), rows))
+        lowest = sorted(
+            (x for x in self.classes if x["images"]),
+            key=lambda x: x["average_precision"],
+        )
+        names = ("average_precision", "precision", "recall", "f1")
+        rows = [
+            (
+                named(x["class"], x["id"]),
+                x["images"],
+                *(text_of(x[name], ".1%") for name in names),
+                text_of(x["threshold"], ".3f"),
+            )
+            for x in lowest[:SHOWN]
+        ]
+        titles = ("AP", "precision", "recall", "F1", "from the score")
+        console.print(table(("lowest classes", "images", *titles), rows))
+
+
+def _title(key):
+    """`mAP (macro)` of `map_macro`."""
+    name, _, kind = key.rpartition("_")
+    if kind not in ("macro", "micro"):
+        return key.replace("_", " ")
+    return f"{ {'map': 'mAP', 'f1': 'F1'}.get(name, name) } ({kind})"
+
+
+def measure(classifier, source, identity, verbose):
+    """The `MultiLabelEvaluation` of a `Classifier`.
+
+    Args:
+        classifier: whose outputs have the classes of the data.
+        source: multi-label, turned upright as told.
+        identity: dict of the fields that say what is evaluated.
+        verbose: whether to show progress.
+    """
+    _check(classifier)
+    columns, matched_by = classes.outputs_of(source.classes, classifier)
+    started = time.perf_counter()
+    labels, scores, unreadable = _scores(classifier, source, columns, verbose)
+    seconds = time.perf_counter() - started
+    own = classifier.metadata["thresholds"]
+    thresholds, at_thresholds = label_metrics.THRESHOLD, None
+    if own is not None:
+        thresholds = np.array(own)[columns]
+        at_thresholds = label_metrics.at(labels, scores, thresholds)
+    by_class = label_metrics.by_class(labels, scores, thresholds)
+    outputs = list(classifier.outputs)
+    if not classifier.is_named:
+        for column, name in zip(columns, source.classes):
+            outputs[column] = (str(column), name)
+    return MultiLabelEvaluation(
+        **identity,
+        images=len(labels),
+        figures=label_metrics.measured(labels, scores),
+        at_thresholds=at_thresholds,
+        classes=[
+            {"class": outputs[column][1], "id": outputs[column][0], **row}
+            for column, row in zip(columns, by_class)
+        ],
+        unreadable=unreadable,
+        matched_by=matched_by,
+        outputs=len(outputs),
+        preprocessing=classifier.preprocessing,
+        applies_exif=source.is_upright,
+        seconds=seconds,
+    )
+
+
+def _check(classifier):
+    """Raises `ValueError` for scores that compete with one another."""
+    activation = classifier.metadata["activation"]
+    if activation in (None, "sigmoid"):
+        return
+    raise ValueError(
+        "Images of many labels take a model with a score for each, by a "
+        f"sigmoid. Received: {classifier.metadata['model']!r}, whose classes "
+        f"compete by a {activation}. Train it with `recipes.multi_label`"
+    )
+
+
+def _scores(classifier, source, columns, verbose):
+    """Labels and scores of the images that can be read, and why others not."""
+    has_logits = "logits" in classifier.metadata["outputs"]
+    loader = EvalLoader(source, classifier.preprocessing, classifier.batch_size)
+    read, scores = [], []
+    with progress("evaluating", len(source), "images", verbose) as advance:
+        for places, images in in_order(loader.load, range(len(loader))):
+            if not len(places):
+                continue
+            outputs = classifier.logits(images)[:, columns]
+            check_finite(outputs, source, places)
+            scores.append(1 / (1 + np.exp(-outputs)) if has_logits else outputs)
+            read.append(places)
+            advance(len(places))
+    check_some_read(source, [len(x) for x in read], loader.skipped)
+    return (
+        source.labels[np.concatenate(read)],
+        np.concatenate(scores),
+        dict(loader.skipped),
+    )
