@@ -12,6 +12,7 @@ from keras_convnext._util.checks import one_of
 from keras_convnext._util.ranges import PartAboveZero
 from keras_convnext._util.writing import written_aside
 from keras_convnext.artifacts import running
+from keras_convnext.cli import lists
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import DETECTORS
@@ -30,8 +31,9 @@ def evaluate(
         str,
         typer.Option(
             help="Folder of class folders (val/ in it where there is one) or "
-            "of TFRecords, an .npz file, 'tfds:NAME' or 'digits'. For "
-            "detectors: a folder or file in the format of COCO, YOLO or VOC."
+            "of TFRecords, a .csv, .jsonl or .parquet file that lists images, "
+            "an .npz file, 'tfds:NAME' or 'digits'. For detectors: a folder or "
+            "file in the format of COCO, YOLO or VOC."
         ),
     ],
     model: options.ModelOrArtifact = "convnext_tiny",
@@ -43,6 +45,16 @@ def evaluate(
             "real, v2, sketch, a, r, c."
         ),
     ] = "classes",
+    path_column: options.PathColumn = None,
+    label_column: options.LabelColumn = None,
+    split_column: options.SplitColumn = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a list with a column of splits: which to measure on, "
+            "such as test; that of the validation images if not given."
+        ),
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="For --rule real: `real.json`.")
     ] = None,
@@ -112,12 +124,21 @@ def evaluate(
     Example: keras-convnext evaluate --data imagenet/val --rule real --labels
     real.json --model mine.onnx --json
 
+    Example: keras-convnext evaluate --data photos.csv --split test --model
+    mine.keras
+
     Example: keras-convnext evaluate --data coco --model convnext_tiny
     --weights coco
     """
     # Before the weights are fetched.
     if output is not None:
         check_output(output, force)
+    of_lists = {
+        "path_column": path_column,
+        "label_column": label_column,
+        "split_column": split_column,
+        "split": split,
+    }
     if is_objects(data):
         of_classifiers = {
             "rule": rule != "classes",
@@ -129,13 +150,14 @@ def evaluate(
             "crop_mode": crop_mode is not None,
             "interpolation": interpolation is not None,
             "apply_exif": apply_exif is not None,
+            **{name: x is not None for name, x in of_lists.items()},
         }
         _refuse([name for name, given in of_classifiers.items() if given])
         result = _of_detector(data, model, weights, detector, trust)
         _tell(result, output, as_json)
         return
     counting = rules.get(rule)
-    _check_inputs(data, labels, counting)
+    source = _opened(data, labels, counting, of_lists)
     size = None if image_size is None else (image_size, image_size)
     artifact = open_classifier(model, weights, trust=trust, **_built_for(size))
     own = artifact.preprocessing
@@ -150,7 +172,7 @@ def evaluate(
     overrides = {key: x for key, x in overrides.items() if x is not None}
     result = evaluation.evaluate(
         artifact,
-        data,
+        source,
         rule,
         batch_size,
         labels=labels,
@@ -196,16 +218,28 @@ def _refuse(options):
         )
 
 
-def _check_inputs(data, labels, rule):
-    """Raises `ValueError` for data that is not there, or of no known kind."""
+def _opened(data, labels, rule, of_lists):
+    """What `evaluation.evaluate` takes as its source.
+
+    Raises:
+        ValueError: for data that is not there, or of no known kind.
+    """
     if labels is not None and not labels.is_file():
         raise ValueError(
             f"`labels` must be a file that exists. Received: {str(labels)!r}"
         )
+    lists.refuse_columns(data, **of_lists)
+    name = of_lists.pop("split")
+    source = lists.opened(data, **of_lists)
+    if name is not None:
+        return source.split(name)
+    if source is not data:
+        return splits.open_data(source, "validation")
     if rule.is_corrupted:  # millions of files
         splits.parts_of(data)
     else:
         splits.open_data(data, "validation")
+    return data
 
 
 def _built_for(size):

@@ -58,6 +58,27 @@ Exif = Annotated[
         help="Turn photographs upright; published results do not.",
     ),
 ]
+PathColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a list: its column of paths, relative to its folder; one of "
+        "a usual name if not given."
+    ),
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a list: its column of classes; one of a usual name if not "
+        "given."
+    ),
+]
+SplitColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a list: its column of train, val, test and the like; one of a "
+        "usual name if not given, or 'none'."
+    ),
+]
 OnError = Annotated[
     str,
     typer.Option(

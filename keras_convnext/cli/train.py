@@ -32,8 +32,9 @@ def train(
         str,
         typer.Option(
             help="Folder of class folders (or with train/ and val/), of "
-            "TFRecords, an .npz file, 'tfds:NAME' or 'digits'. To detect "
-            "objects: a folder or file in the format of COCO, YOLO or VOC."
+            "TFRecords, a .csv, .jsonl or .parquet file that lists images, an "
+            ".npz file, 'tfds:NAME' or 'digits'. To detect objects: "
+            "a folder or file in the format of COCO, YOLO or VOC."
         ),
     ],
     output: Annotated[
@@ -64,6 +65,27 @@ def train(
             "out where the data has no validation images; 0 for none."
         ),
     ] = 0.1,
+    path_column: options.PathColumn = None,
+    label_column: options.LabelColumn = None,
+    split_column: options.SplitColumn = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a list: a column of what images have in common, such as "
+            "a patient, whose images are never both trained on and held out."
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Hold out one of so many folds, with the same part of each "
+            "class, in place of --validation-split.",
+        ),
+    ] = None,
+    fold: Annotated[
+        int | None, typer.Option(min=1, help="Which of --folds, from 1.")
+    ] = None,
     seed: options.Seed = 0,
     deterministic: Annotated[
         bool,
@@ -200,6 +222,9 @@ def train(
 
     Example: keras-convnext train --data imagenet --output run --devices all
 
+    Example: keras-convnext train --data photos.csv --output run
+    --group-column patient --folds 5 --fold 1
+
     Example: keras-convnext train --task detect --data coco --output run
     --weights coco --steps 6000 --batch-size 2
     """
@@ -208,6 +233,12 @@ def train(
     one_of("task", task, TASKS)
     chosen_task = TASKS[task]
     of_tasks = {
+        "path_column": path_column,
+        "label_column": label_column,
+        "split_column": split_column,
+        "group_column": group_column,
+        "folds": folds,
+        "fold": fold,
         "dtype": dtype,
         "rematerialize": rematerialize,
         "mixup_group": mixup_group,
@@ -229,8 +260,13 @@ def train(
         )
     training.make_repeatable(seed, deterministic)
     with progress(f"looking for images in {data}", None):
+        of_data = {**of_tasks, "on_error": on_error}
         source, held_out = chosen_task.open(
-            data, validation, validation_split, seed
+            data,
+            validation,
+            validation_split,
+            seed,
+            **{name: of_data[name] for name in chosen_task.opened},
         )
     # What is printed does not depend on the weights' values.
     weights = "none" if dry_run else weights

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_convnext import data
 from keras_convnext import training
+from keras_convnext.cli import lists
 from keras_convnext.cli.loading import load_model
 from keras_convnext.cli.recipe_options import changed
 from keras_convnext.data.objects.choosing import trainable
@@ -24,6 +25,7 @@ class Task:
         recipes: dict from names to recipes; the first is taken if none is
             named.
         open: function of data, validation, split and seed, to two sources.
+        opened: options of the command that `open` takes as well.
         images: function of a source, to how many of its images are trained on.
         labels: function of a source, to what a model's `classes` is to be.
         built: options of the command that `recipe.build` takes.
@@ -35,6 +37,7 @@ class Task:
 
     recipes: Mapping[str, Any]
     open: Callable[..., tuple[Any, Any]]
+    opened: tuple[str, ...]
     images: Callable[[Any], int]
     labels: Callable[[Any], Any]
     built: tuple[str, ...]
@@ -42,6 +45,11 @@ class Task:
     describe: Callable[[Any], None]
     train: Callable[..., dict[str, Any]]
     trained: tuple[str, ...]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Those of the command that not all tasks have."""
+        return (*self.opened, *self.built, *self.trained)
 
     def own(self, given: Mapping[str, Any], names: tuple[str, ...]) -> dict:
         """Those of the options of these names that were given."""
@@ -83,13 +91,10 @@ def refuse_others(name: str, given: Mapping[str, Any]) -> None:
         given: dict of the options that single tasks have.
     """
     task = TASKS[name]
-    own = (*task.built, *task.trained)
     for option, value in given.items():
-        if not value or option in own:
+        if not value or option in task.options:
             continue
-        others = [
-            key for key, x in TASKS.items() if option in (*x.built, *x.trained)
-        ]
+        others = [key for key, x in TASKS.items() if option in x.options]
         raise ValueError(
             f"`{option}` is for `task` {' and '.join(others)} alone. "
             f"Received: {option}={value} for task={name}. Leave it out"
@@ -109,7 +114,8 @@ def _steps_of_detector(recipe, source):
 TASKS = {
     "single-label": Task(
         {"small_data": recipes.small_data, **recipes.RECIPES},
-        data.open_splits,
+        lists.open_splits,
+        (*lists.COLUMNS, *lists.FOLDS, "on_error"),
         len,
         lambda source: len(source.classes),
         ("dtype",),
@@ -121,6 +127,7 @@ TASKS = {
     "detect": Task(
         {x.name: x for x in (detection.coco_mask_rcnn, detection.coco_cascade)},
         data.open_objects,
+        (),
         lambda source: len(trainable(source)),
         lambda source: source.classes,
         ("dtype", "short_side"),

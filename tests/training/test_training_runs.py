@@ -207,6 +207,45 @@ def test_a_stopped_run_ends_as_the_whole_one(
     assert rows(tmp_path) == rows(output)
 
 
+def test_a_stopped_run_of_a_list_ends_as_that_of_its_folder(
+    photographs, whole, tmp_path, monkeypatch
+):
+    names = sorted(x.relative_to(photographs) for x in photographs.rglob("*.*"))
+    lines = [
+        f'{{"image": "{photographs / x}", "class": "{x.parts[1]}", '
+        f'"split": "{x.parts[0]}"}}\n'
+        for x in names
+    ]
+    listed = tmp_path / "list.jsonl"
+    listed.write_text("".join(lines))
+    more = ("--loader", "python", "--checkpoint-steps", "3")
+    output = tmp_path / "run"
+    arguments = command(listed, save_model(tmp_path), output, *more)
+    arguments.remove("--deterministic")  # other kernels than those of `whole`
+    with monkeypatch.context() as patch:
+        stop_at(14, patch)
+        stopped = CliRunner().invoke(app, arguments)
+        assert isinstance(stopped.exception, Stop)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    check_equal(checkpoint_of(output), checkpoint_of(whole[0]))
+    assert rows(output) == rows(whole[0])
+    measured = CliRunner().invoke(
+        app,
+        [
+            *("evaluate", "--data", str(listed), "--split", "VAL", "--json"),
+            *("--model", str(output / "best.keras")),
+        ],
+    )
+    found, best = json.loads(measured.stdout), result_of(output)["best"]
+    assert found["images"] == 8 and found["matched_by"] == "names"
+    assert found["accuracy"]["top1"] == pytest.approx(best["val_accuracy"])
+    # The same list in another order is other data.
+    listed.write_text("".join(lines[::-1]))
+    refused = CliRunner().invoke(app, arguments)
+    assert "data.digest" in str(refused.exception)
+
+
 @pytest.mark.long
 def test_tf_data_goes_on_too(photographs, tmp_path, monkeypatch):
     whole, stopped = new_model(), new_model()
@@ -867,6 +906,10 @@ def test_bad_options_are_told(
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def result_of(output):
+    return json.loads((output / "run.json").read_text())
 
 
 def checkpoint_of(output):

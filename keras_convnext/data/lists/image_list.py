@@ -153,24 +153,52 @@ class ImageList(Source):
         for name, numbers in self._splits.items():
             if name not in chosen.values():
                 tell(f"{self.path}: {len(numbers)} images of {name!r} left out")
-        return {part: partial(self._part, x) for part, x in chosen.items()}
+        parts: dict[str, Callable[[], Source]] = {
+            part: partial(self.split, x) for part, x in chosen.items()
+        }
+        if "train" in parts:
+            parts["train"] = partial(self._trained_on, chosen["train"])
+        return parts
 
-    def _part(self, name):
-        part = Subset(self, self._splits[name])
+    def split(self, name: str) -> Subset:
+        """The images of one split.
+
+        Args:
+            name: as the list has it, in letters of any case.
+
+        Raises:
+            ValueError: if there is none of this name, or no file of it.
+
+        Examples:
+            >>> source = keras_convnext.data.ImageList(
+            ...     "photos.csv"
+            ... )  # doctest: +SKIP
+            >>> test = source.split("test")  # doctest: +SKIP
+        """
+        if not self._splits:
+            raise ValueError(
+                "Expected a list with a column of splits, see `split_column`. "
+                f"Received: split={name!r} of {str(self.path)!r} without one"
+            )
+        one_of("split", name.lower(), [*self._splits])
+        part = Subset(self, self._splits[name.lower()])
         if not len(part):
             raise ValueError(
                 "Expected files that exist in every split. Received: none in "
                 f"{name!r} of {str(self.path)!r}"
             )
-        if name in NAMES["train"]:
-            lacking = [x for x, n in zip(self.classes, part.counts()) if not n]
-            if lacking:
-                raise ValueError(
-                    "Every class needs images to train on. Received: "
-                    f"{some(lacking)} of {len(self.classes)} classes with none"
-                    f" in the split {name!r} of {str(self.path)!r}. Move some "
-                    "there, or remove the class"
-                )
+        return part
+
+    def _trained_on(self, name):
+        part = self.split(name)
+        lacking = [x for x, n in zip(self.classes, part.counts()) if not n]
+        if lacking:
+            raise ValueError(
+                "Every class needs images to train on. Received: "
+                f"{some(lacking)} of {len(self.classes)} classes with none in "
+                f"the split {name!r} of {str(self.path)!r}. Move some there, "
+                "or remove the class"
+            )
         return part
 
     def _rows_of_splits(self):
