@@ -42,6 +42,10 @@ PHRASES = (
         "name an architecture as `model`, or save yours with "
         "`classifier_activation=None`",
     ),
+    (
+        r"`keras_convnext\.recipes\.multi_label`, or `loss='binary'`",
+        "`--task multi-label`",
+    ),
     (r"`keras_convnext\.list_weights\(\)`", "`keras-convnext weights`"),
     (r"`keras_convnext\.list_models\(\)`", "`keras-convnext models`"),
     (r"`keras_convnext\.export`", "`keras-convnext export`"),

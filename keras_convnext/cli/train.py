@@ -33,8 +33,9 @@ def train(
         typer.Option(
             help="Folder of class folders (or with train/ and val/), of "
             "TFRecords, a .csv, .jsonl or .parquet file that lists images, an "
-            ".npz file, 'tfds:NAME' or 'digits'. To detect objects: "
-            "a folder or file in the format of COCO, YOLO or VOC."
+            ".npz file, 'tfds:NAME' or 'digits'. To detect objects, or name "
+            "them as many labels: a folder or file in the format of COCO, YOLO "
+            "or VOC."
         ),
     ],
     output: Annotated[
@@ -44,8 +45,9 @@ def train(
     task: Annotated[
         str,
         typer.Option(
-            help="single-label (one class for each image), or detect (boxes, "
-            "and masks where the data have them)."
+            help="single-label (one class for each image), multi-label (any "
+            "number of them), or detect (boxes, and masks where the data have "
+            "them)."
         ),
     ] = "single-label",
     model: options.Model = "convnext_tiny",
@@ -224,6 +226,9 @@ def train(
 
     Example: keras-convnext train --data photos.csv --output run
     --group-column patient --folds 5 --fold 1
+
+    Example: keras-convnext train --task multi-label --data coco --output tags
+    --loss asymmetric
 
     Example: keras-convnext train --task detect --data coco --output run
     --weights coco --steps 6000 --batch-size 2

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from keras_convnext import data
 from keras_convnext import training
 from keras_convnext.cli import lists
@@ -101,6 +103,13 @@ def refuse_others(name: str, given: Mapping[str, Any]) -> None:
         )
 
 
+def _tell_counts(source):
+    """Says how many images have each label, the most frequent first."""
+    counts = source.counts()
+    for number in counts.argsort(kind="stable")[::-1]:
+        typer.echo(f"{counts[number]:8} images of {source.classes[number]}")
+
+
 def _steps_of_classifier(recipe, source):
     pipeline = recipe.train_pipeline(len(source.classes))
     loader = data.TrainLoader(source, pipeline, recipe.epochs)
@@ -113,7 +122,14 @@ def _steps_of_detector(recipe, source):
 
 TASKS = {
     "single-label": Task(
-        {"small_data": recipes.small_data, **recipes.RECIPES},
+        {
+            "small_data": recipes.small_data,
+            **{
+                name: recipe
+                for name, recipe in recipes.RECIPES.items()
+                if not recipe.is_multi_label
+            },
+        },
         lists.open_splits,
         (*lists.COLUMNS, *lists.FOLDS, "on_error"),
         len,
@@ -121,6 +137,25 @@ TASKS = {
         ("dtype",),
         _steps_of_classifier,
         lambda source: None,
+        training.train,
+        ("rematerialize", "mixup_group"),
+    ),
+    "multi-label": Task(
+        {
+            "multi_label": recipes.multi_label,
+            **{
+                name: recipe.replace(loss="binary")
+                for name, recipe in recipes.RECIPES.items()
+                if not recipe.is_multi_label
+            },
+        },
+        data.open_many_labels,
+        lists.FOLDS,
+        len,
+        lambda source: len(source.classes),
+        ("dtype",),
+        _steps_of_classifier,
+        _tell_counts,
         training.train,
         ("rematerialize", "mixup_group"),
     ),

@@ -13,6 +13,8 @@ from keras_convnext.data.objects.source import ObjectSource
 from keras_convnext.data.objects.source import ObjectSubset
 from keras_convnext.data.objects.summary import ObjectSummary
 from keras_convnext.data.objects.summary import summarize_objects
+from keras_convnext.data.objects.tags import Tags
+from keras_convnext.data.objects.tags import open_many_labels
 from keras_convnext.data.objects.voc import read_voc
 from keras_convnext.data.objects.yolo import read_yolo
 from keras_convnext.data.record_writing import write_records
@@ -39,9 +41,11 @@ __all__ = [
     "Records",
     "Source",
     "Subset",
+    "Tags",
     "Tfds",
     "TrainLoader",
     "load_digits",
+    "open_many_labels",
     "open_objects",
     "open_splits",
     "order_of",

@@ -26,8 +26,9 @@ def split(
 ) -> tuple[Source, Source]:
     """Two parts of a source; the second has its part of each class.
 
-    Where images may have many labels it has its part of all images. Groups
-    stay whole, so that the part is met as nearly as they allow.
+    Where images may have many labels it has its part of all images, and at
+    least one of each label. Groups stay whole, so that the part is met as
+    nearly as they allow.
     """
     if source.groups is None and source.is_multi_label:
         is_held_out = _part_of_all(source, validation_split, seed)
@@ -64,7 +65,13 @@ def _part_of_all(source, validation_split, seed):
     generator = np.random.default_rng(seed)
     is_held_out = np.zeros(len(source), bool)
     count = max(round(validation_split * len(source)), 1)
-    is_held_out[generator.permutation(len(source))[:count]] = True
+    order = generator.permutation(len(source))
+    is_held_out[order[:count]] = True
+    # Of labels that are rare some are to be measured, too.
+    for label in _lacking(source, is_held_out):
+        own = order[source.has(label)[order]]
+        if len(own) > 1 and not is_held_out[own].any():
+            is_held_out[own[0]] = True
     return is_held_out
 
 

@@ -67,8 +67,9 @@ def open_splits(
         validation_split: float of at least 0 and below 1, the part of every
             class that is held out of data without a part for it; 0 holds
             nothing out. Of classes with one image that is trained on. Where
-            images may have many labels, it is a part of all images. Groups,
-            see `ImageList`, stay whole, and take scikit-learn.
+            images may have many labels, it is a part of all images, with each
+            label in it. Groups, see `ImageList`, stay whole, and take
+            scikit-learn.
         seed: int, which images that are.
         folds: int of at least 2: in place of a part, hold out one of so many
             folds, as scikit-learn's `StratifiedKFold` or, where there are

@@ -241,7 +241,9 @@ def _prepared(model, data, validation):
             "output)`"
         )
     for source in filter(None, (data, validation)):
-        source.check()
+        # Of rare labels there may be none to hold out.
+        if source is data or not source.is_multi_label:
+            source.check()
         if len(source.classes) != model.output_shape[-1]:
             raise ValueError(
                 "The model must have an output for every class. Received: "

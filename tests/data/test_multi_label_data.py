@@ -70,6 +70,15 @@ def test_a_hold_out_leaves_training_every_class(how, grouped):
         how = "folds" if "folds" in how else how
 
 
+def test_of_a_rare_label_one_image_is_held_out():
+    labels = np.tile([[1, 1, 0]], (30, 1))
+    labels[[3, 20]] = [0, 0, 1]
+    for seed in range(5):
+        train, held_out = open_splits(arrays(labels), seed=seed)
+        assert train.counts()[2] == held_out.counts()[2] == 1
+        assert 3 <= len(held_out) <= 4
+
+
 def test_folds_of_many_labels_are_those_of_scikit_learn():
     source = arrays(np.tile(ROWS, (5, 1)))
     expected = KFold(4, shuffle=True, random_state=3).split(source.labels)
