@@ -7,17 +7,11 @@ COLUMNS = ("path_column", "label_column", "split_column", "group_column")
 FOLDS = ("folds", "fold")
 
 
-def opened(data, on_error="skip", **columns):
-    """An `ImageList` of a list; other data as it was written.
-
-    Args:
-        data: what the command line has.
-        on_error: see `ImageList`.
-        columns: its arguments of these names, or `None`.
-    """
+def opened(data, **arguments):
+    """An `ImageList` of a list; other data as it was written."""
     if data is None or not is_list(data):
         return data
-    return datasets.ImageList(data, **columns, on_error=on_error)
+    return datasets.ImageList(data, **arguments)
 
 
 def refuse_columns(*data, **columns):
@@ -37,5 +31,11 @@ def open_splits(
 ):
     """`data.open_splits` of what the command line has."""
     refuse_columns(data, validation, **columns)
-    sources = (opened(x, on_error, **columns) for x in (data, validation))
-    return datasets.open_splits(*sources, validation_split, seed, folds, fold)
+    data = opened(data, **columns, on_error=on_error)
+    classes = getattr(data, "classes", None)
+    validation = opened(
+        validation, **columns, classes=classes, on_error=on_error
+    )
+    return datasets.open_splits(
+        data, validation, validation_split, seed, folds, fold
+    )

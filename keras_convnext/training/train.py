@@ -240,19 +240,22 @@ def _prepared(model, data, validation):
             "its layers on a `keras.Input`, and train `keras.Model(input, "
             "output)`"
         )
-    for source in filter(None, (data, validation)):
-        # Of rare labels there may be none to hold out.
-        if source is data or not source.is_multi_label:
-            source.check()
-        if len(source.classes) != model.output_shape[-1]:
-            raise ValueError(
-                "The model must have an output for every class. Received: "
-                f"{len(source.classes)} classes for {model.name!r} with "
-                f"{model.output_shape[-1]} outputs. Build it with "
-                f"`recipe.build(name, classes={len(source.classes)})`"
-            )
+    data.check()
+    if len(data.classes) != model.output_shape[-1]:
+        raise ValueError(
+            "The model must have an output for every class. Received: "
+            f"{len(data.classes)} classes for {model.name!r} with "
+            f"{model.output_shape[-1]} outputs. Build it with "
+            f"`recipe.build(name, classes={len(data.classes)})`"
+        )
     if validation is not None:
         same_classes(data, validation)
+        # Of rare classes it may have none.
+        if not len(validation):
+            raise ValueError(
+                "Expected images to validate on, or `validation=None`. "
+                "Received: none"
+            )
     if isinstance(model, ConvNeXtModel):
         model.class_names = data.classes
     return info.preprocessing

@@ -54,6 +54,21 @@ def test_options_reach_the_list(folder):
     assert (len(train), len(held_out)) == (2, 2)
 
 
+def test_a_validation_list_has_some_of_the_classes(folder):
+    texts = {
+        "abc.csv": "path,label\n1.jpg,c\n2.jpg,a\n3.jpg,b\n",
+        "bc.csv": "path,label\n4.jpg,c\n5.jpg,b\n",
+        "bcd.csv": "path,label\n4.jpg,d\n5.jpg,b\n",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    train, held_out = opened("abc.csv", "bc.csv")
+    assert held_out.classes == train.classes == ("a", "b", "c")
+    assert held_out.labels.tolist() == [2, 1]
+    with pytest.raises(ValueError, match="trained on. Received: 'd' in 'bcd."):
+        opened("abc.csv", "bcd.csv")
+
+
 def test_missing_files_end_where_errors_are_raised(folder):
     (folder / "3.jpg").unlink()
     with pytest.raises(ValueError, match="do not exist, 1 of 8: '3.jpg'"):

@@ -36,6 +36,7 @@ from keras_convnext import training
 from keras_convnext._util import writing
 from keras_convnext.cli import app
 from keras_convnext.data import Arrays
+from keras_convnext.data import Subset
 from keras_convnext.training import callbacks
 from keras_convnext.training import checkpoints as checkpoints_module
 from keras_convnext.training import state
@@ -272,7 +273,8 @@ def test_rematerialized_runs_save_plain_models(photographs, whole, tmp_path):
 
 
 def test_a_few_images_train_with_the_default_recipe(tmp_path, run_command):
-    write_photographs(tmp_path / "few", ((3, 3), (0, 0)))
+    """Of one class there is one, which is not held out."""
+    write_photographs(tmp_path / "few", ((4, 1), (0, 0)))
     status, _, error = run_command(
         *("train", "--data", tmp_path / "few" / "train", "--epochs", "1"),
         *("--model", "test_convnext", "--weights", "none"),
@@ -280,6 +282,8 @@ def test_a_few_images_train_with_the_default_recipe(tmp_path, run_command):
     )
     assert status == 0, error
     assert "warmup_epochs=0.1" in error and "batch_size=2" in error
+    assert "4 images of 2 classes; held out: 1" in error
+    assert "none are held out, those of 'flower'" in error
     settings = json.loads((tmp_path / "run" / "run.json").read_text())
     recipe = settings["settings"]["recipe"]
     assert (recipe["batch_size"], recipe["warmup_epochs"]) == (2, 0.1)
@@ -755,6 +759,15 @@ def test_other_classes_to_validate_on_are_refused(names, tmp_path):
     data, validation = two_classes("cat", "dog"), two_classes(*names)
     with pytest.raises(ValueError, match="must have the same classes"):
         training.train(new_model(), RECIPE, data, tmp_path / "run", validation)
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_images_to_validate_on_are_refused(tmp_path):
+    data = two_classes("cat", "dog")
+    with pytest.raises(ValueError, match="images to validate on, or .*none$"):
+        training.train(
+            new_model(), RECIPE, data, tmp_path / "run", Subset(data, [])
+        )
     assert not (tmp_path / "run").exists()
 
 

@@ -5,6 +5,7 @@ import os
 import warnings
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -48,6 +49,8 @@ class ImageList(Source):
             name.
         group_column: of what images have in common, such as a patient: no
             hold-out parts them. Never guessed.
+        classes: their names in order, of which the list may lack some, such
+            as those of another list; all that are in it, sorted, if `None`.
         is_upright: whether to apply the EXIF orientation of photographs.
         on_error: what to do where files do not exist: `"skip"` leaves them
             out and warns with their count, `"raise"` ends. What exists and
@@ -78,6 +81,7 @@ class ImageList(Source):
         label_column: str | None = None,
         split_column: str | None = None,
         group_column: str | None = None,
+        classes: Sequence[str] | None = None,
         is_upright: bool = True,
         on_error: str = "skip",
     ):
@@ -94,7 +98,13 @@ class ImageList(Source):
         self._listing = read_listing(path, given)
         columns = self._listing.columns
         names = _class_names(self._listing)
-        self.classes = tuple(sorted(names))
+        self.classes = tuple(sorted(names) if classes is None else classes)
+        if unknown := sorted(set(names) - set(self.classes)):
+            raise ValueError(
+                "Every label must be one of the classes that are trained on. "
+                f"Received: {some(unknown)} in {str(path)!r}, and none of "
+                f"{len(self.classes)} classes such as {some(self.classes, 3)}"
+            )
         self._rows = _rows_once(self._listing)
         self._rows = self._existing(on_error)
         rank = {name: number for number, name in enumerate(self.classes)}
@@ -106,7 +116,8 @@ class ImageList(Source):
         for part, other in combinations(self._splits, 2):
             names = [self._group_names(self._splits[x]) for x in (part, other)]
             self._refuse_shared(names, f"the splits {part!r} and {other!r}")
-        self.check()
+        if classes is None:
+            self.check()
 
     def read(self, number: int) -> bytes:
         path = self.name(number)
