@@ -19,6 +19,8 @@ def declare_operators():
 
     Its operators are missing then, and declaring two of them is enough.
     """
+    if hasattr(torch.ops.torchvision, "nms"):
+        return None  # to declare it twice would end the process
     found = importlib.util.find_spec("torchvision")
     for library in Path(found.origin).parent.glob("_C.*") if found else ():
         try:

@@ -71,7 +71,9 @@ def run_saved_model(path, images):
 def run_openvino(path, images):
     import openvino
 
-    return openvino.compile_model(path)([images])[0]
+    # Some processors compute in bfloat16 otherwise.
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    return openvino.compile_model(path, "CPU", settings)([images])[0]
 
 
 def run_litert(path, images):
