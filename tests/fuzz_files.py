@@ -1,13 +1,16 @@
 """The kinds of files that `fuzz.py` damages: how each is written and opened."""
 
 import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 import object_files
+import pyarrow
 from PIL import Image
+from pyarrow import parquet
 
 import keras_convnext
 from keras_convnext.data.objects.opening import open_part
@@ -141,6 +144,26 @@ def write_records(folder):
     )
 
 
+def write_list(name):
+    def write(folder):
+        write_folder(folder)
+        rows = [
+            {"path": f"{'ab'[i % 2]}/{i}.png", "label": "ab"[i % 2], "n": i}
+            for i in range(4)
+        ]
+        path = folder / name
+        if path.suffix == ".parquet":
+            parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        elif path.suffix == ".jsonl":
+            path.write_text("".join(json.dumps(x) + "\n" for x in rows))
+        else:
+            lines = [rows[0], *(x.values() for x in rows)]
+            text = "".join(",".join(map(str, x)) + "\n" for x in lines)
+            path.write_text(text)
+
+    return write
+
+
 def open_source(name):
     def open_(folder):
         source = open_data(folder / name)
@@ -194,6 +217,14 @@ KINDS = {
     "pth": Kind(write_weights("m.pth", "official"), open_weights("m.pth")),
     "npz": Kind(write_arrays, open_source("data.npz"), True),
     "folder": Kind(write_folder, open_source("")),
+    **{
+        kind: Kind(
+            write_list(f"list.{kind}"),
+            open_source(f"list.{kind}"),
+            is_damaged=lambda x: x.suffix != ".png",
+        )
+        for kind in ("csv", "jsonl", "parquet")
+    },
     "records": Kind(
         write_records,
         open_source("records"),

@@ -297,7 +297,11 @@ JSON_ROW = '{"path": "1.jpg", "label": "a"}\n'
             "path,label,split\n1.jpg,a,train\n2.jpg,b,holdout\n",
             "called .*, val, .* Received: 'holdout' in .*split_column='none'",
         ),
-        ("l.csv", HEADER + "1.jpg,a\n2.jpg,a\n", "needs at least two classes"),
+        (
+            "l.csv",
+            HEADER + "1.jpg,a\n2.jpg,a\n",
+            "^In .*l.csv': .* at least two classes",
+        ),
     ],
 )
 def test_bad_lists_are_told(name, content, message, tmp_path):
@@ -335,6 +339,17 @@ def test_missing_files_are_named_and_left_out(tmp_path):
     assert source.labels.tolist() == [0, 1, 1, 1]
     with pytest.raises(ValueError, match=r"not exist, 8 of 12: .* and 3 more;"):
         ImageList(path, on_error="raise")
+
+
+def test_a_class_without_any_file_is_named(tmp_path):
+    rows = [("1.jpg", "a"), ("2.jpg", "b"), ("3.jpg", "c")]
+    text = as_csv(rows, COLUMNS[:2])
+    path = write(tmp_path, "list.csv", text, ["1.jpg", "3.jpg"])
+    with (
+        pytest.warns(UserWarning, match="left out 1 of 3: '2.jpg'"),
+        pytest.raises(ValueError, match="^In '.*list.csv': .* none for 'b' of"),
+    ):
+        ImageList(path)
 
 
 def test_a_list_without_any_file_says_where_they_would_be(tmp_path):

@@ -117,7 +117,10 @@ class ImageList(Source):
             names = [self._group_names(self._splits[x]) for x in (part, other)]
             self._refuse_shared(names, f"the splits {part!r} and {other!r}")
         if classes is None:
-            self.check()
+            try:
+                self.check()
+            except ValueError as error:
+                raise ValueError(f"In {str(path)!r}: {error}") from error
 
     def read(self, number: int) -> bytes:
         path = self.name(number)
