@@ -9,6 +9,9 @@ from keras import ops
 from keras_convnext.training import label_metrics
 from keras_convnext.training.optimizers.averaging import averaged_weights
 
+# Of the raw weights beside averaged ones, a few.
+OF_RAW = ("val_raw_loss", "val_raw_map_macro", "val_raw_f1_macro")
+
 
 class Validation(keras.callbacks.Callback):
     """Measures the held-out images after each epoch, all at once.
@@ -32,7 +35,8 @@ class Validation(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if self.averages:
-            logs.update(self._figures("val_raw_"))
+            figures = self._figures("val_raw_")
+            logs.update({name: figures[name] for name in OF_RAW})
         weights = averaged_weights if self.averages else contextlib.nullcontext
         with weights(self.model):
             logs.update(self._figures("val_"))

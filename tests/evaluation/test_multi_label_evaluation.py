@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from conftest import LONG_WHERE_COMPILED
 from conftest import predict
 from sklearn import metrics
 
@@ -113,3 +114,35 @@ def test_what_does_not_apply_says_so(model):
         keras_convnext.evaluate(one_each, source, verbose=False)
     with pytest.raises(ValueError, match="one class for each image.*several"):
         keras_convnext.evaluate(model, source, "imagenet", verbose=False)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param("tags.onnx", marks=LONG_WHERE_COMPILED),
+        pytest.param("tags.tflite", marks=pytest.mark.long),
+        pytest.param("saved_model", marks=pytest.mark.long),
+        pytest.param("tags.xml", marks=pytest.mark.long),
+        pytest.param("tags.pt2", marks=pytest.mark.long),
+    ],
+)
+def test_exported_files_score_by_the_sigmoid(file, model, tmp_path):
+    kind = None if "." in file else file
+    keras_convnext.export(model, tmp_path / file, kind)
+    artifact = keras_convnext.open_artifact(tmp_path / file)
+    metadata = artifact.metadata
+    assert metadata["activation"] == "sigmoid"
+    assert metadata["thresholds"] == [0.3, 0.5, 0.8]
+    assert [name for _, name in metadata["classes"]] == list(NAMES)
+    assert {"scores", "logits"} <= set(metadata["outputs"])
+    source = pictures()
+    np.testing.assert_allclose(
+        artifact.predict(source.images),
+        predict(model, source.images),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    one = keras_convnext.evaluate(model, source, verbose=False)
+    other = keras_convnext.evaluate(artifact, source, verbose=False)
+    assert other.figures == pytest.approx(one.figures, rel=0, abs=1e-9)
+    assert other.at_thresholds == one.at_thresholds
