@@ -68,7 +68,10 @@ def trace(g, model, tensor, name):
 
     def visit(step, *inputs, **kwargs):
         layer = getattr(step, "layer", step)
-        xs = keras.tree.map_structure(lambda tensor: names[id(tensor)], inputs)
+        xs = keras.tree.map_structure(
+            lambda x: names[id(x)] if isinstance(x, keras.KerasTensor) else x,
+            inputs,
+        )
         if isinstance(layer, keras.Model):
             inner = rebuilding.functional(layer)
             (x,) = inputs

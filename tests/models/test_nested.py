@@ -216,6 +216,7 @@ CELLS = [
     *(("functional", function) for function in FUNCTIONS),
     *((kind, "grad_cam") for kind in KINDS if kind != "functional"),
     ("augmented", "export"),
+    ("by_operations", "export"),
     ("nested_twice", "visualize"),
 ]
 QUICK = [("functional", "grad_cam"), ("nested_twice", "visualize")]
