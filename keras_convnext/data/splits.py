@@ -21,6 +21,7 @@ from keras_convnext.data.folder import ImageFolder
 from keras_convnext.data.holding_out import fold_of
 from keras_convnext.data.holding_out import split
 from keras_convnext.data.lists.image_list import ImageList
+from keras_convnext.data.lists.image_list import check_apart
 from keras_convnext.data.lists.tables import is_list
 from keras_convnext.data.parts import NAMES
 from keras_convnext.data.parts import by_part
@@ -110,8 +111,7 @@ def open_splits(
         train, held_out = fold_of(train, folds, fold, seed)
     elif validation is not None:
         held_out = open_data(validation, "validation")
-        if isinstance(data, ImageList) and isinstance(validation, ImageList):
-            data.check_apart(validation)
+        check_apart(train, held_out)
     elif "validation" in parts:
         held_out = parts["validation"]()
     elif validation_split:

@@ -488,6 +488,26 @@ def test_no_group_is_in_two_splits_or_lists(tmp_path):
     assert open_splits(train, apart)[1] is apart
 
 
+@pytest.mark.parametrize("splits", ["train train", "train test"])
+def test_files_that_two_lists_share_are_told(splits, tmp_path, recwarn):
+    """But for those of a split that is left out."""
+    rows = [(f"{i}.jpg", "ab"[i % 2], "train") for i in range(4)]
+    rows += [
+        (f"{i}.jpg", "ab"[i % 2], x) for i, x in enumerate(splits.split(), 4)
+    ]
+    files = [x[0] for x in rows] + ["7.jpg"]
+    one = write(tmp_path, "one.csv", as_csv(rows), files)
+    rows = [("../5.jpg", "b"), (f"{tmp_path}/7.jpg", "a")]
+    two = write(tmp_path / "x", "two.csv", as_csv(rows, COLUMNS[:2]))
+    open_splits(one, two)
+    told = [str(x.message) for x in recwarn]
+    expected = (
+        f"1 files are in both of '{one}', which is trained on, and '{two}', "
+        "which is validated on: '5.jpg'"
+    )
+    assert told == [expected] * (splits == "train train")
+
+
 # Memory
 
 

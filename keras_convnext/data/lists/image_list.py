@@ -141,11 +141,6 @@ class ImageList(Source):
                 size = os.stat(self.name(number)).st_size
             yield os.fsencode(f"{self.filename(number)}\n{size}\n")
 
-    def check_apart(self, other: "ImageList") -> None:
-        """Raises `ValueError` where another list has a group of this one."""
-        names = [x._group_names(np.arange(len(x))) for x in (self, other)]
-        self._refuse_shared(names, f"this list and {str(other.path)!r}")
-
     def _group_names(self, numbers):
         if self.groups is None:
             return set()
@@ -153,7 +148,7 @@ class ImageList(Source):
         return {texts[code] for code in np.unique(self.groups[numbers])}
 
     def _refuse_shared(self, names, where):
-        if shared := sorted(set.intersection(*names)):
+        if shared := sorted(set.intersection(*names), key=str):
             raise ValueError(
                 "A group may be on one side alone. Received: "
                 f"{len(shared)} in both of {where}, in {str(self.path)!r}: "
@@ -262,6 +257,47 @@ class ImageList(Source):
             )
         warnings.warn(f"{told}, left out {count}: {names}", stacklevel=3)
         return self._rows[is_there]
+
+
+def check_apart(train: Source, held_out: Source) -> None:
+    """Looks for what two lists share.
+
+    Raises:
+        ValueError: if that is a group. Of files there is a warning.
+    """
+    first, second = _listed(train), _listed(held_out)
+    if first is None or second is None or first[0] is second[0]:
+        return
+    where = f"this list and {str(second[0].path)!r}"
+    names = [
+        source._group_names(numbers) for source, numbers in (first, second)
+    ]
+    first[0]._refuse_shared(names, where)
+    files = [_hashes(source, numbers) for source, numbers in (first, second)]
+    shared = first[1][np.isin(*files)]
+    if len(shared):
+        source = first[0]
+        warnings.warn(
+            f"{len(shared)} files are in both of {str(source.path)!r}, which "
+            f"is trained on, and {str(second[0].path)!r}, which is validated "
+            f"on: {source._listing.some_of(source._rows[shared])}",
+            stacklevel=4,
+        )
+
+
+def _listed(source):
+    """The list that a source is of, and the numbers of its images there."""
+    if isinstance(source, ImageList):
+        return source, np.arange(len(source))
+    if isinstance(source, Subset) and isinstance(source.source, ImageList):
+        return source.source, source.numbers
+    return None
+
+
+def _hashes(source, numbers):
+    """Of the places of files, whatever list they are in."""
+    places = (os.path.abspath(source.name(number)) for number in numbers)
+    return np.fromiter(map(hash, map(_same, places)), "int64", len(numbers))
 
 
 def _class_names(listing):
