@@ -5,6 +5,7 @@ from keras_convnext.data.digits import load_digits
 from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.folder import ImageFolder
 from keras_convnext.data.lists.image_list import ImageList
+from keras_convnext.data.lists.tag_list import TagList
 from keras_convnext.data.objects.coco import read_coco
 from keras_convnext.data.objects.loader import ObjectLoader
 from keras_convnext.data.objects.opening import open_objects
@@ -41,6 +42,7 @@ __all__ = [
     "Records",
     "Source",
     "Subset",
+    "TagList",
     "Tags",
     "Tfds",
     "TrainLoader",

@@ -74,6 +74,8 @@ class ImageList(Source):
         ... )  # doctest: +SKIP
     """
 
+    _may_be_empty: tuple[str, ...] = ()
+
     def __init__(
         self,
         path: PathLike,
@@ -95,9 +97,9 @@ class ImageList(Source):
             "split": split_column,
             "group": group_column,
         }
-        self._listing = read_listing(path, given)
+        self._listing = read_listing(path, given, self._may_be_empty)
         columns = self._listing.columns
-        names = _class_names(self._listing)
+        names = self._class_names()
         self.classes = tuple(sorted(names) if classes is None else classes)
         if unknown := sorted(set(names) - set(self.classes)):
             raise ValueError(
@@ -107,8 +109,7 @@ class ImageList(Source):
             )
         self._rows = _rows_once(self._listing)
         self._rows = self._existing(on_error)
-        rank = {name: number for number, name in enumerate(self.classes)}
-        labels = np.array([rank[name] for name in names], "int32")
+        labels = self._labels_of_texts()
         self.labels = labels[columns["label"].codes[self._rows]]
         if "group" in columns:
             self.groups = columns["group"].codes[self._rows]
@@ -121,6 +122,15 @@ class ImageList(Source):
                 self.check()
             except ValueError as error:
                 raise ValueError(f"In {str(path)!r}: {error}") from error
+
+    def _class_names(self):
+        return _class_names(self._listing)
+
+    def _labels_of_texts(self):
+        """The label of each text in the column, in the order of their codes."""
+        rank = {name: number for number, name in enumerate(self.classes)}
+        texts = self._listing.columns["label"].texts
+        return np.array([rank[name] for name in texts], "int32")
 
     def read(self, number: int) -> bytes:
         path = self.name(number)

@@ -130,12 +130,17 @@ def columns_of(
     return columns
 
 
-def read_listing(path: PathLike, given: Mapping[str, str | None]) -> Listing:
+def read_listing(
+    path: PathLike,
+    given: Mapping[str, str | None],
+    may_be_empty: tuple[str, ...] = (),
+) -> Listing:
     """Reads a list, once.
 
     Args:
         path: of a CSV, JSON Lines or Parquet file.
         given: see `columns_of`.
+        may_be_empty: uses of columns in which rows may be without a value.
 
     Raises:
         ValueError: if it has no rows, or rows without a value, which are
@@ -157,7 +162,7 @@ def read_listing(path: PathLike, given: Mapping[str, str | None]) -> Listing:
                     f"Expected text or numbers as {use}. Received: {error} in "
                     f"{table.unit} {line} of {str(path)!r}"
                 ) from error
-            if not text:
+            if not text and use not in may_be_empty:
                 empty[use].append(line)
             if use == "path":
                 paths += os.fsencode(str(text).replace("\\", "/"))

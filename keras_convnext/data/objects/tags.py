@@ -12,6 +12,8 @@ from keras_convnext._util.ranges import PartBelowOne
 from keras_convnext._util.ranges import Seed
 from keras_convnext._util.ranges import Several
 from keras_convnext._util.ranges import in_range
+from keras_convnext.data.lists.tables import is_list
+from keras_convnext.data.lists.tag_list import TagList
 from keras_convnext.data.objects.opening import Objects
 from keras_convnext.data.objects.opening import is_objects
 from keras_convnext.data.objects.opening import open_objects
@@ -73,7 +75,8 @@ def open_many_labels(
 
     Args:
         data, validation, validation_split, seed, folds, fold: as for
-            `open_splits`; data may be what `open_objects` opens, too.
+            `open_splits`; data may be a list for `TagList`, or what
+            `open_objects` opens, too.
 
     Returns:
         `(train, validation)`, as `open_splits`.
@@ -87,6 +90,8 @@ def open_many_labels(
         ...     "coco"
         ... )  # doctest: +SKIP
     """
+    data = _with_tags(data)
+    validation = None if validation is None else _with_tags(validation)
     if not isinstance(data, Source) and is_objects(data):
         if isinstance(validation, Source):
             raise ValueError(
@@ -102,9 +107,17 @@ def open_many_labels(
     )
     if not train.is_multi_label:
         raise ValueError(
-            "Expected images of many labels: rows of 0 and 1 in an .npz file, "
-            "or a JSON file in COCO's format. Received: "
+            "Expected images of many labels: a list with a column such as "
+            "'cat;dog', rows of 0 and 1 in an .npz file, or a JSON file in "
+            "COCO's format. Received: "
             f"{str(data)!r} with one of {len(train.classes)} classes for each "
             "image. Train on it with `task='single-label'`"
         )
     return train, held_out
+
+
+def _with_tags(data: PathLike | Source) -> PathLike | Source:
+    """A list as a `TagList`; other data as it is."""
+    if isinstance(data, Source) or not is_list(data):
+        return data
+    return TagList(data)
