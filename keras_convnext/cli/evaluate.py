@@ -1,5 +1,6 @@
 """`keras-convnext evaluate`: how good a model is, beside what was published."""
 
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from keras_convnext.cli.loading import is_exported
 from keras_convnext.cli.loading import load_on_backbone
 from keras_convnext.cli.loading import open_classifier
 from keras_convnext.data import splits
+from keras_convnext.data.lists.tables import is_list
 from keras_convnext.data.objects.opening import is_objects
 from keras_convnext.data.objects.opening import open_part
 from keras_convnext.evaluation import rules
@@ -157,9 +159,15 @@ def evaluate(
         _tell(result, output, as_json)
         return
     counting = rules.get(rule)
-    source = _opened(data, labels, counting, of_lists)
     size = None if image_size is None else (image_size, image_size)
-    artifact = open_classifier(model, weights, trust=trust, **_built_for(size))
+    open_model = functools.partial(
+        open_classifier, model, weights, trust=trust, **_built_for(size)
+    )
+    # A file tells how many labels there are in a row of a list.
+    known = open_model() if is_list(data) and Path(model).exists() else None
+    many = known is not None and known.metadata["activation"] == "sigmoid"
+    source = _opened(data, labels, counting, of_lists, many)
+    artifact = known or open_model()
     own = artifact.preprocessing
     if own is not None and size is not None:
         own = own.at_size(size)
@@ -218,7 +226,7 @@ def _refuse(options):
         )
 
 
-def _opened(data, labels, rule, of_lists):
+def _opened(data, labels, rule, of_lists, many):
     """What `evaluation.evaluate` takes as its source.
 
     Raises:
@@ -230,7 +238,7 @@ def _opened(data, labels, rule, of_lists):
         )
     lists.refuse_columns(data, **of_lists)
     name = of_lists.pop("split")
-    source = lists.opened(data, **of_lists)
+    source = lists.opened(data, many, **of_lists)
     if name is not None:
         return source.split(name)
     if source is not data:

@@ -7,11 +7,18 @@ COLUMNS = ("path_column", "label_column", "split_column", "group_column")
 FOLDS = ("folds", "fold")
 
 
-def opened(data, **arguments):
-    """An `ImageList` of a list; other data as it was written."""
+def opened(data, many=False, **arguments):
+    """An `ImageList` of a list; other data as it was written.
+
+    Args:
+        data: what the command line has.
+        many: whether images have many labels each: then it is a `TagList`.
+        arguments: of the class.
+    """
     if data is None or not is_list(data):
         return data
-    return datasets.ImageList(data, **arguments)
+    kind = datasets.TagList if many else datasets.ImageList
+    return kind(data, **arguments)
 
 
 def refuse_columns(*data, **columns):
@@ -27,15 +34,24 @@ def refuse_columns(*data, **columns):
 
 
 def open_splits(
-    data, validation, validation_split, seed, on_error, folds, fold, **columns
+    data,
+    validation,
+    validation_split,
+    seed,
+    on_error,
+    folds,
+    fold,
+    many=False,
+    **columns,
 ):
-    """`data.open_splits` of what the command line has."""
+    """`data.open_splits` of what the command line has.
+
+    With `many` labels for each image it is `data.open_many_labels`.
+    """
     refuse_columns(data, validation, **columns)
-    data = opened(data, **columns, on_error=on_error)
+    options = {**columns, "on_error": on_error}
+    data = opened(data, many, **options)
     classes = getattr(data, "classes", None)
-    validation = opened(
-        validation, **columns, classes=classes, on_error=on_error
-    )
-    return datasets.open_splits(
-        data, validation, validation_split, seed, folds, fold
-    )
+    validation = opened(validation, many, classes=classes, **options)
+    open_ = datasets.open_many_labels if many else datasets.open_splits
+    return open_(data, validation, validation_split, seed, folds, fold)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,8 +150,8 @@ TASKS = {
                 if not recipe.is_multi_label
             },
         },
-        data.open_many_labels,
-        lists.FOLDS,
+        partial(lists.open_splits, many=True),
+        (*lists.COLUMNS, *lists.FOLDS, "on_error"),
         len,
         lambda source: len(source.classes),
         ("dtype",),

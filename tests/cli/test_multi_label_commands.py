@@ -127,3 +127,28 @@ def test_the_other_task_is_named(colors, model, tmp_path, run_command):
         status, _, errors = run_command(*command)
         assert status == 2 and other in errors, errors
     assert not output.exists()
+
+
+@long_where_compiled
+def test_a_list_is_trained_on_and_measured(colors, model, tmp_path):
+    """A file of names and labels in place of arrays."""
+    arrays = np.load(colors)
+    lines = ["file;tags;subset"]
+    for number, (image, row) in enumerate(
+        zip(arrays["images"], arrays["labels"])
+    ):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+        tags = ";".join(x for x, has in zip(NAMES, row) if has)
+        part = "val" if number % 4 == 0 else "train"
+        lines.append(f'{number}.png;"{tags}";{part}')
+    path = tmp_path / "colors.csv"
+    path.write_text("\n".join(lines))
+    output = tmp_path / "run"
+    more = ("--label-column", "tags", "--json")
+    summary = json.loads(invoke(*train(path, model, output, *more)))
+    assert summary["settings"]["data"]["images"] == 30
+    command = ("evaluate", "--data", path, "--model", output / "best.keras")
+    found = json.loads(invoke(*command, *more))
+    assert found["images"] == 10
+    expected = summary["best"]["val_map_macro"]
+    assert found["figures"]["map_macro"] == pytest.approx(expected, abs=1e-6)
