@@ -74,7 +74,7 @@ class ImageList(Source):
         ... )  # doctest: +SKIP
     """
 
-    _may_be_empty: tuple[str, ...] = ()
+    _MAY_BE_EMPTY: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class ImageList(Source):
             "split": split_column,
             "group": group_column,
         }
-        self._listing = read_listing(path, given, self._may_be_empty)
+        self._listing = read_listing(path, given, self._MAY_BE_EMPTY)
         columns = self._listing.columns
         names = self._class_names()
         self.classes = tuple(sorted(names) if classes is None else classes)

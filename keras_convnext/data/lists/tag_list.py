@@ -33,7 +33,7 @@ class TagList(ImageList):
         ... )  # doctest: +SKIP
     """
 
-    _may_be_empty = ("label",)
+    _MAY_BE_EMPTY = ("label",)
 
     def __init__(self, path: PathLike, separator: str = ";", **options: Any):
         if not separator.strip():

@@ -42,6 +42,11 @@ class BaseRecipe:
         """Whether a run is so many steps, and not so many epochs."""
         return "steps" in self.SPANS
 
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether it trains for images of many labels, or none."""
+        return False
+
     def __post_init__(self):
         check_fields(self)
         part, whole, _ = self.SPANS
