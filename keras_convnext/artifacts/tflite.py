@@ -85,14 +85,15 @@ def read_metadata(path):
     Raises:
         ValueError: for a file that is not as it was written.
     """
-    before, mark, after = path.read_bytes().partition(MARK)
+    content = path.read_bytes()
+    before, mark, after = content.partition(MARK)
     if not mark:
         return None
     digest, after = after[: len(NO_DIGEST)], after[len(NO_DIGEST) :]
     found = hashlib.sha256(before + mark + NO_DIGEST + after).hexdigest()
     if found.encode() != digest:
         raise ValueError("its content is not that of its checksum")
-    model = _read(path)
+    model = _parsed(content)
     for entry in model.metadata or []:
         if entry.name == metadata.KEY.encode():
             return bytes(model.buffers[entry.buffer].data).decode()
@@ -107,7 +108,7 @@ def operations(path):
         for name, code in vars(schema.BuiltinOperator).items()
         if isinstance(code, int)
     }
-    model = _read(path)
+    model = _parsed(Path(path).read_bytes())
     kinds = [
         model.operatorCodes[x.opcodeIndex] for x in model.subgraphs[0].operators
     ]
@@ -116,9 +117,9 @@ def operations(path):
     )
 
 
-def _read(path):
+def _parsed(content):
     schema, _ = _schema()
-    return schema.ModelT.InitFromPackedBuf(Path(path).read_bytes(), 0)
+    return schema.ModelT.InitFromPackedBuf(content, 0)
 
 
 def _schema():

@@ -20,6 +20,7 @@ from keras_convnext.evaluation.report import heading
 from keras_convnext.evaluation.report import named
 from keras_convnext.evaluation.report import table
 from keras_convnext.evaluation.report import text_of
+from keras_convnext.facts.labels import sigmoid
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.training import label_metrics
 
@@ -184,7 +185,7 @@ def _scores(classifier, source, columns, verbose):
                 continue
             outputs = classifier.logits(images)[:, columns]
             check_finite(outputs, source, places)
-            scores.append(1 / (1 + np.exp(-outputs)) if has_logits else outputs)
+            scores.append(sigmoid(outputs) if has_logits else outputs)
             read.append(places)
             advance(len(places))
     check_some_read(source, [len(x) for x in read], loader.skipped)

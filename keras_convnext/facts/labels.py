@@ -132,6 +132,14 @@ def softmax(logits: Array) -> Array:
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
+def sigmoid(logits: Array) -> Array:
+    """Probabilities of labels that do not compete, in float64.
+
+    In float32 high scores would become equal, and their order be lost.
+    """
+    return 1 / (1 + np.exp(-logits.astype("float64")))
+
+
 def best_classes(scores: Array, top: int) -> list[int]:
     """The numbers of the highest of an image's scores, the best first.
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_convnext.facts.labels import sigmoid
 from keras_convnext.training import label_metrics
 from keras_convnext.training.optimizers.averaging import averaged_weights
 
@@ -52,8 +53,7 @@ class Validation(keras.callbacks.Callback):
         logits = self.model.predict(self.batches, verbose=0)
         labels, is_image = self.batches.labels()
         logits, labels = logits[is_image], labels[is_image]
-        # Ties that float32 makes of high scores would hide their order.
-        scores = 1 / (1 + np.exp(-logits.astype("float64")))
+        scores = sigmoid(logits)
         thresholds = label_metrics.best_thresholds(labels, scores)
         self.keep(thresholds)
         best = label_metrics.at(labels, scores, thresholds)

@@ -21,6 +21,7 @@ from keras_convnext.tasks.detection.boxes import area
 from keras_convnext.tasks.detection.boxes import as_boxes
 
 STRIDES = (4, 8, 16, 32)
+SCALES = [1 / stride for stride in STRIDES]
 # Side of a box that still belongs to the first level, pixels: `2 * FINEST`.
 FINEST = 56
 
@@ -94,9 +95,8 @@ def pooled(maps, boxes, size):
         (1, 1, 7, 7, 2)
     """
     maps = [ops.convert_to_tensor(x) for x in maps]
-    scales = [1 / stride for stride in STRIDES]
     boxes = as_boxes(boxes)
-    return _by_image(maps, boxes, levels(boxes), scales, size, 0)
+    return _by_image(maps, boxes, levels(boxes), SCALES, size, 0)
 
 
 def pooled_rows(maps, boxes, images, size):
@@ -110,8 +110,7 @@ def pooled_rows(maps, boxes, images, size):
     Returns:
         A tensor `(r, size, size, channels)`.
     """
-    scales = [1 / stride for stride in STRIDES]
-    return _aligned(maps, boxes, images, levels(boxes), scales, size, 0)
+    return _aligned(maps, boxes, images, levels(boxes), SCALES, size, 0)
 
 
 def aligned_masks(masks, boxes, owners, size):
