@@ -5,6 +5,7 @@ The package imports this before Keras, and everything here is light.
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -22,6 +23,11 @@ ERRORS = (ValueError, ImportError, OSError, ArithmeticError)
 UNUSED = ("jax", "matplotlib", "sklearn", "tensorflow", "torch")
 HIDDEN_WARNINGS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 SAID_AFTER = 3.0  # seconds
+# TensorFlow's lines while it is imported, which TF_CPP_MIN_LOG_LEVEL does not
+# reach: they are about processors, and from before it reads the variable.
+NOISE = re.compile(
+    rb"I\d{4} .*|WARNING: All log messages before absl::InitializeLog\(\).*"
+)
 
 _saying: list[threading.Timer] = []
 
@@ -57,12 +63,46 @@ def import_keras(backend: str | None) -> None:
     # Python's way of saying that a module cannot be imported.
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:
-        import keras
+        with _without_noise():
+            import keras
 
-        keras.dtype_policies.serialize(keras.DTypePolicy("float32"))
+            keras.dtype_policies.serialize(keras.DTypePolicy("float32"))
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _without_noise():
+    """Passes on the lines of stderr as they come, but for `NOISE`.
+
+    They are written below Python, so that `sys.stderr` does not see them.
+    """
+    is_wanted = os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    if is_wanted or sys.stderr is None:  # it is closed
+        yield
+        return
+    stderr = os.dup(2)
+    reading, writing = os.pipe()
+
+    def pass_on():
+        with open(reading, "rb") as lines:
+            for line in lines:
+                if not NOISE.match(line):
+                    os.write(stderr, line)
+        os.close(stderr)
+
+    passing = threading.Thread(target=pass_on, daemon=True)
+    os.dup2(writing, 2)
+    os.close(writing)
+    passing.start()
+    try:
+        yield
+    finally:
+        # The thread ends with the last copy of the pipe's end, which a
+        # process that was started meanwhile may have.
+        os.dup2(stderr, 2)
+        passing.join(1)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from keras_convnext._util.ranges import CountOrZero
 from keras_convnext._util.ranges import in_range
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.images.levels import check_levels
+from keras_convnext.layers import states
 from keras_convnext.models import inspection
 from keras_convnext.models.flattening import flattened
 from keras_convnext.visualize.maps import maps_of
@@ -51,8 +52,9 @@ def grad_cam(
         and an int array `(batch,)`.
 
     Raises:
-        ValueError: for models that do not classify, and for layers and
-            classes that there are none of.
+        ValueError: for models that do not classify, for layers and classes
+            that there are none of, and on TensorFlow for models quantized to
+            float8.
 
     Source: Selvaraju et al., arXiv:1610.02391, equations 1 and 2.
 
@@ -74,6 +76,7 @@ def grad_cam(
         check_levels(images, "`grad_cam`")
     graph = flattened(model)
     _check_classifier(model, graph)
+    _check_gradients(model, graph)
     source, name = _source(model, graph, layer)
     with _logits(graph) as logits:
         features = graph.features(images, source)
@@ -119,6 +122,21 @@ def _check_classifier(model, graph):
             f"{model.name!r} with outputs of shape {shapes}. "
             "Build it with its top"
         )
+
+
+def _check_gradients(model, graph):
+    """Raises `ValueError` for layers that the backend has no gradients of."""
+    if keras.backend.backend() != "tensorflow":
+        return
+    for call in graph.calls:
+        if states.quantization_of(call.layer) == "float8":
+            raise ValueError(
+                "Expected a model with gradients: Keras' float8 has none for "
+                "TensorFlow outside of training. Received: "
+                f"{model.name!r}, quantized to float8, such as "
+                f"{call.layer.name!r}. Take the model from before `quantize`, "
+                "or another backend: its file is the same"
+            )
 
 
 def _source(model, graph, name):

@@ -91,6 +91,24 @@ def test_ctrl_c_while_keras_is_imported_is_quiet(tmp_path):
     assert process.returncode == 130
 
 
+def test_the_backend_is_not_heard_while_it_is_imported(tmp_path):
+    noise = (
+        "WARNING: All log messages before absl::InitializeLog() is called are "
+        "written to STDERR\nI0000 00:00:17.5 54 port.cc:153] oneDNN is on\n"
+    )
+    (tmp_path / "keras").mkdir()
+    (tmp_path / "keras" / "__init__.py").write_text(
+        f"import os\nos.write(2, {noise.encode()!r} + b'E0000 bad\\n')\n"
+        f"raise ValueError('no Keras')\n"
+    )
+    path = f"{tmp_path}:{subprocesses.ROOT}"
+    for level, before in (("2", ""), ("0", noise)):
+        process = start("models", PYTHONPATH=path, TF_CPP_MIN_LOG_LEVEL=level)
+        printed, said = process.communicate(timeout=30)
+        assert (printed, process.returncode) == ("", 2)
+        assert said == f"{before}E0000 bad\nkeras-convnext: no Keras\n"
+
+
 @long_where_compiled
 def test_a_training_imports_nothing_it_does_not_use(tmp_path):
     """Where `-X importtime` tells what came in, in a training with it all."""

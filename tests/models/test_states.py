@@ -225,6 +225,9 @@ def remedy_of(state, function):
         return "not rematerialized yet"
     if state == "rematerialized" and function in OF_PLAIN_GRAPHS:
         return "Pass the model that `rematerialized` was given"
+    is_tensorflow = keras.backend.backend() == "tensorflow"
+    if (state, function, is_tensorflow) == ("float8", "explain", True):
+        return "float8 has none for TensorFlow"
     return None
 
 
@@ -239,7 +242,7 @@ SLOW = [
 QUICK_OF_QUANTIZED = {
     "int8": ("convert_weights", "export to ONNX", "explain"),
     "int4": ("profile",),
-    "float8": ("weights= of .keras",),
+    "float8": ("weights= of .keras", "explain"),
 }
 QUICK_WHERE_COMPILED = [
     ("lora", OPTIMIZE),
