@@ -6,6 +6,7 @@ from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.folder import ImageFolder
 from keras_convnext.data.lists.image_list import ImageList
 from keras_convnext.data.lists.tag_list import TagList
+from keras_convnext.data.lists.target_list import TargetList
 from keras_convnext.data.objects.coco import read_coco
 from keras_convnext.data.objects.loader import ObjectLoader
 from keras_convnext.data.objects.opening import open_objects
@@ -25,6 +26,8 @@ from keras_convnext.data.source import Source
 from keras_convnext.data.source import Subset
 from keras_convnext.data.source import order_of
 from keras_convnext.data.splits import open_splits
+from keras_convnext.data.targets import TargetArrays
+from keras_convnext.data.targets import open_targets
 from keras_convnext.data.tfds import Tfds
 from keras_convnext.data.train_loader import TrainLoader
 
@@ -44,12 +47,15 @@ __all__ = [
     "Subset",
     "TagList",
     "Tags",
+    "TargetArrays",
+    "TargetList",
     "Tfds",
     "TrainLoader",
     "load_digits",
     "open_many_labels",
     "open_objects",
     "open_splits",
+    "open_targets",
     "order_of",
     "read_coco",
     "read_voc",

@@ -26,11 +26,11 @@ def split(
 ) -> tuple[Source, Source]:
     """Two parts of a source; the second has its part of each class.
 
-    Where images may have many labels it has its part of all images, and at
-    least one of each label. Groups stay whole, so that the part is met as
-    nearly as they allow.
+    Where images may have many labels, or numbers, it has its part of all
+    images, and at least one of each label. Groups stay whole, so that the part
+    is met as nearly as they allow.
     """
-    if source.groups is None and source.is_multi_label:
+    if source.groups is None and not _has_strata(source):
         is_held_out = _part_of_all(source, validation_split, seed)
         return _parts(source, _without_kept(source, is_held_out))
     if source.groups is None:
@@ -92,15 +92,12 @@ def _folds(source: Source, folds: int, seed: int) -> Array:
     """The fold of every image, from 0, by scikit-learn's splitters."""
     splitters = require("sklearn.model_selection", "folds and groups")
     most, groups = _most(source), source.groups
-    # Many labels are not one to keep the shares of.
-    strata = "" if source.is_multi_label else "Stratified"
+    strata = "Stratified" if _has_strata(source) else ""
     kind = getattr(
         splitters, f"{strata}{'' if groups is None else 'Group'}KFold"
     )
     if folds > most:
-        of = (
-            "images" if source.is_multi_label else "images of the largest class"
-        )
+        of = "images of the largest class" if _has_strata(source) else "images"
         raise ValueError(
             f"There can be no more folds than {of}, and than groups where "
             f"there are some. Received: {folds} folds of {most}. Take fewer, "
@@ -119,10 +116,15 @@ def _folds(source: Source, folds: int, seed: int) -> Array:
     return fold
 
 
+def _has_strata(source):
+    """Many labels, and numbers, are not one to keep the shares of."""
+    return source.task == "single-label"
+
+
 def _most(source):
     """How many folds there can be."""
     most = len(source)
-    if not source.is_multi_label:
+    if _has_strata(source):
         most = int(source.counts().max())
     if source.groups is None:
         return most

@@ -81,8 +81,9 @@ def check_readable(source):
     Of most classes that is the first.
     """
     labels = source.labels
-    if source.is_multi_label:
-        of_class = [np.flatnonzero(column) for column in labels.T]
+    if source.task != "single-label":
+        places = range(len(source.classes))
+        of_class = [np.flatnonzero(source.has(place)) for place in places]
     else:
         order = np.argsort(labels, kind="stable")
         places = np.arange(1, len(source.classes))

@@ -105,11 +105,11 @@ def _planned(source, shards):
             f"{type(source).__name__}, whose images are arrays. Train on it "
             "as it is"
         )
-    if source.is_multi_label:
+    if source.task != "single-label":
         raise ValueError(
             "Records hold one class for each image. Received: a "
-            f"{type(source).__name__} whose images may have several. Train on "
-            "it as it is"
+            f"{type(source).__name__} whose images may have several, or "
+            "numbers. Train on it as it is"
         )
     if shards is None:
         shards = math.ceil(len(source) / IMAGES_PER_SHARD)

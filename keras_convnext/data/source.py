@@ -26,6 +26,8 @@ from keras_convnext.images.reading import Unreadable
 CLASS_BYTES = 4096
 # Images that a fingerprint reads, and bytes after which it ends.
 SAMPLED, SAMPLED_BYTES = 4096, 2**28
+# What fingerprints take labels as.
+DIGESTED = {"single-label": "<i4", "multi-label": "u1", "regression": "<f8"}
 
 
 class Source:
@@ -38,7 +40,8 @@ class Source:
         classes: tuple of class names in the order of the labels.
         labels: `int32` array `(n,)` of class numbers; or, where an image may
             have several classes or none, `uint8` array `(n, classes)` of 0
-            and 1.
+            and 1; or, where images have numbers in place of classes, finite
+            `float64` array `(n, targets)`. Then `classes` names the targets.
         groups: `int32` array `(n,)`: images of one number are never parted by
             a hold-out; `None` if all are apart.
         is_upright: whether the EXIF orientation of photographs is to be
@@ -58,18 +61,38 @@ class Source:
         return len(self.labels)
 
     @property
+    def task(self) -> str:
+        """`"single-label"`, `"multi-label"` or `"regression"`."""
+        if self.labels.ndim == 1:
+            return "single-label"
+        is_number = self.labels.dtype.kind == "f"
+        return "regression" if is_number else "multi-label"
+
+    @property
     def is_multi_label(self) -> bool:
         """Whether an image may have several classes, or none."""
-        return self.labels.ndim == 2
+        return self.task == "multi-label"
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether images have numbers in place of classes."""
+        return self.task == "regression"
 
     def counts(self) -> Array:
-        """How many images each class has: `int64` array `(classes,)`."""
+        """How many images each class has: `int64` array `(classes,)`.
+
+        Every image has every target.
+        """
+        if self.is_regression:
+            return np.full(len(self.classes), len(self), "int64")
         if self.is_multi_label:
             return self.labels.sum(axis=0, dtype="int64")
         return np.bincount(self.labels, minlength=len(self.classes))
 
     def has(self, label: int) -> Array:
         """Which images have a class: `bool` array `(n,)`."""
+        if self.is_regression:
+            return np.ones(len(self), bool)
         if self.is_multi_label:
             return self.labels[:, label] == 1
         return self.labels == label
@@ -132,8 +155,7 @@ class Source:
             the images that are read.
         """
         digest = hashlib.sha256(os.fsencode("\n".join(self.classes)))
-        dtype = "u1" if self.is_multi_label else "<i4"
-        digest.update(np.asarray(self.labels, dtype).tobytes())
+        digest.update(np.asarray(self.labels, DIGESTED[self.task]).tobytes())
         for part in self.content():
             digest.update(part)
         sample = {"sample": self._sample()} if self.is_encoded else {}
@@ -170,7 +192,7 @@ class Source:
                 f"of {len(self.classes)} classes. Remove what is no class, or "
                 "add its images"
             )
-        if len(self.classes) < 2:
+        if len(self.classes) < 2 and not self.is_regression:
             raise ValueError(
                 "A classifier needs at least two classes. Received: "
                 f"{list(self.classes)}"
@@ -178,8 +200,39 @@ class Source:
         return self
 
 
-class Arrays(Source):
-    """Images in memory.
+class ImagesInMemory(Source):
+    """Those of an array; classes that derive from it have labels.
+
+    Args:
+        images: `uint8` array `(n, height, width, channels)` of 0–255, or
+            `(n, height, width)` of gray ones.
+    """
+
+    is_encoded = False
+
+    def __init__(self, images: ArrayLike):
+        images = np.asarray(images)
+        if images.ndim == 3:
+            images = images[..., None]
+        if images.ndim != 4 or images.dtype != "uint8":
+            raise ValueError(
+                "Expected a uint8 array (n, height, width, channels) of 0–255."
+                f" Received: {images.dtype} array of shape {images.shape}"
+            )
+        self.images = images
+
+    def read(self, number: int) -> Array:
+        return self.images[number]
+
+    def name(self, number: int) -> str:
+        return f"image {number}"
+
+    def content(self) -> Iterator[bytes]:
+        yield np.ascontiguousarray(self.images).tobytes()
+
+
+class Arrays(ImagesInMemory):
+    """Images in memory, with their classes.
 
     Args:
         images: `uint8` array `(n, height, width, channels)` of 0–255, or
@@ -202,26 +255,17 @@ class Arrays(Source):
         (True, [1, 1])
     """
 
-    is_encoded = False
-
     def __init__(
         self,
         images: ArrayLike,
         labels: ArrayLike,
         classes: Sequence[Any] | None = None,
     ):
-        images, labels = np.asarray(images), np.asarray(labels)
-        if images.ndim == 3:
-            images = images[..., None]
-        if images.ndim != 4 or images.dtype != "uint8":
-            raise ValueError(
-                "Expected a uint8 array (n, height, width, channels) of 0–255."
-                f" Received: {images.dtype} array of shape {images.shape}"
-            )
-        self.images = images
+        super().__init__(images)
+        images, labels = self.images, np.asarray(labels)
         if labels.ndim == 2 and labels.shape[1] > 1:
             self.labels = _rows_of_labels(labels, len(images))
-            self.classes = _names_of(self.labels, classes)
+            self.classes = names_of_columns(self.labels, classes)
             return
         if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
             raise ValueError(
@@ -244,15 +288,6 @@ class Arrays(Source):
         self.labels = labels.astype("int32")
         self.classes = tuple(str(name) for name in classes)
 
-    def read(self, number: int) -> Array:
-        return self.images[number]
-
-    def name(self, number: int) -> str:
-        return f"image {number}"
-
-    def content(self) -> Iterator[bytes]:
-        yield np.ascontiguousarray(self.images).tobytes()
-
 
 def _rows_of_labels(labels, count):
     """A row of 0 and 1 for each image, as `uint8`."""
@@ -268,7 +303,7 @@ def _rows_of_labels(labels, count):
     )
 
 
-def _names_of(labels, classes):
+def names_of_columns(labels, classes):
     """The names of the columns; their numbers if `None`."""
     count = labels.shape[1]
     names = tuple(

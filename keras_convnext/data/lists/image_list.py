@@ -97,20 +97,12 @@ class ImageList(Source):
             "split": split_column,
             "group": group_column,
         }
-        self._listing = read_listing(path, given, self._MAY_BE_EMPTY)
+        self._listing = self._read(given)
         columns = self._listing.columns
-        names = self._class_names()
-        self.classes = tuple(sorted(names) if classes is None else classes)
-        if unknown := sorted(set(names) - set(self.classes)):
-            raise ValueError(
-                "Every label must be one of the classes that are trained on. "
-                f"Received: {some(unknown)} in {str(path)!r}, and none of "
-                f"{len(self.classes)} classes such as {some(self.classes, 3)}"
-            )
+        self.classes = self._classes(classes)
         self._rows = _rows_once(self._listing)
         self._rows = self._existing(on_error)
-        labels = self._labels_of_texts()
-        self.labels = labels[columns["label"].codes[self._rows]]
+        self.labels = self._labels()
         if "group" in columns:
             self.groups = columns["group"].codes[self._rows]
         self._splits = self._rows_of_splits()
@@ -122,6 +114,26 @@ class ImageList(Source):
                 self.check()
             except ValueError as error:
                 raise ValueError(f"In {str(path)!r}: {error}") from error
+
+    def _read(self, given):
+        return read_listing(self.path, given, self._MAY_BE_EMPTY)
+
+    def _classes(self, given):
+        """The names of all classes in order, given or found."""
+        names = self._class_names()
+        classes = tuple(sorted(names) if given is None else given)
+        if unknown := sorted(set(names) - set(classes)):
+            raise ValueError(
+                "Every label must be one of the classes that are trained on. "
+                f"Received: {some(unknown)} in {str(self.path)!r}, and none of "
+                f"{len(classes)} classes such as {some(classes, 3)}"
+            )
+        return classes
+
+    def _labels(self):
+        """The labels of the images whose files exist."""
+        codes = self._listing.columns["label"].codes
+        return self._labels_of_texts()[codes[self._rows]]
 
     def _class_names(self):
         return _class_names(self._listing)

@@ -1,11 +1,14 @@
 """What a list says of its images, column by column, in little memory."""
 
+import contextlib
 import math
 import numbers
 import os
 from array import array
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,7 @@ USUAL = {
         *("imagefilename", "imagename", "image", "img", "imgpath"),
     ),
     "label": ("label", "labels", "class", "classes", "classname", "category"),
+    "target": ("target", "targets", "value", "y"),
     "split": ("split", "subset", "partition"),
     "group": (),
 }
@@ -54,6 +58,20 @@ class Coded:
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """A column of numbers.
+
+    Attributes:
+        values: finite `float64` array `(rows,)`.
+    """
+
+    values: Array
+
+    def of(self, row: int) -> float:
+        return float(self.values[row])
+
+
+@dataclass(frozen=True)
 class Listing:
     """What is read of a list; paths as bytes, which take less than strings.
 
@@ -61,12 +79,12 @@ class Listing:
         table: where it comes from.
         lines: `int64` array `(rows,)`: where each row is in the file.
         columns: dict from `"label"`, `"split"`, `"group"` to `Coded` columns,
-            of those that there are.
+            of those that there are, and from `target_use` to `Numbers`.
     """
 
     table: Table
     lines: Array
-    columns: Mapping[str, Coded]
+    columns: Mapping[str, Any]
     paths: bytearray
     ends: Array
 
@@ -113,16 +131,16 @@ def columns_of(
             name = None
         elif name not in table.columns:
             raise ValueError(
-                f"`{use}_column` must be a column of {str(table.path)!r}, one "
-                f"of {list(table.columns)}. Received: {use}_column={name!r}"
-                f"{did_you_mean(name, table.columns)}"
+                f"`{_argument(use)}` must be a column of {str(table.path)!r}, "
+                f"one of {list(table.columns)}. Received: {_argument(use)}="
+                f"{name!r}{did_you_mean(name, table.columns)}"
             )
         if name is None and use not in OPTIONAL:
             raise ValueError(
                 f"Expected a column for the {use} of each image, with one of "
                 f"the names {', '.join(USUAL[use])}. Received: the columns "
                 f"{some(table.columns, 20)} in {str(table.path)!r}. Name it: "
-                f"`{use}_column`"
+                f"`{_argument(use)}`"
             )
         columns[use] = name
     if guessed:
@@ -130,10 +148,51 @@ def columns_of(
     return columns
 
 
+def _argument(use):
+    return use if use == "target" else f"{use}_column"
+
+
+def targets_of(
+    path: PathLike, target: str | Sequence[str] | None
+) -> tuple[str, ...]:
+    """The columns of numbers that images have in place of labels.
+
+    Args:
+        path: of the list.
+        target: name, or several with commas between or in a sequence; a usual
+            one is looked for if `None`.
+
+    Raises:
+        ValueError: if there is no such column, and for one named twice.
+    """
+    table = open_table(path)
+    names: list[str | None] = [None]
+    if isinstance(target, str):
+        is_one = target in table.columns  # perhaps with a comma in it
+        names = [target] if is_one else [x.strip() for x in target.split(",")]
+    elif target is not None:
+        names = [*target]
+    found = tuple(
+        str(columns_of(table, {"target": x})["target"]) for x in names
+    )
+    if len(set(found)) < len(found) or not found:
+        raise ValueError(
+            "`target` must name one column or several, each once. Received: "
+            f"target={target!r}"
+        )
+    return found
+
+
+def target_use(name: str) -> str:
+    """What `read_listing` calls a column of numbers, in messages too."""
+    return f"target {name!r}"
+
+
 def read_listing(
     path: PathLike,
     given: Mapping[str, str | None],
     may_be_empty: tuple[str, ...] = (),
+    targets: Sequence[str] = (),
 ) -> Listing:
     """Reads a list, once.
 
@@ -141,28 +200,33 @@ def read_listing(
         path: of a CSV, JSON Lines or Parquet file.
         given: see `columns_of`.
         may_be_empty: uses of columns in which rows may be without a value.
+        targets: names of columns of numbers.
 
     Raises:
         ValueError: if it has no rows, or rows without a value, which are
-            named.
+            named, or with what is no finite number.
     """
     table = open_table(path)
     columns = columns_of(table, given)
+    columns |= {target_use(name): name for name in targets}
     uses = [use for use, name in columns.items() if name is not None]
-    coders = {use: _Coder() for use in uses if use != "path"}
+    numeric = {target_use(name): _NumberReader() for name in targets}
+    coders = {use: _Coder() for use in uses if use != "path"} | numeric
+    parse = {use: number_of if use in numeric else text_of for use in uses}
     lines, ends, paths = array("q"), array("q"), bytearray()
     empty: dict[str, list[int]] = {use: [] for use in uses}
     for line, values in table.rows([str(columns[use]) for use in uses]):
         lines.append(line)
         for use, value in zip(uses, values):
             try:
-                text = text_of(value)
+                text = parse[use](value)
             except ValueError as error:
+                kind = "finite numbers" if use in numeric else "text or numbers"
                 raise ValueError(
-                    f"Expected text or numbers as {use}. Received: {error} in "
+                    f"Expected {kind} as {use}. Received: {error} in "
                     f"{table.unit} {line} of {str(path)!r}"
                 ) from error
-            if not text and use not in may_be_empty:
+            if text in ("", (), None) and use not in may_be_empty:
                 empty[use].append(line)
             if use == "path":
                 paths += os.fsencode(str(text).replace("\\", "/"))
@@ -196,6 +260,39 @@ def text_of(value: Any) -> Text:
     if isinstance(value, (list, tuple)):
         return tuple(str(text_of(x)) for x in value)
     raise ValueError(f"{value!r} of type {type(value).__name__}")
+
+
+def number_of(value: Any) -> float | None:
+    """A value as a number; `None` if there is none.
+
+    Raises:
+        ValueError: for what is no finite number.
+    """
+    if isinstance(value, str):
+        value = value.strip()
+    is_nan = isinstance(value, float) and math.isnan(value)
+    if value is None or value == "" or is_nan:
+        return None
+    # Python's own rules take True, and 1_000 for a thousand.
+    is_number = isinstance(value, (str, numbers.Real, Decimal))
+    if is_number and not isinstance(value, bool) and "_" not in str(value):
+        with contextlib.suppress(ValueError, OverflowError):
+            if math.isfinite(number := float(value)):
+                return number
+    raise ValueError(repr(value))
+
+
+class _NumberReader:
+    """Collects numbers; rows without one end the reading later."""
+
+    def __init__(self):
+        self.values = array("d")
+
+    def add(self, number):
+        self.values.append(math.nan if number is None else number)
+
+    def coded(self):
+        return Numbers(np.frombuffer(self.values, "float64"))
 
 
 class _Coder:
