@@ -108,6 +108,13 @@ def summary(errors):
     return rows, float(np.mean(ces)) if is_whole else None
 
 
+def mce(errors):
+    """mCE, percent, of arrays `(..., 75)` of errors in the order of parts."""
+    by_severity = errors.reshape(*errors.shape[:-1], -1, len(SEVERITIES))
+    alexnet = np.array([*ALEXNET_ERRORS.values()])
+    return 100 * (by_severity.mean(axis=-1) / alexnet).mean(axis=-1)
+
+
 def _check_classes(parts):
     (first, expected), *others = (
         (f"{c}/{s}", source.classes) for (c, s), source in parts.items()

@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,21 @@ from keras_convnext._util.progress import progress
 from keras_convnext._util.tables import new_console
 from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.threads import in_order
+from keras_convnext.evaluation import bootstrap
+from keras_convnext.evaluation import calibration
 from keras_convnext.evaluation import classes
+from keras_convnext.evaluation import label_draws
 from keras_convnext.evaluation.classifier import check_finite
 from keras_convnext.evaluation.classifier import check_some_read
+from keras_convnext.evaluation.report import FORMATS
+from keras_convnext.evaluation.report import LABELS
+from keras_convnext.evaluation.report import MEASURED
 from keras_convnext.evaluation.report import SHOWN
 from keras_convnext.evaluation.report import heading
 from keras_convnext.evaluation.report import named
 from keras_convnext.evaluation.report import table
 from keras_convnext.evaluation.report import text_of
+from keras_convnext.evaluation.report import with_interval
 from keras_convnext.facts.labels import sigmoid
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.training import label_metrics
@@ -44,6 +52,14 @@ class MultiLabelEvaluation:
             `f1` at it, of each class of the data. A class without images
             counts as 0 in the means, as in scikit-learn.
         rule: `"classes"`.
+        brier, ece: of all scores of all images: the mean squared distance
+            from 0 and 1, and the expected calibration error, both 0–1.
+        reliability: see `Evaluation`; `confidence` is the mean score, and
+            `accuracy` the part of the labels that are there.
+        intervals, intervals_at_thresholds: as `Evaluation.intervals`, of
+            `figures` and `brier`, and of `at_thresholds`. A class of which a
+            draw has no image is left out of that draw's means.
+        bootstrap: see `Evaluation`.
     """
 
     model: str
@@ -62,11 +78,21 @@ class MultiLabelEvaluation:
     seconds: float
     file: str | None = None
     rule: str = "classes"
+    brier: float | None = None
+    ece: float | None = None
+    reliability: list | None = None
+    intervals: dict = field(default_factory=dict)
+    intervals_at_thresholds: dict | None = None
+    bootstrap: dict = field(default_factory=lambda: dict(bootstrap.METHOD))
 
     @property
     def measured(self) -> dict[str, float]:
-        """The figures at 0.5."""
-        return dict(self.figures)
+        """The figures at 0.5, and what there is of `brier` and `ece`."""
+        others = {"brier": self.brier, "ece": self.ece}
+        return {
+            **self.figures,
+            **{key: x for key, x in others.items() if x is not None},
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as JSON can hold them."""
@@ -83,15 +109,26 @@ class MultiLabelEvaluation:
                 f"{len(empty)} classes have no images here, and count as 0 in "
                 "means over classes (macro)"
             )
-        columns = {"measured at 0.5": self.figures}
+        title = MEASURED.replace("measured", "measured at 0.5")
+        columns = {title: (self.measured, self.intervals)}
         if self.at_thresholds:
-            columns["at the model's thresholds"] = self.at_thresholds
+            columns["at the model's thresholds"] = (
+                self.at_thresholds,
+                self.intervals_at_thresholds or {},
+            )
         rows = [
             (
                 _title(key),
-                *(text_of(x.get(key), ".2%") for x in columns.values()),
+                *(
+                    with_interval(
+                        values.get(key),
+                        intervals.get(key),
+                        FORMATS.get(key, ".2%"),
+                    )
+                    for values, intervals in columns.values()
+                ),
             )
-            for key in self.figures
+            for key in self.measured
         ]
         console.print(table(("", *columns), rows))
         lowest = sorted(
@@ -116,7 +153,7 @@ def _title(key):
     """`mAP (macro)` of `map_macro`."""
     name, _, kind = key.rpartition("_")
     if kind not in ("macro", "micro"):
-        return key.replace("_", " ")
+        return LABELS.get(key, key.replace("_", " "))
     return f"{ {'map': 'mAP', 'f1': 'F1'}.get(name, name) } ({kind})"
 
 
@@ -135,10 +172,12 @@ def measure(classifier, source, identity, verbose):
     labels, scores, unreadable = _scores(classifier, source, columns, verbose)
     seconds = time.perf_counter() - started
     own = classifier.metadata["thresholds"]
-    thresholds, at_thresholds = label_metrics.THRESHOLD, None
+    thresholds, at_thresholds, intervals = label_metrics.THRESHOLD, None, None
     if own is not None:
         thresholds = np.array(own)[columns]
         at_thresholds = label_metrics.at(labels, scores, thresholds)
+        rates = label_draws.rates_at(labels, scores, thresholds)
+        intervals = bootstrap.intervals(len(labels), rates)
     by_class = label_metrics.by_class(labels, scores, thresholds)
     outputs = list(classifier.outputs)
     if not classifier.is_named:
@@ -159,7 +198,25 @@ def measure(classifier, source, identity, verbose):
         preprocessing=classifier.preprocessing,
         applies_exif=source.is_upright,
         seconds=seconds,
+        **_calibration(labels, scores),
+        intervals_at_thresholds=intervals,
     )
+
+
+def _calibration(labels, scores):
+    """How far scores can be taken at their word, and intervals at 0.5."""
+    errors = np.square(scores - labels).mean(axis=1)
+    bins = calibration.reliability(scores.ravel(), labels.ravel())
+    return {
+        "brier": float(errors.mean()),
+        "ece": calibration.expected_error(bins),
+        "reliability": bins,
+        "intervals": bootstrap.intervals(
+            len(labels),
+            label_draws.figures(labels, scores, label_metrics.THRESHOLD),
+            bootstrap.means(brier=errors),
+        ),
+    }
 
 
 def _check(classifier):

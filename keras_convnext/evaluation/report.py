@@ -3,20 +3,26 @@
 import json
 from dataclasses import asdict
 from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
 
 from keras_convnext._util.checks import some
 from keras_convnext._util.tables import new_console
+from keras_convnext.evaluation import bootstrap
 from keras_convnext.evaluation.rules import RULES
 from keras_convnext.images.preprocessing import Preprocessing
 
 SHOWN = 10
+MEASURED = f"measured ({bootstrap.LEVEL:.0%} interval)"
 LABELS = {
     "top1": "top-1",
     "cross_entropy": "cross-entropy",
     "mce": "mCE",
+    "brier": "Brier score",
+    "ece": "ECE",
 }
-FORMATS = {"cross_entropy": ".4f", "mce": ".1f"}  # others are parts
+# Others are parts.
+FORMATS = {"cross_entropy": ".4f", "mce": ".1f", "brier": ".4f"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,16 @@ class Evaluation:
         mce: percent, or `None` but for all of ImageNet-C.
         seconds: for reading and scoring.
         file: path of what was opened; `None` for models in this process.
+        brier: mean over images of the sum of squared distances between scores
+            and truth, 0–2, or `None` as `cross_entropy`.
+        ece: expected calibration error, 0–1, likewise: the mean distance
+            between confidence and accuracy in 15 bins of equal width.
+        reliability: list with `above`, `to`, `count`, `confidence` and
+            `accuracy` of each bin, or `None`.
+        intervals: dict from names of figures to `(low, high)`, between which
+            they are in 95 % of the draws of a bootstrap over images. `ece`
+            has none: by chance alone it is greater in a draw.
+        bootstrap: dict that says how: `method`, `draws`, `seed`, `level`.
     """
 
     model: str
@@ -75,6 +91,11 @@ class Evaluation:
     mce: float | None
     seconds: float
     file: str | None = None
+    brier: float | None = None
+    ece: float | None = None
+    reliability: list | None = None
+    intervals: dict = field(default_factory=dict)
+    bootstrap: dict = field(default_factory=lambda: dict(bootstrap.METHOD))
 
     @property
     def top1(self) -> float:
@@ -83,8 +104,9 @@ class Evaluation:
 
     @property
     def measured(self) -> dict[str, float]:
-        """The figures of `accuracy`, `cross_entropy` and `mce` there are."""
-        others = {"cross_entropy": self.cross_entropy, "mce": self.mce}
+        """`accuracy`, and of the other figures those that there are."""
+        names = ("cross_entropy", "brier", "ece", "mce")
+        others = {name: getattr(self, name) for name in names}
         return {
             **self.accuracy,
             **{key: x for key, x in others.items() if x is not None},
@@ -143,7 +165,7 @@ class Evaluation:
             yield f"{self.unlabeled} images have no labels"
 
     def _figures(self):
-        columns = {"measured": self.measured}
+        columns = {MEASURED: self.measured}
         if self.published:
             published = dict(self.published)
             columns[f"published ({published.pop('source')})"] = published
@@ -151,7 +173,14 @@ class Evaluation:
         rows = [
             (
                 LABELS.get(key, key.replace("top", "top-")),
-                *(_figure(key, x.get(key)) for x in columns.values()),
+                *(
+                    _figure(
+                        key,
+                        x.get(key),
+                        self.intervals.get(key) if name == MEASURED else None,
+                    )
+                    for name, x in columns.items()
+                ),
             )
             for key in keys
         ]
@@ -222,8 +251,18 @@ def named(name, id):
     return name if id.isdecimal() else f"{name} ({id})"
 
 
-def _figure(key, value):
-    return text_of(value, FORMATS.get(key, ".2%"))
+def _figure(key, value, interval=None):
+    return with_interval(value, interval, FORMATS.get(key, ".2%"))
+
+
+def with_interval(value, interval, spec=".2%"):
+    """`98.61% (97.2–99.4)`, or the figure alone."""
+    text = text_of(value, spec)
+    if value is None or interval is None:
+        return text
+    if spec.endswith("%"):
+        interval, spec = (100 * x for x in interval), ".1f"
+    return f"{text} ({'–'.join(format(x, spec) for x in interval)})"
 
 
 def text_of(value, spec):

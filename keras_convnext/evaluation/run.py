@@ -15,6 +15,8 @@ from keras_convnext._util.ranges import in_range
 from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import in_order
+from keras_convnext.evaluation import bootstrap
+from keras_convnext.evaluation import calibration
 from keras_convnext.evaluation import corruptions
 from keras_convnext.evaluation import multi_label
 from keras_convnext.evaluation import published
@@ -27,6 +29,7 @@ from keras_convnext.evaluation.ground_truth import ground_truth_of
 from keras_convnext.evaluation.ground_truth import opened
 from keras_convnext.evaluation.ground_truth import view
 from keras_convnext.evaluation.multi_label import MultiLabelEvaluation
+from keras_convnext.evaluation.per_image import PerImage
 from keras_convnext.evaluation.report import Evaluation
 from keras_convnext.evaluation.tally import Tally
 from keras_convnext.evaluation.tally import cross_entropies
@@ -57,8 +60,8 @@ def evaluate(
     """Measures a model on labeled images, by the rules of its data set.
 
     Every image counts once, as the weights' own evaluation sees it. Memory
-    does not grow with the number of images, unless these have many labels
-    each: then all scores are kept, and `top` and `confused` do not apply.
+    grows by some bytes with each image, unless these have many labels each:
+    then all scores are kept, and `top` and `confused` do not apply.
 
     Args:
         model: a model of this package, or an `Artifact`: whatever
@@ -135,7 +138,7 @@ def evaluate(
         counting, source, classifier, apply_exif, labels, all_classes, partial
     )
     started = time.perf_counter()
-    tally, unreadable = _count(classifier, truth, top, verbose)
+    tally, each, unreadable = _count(classifier, truth, top, verbose)
     seconds = time.perf_counter() - started
 
     count, outputs = int(tally.images.sum()), int(truth.competes.sum())
@@ -157,6 +160,8 @@ def evaluate(
         images=count,
         accuracy=accuracy,
         cross_entropy=None if tally.loss is None else tally.loss / count,
+        **_calibration(each),
+        intervals=_intervals(each, truth, accuracy, mce),
         **_by_class(classifier, truth, tally, confused),
         unreadable=unreadable,
         unlabeled=truth.unlabeled,
@@ -172,11 +177,15 @@ def evaluate(
 
 
 def _count(classifier, truth, top, verbose):
-    """Runs over all images; a `Tally`, and why some could not be read."""
+    """Runs over all images.
+
+    Returns:
+        A `Tally`, a `PerImage`, and why some could not be read.
+    """
     parts = truth.parts.values()
     tally = Tally(len(parts), len(truth.columns), top)
     has_losses = classifier.has_logits and not truth.is_by_image
-    unreadable = {}
+    each, unreadable = PerImage(), {}
     total = sum(map(len, parts))
     with progress("evaluating", total, "images", verbose) as advance:
         for part, source in enumerate(parts):
@@ -190,14 +199,70 @@ def _count(classifier, truth, top, verbose):
                 check_finite(logits, source, places)
                 logits = np.where(truth.competes, logits, -np.inf)
                 labels = source.labels[places]
-                tally.add(part, labels, logits, truth.right(places, labels))
+                targets = truth.right(places, labels)
+                best, right, in_top = tally.add(part, labels, logits, targets)
+                each.add(
+                    part=np.full(len(places), part, "int16"),
+                    place=places.astype("int32"),
+                    label=labels.astype("int32"),
+                    output=best.astype("int32"),
+                    right=right,
+                    in_top=in_top,
+                )
                 if has_losses:
                     columns = truth.columns[labels]
-                    tally.add_losses(cross_entropies(logits, columns))
+                    losses = cross_entropies(logits, columns)
+                    tally.add_losses(losses)
+                    scores = calibration.confidences_and_briers(logits, columns)
+                    each.add(
+                        loss=losses,
+                        **dict(zip(("confidence", "brier"), scores)),
+                    )
                 advance(len(places))
             unreadable.update(loader.skipped)
             check_some_read(source, tally.images[part], loader.skipped)
-    return tally, unreadable
+    return tally, each, unreadable
+
+
+def _calibration(each):
+    """How far scores can be taken at their word, where there are some."""
+    if "brier" not in each:
+        return {}
+    bins = calibration.reliability(each["confidence"], each["right"])
+    return {
+        "brier": float(each["brier"].mean()),
+        "ece": calibration.expected_error(bins),
+        "reliability": bins,
+    }
+
+
+def _intervals(each, truth, accuracy, mce):
+    """Of the figures that are sums over images.
+
+    Images of the same place in several parts are one image, corrupted: they
+    are drawn together.
+    """
+    _, numbers = np.unique(each["place"], return_inverse=True)
+    count = int(numbers.max()) + 1
+    present = np.bincount(numbers).astype("float64")
+    top = [name for name in accuracy if name != "top1"]
+    columns = {"top1": "right", **dict.fromkeys(top, "in_top")}
+    if "loss" in each:
+        columns.update(cross_entropy="loss", brier="brier")
+    sums = {
+        name: (np.bincount(numbers, weights=each[column]), present)
+        for name, column in columns.items()
+    }
+    figures = [bootstrap.ratios(**sums)]
+    if mce is not None:
+        shape = (count, len(truth.parts))
+        wrong, there = np.zeros(shape), np.zeros(shape)
+        wrong[numbers, each["part"]] = ~each["right"]
+        there[numbers, each["part"]] = 1
+        figures.append(
+            lambda x: {"mce": corruptions.mce((x @ wrong) / (x @ there))}
+        )
+    return bootstrap.intervals(count, *figures)
 
 
 def _by_class(classifier, truth, tally, confused):

@@ -38,6 +38,10 @@ class Tally:
             logits: `float64` array `(n, outputs)`, finite or `-inf`. Of equal
                 ones the first is better, as for `argmax`.
             targets: for each image the set of outputs that are right.
+
+        Returns:
+            Of each image the best output, whether it is right, and whether a
+            right one is among the `top` best; arrays `(n,)`.
         """
         best = np.argsort(-logits, axis=1, kind="stable")[:, : self.top]
         hits = np.array(
@@ -51,6 +55,7 @@ class Tally:
             for label, output, hit in zip(labels, best[:, 0], hits[:, 0])
             if not hit
         )
+        return best[:, 0], hits[:, 0], hits.any(axis=1)
 
     def add_losses(self, losses):
         """Counts the cross-entropy of each image of a batch."""

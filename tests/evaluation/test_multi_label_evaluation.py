@@ -8,6 +8,7 @@ import pytest
 from conftest import LONG_WHERE_COMPILED
 from conftest import predict
 from sklearn import metrics
+from sklearn.calibration import calibration_curve
 
 import keras_convnext
 from keras_convnext import ConvNeXt
@@ -73,6 +74,19 @@ def test_figures_are_scikit_learns(model):
     )
     assert [x["recall"] for x in found.classes] == pytest.approx(recall)
     assert found.images == 9 and found.matched_by == "names"
+    brier = metrics.brier_score_loss(source.labels.ravel(), scores.ravel())
+    assert found.brier == pytest.approx(brier, rel=0, abs=1e-6)
+    part, score = calibration_curve(
+        source.labels.ravel(), scores.ravel(), n_bins=15
+    )
+    full = [x for x in found.reliability if x["count"]]
+    assert [x["accuracy"] for x in full] == pytest.approx(part)
+    ece = sum(x["count"] * abs(a - b) for x, a, b in zip(full, part, score))
+    assert found.ece == pytest.approx(ece / 27, rel=0, abs=1e-6)
+    assert set(found.intervals) == {*found.figures, "brier"}
+    assert set(found.intervals_at_thresholds) == set(found.at_thresholds)
+    low, high = found.intervals["map_micro"]
+    assert low < found.figures["map_micro"] < high
     assert json.loads(json.dumps(found.as_dict())) == found.as_dict()
 
 
