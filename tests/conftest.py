@@ -236,10 +236,12 @@ def predict_command(monkeypatch, run_command):
     import typer
 
     from keras_convnext import cli
+    from keras_convnext.cli import advice
     from keras_convnext.cli.predict import predict
 
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.command()(predict)
+    # Errors keep the names of Python's arguments.
+    app.command()(advice.for_command(predict, dict))
     monkeypatch.setattr(cli, "app", app)
     return run_command
 

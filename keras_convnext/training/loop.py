@@ -27,8 +27,6 @@ class Work:
         measuring: callbacks that add figures to the logs of an epoch.
         held_out: what `fit` takes for `validation_data`, or `None`.
         averages: whether averaged weights are the ones measured.
-        learning: the variables that each step has a gradient for; all
-            trainable ones if `None`.
     """
 
     model: keras.Model
@@ -42,7 +40,6 @@ class Work:
     measuring: tuple = ()
     held_out: Any = None
     averages: bool = False
-    learning: Any = None
 
 
 @dataclass(frozen=True)
@@ -81,10 +78,10 @@ def train(work: Work, run: Run, saving: Saving) -> dict[str, Any]:
         if cluster.is_writer:
             watchers += [*callbacks.drawing(run), progress]
         progress.tell_beginning(work.data, work.validation, work.averages)
-        learning = work.learning
-        if learning is None:
-            learning = model.trainable_variables
-        with progress.bar, cluster.training(model, learning):
+        with (
+            progress.bar,
+            cluster.training(model, model.trainable_variables),
+        ):
             while run.step < work.steps:
                 epoch, place = divmod(run.step, steps)
                 # An epoch that has begun, or the last, may be a part of one;

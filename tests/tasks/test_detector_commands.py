@@ -355,4 +355,6 @@ def test_without_masks_all_but_the_heads_of_masks_learn(name):
             for v in model.trainable_variables
             if v.value.grad is not None
         ]
-        assert found == [v.path for v in model.learning(bool(masks))]
+        with model.learning(bool(masks)):
+            assert found == [v.path for v in model.trainable_variables]
+        assert all(v.trainable for v in model.trainable_variables)

@@ -1,5 +1,6 @@
 """Runs that train detectors: whole, stopped, and gone on with."""
 
+import copy
 import json
 
 import keras
@@ -69,6 +70,28 @@ def test_a_run_ends_with_its_steps(sources, tmp_path):
         np.testing.assert_array_equal(
             keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)
         )
+
+
+@long_where_compiled
+def test_without_masks_their_head_rests(sources, tmp_path):
+    boxes = copy.copy(sources[0])
+    boxes.has_masks = False
+    model, before = new_model(sources), new_model(sources)
+    options = {"scales": SCALES, "max_objects": 2}
+    recipe = RECIPE.replace(steps=2)
+    detection.train(model, recipe, boxes, tmp_path, **options)
+    moved = [
+        one.path
+        for one, other in zip(before.weights, model.weights)
+        if not np.array_equal(
+            keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other)
+        )
+    ]
+    assert "box_classifier/kernel" in moved
+    assert not [x for x in moved if "mask_" in x]
+    saved = keras.saving.load_model(tmp_path / "last.keras")
+    assert len(saved.trainable_variables) == len(model.trainable_variables)
+    assert len(saved.trainable_variables) == len(before.trainable_variables)
 
 
 @pytest.mark.long

@@ -120,7 +120,6 @@ def train(
         loader=loader,
     )
     batches.steps = recipe.steps
-    recipe.compile(model)
     settings = {
         **settings_of(model, recipe, data, validation, seed, False, None),
         "scales": vars(scales),
@@ -138,11 +137,11 @@ def train(
         validation,
         "val_boxes_ap",
         measuring,
-        learning=model.learning(data.has_masks),
     )
     run = Run(output, settings, keep, cluster)
     saving = loop.Saving(resume, checkpoint_minutes, checkpoint_steps)
-    with model.shared_by(cluster.replicas):
+    with model.learning(data.has_masks), model.shared_by(cluster.replicas):
+        recipe.compile(model)
         return loop.train(work, run, saving)
 
 
