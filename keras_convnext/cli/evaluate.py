@@ -101,6 +101,7 @@ def evaluate(
             "not given, as published results do not.",
         ),
     ] = None,
+    tta: options.Tta = None,
     batch_size: options.BatchSize = 32,
     detector: options.Detector = "mask_rcnn",
     as_json: options.Json = False,
@@ -152,6 +153,7 @@ def evaluate(
             "crop_mode": crop_mode is not None,
             "interpolation": interpolation is not None,
             "apply_exif": apply_exif is not None,
+            "tta": tta is not None,
             **{name: x is not None for name, x in of_lists.items()},
         }
         _refuse([name for name, given in of_classifiers.items() if given])
@@ -188,6 +190,7 @@ def evaluate(
         partial=partial,
         preprocessing=preprocessing and replace(preprocessing, **overrides),
         apply_exif=apply_exif,
+        tta=tta,
     )
     _tell(result, output, as_json)
 

@@ -79,6 +79,13 @@ SplitColumn = Annotated[
         "usual name if not given, or 'none'."
     ),
 ]
+Tta = Annotated[
+    str | None,
+    typer.Option(
+        help="Means of scores over views: flip (and its mirror image) or "
+        "five-crop (center and corners). One view if not given."
+    ),
+]
 OnError = Annotated[
     str,
     typer.Option(

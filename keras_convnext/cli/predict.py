@@ -14,6 +14,7 @@ from keras_convnext.cli.files import find_images
 from keras_convnext.cli.files import if_none_is_readable
 from keras_convnext.cli.loading import open_classifier
 from keras_convnext.facts.labels import best_classes
+from keras_convnext.images import views
 from keras_convnext.training import label_metrics
 
 
@@ -37,6 +38,7 @@ def predict(
         ),
     ] = None,
     as_json: options.Json = False,
+    tta: options.Tta = None,
     batch_size: options.BatchSize = 32,
     apply_exif: options.Exif = True,
     trust: options.Trust = False,
@@ -53,13 +55,17 @@ def predict(
     Example: keras-convnext predict photos --model mine.onnx --json
 
     Example: keras-convnext predict photos --model tags.keras --threshold 0.3
+
+    Example: keras-convnext predict photos --tta five-crop
     """
     paths = find_images(images)
     results = if_none_is_readable(paths)
     if not results:
         artifact = open_classifier(model, weights, is_rgb=True, trust=trust)
+        views.check(tta, artifact.preprocessing)
         choose = _chooser(artifact.metadata, top, threshold)
-        found = _predictions(artifact, paths, choose, batch_size, apply_exif)
+        read = _reader(artifact.preprocessing, apply_exif, tta)
+        found = _predictions(artifact, paths, choose, batch_size, read)
         with progress("predicting", len(paths), "images") as advance:
             for result in found:
                 results.append(result)
@@ -97,7 +103,14 @@ def _chooser(metadata, top, threshold):
     return reaching
 
 
-def _predictions(artifact, paths, choose, batch_size, apply_exif):
+def _reader(preprocessing, apply_exif, tta):
+    """A function from a path to the views of its image, mostly one."""
+    if tta is None:
+        return lambda path: preprocessing(path, apply_exif)[None]
+    return lambda path: views.of_image(tta, preprocessing, path, apply_exif)
+
+
+def _predictions(artifact, paths, choose, batch_size, read):
     """Yields one dict per path, in order: with `predictions` or an `error`."""
 
     # One width for all batches: another would be compiled anew.
@@ -107,13 +120,14 @@ def _predictions(artifact, paths, choose, batch_size, apply_exif):
         for path in paths[start : start + width]:
             results.append({"image": str(path)})
             try:
-                images.append(artifact.preprocessing(path, apply_exif))
+                images.append(read(path))
                 good.append(results[-1])
             except ValueError as error:
                 results[-1]["error"] = str(error)
         if images:
             batch = np.resize(images, (width, *images[0].shape))
-            scores = artifact.predict(batch)
+            of_views = [artifact.predict(x) for x in batch.swapaxes(0, 1)]
+            scores = np.mean(of_views, axis=0)
             for result, row in zip(good, scores):
                 result["predictions"] = artifact.named(row, choose(row))
         yield from results

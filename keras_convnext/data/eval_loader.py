@@ -65,6 +65,7 @@ class EvalLoader(keras.utils.PyDataset):
         self._numbers = range(process_index, len(source), process_count)
         self._batches = math.ceil(len(self._numbers) / batch_size)
         self._shape = (*preprocessing.image_size, len(preprocessing.mean))
+        self._loaded_shape = self._shape
         if source.is_encoded:
             preprocessing.arguments()  # raises for other than RGB
 
@@ -95,7 +96,8 @@ class EvalLoader(keras.utils.PyDataset):
             for number in self._numbers_of(index)
         }
         read = {x: image for x, image in images.items() if image is not None}
-        result = np.array([*read.values()], "uint8").reshape(-1, *self._shape)
+        result = np.array([*read.values()], "uint8")
+        result = result.reshape(-1, *self._loaded_shape)
         return np.array([*read], "int64"), result
 
     def _numbers_of(self, index):
@@ -104,6 +106,9 @@ class EvalLoader(keras.utils.PyDataset):
         return self._numbers[start:stop]
 
     def _transformed(self, image, number):
-        if not self.source.is_encoded and image.shape == self._shape:
+        if self._is_as_it_is(image):
             return image
         return load_image_for(self.preprocessing, image)
+
+    def _is_as_it_is(self, image):
+        return not self.source.is_encoded and image.shape == self._shape

@@ -8,7 +8,11 @@ import numpy as np
 from keras_convnext._util.limits import check_memory
 from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts import running
+from keras_convnext.data.eval_loader import EvalLoader
+from keras_convnext.evaluation.views import ViewLoader
+from keras_convnext.evaluation.views import mean_logits
 from keras_convnext.images import geometry
+from keras_convnext.images import views
 
 
 def artifact_of(model):
@@ -30,6 +34,7 @@ class Classifier:
         artifact: an `Artifact`.
         preprocessing: the `Preprocessing` of its images.
         batch_size: int; all batches are filled up to it.
+        tta: key of `images.views.COUNTS`, or `None` for one view.
 
     Attributes:
         metadata: of the `Artifact`.
@@ -39,9 +44,10 @@ class Classifier:
         has_logits: whether cross-entropy can be told.
     """
 
-    def __init__(self, artifact, preprocessing, batch_size):
+    def __init__(self, artifact, preprocessing, batch_size, tta=None):
         self.artifact, self.metadata = artifact, artifact.metadata
         self.preprocessing, self.batch_size = preprocessing, batch_size
+        self.tta = tta
         self._check()
         self.artifact = artifact.at_size(preprocessing.image_size)
         metadata = artifact.metadata
@@ -56,19 +62,38 @@ class Classifier:
         self.is_named = metadata["classes"] is not None
         self.outputs = metadata["classes"]
         if not self.is_named:
-            logits = self.logits(np.zeros((1, *self.shape), "uint8"))
+            logits = self._one_view(np.zeros((1, *self.shape), "uint8"))
             self.outputs = [(str(x), str(x)) for x in range(logits.shape[1])]
 
-    def logits(self, images):
+    def loader(self, source):
+        """The batches of a source, as `logits` takes them."""
+        arguments = source, self.preprocessing, self.batch_size
+        if self.tta is None:
+            return EvalLoader(*arguments)
+        return ViewLoader(*arguments, self.tta)
+
+    def logits(self, images, activation=None):
         """Logits in `float64`, or scores where there are none.
 
         Args:
             images: `uint8` array `(n, height, width, channels)`, up to
-                `batch_size` of them.
+                `batch_size` of them, or `(n, views, …)`: their scores are the
+                means of those of their views.
+            activation: from logits to scores; the model's own, or else a
+                softmax, if `None`.
 
         Returns:
             `float64` array `(n, outputs)`.
         """
+        if self.tta is None:
+            return self._one_view(images)
+        of_views = [self._one_view(x) for x in images.swapaxes(0, 1)]
+        if "logits" not in self.metadata["outputs"]:
+            return np.mean(of_views, axis=0)
+        own = self.metadata["activation"] or "softmax"
+        return mean_logits(np.array(of_views), activation or own)
+
+    def _one_view(self, images):
         if images.shape[1:] != self.shape:
             raise ValueError(
                 f"Expected images of shape {self.shape}. Received: images of "
@@ -96,6 +121,14 @@ class Classifier:
             )
         if len(self.preprocessing.mean) == 3:
             geometry.checked(**self.preprocessing.arguments())
+        views.check(self.tta, self.preprocessing)
+        activation = self.metadata["activation"]
+        if self.tta and activation not in (None, "softmax", "sigmoid"):
+            raise ValueError(
+                "The mean over views is one of probabilities. Received: "
+                f"tta={self.tta!r} for {name!r}, whose scores are made by a "
+                f"{activation}. Leave `tta` out"
+            )
 
 
 def check_finite(logits, source, places):

@@ -11,7 +11,6 @@ import numpy as np
 
 from keras_convnext._util.progress import progress
 from keras_convnext._util.tables import new_console
-from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.threads import in_order
 from keras_convnext.evaluation import bootstrap
 from keras_convnext.evaluation import calibration
@@ -59,7 +58,7 @@ class MultiLabelEvaluation:
         intervals, intervals_at_thresholds: as `Evaluation.intervals`, of
             `figures` and `brier`, and of `at_thresholds`. A class of which a
             draw has no image is left out of that draw's means.
-        bootstrap: see `Evaluation`.
+        bootstrap, tta: see `Evaluation`.
     """
 
     model: str
@@ -84,6 +83,7 @@ class MultiLabelEvaluation:
     intervals: dict = field(default_factory=dict)
     intervals_at_thresholds: dict | None = None
     bootstrap: dict = field(default_factory=lambda: dict(bootstrap.METHOD))
+    tta: str | None = None
 
     @property
     def measured(self) -> dict[str, float]:
@@ -197,6 +197,7 @@ def measure(classifier, source, identity, verbose):
         outputs=len(outputs),
         preprocessing=classifier.preprocessing,
         applies_exif=source.is_upright,
+        tta=classifier.tta,
         seconds=seconds,
         **_calibration(labels, scores),
         intervals_at_thresholds=intervals,
@@ -234,13 +235,13 @@ def _check(classifier):
 def _scores(classifier, source, columns, verbose):
     """Labels and scores of the images that can be read, and why others not."""
     has_logits = "logits" in classifier.metadata["outputs"]
-    loader = EvalLoader(source, classifier.preprocessing, classifier.batch_size)
+    loader = classifier.loader(source)
     read, scores = [], []
     with progress("evaluating", len(source), "images", verbose) as advance:
         for places, images in in_order(loader.load, range(len(loader))):
             if not len(places):
                 continue
-            outputs = classifier.logits(images)[:, columns]
+            outputs = classifier.logits(images, "sigmoid")[:, columns]
             check_finite(outputs, source, places)
             scores.append(sigmoid(outputs) if has_logits else outputs)
             read.append(places)

@@ -11,6 +11,7 @@ from keras_convnext._util.tables import new_console
 from keras_convnext.evaluation import bootstrap
 from keras_convnext.evaluation.rules import RULES
 from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.images.views import COUNTS
 
 SHOWN = 10
 MEASURED = f"measured ({bootstrap.LEVEL:.0%} interval)"
@@ -68,6 +69,7 @@ class Evaluation:
             they are in 95 % of the draws of a bootstrap over images. `ece`
             has none: by chance alone it is greater in a draw.
         bootstrap: dict that says how: `method`, `draws`, `seed`, `level`.
+        tta: `"flip"` or `"five-crop"`, where scores are means over views.
     """
 
     model: str
@@ -96,6 +98,7 @@ class Evaluation:
     reliability: list | None = None
     intervals: dict = field(default_factory=dict)
     bootstrap: dict = field(default_factory=lambda: dict(bootstrap.METHOD))
+    tta: str | None = None
 
     @property
     def top1(self) -> float:
@@ -227,6 +230,9 @@ def heading(result, title):
         f"{transform.interpolation}, EXIF {exif}; "
         f"{result.images / result.seconds:.0f} images/s"
     )
+    if result.tta:
+        count = COUNTS[result.tta]
+        yield f"scores are means over {count} views ({result.tta})"
     if result.unreadable:
         names = some(list(result.unreadable), SHOWN)
         yield f"{len(result.unreadable)} images could not be read: {names}"

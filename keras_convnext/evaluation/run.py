@@ -12,7 +12,6 @@ from keras_convnext._util.progress import progress
 from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import CountOrZero
 from keras_convnext._util.ranges import in_range
-from keras_convnext.data.eval_loader import EvalLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.threads import in_order
 from keras_convnext.evaluation import bootstrap
@@ -56,6 +55,7 @@ def evaluate(
     preprocessing: Preprocessing | None = None,
     apply_exif: bool | None = None,
     image_size: Count | tuple[Count, Count] | None = None,
+    tta: str | None = None,
 ) -> Evaluation | MultiLabelEvaluation:
     """Measures a model on labeled images, by the rules of its data set.
 
@@ -91,6 +91,12 @@ def evaluate(
         image_size: int or `(height, width)`, at which to measure; that of
             `preprocessing` if `None`. An official crop becomes that size's.
             Exported models may take one size only.
+        tta: test-time augmentation. `"flip"`: the scores of an image are the
+            means of its own and of those of its mirror image. `"five-crop"`:
+            of those of the center and the four corners, at the model's size,
+            of the image as it is resized before the crop; where nothing is
+            left around the center (`crop_pct` 1) it is refused, and so are
+            views by the rules `"a"`, `"r"` and `"c"`. `None` is one view.
 
     Returns:
         An `Evaluation`; a `MultiLabelEvaluation` of a source whose images may
@@ -114,6 +120,7 @@ def evaluate(
     """
     counting = rules.get(rule)
     _check_options(rule, counting, labels, all_classes, partial)
+    _check_views(rule, counting, tta)
     if apply_exif is None and rule != "classes":
         apply_exif = False  # as published results are
     artifact = artifact_of(model)
@@ -124,7 +131,7 @@ def evaluate(
         if preprocessing is not None:
             preprocessing = replace(preprocessing, image_size=size)
     preprocessing = preprocessing or rules.preprocessing_for(counting, own)
-    classifier = Classifier(artifact, preprocessing, batch_size)
+    classifier = Classifier(artifact, preprocessing, batch_size, tta)
     identity = {
         **{name: artifact.metadata[name] for name in IDENTITY},
         "file": str(artifact.path) if isinstance(artifact.path, Path) else None,
@@ -151,7 +158,8 @@ def evaluate(
         errors = dict(zip(truth.parts, errors.tolist()))
         corrupted, mce = corruptions.summary(errors)
     figures = None
-    if not all_classes and not (counting.is_corrupted and mce is None):
+    is_part = counting.is_corrupted and mce is None
+    if not (all_classes or is_part or tta):
         classes = len(truth.columns)
         figures = published.find(rule, artifact.metadata, classes)
     return Evaluation(
@@ -173,6 +181,7 @@ def evaluate(
         corruptions=corrupted,
         mce=mce,
         seconds=seconds,
+        tta=tta,
     )
 
 
@@ -189,9 +198,7 @@ def _count(classifier, truth, top, verbose):
     total = sum(map(len, parts))
     with progress("evaluating", total, "images", verbose) as advance:
         for part, source in enumerate(parts):
-            loader = EvalLoader(
-                source, classifier.preprocessing, classifier.batch_size
-            )
+            loader = classifier.loader(source)
             for places, images in in_order(loader.load, range(len(loader))):
                 if not len(places):
                     continue
@@ -297,6 +304,16 @@ def _by_class(classifier, truth, tally, confused):
             for (label, output), count in mistakes[:confused]
         ],
     }
+
+
+def _check_views(name, rule, tta):
+    """Raises `ValueError` for views by a rule that is defined by one."""
+    if tta and (rule.is_masked or rule.is_corrupted):
+        raise ValueError(
+            f"{rule.title} is for how robust a model is to a single look at "
+            f"each image. Received: rule={name!r} with tta={tta!r}. Leave "
+            "`tta` out"
+        )
 
 
 def _check_options(name, rule, labels, all_classes, partial):

@@ -70,6 +70,47 @@ def load_image(
         >>> keras_convnext.load_image(np.zeros((480, 640), "uint8")).shape
         (224, 224, 3)
     """
+    image, goal, fill = _resized(
+        source, size, crop_pct, mode, interpolation, apply_exif, mean
+    )
+    left, top = map(_start, image.size, goal[::-1])
+    return _cropped(image, goal, left, top, fill)
+
+
+def load_crops(
+    source,
+    size=224,
+    crop_pct=None,
+    mode=None,
+    interpolation="bicubic",
+    apply_exif=True,
+    mean=IMAGENET_MEAN,
+):
+    """Five crops of one image: the one of `load_image`, and the corners.
+
+    Args:
+        source, size, crop_pct, mode, interpolation, apply_exif, mean: as for
+            `load_image`; the resized image must hold the crops.
+
+    Returns:
+        `uint8` array `(5, height, width, 3)`: the center, then top left, top
+        right, bottom left and bottom right.
+
+    Source: equal to torchvision's `FiveCrop`, but for the order.
+    """
+    image, goal, fill = _resized(
+        source, size, crop_pct, mode, interpolation, apply_exif, mean
+    )
+    right, bottom = image.width - goal[1], image.height - goal[0]
+    left, top = map(_start, image.size, goal[::-1])
+    corners = ((0, 0), (-right, 0), (0, -bottom), (-right, -bottom))
+    return np.stack(
+        [_cropped(image, goal, *x, fill) for x in ((left, top), *corners)]
+    )
+
+
+def _resized(source, size, crop_pct, mode, interpolation, apply_exif, mean):
+    """A `PIL.Image` before the crop, the size after it, and the padding."""
     goal, crop_pct, mode, fill = checked(
         size, crop_pct, mode, interpolation, mean
     )
@@ -81,8 +122,12 @@ def load_image(
     image = source.whole_resized(
         int(width), int(height), RESAMPLING[interpolation]
     )
-    result = Image.new("RGB", goal[::-1], fill)
-    left, top = map(_start, image.size, result.size)
+    return image, goal, fill
+
+
+def _cropped(image, size, left, top, fill):
+    """The part of an image in a frame whose corner it begins at."""
+    result = Image.new("RGB", size[::-1], fill)
     result.paste(image, (left, top))  # what lies outside is left out
     return np.array(result)
 

@@ -15,6 +15,7 @@ from keras_convnext import recipes
 from keras_convnext._util.progress import progress
 from keras_convnext.data import ImageFolder
 from keras_convnext.facts.labels import label_set
+from keras_convnext.images import views
 from keras_convnext.images.folders import SUFFIXES
 from keras_convnext.images.preprocessing import load_image_for
 
@@ -304,6 +305,22 @@ def test_photographs_are_turned_upright_unless_told_otherwise(
     assert scores("turned.png", "--exif") == scores("upright.png")
     assert scores("turned.png", "--no-exif") == scores("lying.png")
     assert scores("lying.png") != scores("upright.png")
+
+
+@pytest.mark.parametrize("tta", ["flip", "five-crop"])
+def test_scores_may_be_means_over_views(tta, run, run_json, photos, saved):
+    model = keras.saving.load_model(saved)
+    images = photos / "c.jpg", photos / "a.png"
+    options = ("--model", saved, "--tta", tta, "--top", 5)
+    results = run_json(*images, *options)
+    for result in results:
+        batch = views.of_image(tta, model.preprocessing, result["image"])
+        scores = keras.ops.convert_to_numpy(model(batch)).mean(axis=0)
+        found = {int(x["id"]): x["score"] for x in result["predictions"]}
+        expected = dict(enumerate(scores.tolist()))
+        assert found == pytest.approx(expected, abs=1e-5)
+    status, _, errors = run(*images, "--model", saved, "--tta", "ten")
+    assert status == 2 and "`tta` must be one of" in errors
 
 
 def test_models_by_name_get_the_weights_asked_for(run, photos, monkeypatch):

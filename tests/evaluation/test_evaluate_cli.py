@@ -200,6 +200,8 @@ def test_models_by_name_are_built_for_the_size(run, photos, monkeypatch):
         (("--rule", "imagnet"), "Did you mean imagenet"),
         (("--rule", "imagenet"), "has 1000 classes"),
         (("--rule", "real"), "real.json"),
+        (("--tta", "flip", "--rule", "c"), "Leave `--tta` out"),
+        (("--tta", "flipped"), "`--tta` must be one of"),
         (("--rule", "c"), "75 of 75 missing"),
         (("--all-classes",), "`--all-classes` is of another rule"),
         (("--image-size", 3), "`--image-size` must be at least 4"),

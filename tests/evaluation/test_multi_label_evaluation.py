@@ -90,6 +90,22 @@ def test_figures_are_scikit_learns(model):
     assert json.loads(json.dumps(found.as_dict())) == found.as_dict()
 
 
+def test_views_are_scored_by_the_mean_of_sigmoids(model):
+    source = pictures()
+    turned = Arrays(source.images[:, :, ::-1], source.labels, NAMES)
+    scores = (scores_of(model, source) + scores_of(model, turned)) / 2
+    brier = metrics.brier_score_loss(source.labels.ravel(), scores.ravel())
+    for logits in (False, True):
+        scored = model
+        if logits:
+            scored = keras_convnext.models.sigmoid.without_sigmoid(model)
+        found = keras_convnext.evaluate(
+            scored, source, verbose=False, tta="flip"
+        )
+        assert found.brier == pytest.approx(brier, rel=0, abs=1e-6)
+        assert found.tta == "flip"
+
+
 def test_classes_are_found_by_name_in_any_order(model):
     source = pictures()
     turned = Arrays(source.images, source.labels[:, ::-1], NAMES[::-1])
