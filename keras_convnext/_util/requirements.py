@@ -13,6 +13,7 @@ PACKAGES = {
     "openvino": ("openvino", "openvino"),
     "pycocotools": ("pycocotools", "detection"),
     "pyarrow": ("pyarrow", "lists"),
+    "scipy": ("scipy", "demo"),
     "sklearn": ("scikit-learn", "demo"),
     "tensorflow": ("tensorflow", "tensorflow"),
     "tensorflow_datasets": ("tensorflow-datasets", "tfds"),

@@ -46,6 +46,7 @@ PHRASES = (
         r"`keras_convnext\.recipes\.multi_label`, or `loss='binary'`",
         "`--task multi-label`",
     ),
+    (r"`keras_convnext\.recipes\.regression`", "`--task regression`"),
     (r"`keras_convnext\.list_weights\(\)`", "`keras-convnext weights`"),
     (r"`keras_convnext\.list_models\(\)`", "`keras-convnext models`"),
     (r"`keras_convnext\.export`", "`keras-convnext export`"),

@@ -48,6 +48,7 @@ class Part(StrEnum):
     HEAD_DROPOUT = "head_dropout"
     HEAD_CLASSIFIER = "head_classifier"
     HEAD_ACTIVATION = "head_activation"
+    HEAD_UNITS = "head_units"
     TO_CHANNELS_FIRST = "to_channels_first"
     # In the steps of the roadmap alone.
     STEM_POOL = "stem_pool"

@@ -43,20 +43,10 @@ def with_sigmoid(
         (0.4, 0.6)
     """
     if not ends_in_sigmoid(model):
-        if not returns_logits(model):
-            raise ValueError(
-                "Expected a model that returns logits, such as "
-                "`recipe.build` makes. Received: "
-                f"{model.name!r} whose last layer is {last_layer(model).name!r}"
-            )
-        name = parse(last_layer(model).name)
-        is_ours = name.part == LayerPart.HEAD_CLASSIFIER
-        scores = keras.layers.Activation(
-            "sigmoid",
-            name=str(name.of(LayerPart.HEAD_ACTIVATION)) if is_ours else None,
-            dtype=model.outputs[0].dtype,
-        )
-        model = _like(model, scores(model.outputs[0]))
+        name = name_behind(model, LayerPart.HEAD_ACTIVATION)
+        dtype = model.outputs[0].dtype
+        scores = keras.layers.Activation("sigmoid", name=name, dtype=dtype)
+        model = like(model, scores(model.outputs[0]))
     if thresholds is not None:
         _keep(model, thresholds)
     return model
@@ -66,7 +56,7 @@ def without_sigmoid(model: keras.Model) -> keras.Model:
     """The logits of a model of `with_sigmoid`; of others the model itself."""
     if not ends_in_sigmoid(model):
         return model
-    return _like(model, model.layers[-1].input)
+    return like(model, model.layers[-1].input)
 
 
 def ends_in_sigmoid(model: keras.Model) -> bool:
@@ -76,7 +66,24 @@ def ends_in_sigmoid(model: keras.Model) -> bool:
     return is_activation and last.activation is keras.activations.sigmoid
 
 
-def _like(model, output):
+def name_behind(model, part):
+    """The name of a layer behind the logits; `None` for models of others.
+
+    Raises:
+        ValueError: for a model that returns no logits.
+    """
+    if not returns_logits(model):
+        raise ValueError(
+            "Expected a model that returns logits, such as "
+            "`recipe.build` makes. Received: "
+            f"{model.name!r} whose last layer is {last_layer(model).name!r}"
+        )
+    name = parse(last_layer(model).name)
+    is_ours = name.part == LayerPart.HEAD_CLASSIFIER
+    return str(name.of(part)) if is_ours else None
+
+
+def like(model, output):
     """Another output of the same layers, in a model of the same kind."""
     kind = ConvNeXtModel if isinstance(model, ConvNeXtModel) else keras.Model
     return kind(model.inputs[0], output, name=model.name)

@@ -293,8 +293,10 @@ class Progress(keras.callbacks.Callback):
             averages: whether the averaged weights are the ones measured.
         """
         held_out = "none" if validation is None else f"{len(validation)}"
+        is_regression = getattr(data, "is_regression", False)
+        kind = "targets" if is_regression else "classes"
         self._print(
-            f"{len(data)} images of {len(data.classes)} classes; held out: "
+            f"{len(data)} images of {len(data.classes)} {kind}; held out: "
             f"{held_out}"
         )
         run, steps = self.run, self.steps

@@ -19,14 +19,33 @@ from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.rematerialization import rematerialized
 from keras_convnext.models.sigmoid import with_sigmoid
 from keras_convnext.models.sigmoid import without_sigmoid
+from keras_convnext.models.units import with_units
 from keras_convnext.training import callbacks
 from keras_convnext.training import distribution
 from keras_convnext.training import loop
 from keras_convnext.training.distribution.validation import WholeValidation
-from keras_convnext.training.multi_label import Validation
+from keras_convnext.training.held_out import FIGURES
+from keras_convnext.training.held_out import Validation
 from keras_convnext.training.recipes.recipe import Recipe
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
+
+# What labels are, and the recipe for them.
+KINDS = {
+    "single-label": (
+        "one label for each image",
+        "`recipe.replace(loss='softmax')`",
+    ),
+    "multi-label": (
+        "rows of labels, of which an image may have several or none",
+        "`keras_convnext.recipes.multi_label`, or `recipe.replace("
+        "loss='binary')`",
+    ),
+    "regression": (
+        "numbers in place of classes",
+        "`keras_convnext.recipes.regression`",
+    ),
+}
 
 
 @in_range
@@ -56,11 +75,13 @@ def train(
         model: a Functional or Sequential `keras.Model` that takes images with
             their channels last and returns logits, best from `recipe.build`.
             For many labels it may end in a sigmoid, and what is saved does.
+            For numbers it returns one for each target; what is saved predicts
+            in the targets' units, see `recipes.with_units`.
         recipe: a `Recipe`, whose `loss` fits the labels.
         data: a `Source` of training images, see `keras_convnext.data`.
         output: path of a folder for checkpoints, `last.keras`, `best.keras`
             and `best_raw.keras` (by accuracy on `validation`, of many labels
-            by the mean average precision; the first has
+            by the mean average precision, of numbers by R²; the first has
             the averaged weights where the recipe averages; without
             `validation` there is `last.keras` alone, and of such a recipe
             `last_averaged.keras`),
@@ -112,10 +133,14 @@ def train(
     recipe = recipe.for_model(model).for_images(len(data))
     cluster.check(model, recipe, loader)
     preprocessing = _prepared(model, data, validation)
+    figures = FIGURES.get(recipe.task)
+    if figures:
+        cluster.check_held_out(figures.kind)
     saved = model
     if recipe.is_multi_label:
-        cluster.check_multi_label()
         saved, model = with_sigmoid(model), without_sigmoid(model)
+    elif recipe.is_regression:
+        saved = model = with_units(model, data.labels)
     pipeline = recipe.train_pipeline(
         len(data.classes),
         seed,
@@ -141,8 +166,8 @@ def train(
     held_out, measuring = None, []
     if validation is not None:
         images = validation, preprocessing, size, on_error
-        if recipe.is_multi_label:
-            measuring = [_multi_label(cluster, images, averages, saved)]
+        if figures:
+            measuring = [_at_once(cluster, images, averages, figures, saved)]
         else:
             held_out = cluster.eval_loader(*images)
             measuring = _by_batch(cluster, held_out, averages)
@@ -167,7 +192,7 @@ def train(
         size,
         data,
         validation,
-        "val_map_macro" if recipe.is_multi_label else "val_accuracy",
+        f"val_{figures.best if figures else 'accuracy'}",
         tuple(measuring),
         held_out,
         averages,
@@ -178,18 +203,9 @@ def train(
 
 def _check_loss(recipe, data):
     """Raises `ValueError` for a loss that the labels are not made for."""
-    if recipe.is_multi_label == data.is_multi_label:
+    if recipe.task == data.task:
         return
-    kind, advice = (
-        "one label for each image",
-        "`recipe.replace(loss='softmax')`",
-    )
-    if data.is_multi_label:
-        kind = "rows of labels, of which an image may have several or none"
-        advice = (
-            "`keras_convnext.recipes.multi_label`, or `recipe.replace("
-            "loss='binary')`"
-        )
+    kind, advice = KINDS[data.task]
     raise ValueError(
         "The recipe must have a loss for the labels of the data. Received: "
         f"loss={recipe.loss!r} by the recipe {recipe.name!r}, for data with "
@@ -205,16 +221,16 @@ def _by_batch(cluster, held_out, averages):
     return [whole]
 
 
-def _multi_label(cluster, images, averages, saved):
-    """The callback that measures many, and keeps thresholds in `saved`."""
-    require("sklearn", "figures of many labels")  # before the first epoch
+def _at_once(cluster, images, averages, figures, saved):
+    """The callback that measures all images; `saved` keeps thresholds."""
+    require("sklearn", f"figures of {figures.kind}")  # before the first epoch
 
     def keep(thresholds):
         if isinstance(saved, ConvNeXtModel):
             with_sigmoid(saved, thresholds.tolist())
 
     loader = cluster.eval_loader_class(*images)
-    return Validation(cluster, loader, averages, keep)
+    return Validation(cluster, loader, averages, figures, keep)
 
 
 def _prepared(model, data, validation):

@@ -12,6 +12,8 @@ CURVES = {
     "val_": "held out",
     "val_raw_": "held out, raw weights",
 }
+# Below the loss the first of these that there is.
+METRICS = ("accuracy", "map_macro", "r2")
 
 
 def learning_curves(
@@ -19,6 +21,9 @@ def learning_curves(
     figure: Figure | None = None,
 ) -> Figure:
     """Draws loss and accuracy of training, validation and the average.
+
+    Of many labels the mean average precision, and of numbers R², are drawn in
+    the place of the accuracy.
 
     Args:
         history: list of one dict per epoch with `loss`, `accuracy` and where
@@ -42,7 +47,9 @@ def learning_curves(
         history = [dict(zip(history, row)) for row in zip(*history.values())]
     figure = figure or new_figure(figsize=(7, 5.2))
     axes = figure.subplots(2, 1, sharex=True)
-    for axis, metric in zip(axes, ("loss", "accuracy")):
+    names = {name for row in history for name in row}
+    shown = (x for x in METRICS if not names.isdisjoint({x, f"val_{x}"}))
+    for axis, metric in zip(axes, ("loss", next(shown, METRICS[0]))):
         for prefix, label in CURVES.items():
             points = [
                 (row.get("epoch", number), row[prefix + metric])

@@ -401,7 +401,7 @@ def test_layers_return_from_their_config(layer):
         (lambda: CutMix("1"), "`alpha` must be a number"),
         (lambda: MixupCutmix(switch_probability=2), "`switch_probability`"),
         (lambda: MixUp(label_smoothing=1), "`label_smoothing`"),
-        (lambda: MixUp(num_classes=1), "`num_classes`"),
+        (lambda: MixUp(num_classes=0), "`num_classes`"),
         (lambda: MixUp()(keras.Input((9, 9, 3))), "data pipeline"),
     ],
 )

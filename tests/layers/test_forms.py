@@ -50,6 +50,7 @@ SAMPLES = {
     ours.ImageNormalization: {"mean": [0.4] * 4, "std": [0.2] * 4},
     ours.LayerScale: {},
     ours.SimpleNormalization: {},
+    ours.TargetUnits: {"mean": [40.0] * 4, "std": [13.0] * 4},
     plain.Add: {},
     plain.Conv2D: {"filters": 3, "kernel_size": 3, "padding": "same"},
     plain.Conv2DTranspose: {"filters": 3, "kernel_size": 2, "strides": 2},

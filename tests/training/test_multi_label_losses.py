@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 import torch
-from conftest import BACKEND
+from gradients import assert_same
+from gradients import of_torch
+from gradients import value_and_gradient
 from peers import import_timm
 from torch.nn import functional as F
 
@@ -12,34 +14,6 @@ from keras_convnext import recipes
 from keras_convnext.data import Arrays
 from keras_convnext.data import TrainLoader
 from keras_convnext.training.recipes.losses import OBJECTIVES
-
-
-def value_and_gradient(loss, labels, logits):
-    """Of a Keras loss on this backend, by its own differentiation."""
-    if BACKEND == "torch":
-        x = torch.tensor(logits, requires_grad=True)
-        with torch.device("cpu"):
-            value = loss(torch.tensor(labels), x)
-        value.backward()
-        return value.item(), x.grad.numpy()
-    if BACKEND == "jax":
-        import jax
-
-        value, gradient = jax.value_and_grad(lambda x: loss(labels, x))(logits)
-        return float(value), np.asarray(gradient)
-    import tensorflow as tf
-
-    x = tf.Variable(logits)
-    with tf.GradientTape() as tape:
-        value = loss(labels, x)
-    return float(value), tape.gradient(value, x).numpy()
-
-
-def of_torch(function, labels, logits):
-    x = torch.tensor(logits, requires_grad=True)
-    value = function(x, torch.tensor(labels))
-    value.backward()
-    return value.item(), x.grad.numpy()
 
 
 def sample(kind):
@@ -53,11 +27,6 @@ def sample(kind):
     if kind == "sure":  # where probabilities are 0 and 1 to the last digit
         logits *= 15
     return labels, logits
-
-
-def assert_same(ours, theirs):
-    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["labels", "none", "mixed", "sure"])

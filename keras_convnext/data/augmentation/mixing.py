@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import NotNegative
 from keras_convnext._util.ranges import Part
 from keras_convnext._util.ranges import PartBelowOne
-from keras_convnext._util.ranges import Several
 from keras_convnext._util.ranges import in_range
 from keras_convnext._util.serialization import register
 from keras_convnext.data.augmentation import boxes
@@ -30,7 +30,8 @@ class MixupCutmix(DataLayer):
         switch_probability: float of 0–1, the part of batches that get CutMix.
         label_smoothing: float of 0–1, the part of a label that is spread over
             all classes.
-        num_classes: int, needed for labels that are ints.
+        num_classes: int, needed for labels that are ints; 1 for floats of one
+            column, which are numbers and no classes.
         seed, **kwargs: see `DataLayer`.
 
     Call arguments:
@@ -77,7 +78,7 @@ class MixupCutmix(DataLayer):
         cutmix_alpha: NotNegative = 1.0,
         switch_probability: Part = 0.5,
         label_smoothing: PartBelowOne = 0.1,
-        num_classes: Several | None = None,
+        num_classes: Count | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -174,7 +175,7 @@ class MixUp(MixupCutmix):
         self,
         alpha: NotNegative = 0.8,
         label_smoothing: PartBelowOne = 0.1,
-        num_classes: Several | None = None,
+        num_classes: Count | None = None,
         **kwargs: Any,
     ):
         super().__init__(
@@ -209,7 +210,7 @@ class CutMix(MixupCutmix):
         self,
         alpha: NotNegative = 1.0,
         label_smoothing: PartBelowOne = 0.1,
-        num_classes: Several | None = None,
+        num_classes: Count | None = None,
         **kwargs: Any,
     ):
         super().__init__(

@@ -9,7 +9,8 @@ def soft_labels(labels, num_classes=None, smoothing=0.0):
     Args:
         labels: array of ints `(batch,)` or `(batch, 1)`, or of one-hot or
             soft labels `(batch, classes)`.
-        num_classes: int, needed for ints.
+        num_classes: int, needed for ints; 1 for floats of one column, which
+            are numbers and no classes.
         smoothing: float of 0–1.
 
     Returns:
@@ -58,7 +59,8 @@ def meaning(labels, num_classes):
             )
         return num_classes, True
     is_number = is_int or "float" in dtype or dtype == "bool"
-    if not is_number or last in (None, 1) or num_classes not in (None, last):
+    is_row = last is not None and (last > 1 or num_classes == 1)
+    if not (is_number and is_row) or num_classes not in (None, last):
         raise ValueError(
             "Expected labels of shape (batch,) that are ints, or one-hot or "
             "soft labels of shape (batch, classes) with as many classes as "

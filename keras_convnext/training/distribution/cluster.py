@@ -92,8 +92,12 @@ class Cluster:
     def check_detectors(self) -> None:
         """Raises `ValueError` if the engine cannot train a detector."""
 
-    def check_multi_label(self) -> None:
-        """Raises `ValueError` if the engine cannot measure many labels."""
+    def check_held_out(self, kind: str) -> None:
+        """Raises `ValueError` if no process can measure all images at once.
+
+        Args:
+            kind: what is measured of them, in words.
+        """
 
     def eval_loader(
         self,

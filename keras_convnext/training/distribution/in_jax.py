@@ -63,11 +63,11 @@ class JaxCluster(Cluster):
                 "one, or take PyTorch for several hosts"
             )
 
-    def check_multi_label(self):
-        # No process sees the scores of all images.
+    def check_held_out(self, kind):
+        # No process sees the outputs of all images.
         if self.process_count > 1:
             raise ValueError(
-                "On JAX many labels are trained in one process, with all "
+                f"On JAX {kind} are trained in one process, with all "
                 f"devices of one host. Received: {self.process_count} "
                 "processes. Start one, or take PyTorch for several hosts"
             )

@@ -36,8 +36,8 @@ class PaddedLoader(EvalLoader):
         images = np.zeros((size, *self._shape), "uint8")
         # One that no image has; many at a time hold none.
         labels = np.full(size, len(source.classes), "int32")
-        if source.is_multi_label:
-            labels = np.zeros((size, len(source.classes)), "uint8")
+        if source.task != "single-label":
+            labels = np.zeros((size, len(source.classes)), source.labels.dtype)
         weights = np.zeros(size, "float32")
         if index < self._batches:
             numbers, read = self.load(index)

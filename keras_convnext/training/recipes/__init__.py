@@ -10,11 +10,13 @@ from keras_convnext.data.augmentation import RandomResizedCrop
 from keras_convnext.data.pipeline import EvalPipeline
 from keras_convnext.data.pipeline import TrainPipeline
 from keras_convnext.models.sigmoid import with_sigmoid
+from keras_convnext.models.units import with_units
 from keras_convnext.training.optimizers import AdamW
 from keras_convnext.training.optimizers import WarmupCosine
 from keras_convnext.training.optimizers import averaged_weights
 from keras_convnext.training.optimizers import layer_decay_scales
 from keras_convnext.training.recipes.losses import AsymmetricLoss
+from keras_convnext.training.recipes.losses import StandardizedLoss
 from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
 from keras_convnext.training.recipes.objective import TopKAccuracy
 from keras_convnext.training.recipes.recipe import Recipe
@@ -28,6 +30,7 @@ from keras_convnext.training.recipes.records import imagenet1k
 from keras_convnext.training.recipes.records import imagenet22k
 from keras_convnext.training.recipes.records import isotropic
 from keras_convnext.training.recipes.records import multi_label
+from keras_convnext.training.recipes.records import regression
 from keras_convnext.training.recipes.records import small_data
 from keras_convnext.training.recipes.records import v2_finetune
 from keras_convnext.training.recipes.records import v2_finetune_from_22k
@@ -47,6 +50,7 @@ __all__ = [
     "RandomResizedCrop",
     "Recipe",
     "SoftTargetCrossEntropy",
+    "StandardizedLoss",
     "TopKAccuracy",
     "TrainPipeline",
     "WarmupCosine",
@@ -61,9 +65,11 @@ __all__ = [
     "isotropic",
     "layer_decay_scales",
     "multi_label",
+    "regression",
     "small_data",
     "v2_finetune",
     "v2_finetune_from_22k",
     "v2_imagenet22k",
     "with_sigmoid",
+    "with_units",
 ]

@@ -43,9 +43,19 @@ class BaseRecipe:
         return "steps" in self.SPANS
 
     @property
+    def task(self) -> str:
+        """What it trains for; of classifiers as `Source.task`."""
+        return "single-label"
+
+    @property
     def is_multi_label(self) -> bool:
         """Whether it trains for images of many labels, or none."""
-        return False
+        return self.task == "multi-label"
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether it trains for images with numbers in place of classes."""
+        return self.task == "regression"
 
     def __post_init__(self):
         check_fields(self)

@@ -19,7 +19,7 @@ SEVERAL = "a recipe for many labels, `recipe.replace(loss='binary')`"
 
 def check_classes(model, recipe):
     """Raises `ValueError` for one output, whose softmax is always 1."""
-    if model.outputs[0].shape[-1] == 1 and not recipe.is_multi_label:
+    if model.outputs[0].shape[-1] == 1 and recipe.task == "single-label":
         raise ValueError(
             f"The loss of the recipe {recipe.name!r} is a softmax over "
             "classes, which is 1 for a single one, whatever the image. "
@@ -31,12 +31,15 @@ def check_classes(model, recipe):
 def check_labels(labels, model, recipe):
     """Raises `ValueError` unless every image has one class, or shares of 1.
 
-    With a recipe for many labels every image has one of 0 to 1 for each.
+    With a recipe for many labels every image has one of 0 to 1 for each, and
+    with one for numbers a finite number for each output.
     """
     labels = _array(labels)
     classes = model.outputs[0].shape[-1]
     if recipe.is_multi_label:
         return _check_many(labels, classes, model, recipe)
+    if recipe.is_regression:
+        return _check_numbers(labels, classes, model, recipe)
     if labels.ndim == 1 or labels.shape[1:] == (1,):
         is_class = (labels >= 0) & (labels < classes) & (labels % 1 == 0)
         if is_class.all():
@@ -80,6 +83,20 @@ def _check_many(labels, classes, model, recipe):
         f"The recipe {recipe.name!r} trains {model.name!r} for many labels, "
         f"with the loss {recipe.loss!r}: `fit` takes rows (batch, {classes}) "
         f"of 0 to 1. Received: labels with {problem}. {remedy}"
+    )
+
+
+def _check_numbers(labels, count, model, recipe):
+    is_row = labels.shape[1:] == (count,) or (count == 1 and labels.ndim == 1)
+    problem, remedy = f"shape {labels.shape}", "Build the model for as many"
+    if is_row and labels.dtype.kind in "biuf":
+        if np.isfinite(labels.astype("float64")).all():
+            return
+        problem, remedy = "NaN or infinity", "Leave out the images without one"
+    raise ValueError(
+        f"The recipe {recipe.name!r} trains {model.name!r} to predict {count} "
+        f"numbers, with the loss {recipe.loss!r}: `fit` takes finite ones of "
+        f"shape (batch, {count}). Received: targets with {problem}. {remedy}"
     )
 
 

@@ -1,6 +1,8 @@
-"""The losses of recipes, also those for images of many labels or none."""
+"""The losses of recipes: for many labels or none, and for numbers, too."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from typing import NamedTuple
 
@@ -10,6 +12,7 @@ from keras import ops
 from keras_convnext._util.ranges import NotNegative
 from keras_convnext._util.ranges import Part
 from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import in_range
 from keras_convnext._util.serialization import register
 from keras_convnext.training.recipes.objective import SoftTargetCrossEntropy
@@ -93,16 +96,69 @@ class AsymmetricLoss(keras.losses.Loss):
         }
 
 
+@register
+class StandardizedLoss(keras.losses.Loss):
+    """Huber's or the squared loss of errors, in deviations of each target.
+
+    So that years and millimeters count alike, and a learning rate fits both.
+
+    Args:
+        std: one number per target, what an error is divided by.
+        delta: from which error on, in these deviations, Huber's loss grows
+            linearly; `None` for the squared loss.
+        name, **kwargs: as for `keras.losses.Loss`; its `dtype` is the
+            precision of the sum.
+
+    Call arguments:
+        y_true: numbers `(batch, targets)`, of one target also `(batch,)`.
+        y_pred: predictions `(batch, targets)` in the same units.
+
+    The result is the mean over images and targets, as that of PyTorch's
+    `HuberLoss` and `MSELoss`.
+
+    Examples:
+        >>> loss = keras_convnext.recipes.StandardizedLoss([10.0], delta=1.0)
+        >>> float(loss(np.array([[40.0]]), np.array([[45.0]])))
+        0.125
+    """
+
+    @in_range
+    def __init__(
+        self,
+        std: Sequence[Positive],
+        delta: Positive | None = None,
+        name: str = "standardized_loss",
+        **kwargs: Any,
+    ):
+        super().__init__(name=name, **kwargs)
+        self.std = [float(x) for x in std]
+        self.delta = delta
+
+    def call(self, y_true, y_pred):
+        y_true = ops.reshape(
+            ops.cast(y_true, y_pred.dtype), (-1, len(self.std))
+        )
+        std = ops.convert_to_tensor(self.std, y_pred.dtype)
+        errors = (y_pred - y_true) / std
+        if self.delta is None:
+            return ops.mean(ops.square(errors), axis=-1)
+        return keras.losses.huber(ops.zeros_like(errors), errors, self.delta)
+
+    def get_config(self):
+        return {**super().get_config(), "std": self.std, "delta": self.delta}
+
+
 class Objective(NamedTuple):
     """What a recipe's `loss` stands for.
 
     Attributes:
-        loss: function of `label_smoothing` and `dtype`.
-        is_multi_label: whether an image may have several labels, or none.
+        loss: function of `dtype`, and of `label_smoothing` or, for numbers,
+            of their `std`.
+        task: that of the `Source`s it is for.
     """
 
     loss: Callable[..., keras.losses.Loss]
-    is_multi_label: bool = True
+    task: str = "multi-label"
 
 
 def _binary(**options):
@@ -122,8 +178,10 @@ def _focal(**options):
 
 # By the word in the field `loss` of recipes.
 OBJECTIVES = {
-    "softmax": Objective(SoftTargetCrossEntropy, is_multi_label=False),
+    "softmax": Objective(SoftTargetCrossEntropy, "single-label"),
     "binary": Objective(_binary),
     "asymmetric": Objective(AsymmetricLoss),
     "focal": Objective(_focal),
+    "huber": Objective(partial(StandardizedLoss, delta=1.0), "regression"),
+    "squared": Objective(StandardizedLoss, "regression"),
 }

@@ -31,6 +31,7 @@ from keras_convnext.models.applications import create_model
 from keras_convnext.models.builder import total_stride
 from keras_convnext.models.inspection import last_layer
 from keras_convnext.models.model import ConvNeXtModel
+from keras_convnext.models.units import units_of
 from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.adamw import with_loss_scaling
 from keras_convnext.training.optimizers.averaging import SwapAveragedWeights
@@ -88,7 +89,9 @@ class Recipe(BaseRecipe):
             many labels, part of every label that becomes one half.
         loss: `"softmax"`, for one class in each image; or for many labels, or
             none, with a sigmoid for each: `"binary"` cross-entropy,
-            `"asymmetric"` (see `AsymmetricLoss`) or `"focal"`.
+            `"asymmetric"` (see `AsymmetricLoss`) or `"focal"`; or for numbers
+            in place of classes `"huber"`, which grows linearly from an error
+            of one standard deviation of the targets on, or `"squared"`.
         rand_augment: configuration as timm writes it, see `RandAugment`;
             `None` for none.
         random_erasing: probability of erasing a rectangle.
@@ -149,6 +152,8 @@ class Recipe(BaseRecipe):
             if getattr(self, name) is not None:
                 check_ordered(name, getattr(self, name))
         one_of("loss", self.loss, OBJECTIVES)
+        if self.is_regression:
+            _check_regression(self)
 
     @in_range
     def with_batch_size(self, batch_size: Count) -> Self:
@@ -171,17 +176,18 @@ class Recipe(BaseRecipe):
         return bool(self.mixup_alpha or self.cutmix_alpha)
 
     @property
-    def is_multi_label(self) -> bool:
-        """Whether it trains for images of many labels, or none."""
-        return OBJECTIVES[self.loss].is_multi_label
+    def task(self) -> str:
+        """What it trains for: that of the `Source`s it is for."""
+        return OBJECTIVES[self.loss].task
 
     @property
     def smooths_in_loss(self) -> bool:
         """Whether the loss smooths labels; else mixing has done it already.
 
-        Of many labels it always does, as they have no sum to keep.
+        Of many labels it always does, as they have no sum to keep; numbers
+        are never smoothed.
         """
-        return self.is_multi_label or not self.mixes
+        return self.task != "single-label" or not self.mixes
 
     @in_range
     def build(
@@ -295,12 +301,12 @@ class Recipe(BaseRecipe):
 
         Args:
             model: a `keras.Model` that returns logits `(batch, classes)`, best
-                from `build`.
+                from `build`; of a recipe for numbers one of `with_units`.
             steps_per_epoch: int, batches per epoch, as for `fit`; with
                 gradient accumulation these are micro-batches.
             metrics: list; by default `accuracy`, and `top5_accuracy` for more
-                than ten classes. With a `loss` of your own and for many
-                labels none.
+                than ten classes. For numbers `mae` and `rmse`, in their units.
+                With a `loss` of your own and for many labels none.
             loss: as for `model.compile`; by default that of the recipe's
                 field. Any other takes what labels and outputs it likes.
             options: further arguments of `model.compile`.
@@ -315,7 +321,7 @@ class Recipe(BaseRecipe):
                 other.
 
         Labels may be class numbers, one-hot or mixed; many labels are rows
-        `(batch, classes)` of 0 to 1.
+        `(batch, classes)` of 0 to 1. Numbers are rows `(batch, targets)`.
 
         Examples:
             >>> recipe = keras_convnext.recipes.small_data
@@ -331,17 +337,9 @@ class Recipe(BaseRecipe):
             )
         is_own = loss is not None
         if not is_own:
-            _check_logits(model)
-            check_classes(model, recipe)
-            smoothing = recipe.label_smoothing
-            loss = OBJECTIVES[recipe.loss].loss(
-                label_smoothing=smoothing if recipe.smooths_in_loss else 0.0,
-                dtype=model.outputs[0].dtype,
-            )
-        if metrics is None and not is_own and not recipe.is_multi_label:
-            metrics = [TopKAccuracy(1, name="accuracy")]
-            if model.outputs[0].shape[-1] > 10:
-                metrics.append(TopKAccuracy(5))
+            loss = _loss_of(recipe, model)
+        if metrics is None and not is_own:
+            metrics = _metrics_of(recipe, model)
         optimizer = recipe.optimizer(model, steps_per_epoch)
         model.compile(
             with_loss_scaling(optimizer, model),
@@ -422,6 +420,62 @@ def _with_new_head(*args, **kwargs):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The classifier of ", UserWarning)
         return create_model(*args, **kwargs)
+
+
+def _loss_of(recipe, model):
+    """The loss of the recipe's field, for a model that fits it."""
+    make, dtype = OBJECTIVES[recipe.loss].loss, model.outputs[0].dtype
+    units = units_of(model)
+    if (units is not None) != recipe.is_regression:
+        raise ValueError(
+            "A recipe for numbers, with the loss 'huber' or 'squared', trains "
+            "models that predict them in the units of their targets. Received: "
+            f"loss={recipe.loss!r} by the recipe {recipe.name!r}, for "
+            f"{model.name!r} with {'' if units else 'no '}units. "
+            + (
+                "Take `recipes.regression`"
+                if units
+                else "Pass `recipes.with_units(model, targets)`"
+            )
+        )
+    if units is not None:
+        return make(std=units.std, dtype=dtype)
+    _check_logits(model)
+    check_classes(model, recipe)
+    smoothing = recipe.label_smoothing if recipe.smooths_in_loss else 0.0
+    return make(label_smoothing=smoothing, dtype=dtype)
+
+
+def _metrics_of(recipe, model):
+    """What is measured of each batch; many labels only all together."""
+    if recipe.is_multi_label:
+        return None
+    if recipe.is_regression:
+        return [
+            keras.metrics.MeanAbsoluteError(name="mae"),
+            keras.metrics.RootMeanSquaredError(name="rmse"),
+        ]
+    metrics = [TopKAccuracy(1, name="accuracy")]
+    if model.outputs[0].shape[-1] > 10:
+        metrics.append(TopKAccuracy(5))
+    return metrics
+
+
+def _check_regression(recipe):
+    """Raises `ValueError` for what numbers in place of classes rule out."""
+    reasons = {
+        "label_smoothing": "there are no classes to spread a number over",
+        "cutmix_alpha": "a part of an image has not the same part of a number",
+    }
+    for field, reason in reasons.items():
+        value = getattr(recipe, field)
+        if any(value.values() if isinstance(value, dict) else [value]):
+            raise ValueError(
+                f"`{field}` must be 0 with loss={recipe.loss!r}: {reason}. "
+                f"Received: {field}={value} in the recipe {recipe.name!r}. "
+                f"Take `recipe.replace({field}=0.0)` with it, or "
+                "`recipes.regression`"
+            )
 
 
 def _check_logits(model):

@@ -194,6 +194,20 @@ multi_label = small_data.replace(
     crop_scale=(0.6, 1.0),
 )
 
+regression = small_data.replace(
+    name="regression",
+    summary="fine-tuning to predict numbers in place of classes",
+    source="Ours, `small_data` with Huber's loss of standardized targets. "
+    "Crops keep most of an image, nothing is erased and colors stay: what is "
+    "lost would change a count, and other colors a quality. A default to start "
+    "from, not a measured optimum.",
+    loss="huber",
+    label_smoothing=0.0,
+    rand_augment=None,
+    random_erasing=0.0,
+    crop_scale=(0.8, 1.0),
+)
+
 digits = Recipe(
     "digits",
     "scikit-learn's 8x8 scans of handwritten digits, from random weights",
