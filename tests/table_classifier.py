@@ -48,6 +48,7 @@ class TableClassifier(Artifact):
             "outputs": ["logits"],
             "activation": None,
             "quantization": None,
+            "temperature": None,
         }
         super().__init__("known", {**defaults, **metadata}, self.answers)
 

@@ -48,7 +48,8 @@ def of_model(
         `input_dtype`, `size` (height and width, `None` for any) and
         `channels` of the input; `outputs`: their names; `activation` from
         `logits` to `scores`; `thresholds` of a sigmoid: of each class the
-        score from which on an image has it, or `None`; `label_set`;
+        score from which on an image has it, or `None`; `temperature`, what
+        a calibration divided the logits by, or `None`; `label_set`;
         `quantization`; `producer`.
     """
     outputs = list(graph.named_outputs(model, features))
@@ -79,6 +80,7 @@ def of_model(
         "outputs": outputs,
         "activation": activation,
         "thresholds": _thresholds(model, info, activation),
+        "temperature": info.temperature,
         "quantization": quantization,
     }
 
@@ -144,6 +146,11 @@ def _are_numbers(value):
     )
 
 
+def _is_positive(value):
+    """`None`, or a number above 0."""
+    return value is None or (type(value) in (int, float) and value > 0)
+
+
 def _is_size(value):
     """A list of height and width, each an int or `None`."""
     return (
@@ -170,7 +177,7 @@ FIELDS = {
 
 
 # The same of what earlier versions did not write.
-LATER = {"thresholds": _are_numbers}
+LATER = {"thresholds": _are_numbers, "temperature": _is_positive}
 
 
 def inputs(values, images):

@@ -91,9 +91,10 @@ class Artifact:
         run: function from what `run` takes to a mapping of its outputs.
         resize: function from a size to the same for images of that size;
             `None` where the file holds one.
+        model: the Keras model that runs, or `None` of an exported file.
 
     Attributes:
-        metadata: as given.
+        metadata, model: as given.
 
     Raises:
         ValueError: without metadata.
@@ -105,6 +106,7 @@ class Artifact:
         metadata: dict[str, Any] | None,
         run: Callable[[Array], Any],
         resize: Callable[[tuple[int, int]], "Artifact"] | None = None,
+        model: Any = None,
     ):
         if metadata is None:
             raise NotOurs(
@@ -112,7 +114,7 @@ class Artifact:
                 f"preprocessing and classes inside. Received: {str(path)!r}"
             )
         self.path, self.metadata, self._run = path, metadata, run
-        self._resize = resize
+        self._resize, self.model = resize, model
 
     @property
     def preprocessing(self) -> Preprocessing | None:
@@ -232,6 +234,7 @@ def of_model(model, name, size=None):
         embedded.of_model(model, size),
         named.predict_on_batch,
         functools.partial(of_model, model, name),
+        model,
     )
 
 

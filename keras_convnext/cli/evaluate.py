@@ -13,6 +13,7 @@ from keras_convnext._util.checks import one_of
 from keras_convnext._util.ranges import PartAboveZero
 from keras_convnext._util.writing import written_aside
 from keras_convnext.artifacts import running
+from keras_convnext.cli import calibrating
 from keras_convnext.cli import lists
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
@@ -108,13 +109,30 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option(help="File for everything as JSON.")
     ] = None,
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.keras",
+            help="File for the model with its logits divided by the "
+            "temperature at which its scores fit these images best; they must "
+            "be held out of training.",
+        ),
+    ] = None,
+    reliability: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Picture of how often scores are right, by how high they are.",
+        ),
+    ] = None,
     force: options.Force = False,
     trust: options.Trust = False,
 ) -> None:
     """Measure accuracy and cross-entropy on labeled images.
 
-    Top-1, top-5, the accuracy of every class and the most confused pairs,
-    beside the published figures. Preprocessing is that of the weights.
+    Top-1, top-5, each with the interval of a bootstrap, the accuracy of every
+    class and the most confused pairs, beside the published figures.
+    Preprocessing is that of the weights.
 
     Of detectors the average precision of boxes and masks, by COCO's rules: in
     all, at overlaps of 0.5 and 0.75, by size and by class.
@@ -129,6 +147,9 @@ def evaluate(
 
     Example: keras-convnext evaluate --data photos.csv --split test --model
     mine.keras
+
+    Example: keras-convnext evaluate --data photos --model mine.keras
+    --calibrate calibrated.keras --reliability reliability.png
 
     Example: keras-convnext evaluate --data coco --model convnext_tiny
     --weights coco
@@ -154,6 +175,8 @@ def evaluate(
             "interpolation": interpolation is not None,
             "apply_exif": apply_exif is not None,
             "tta": tta is not None,
+            "calibrate": calibrate is not None,
+            "reliability": reliability is not None,
             **{name: x is not None for name, x in of_lists.items()},
         }
         _refuse([name for name, given in of_classifiers.items() if given])
@@ -161,6 +184,7 @@ def evaluate(
         _tell(result, output, as_json)
         return
     counting = rules.get(rule)
+    calibrating.check(calibrate, reliability, force, rule, tta)
     size = None if image_size is None else (image_size, image_size)
     open_model = functools.partial(
         open_classifier, model, weights, trust=trust, **_built_for(size)
@@ -180,19 +204,32 @@ def evaluate(
         "interpolation": interpolation,
     }
     overrides = {key: x for key, x in overrides.items() if x is not None}
-    result = evaluation.evaluate(
-        artifact,
-        source,
-        rule,
-        batch_size,
-        labels=labels,
-        all_classes=all_classes,
-        partial=partial,
-        preprocessing=preprocessing and replace(preprocessing, **overrides),
-        apply_exif=apply_exif,
-        tta=tta,
-    )
+    seen = {
+        "preprocessing": preprocessing and replace(preprocessing, **overrides),
+        "apply_exif": apply_exif,
+    }
+    refusal = calibrate and calibrating.refusal(artifact)
+    if calibrate is None or refusal:
+        result = evaluation.evaluate(
+            artifact,
+            source,
+            rule,
+            batch_size,
+            labels=labels,
+            all_classes=all_classes,
+            partial=partial,
+            tta=tta,
+            **seen,
+        )
+    else:
+        result = calibrating.calibrated(
+            artifact, source, batch_size, calibrate, **seen
+        )
     _tell(result, output, as_json)
+    if reliability is not None:
+        calibrating.draw(result, reliability)
+    if refusal:
+        raise refusal
 
 
 def _tell(result, output, as_json):

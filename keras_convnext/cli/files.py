@@ -11,13 +11,13 @@ from keras_convnext.images.reading import Photograph
 from keras_convnext.images.reading import Unreadable
 
 
-def check_output(path, force, endings=()):
+def check_output(path, force, endings=(), option="--output"):
     """Raises `ValueError` unless a file may be written to a `Path`."""
     is_right = not endings or path.suffix.lower() in endings
     if not is_right or path.is_dir() or not path.parent.is_dir():
         ends = f" that ends in {', '.join(endings)}," if endings else ""
         raise ValueError(
-            f"`--output` must be a file{ends} in a folder that exists. "
+            f"`{option}` must be a file{ends} in a folder that exists. "
             f"Received: {str(path)!r}"
         )
     check_writable(path)

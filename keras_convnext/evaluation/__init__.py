@@ -1,7 +1,15 @@
 """How good a model is: on images of one's own, and by ImageNet's rules."""
 
+from keras_convnext.evaluation.calibrating import calibrate
 from keras_convnext.evaluation.multi_label import MultiLabelEvaluation
 from keras_convnext.evaluation.report import Evaluation
 from keras_convnext.evaluation.run import evaluate
+from keras_convnext.evaluation.temperature import Calibration
 
-__all__ = ["Evaluation", "MultiLabelEvaluation", "evaluate"]
+__all__ = [
+    "Calibration",
+    "Evaluation",
+    "MultiLabelEvaluation",
+    "calibrate",
+    "evaluate",
+]

@@ -18,15 +18,18 @@ from keras_convnext.evaluation import classes
 from keras_convnext.evaluation import label_draws
 from keras_convnext.evaluation.classifier import check_finite
 from keras_convnext.evaluation.classifier import check_some_read
+from keras_convnext.evaluation.per_image import PerImage
 from keras_convnext.evaluation.report import FORMATS
 from keras_convnext.evaluation.report import LABELS
 from keras_convnext.evaluation.report import MEASURED
 from keras_convnext.evaluation.report import SHOWN
 from keras_convnext.evaluation.report import heading
 from keras_convnext.evaluation.report import named
+from keras_convnext.evaluation.report import print_calibration
 from keras_convnext.evaluation.report import table
 from keras_convnext.evaluation.report import text_of
 from keras_convnext.evaluation.report import with_interval
+from keras_convnext.evaluation.temperature import Calibration
 from keras_convnext.facts.labels import sigmoid
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.training import label_metrics
@@ -58,7 +61,7 @@ class MultiLabelEvaluation:
         intervals, intervals_at_thresholds: as `Evaluation.intervals`, of
             `figures` and `brier`, and of `at_thresholds`. A class of which a
             draw has no image is left out of that draw's means.
-        bootstrap, tta: see `Evaluation`.
+        bootstrap, tta, temperature, calibration: see `Evaluation`.
     """
 
     model: str
@@ -84,6 +87,8 @@ class MultiLabelEvaluation:
     intervals_at_thresholds: dict | None = None
     bootstrap: dict = field(default_factory=lambda: dict(bootstrap.METHOD))
     tta: str | None = None
+    temperature: float | None = None
+    calibration: Calibration | None = None
 
     @property
     def measured(self) -> dict[str, float]:
@@ -131,6 +136,7 @@ class MultiLabelEvaluation:
             for key in self.measured
         ]
         console.print(table(("", *columns), rows))
+        print_calibration(console, self.calibration)
         lowest = sorted(
             (x for x in self.classes if x["images"]),
             key=lambda x: x["average_precision"],
@@ -157,19 +163,23 @@ def _title(key):
     return f"{ {'map': 'mAP', 'f1': 'F1'}.get(name, name) } ({kind})"
 
 
-def measure(classifier, source, identity, verbose):
-    """The `MultiLabelEvaluation` of a `Classifier`.
+def measure(classifier, source, identity, verbose, keep_logits=False):
+    """The `MultiLabelEvaluation` of a `Classifier`, and a `PerImage`.
 
     Args:
         classifier: whose outputs have the classes of the data.
         source: multi-label, turned upright as told.
         identity: dict of the fields that say what is evaluated.
         verbose: whether to show progress.
+        keep_logits: whether the columns are to have the logits, too.
     """
     _check(classifier)
     columns, matched_by = classes.outputs_of(source.classes, classifier)
     started = time.perf_counter()
-    labels, scores, unreadable = _scores(classifier, source, columns, verbose)
+    each, unreadable = _scores(
+        classifier, source, columns, verbose, keep_logits
+    )
+    labels, scores = each["labels"], each["scores"]
     seconds = time.perf_counter() - started
     own = classifier.metadata["thresholds"]
     thresholds, at_thresholds, intervals = label_metrics.THRESHOLD, None, None
@@ -183,7 +193,7 @@ def measure(classifier, source, identity, verbose):
     if not classifier.is_named:
         for column, name in zip(columns, source.classes):
             outputs[column] = (str(column), name)
-    return MultiLabelEvaluation(
+    result = MultiLabelEvaluation(
         **identity,
         images=len(labels),
         figures=label_metrics.measured(labels, scores),
@@ -202,6 +212,7 @@ def measure(classifier, source, identity, verbose):
         **_calibration(labels, scores),
         intervals_at_thresholds=intervals,
     )
+    return result, each
 
 
 def _calibration(labels, scores):
@@ -232,23 +243,25 @@ def _check(classifier):
     )
 
 
-def _scores(classifier, source, columns, verbose):
-    """Labels and scores of the images that can be read, and why others not."""
+def _scores(classifier, source, columns, verbose, keep_logits):
+    """A `PerImage` of the images that can be read, and why others cannot."""
     has_logits = "logits" in classifier.metadata["outputs"]
     loader = classifier.loader(source)
-    read, scores = [], []
+    each, counts = PerImage(), []
     with progress("evaluating", len(source), "images", verbose) as advance:
         for places, images in in_order(loader.load, range(len(loader))):
             if not len(places):
                 continue
             outputs = classifier.logits(images, "sigmoid")[:, columns]
             check_finite(outputs, source, places)
-            scores.append(sigmoid(outputs) if has_logits else outputs)
-            read.append(places)
+            each.add(
+                place=places.astype("int32"),
+                labels=source.labels[places],
+                scores=sigmoid(outputs) if has_logits else outputs,
+            )
+            if keep_logits:
+                each.add(logits=outputs.astype("float32"))
+            counts.append(len(places))
             advance(len(places))
-    check_some_read(source, [len(x) for x in read], loader.skipped)
-    return (
-        source.labels[np.concatenate(read)],
-        np.concatenate(scores),
-        dict(loader.skipped),
-    )
+    check_some_read(source, counts, loader.skipped)
+    return each, dict(loader.skipped)

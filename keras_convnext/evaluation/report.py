@@ -10,6 +10,8 @@ from keras_convnext._util.checks import some
 from keras_convnext._util.tables import new_console
 from keras_convnext.evaluation import bootstrap
 from keras_convnext.evaluation.rules import RULES
+from keras_convnext.evaluation.temperature import FIGURES
+from keras_convnext.evaluation.temperature import Calibration
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.images.views import COUNTS
 
@@ -70,6 +72,8 @@ class Evaluation:
             has none: by chance alone it is greater in a draw.
         bootstrap: dict that says how: `method`, `draws`, `seed`, `level`.
         tta: `"flip"` or `"five-crop"`, where scores are means over views.
+        temperature: what an earlier calibration divided the logits by.
+        calibration: the `Calibration` that followed, of `calibrate`.
     """
 
     model: str
@@ -99,6 +103,8 @@ class Evaluation:
     intervals: dict = field(default_factory=dict)
     bootstrap: dict = field(default_factory=lambda: dict(bootstrap.METHOD))
     tta: str | None = None
+    temperature: float | None = None
+    calibration: Calibration | None = None
 
     @property
     def top1(self) -> float:
@@ -125,6 +131,7 @@ class Evaluation:
         for line in self._what():
             console.print(line)
         console.print(self._figures())
+        print_calibration(console, self.calibration)
         if self.corruptions:
             console.print(self._corruptions())
         lowest = sorted(
@@ -218,6 +225,8 @@ def heading(result, title):
         began = f" built with {weights}{license}" if result.weights else ""
         what = f"{result.file}: {result.model}{precision}{began}"
     yield what
+    if result.temperature is not None:
+        yield f"calibrated at a temperature of {result.temperature:.4g}"
     yield (
         f"{title}: {result.images} images of {len(result.classes)} classes, "
         f"found by {result.matched_by} among {result.outputs} outputs"
@@ -236,6 +245,20 @@ def heading(result, title):
     if result.unreadable:
         names = some(list(result.unreadable), SHOWN)
         yield f"{len(result.unreadable)} images could not be read: {names}"
+
+
+def print_calibration(console, calibration):
+    """Prints a `Calibration`, if there is one."""
+    if calibration is None:
+        return
+    for line in calibration.lines():
+        console.print(line)
+    columns = calibration.before, calibration.after
+    rows = [
+        (LABELS[key], *(_figure(key, x[key]) for x in columns))
+        for key in FIGURES
+    ]
+    console.print(table(("", "before", "after"), rows))
 
 
 def table(columns, rows):

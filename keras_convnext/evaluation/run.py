@@ -36,7 +36,7 @@ from keras_convnext.images import geometry
 from keras_convnext.images.preprocessing import Preprocessing
 
 # What the metadata of an `Artifact` tells of what is evaluated.
-IDENTITY = ("model", "weights", "license", "quantization")
+IDENTITY = ("model", "weights", "license", "quantization", "temperature")
 
 
 @in_range
@@ -118,6 +118,51 @@ def evaluate(
         >>> result.images
         359
     """
+    result, _ = measured(
+        model,
+        source,
+        rule,
+        batch_size,
+        top,
+        confused,
+        verbose,
+        labels=labels,
+        all_classes=all_classes,
+        partial=partial,
+        preprocessing=preprocessing,
+        apply_exif=apply_exif,
+        image_size=image_size,
+        tta=tta,
+    )
+    return result
+
+
+def measured(
+    model,
+    source,
+    rule="classes",
+    batch_size=32,
+    top=5,
+    confused=10,
+    verbose=True,
+    *,
+    labels=None,
+    all_classes=False,
+    partial=False,
+    preprocessing=None,
+    apply_exif=None,
+    image_size=None,
+    tta=None,
+    keep_logits=False,
+):
+    """What `evaluate` returns, and a `PerImage` of what it is made of.
+
+    Args:
+        model, source, rule, batch_size, top, confused, verbose, labels,
+            all_classes, partial, preprocessing, apply_exif, image_size, tta:
+            as for `evaluate`.
+        keep_logits: whether its columns are to have the logits, too.
+    """
     counting = rules.get(rule)
     _check_options(rule, counting, labels, all_classes, partial)
     _check_views(rule, counting, tta)
@@ -140,12 +185,16 @@ def evaluate(
         source = images = opened(source)
         if images.is_multi_label:
             images = view(images, apply_exif)
-            return multi_label.measure(classifier, images, identity, verbose)
+            return multi_label.measure(
+                classifier, images, identity, verbose, keep_logits
+            )
     truth = ground_truth_of(
         counting, source, classifier, apply_exif, labels, all_classes, partial
     )
     started = time.perf_counter()
-    tally, each, unreadable = _count(classifier, truth, top, verbose)
+    tally, each, unreadable = _count(
+        classifier, truth, top, verbose, keep_logits
+    )
     seconds = time.perf_counter() - started
 
     count, outputs = int(tally.images.sum()), int(truth.competes.sum())
@@ -162,7 +211,7 @@ def evaluate(
     if not (all_classes or is_part or tta):
         classes = len(truth.columns)
         figures = published.find(rule, artifact.metadata, classes)
-    return Evaluation(
+    result = Evaluation(
         **identity,
         rule=rule,
         images=count,
@@ -183,9 +232,10 @@ def evaluate(
         seconds=seconds,
         tta=tta,
     )
+    return result, each
 
 
-def _count(classifier, truth, top, verbose):
+def _count(classifier, truth, top, verbose, keep_logits):
     """Runs over all images.
 
     Returns:
@@ -216,6 +266,9 @@ def _count(classifier, truth, top, verbose):
                     right=right,
                     in_top=in_top,
                 )
+                if keep_logits:
+                    columns = truth.columns[labels]
+                    each.add(logits=logits.astype("float32"), column=columns)
                 if has_losses:
                     columns = truth.columns[labels]
                     losses = cross_entropies(logits, columns)

@@ -24,6 +24,7 @@ class ModelInfo:
         license: license of the loaded weights, or `None`.
         thresholds: of each class of a sigmoid the score from which on an image
             has it, or `None`.
+        temperature: what a calibration divided the logits by, or `None`.
         pyramid_level_inputs: name of the layer that ends each stage, by level
             (`"P2"` is stride 4), as keras-cv looks it up.
     """
@@ -36,6 +37,7 @@ class ModelInfo:
     license: str | None = None
     pyramid_level_inputs: dict | None = None
     thresholds: tuple | None = None
+    temperature: float | None = None
 
     @classmethod
     def from_config(cls, config):

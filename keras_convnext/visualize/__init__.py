@@ -12,6 +12,7 @@ from keras_convnext.visualize.figures import written_figure
 from keras_convnext.visualize.grad_cam import grad_cam
 from keras_convnext.visualize.maps import feature_maps
 from keras_convnext.visualize.maps import filters
+from keras_convnext.visualize.reliability import reliability_diagram
 
 __all__ = [
     "augmentation_grid",
@@ -21,5 +22,6 @@ __all__ = [
     "grad_cam",
     "learning_curves",
     "new_figure",
+    "reliability_diagram",
     "written_figure",
 ]

@@ -64,6 +64,14 @@ def test_thresholds_may_be_missing_but_not_wrong(whole, value):
         metadata.from_json(json.dumps({**whole, "thresholds": value}))
 
 
+@pytest.mark.parametrize("value", ["1.5", 0, -1.0, True, [2.0]])
+def test_a_temperature_may_be_missing_but_not_wrong(whole, value):
+    earlier = {name: x for name, x in whole.items() if name != "temperature"}
+    assert metadata.from_json(json.dumps(earlier))["temperature"] is None
+    with pytest.raises(ValueError, match="metadata has temperature="):
+        metadata.from_json(json.dumps({**whole, "temperature": value}))
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "null", "7"])
 def test_metadata_that_is_no_object(text):
     with pytest.raises(ValueError):

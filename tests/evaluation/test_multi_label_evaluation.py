@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import LONG_WHERE_COMPILED
+from conftest import long_where_compiled
 from conftest import predict
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
@@ -90,6 +91,7 @@ def test_figures_are_scikit_learns(model):
     assert json.loads(json.dumps(found.as_dict())) == found.as_dict()
 
 
+@long_where_compiled
 def test_views_are_scored_by_the_mean_of_sigmoids(model):
     source = pictures()
     turned = Arrays(source.images[:, :, ::-1], source.labels, NAMES)

@@ -148,6 +148,28 @@ def test_curves_begin_at_the_first_epoch():
     ]
 
 
+@pytest.mark.once
+def test_a_reliability_diagram_has_a_bar_for_each_bin():
+    def bins(accuracy):
+        empty = {"count": 0, "confidence": None, "accuracy": None}
+        full = {"count": 8, "confidence": 0.9, "accuracy": accuracy}
+        return [
+            {"above": 0.0, "to": 0.5, **empty},
+            {"above": 0.5, "to": 1.0, **full},
+        ]
+
+    figure = visualize.reliability_diagram(bins(0.75), bins(0.875))
+    bars = [
+        [(x.get_x(), x.get_width(), x.get_height()) for x in axis.patches]
+        for axis in figure.axes
+    ]
+    assert bars[:2] == [[(0.5, 0.5, 0.75)], [(0.5, 0.5, 0.875)]]
+    assert bars[2:] == [[(0.5, 0.5, 8)]] * 2
+    titles = [axis.get_title() for axis in figure.axes[:2]]
+    assert titles == ["before", "after"]
+    assert len(visualize.reliability_diagram(bins(0.75)).axes) == 2
+
+
 def test_explanations_show_image_and_maps(pair, images):
     _, model = pair
     model.class_names = [f"kind {i}" for i in range(11)]
