@@ -47,6 +47,7 @@ class TableClassifier(Artifact):
             "channels": 3,
             "outputs": ["logits"],
             "activation": None,
+            "units": None,
             "quantization": None,
             "temperature": None,
         }

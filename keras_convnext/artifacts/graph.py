@@ -10,6 +10,7 @@ from keras_convnext.models import inspection
 from keras_convnext.models import rebuilding
 from keras_convnext.models.inspection import all_layers
 from keras_convnext.models.rematerialization import Rematerialized
+from keras_convnext.models.units import units_of
 
 
 def check(model):
@@ -61,7 +62,10 @@ def as_float32(model):
 
 
 def named_outputs(model, features=False):
-    """The model's outputs by name; a softmax also has its `logits`."""
+    """The model's outputs by name; a softmax also has its `logits`.
+
+    Numbers in the units of their targets are `values`.
+    """
     if len(model.outputs) > 1 and isinstance(model.output, dict):
         outputs = dict(model.output)
     elif len(model.outputs) > 1:
@@ -71,6 +75,8 @@ def named_outputs(model, features=False):
         last = model.layers[-1]
         if _is_head_activation(last):
             outputs = {"scores": output, "logits": last.input}
+        elif units_of(model) is not None:
+            outputs = {"values": output}
         elif isinstance(last, keras.layers.Dense):
             is_logits = inspection.returns_logits(model)
             outputs = {"logits" if is_logits else "scores": output}

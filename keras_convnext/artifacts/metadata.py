@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from math import isfinite
 
 import keras
 import numpy as np
@@ -17,11 +18,15 @@ from keras_convnext.facts.info import as_record
 from keras_convnext.facts.info import with_new_names
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.models import inspection
+from keras_convnext.models.units import units_of
 
 KEY = "keras_convnext"
 FILE = f"{KEY}.json"
 # The output that tells a detector.
 BOXES = "boxes"
+# What a head returns, of which the first there is counts: `values` are numbers
+# in the units of their targets.
+HEADS = ("logits", "scores", "values")
 INPUT_DTYPES = ("float32", "uint8")
 
 
@@ -49,8 +54,9 @@ def of_model(
         `channels` of the input; `outputs`: their names; `activation` from
         `logits` to `scores`; `thresholds` of a sigmoid: of each class the
         score from which on an image has it, or `None`; `temperature`, what
-        a calibration divided the logits by, or `None`; `label_set`;
-        `quantization`; `producer`.
+        a calibration divided the logits by, or `None`; `units` of `values`: a
+        dict of `mean` and `std` of each target in training, by which they are
+        scaled already, or `None`; `label_set`; `quantization`; `producer`.
     """
     outputs = list(graph.named_outputs(model, features))
     card = inspection.info_of(model)
@@ -81,6 +87,7 @@ def of_model(
         "activation": activation,
         "thresholds": _thresholds(model, info, activation),
         "temperature": info.temperature,
+        "units": _units(model, outputs),
         "quantization": quantization,
     }
 
@@ -151,6 +158,22 @@ def _is_positive(value):
     return value is None or (type(value) in (int, float) and value > 0)
 
 
+def _are_units(value):
+    """`None`, or as many finite means as positive deviations."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or set(value) != {"mean", "std"}:
+        return False
+    mean, std = value["mean"], value["std"]
+    if not (isinstance(mean, list) and isinstance(std, list)):
+        return False
+    return (
+        len(mean) == len(std)
+        and all(type(x) in (int, float) and isfinite(x) for x in mean + std)
+        and all(x > 0 for x in std)
+    )
+
+
 def _is_size(value):
     """A list of height and width, each an int or `None`."""
     return (
@@ -177,7 +200,11 @@ FIELDS = {
 
 
 # The same of what earlier versions did not write.
-LATER = {"thresholds": _are_numbers, "temperature": _is_positive}
+LATER = {
+    "thresholds": _are_numbers,
+    "temperature": _is_positive,
+    "units": _are_units,
+}
 
 
 def inputs(values, images):
@@ -201,9 +228,18 @@ def _thresholds(model, info, activation):
     return list(info.thresholds) if is_same else None
 
 
+def _units(model, outputs):
+    """The scales of a model whose numbers are in the units of targets."""
+    if "values" not in outputs:
+        return None
+    units = units_of(model)
+    # Of lists that Keras tracks, which cannot be pickled.
+    return {"mean": [*units.mean], "std": [*units.std]}
+
+
 def _classes(model, info, outputs):
     """Pairs of id and name: the model's own names, or its label set's."""
-    if not {"logits", "scores"} & set(outputs) or info is None:
+    if not set(HEADS) & set(outputs) or info is None:
         return None
     names = info.class_names
     if BOXES in outputs:
@@ -211,6 +247,7 @@ def _classes(model, info, outputs):
     count = model.outputs[0].shape[-1]
     if names is not None and len(names) == count:
         return [[str(i), name] for i, name in enumerate(names)]
-    if info.label_set == "clip" or count not in labels.LABEL_SETS:
+    is_other = info.label_set == "clip" or "values" in outputs
+    if is_other or count not in labels.LABEL_SETS:
         return None
     return [list(pair) for pair in labels.label_set(count)]

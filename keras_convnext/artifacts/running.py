@@ -163,12 +163,15 @@ class Artifact:
     def predict(self, images: Array) -> Array:
         """Probabilities, or whatever else the classifier's activation gives.
 
+        Of a model of regression the numbers, in the units of their targets.
+
         Args:
             images: array `(n, height, width, channels)` of 0–255; floats of
                 0–1 are told of, once.
 
         Returns:
-            Array `(n, classes)`; logits are put through a softmax.
+            Array `(n, classes)` or `(n, targets)`; logits are put through a
+            softmax.
 
         Raises:
             ValueError: without a classifier, and for outputs that are no
@@ -176,7 +179,7 @@ class Artifact:
         """
         names = self.metadata["outputs"]
         is_detector = embedded.BOXES in names
-        if is_detector or not {"logits", "scores"} & set(names):
+        if is_detector or not set(embedded.HEADS) & set(names):
             raise ValueError(
                 "Expected a model with its classifier. Received: "
                 f"{str(self.path)!r} with outputs {names}. `run` returns them"
@@ -185,8 +188,9 @@ class Artifact:
         outputs = self.run(embedded.inputs(self.metadata, images))
         for name, array in outputs.items():
             all_numbers(f"The output {name!r} of {str(self.path)!r}", array)
-        if "scores" in outputs:
-            return outputs["scores"]
+        for name in ("scores", "values"):
+            if name in outputs:
+                return outputs[name]
         return labels.softmax(outputs["logits"])
 
     def named(

@@ -23,6 +23,9 @@ from keras_convnext.models import inspection
 
 # Largest difference as a part of the largest logit, at least of 1.
 BOUNDS = {None: 1e-4, "float16": 1e-2}
+# Of numbers the scale is one deviation of the target; of a large mean float32
+# has no more digits than that.
+LEAST_PART_OF_MEAN = 1e-2
 # What int8 must still agree in, over at least so many images …
 LEAST_AGREEMENT, ENOUGH_IMAGES = 0.95, 300
 # … and over fewer, how alike the logits must be.
@@ -41,7 +44,8 @@ class Report:
         bound: what `difference` may be, or `None` for int8.
         agreement: part of the images whose best class is the same, or `None`
             without a classifier.
-        similarity: least cosine between logits less their mean.
+        similarity: least cosine between logits less their mean; of numbers 1
+            less the mean squared difference, in variances of the target.
         latency_ms: median at batch 1 in the target runtime.
         operations: how often each operation is in the graph, where the format
             tells.
@@ -104,7 +108,7 @@ class Report:
                 f"{self.bound:.1e}"
             )
         if self.agreement is None or self.images < ENOUGH_IMAGES:
-            what, value = "logits are alike", self.similarity
+            what, value = "outputs are alike", self.similarity
             least = LEAST_SIMILARITY
         else:
             what, value = "best classes agree", self.agreement
@@ -135,7 +139,7 @@ def verify(exportable, path, batches):
         images=sum(map(len, batches)),
         latency_ms=milliseconds,
     )
-    return _compared(report, expected, outputs)
+    return _compared(report, expected, outputs, exportable.metadata["units"])
 
 
 def outputs_of(exportable, batches):
@@ -206,7 +210,7 @@ def run_saved_model(path, inputs):
         return pickle.loads(exchange.read_bytes())
 
 
-def _compared(report, expected, outputs):
+def _compared(report, expected, outputs, units):
     is_detector = metadata.BOXES in expected[0]
     if is_detector:
         pairs = zip(expected, outputs)
@@ -217,6 +221,14 @@ def _compared(report, expected, outputs):
         for name in wanted
     ]
     main = "logits" if "logits" in expected[0] else next(iter(expected[0]))
+    least = 1.0
+    if units:
+        mean, std = (np.array(units[name]) for name in ("mean", "std"))
+        pairs = [
+            (name, *((x - mean) / std if name == main else x for x in both))
+            for name, *both in pairs
+        ]
+        least = max(1.0, LEAST_PART_OF_MEAN * np.abs(mean / std).max())
     bound = BOUNDS.get(report.quantization)
     measured = [
         (a, b) for name, a, b in pairs if bound is not None or name == main
@@ -224,14 +236,15 @@ def _compared(report, expected, outputs):
     # The worst output, each measured by its own scale; NaN is worse than any
     # number.
     differences = np.array([np.abs(a - b).max() for a, b in measured])
-    scales = np.array([max(1.0, np.abs(a).max()) for a, _ in measured])
+    scales = np.array([max(least, np.abs(a).max()) for a, _ in measured])
     worst = np.argmax(differences / scales)
     best = [
         a.argmax(1) == b.argmax(1)
         for name, a, b in pairs
         if name in ("logits", "scores") and not is_detector
     ]
-    cosines = [_cosine(a, b) for name, a, b in pairs if name == main]
+    alike = _explained if units else _cosine
+    cosines = [alike(a, b) for name, a, b in pairs if name == main]
     return replace(
         report,
         difference=float(differences[worst]),
@@ -239,6 +252,11 @@ def _compared(report, expected, outputs):
         agreement=float(np.mean(np.concatenate(best))) if best else None,
         similarity=float(np.min(np.concatenate(cosines))),
     )
+
+
+def _explained(a, b):
+    """Of standardized numbers, for each target."""
+    return 1 - np.square(a - b).mean(axis=0)
 
 
 def _cosine(a, b):

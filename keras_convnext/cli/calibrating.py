@@ -4,15 +4,14 @@ from keras_convnext import evaluation
 from keras_convnext import visualize
 from keras_convnext._util.writing import written_aside
 from keras_convnext.cli.files import check_output
+from keras_convnext.cli.files import check_picture
 from keras_convnext.evaluation.calibrating import network_of
 
 
 def check(calibrate, reliability, force, rule, tta):
     """Raises `ValueError` for what could not be written in the end."""
     if reliability is not None:
-        kinds = visualize.new_figure().canvas.get_supported_filetypes()
-        endings = [f".{kind}" for kind in kinds]
-        check_output(reliability, force, endings, "--reliability")
+        check_picture(reliability, force, "--reliability")
     if calibrate is None:
         return
     check_output(calibrate, force, (".keras",), "--calibrate")
@@ -53,7 +52,7 @@ def draw(result, path):
     Raises:
         ValueError: if its scores are no probabilities.
     """
-    if result.reliability is None:
+    if getattr(result, "reliability", None) is None:
         raise ValueError(
             "`reliability` draws scores that are probabilities, with one right "
             f"class for each image. Received: {result.model!r} by the rule "

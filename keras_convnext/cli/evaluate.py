@@ -5,10 +5,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
+from typing import Any
 
 import typer
 
 from keras_convnext import evaluation
+from keras_convnext import visualize
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.ranges import PartAboveZero
 from keras_convnext._util.writing import written_aside
@@ -17,6 +19,7 @@ from keras_convnext.cli import calibrating
 from keras_convnext.cli import lists
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
+from keras_convnext.cli.files import check_picture
 from keras_convnext.cli.loading import DETECTORS
 from keras_convnext.cli.loading import is_exported
 from keras_convnext.cli.loading import load_on_backbone
@@ -50,6 +53,7 @@ def evaluate(
     ] = "classes",
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
+    target: options.Target = None,
     split_column: options.SplitColumn = None,
     split: Annotated[
         str | None,
@@ -125,6 +129,13 @@ def evaluate(
             help="Picture of how often scores are right, by how high they are.",
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="For models that predict numbers: picture of predicted "
+            "against true ones, such as a .png or .pdf file."
+        ),
+    ] = None,
     force: options.Force = False,
     trust: options.Trust = False,
 ) -> None:
@@ -148,8 +159,14 @@ def evaluate(
     Example: keras-convnext evaluate --data photos.csv --split test --model
     mine.keras
 
+    Of models that predict numbers the mean and root mean squared error, R² and
+    the correlation of ranks.
+
     Example: keras-convnext evaluate --data photos --model mine.keras
     --calibrate calibrated.keras --reliability reliability.png
+
+    Example: keras-convnext evaluate --data ages.csv --model ages/best.keras
+    --plot ages.png
 
     Example: keras-convnext evaluate --data coco --model convnext_tiny
     --weights coco
@@ -157,9 +174,12 @@ def evaluate(
     # Before the weights are fetched.
     if output is not None:
         check_output(output, force)
-    of_lists = {
+    if plot is not None:
+        check_picture(plot, force, "--plot")
+    of_lists: dict[str, Any] = {
         "path_column": path_column,
         "label_column": label_column,
+        "target": target,
         "split_column": split_column,
         "split": split,
     }
@@ -177,6 +197,7 @@ def evaluate(
             "tta": tta is not None,
             "calibrate": calibrate is not None,
             "reliability": reliability is not None,
+            "plot": plot is not None,
             **{name: x is not None for name, x in of_lists.items()},
         }
         _refuse([name for name, given in of_classifiers.items() if given])
@@ -191,9 +212,19 @@ def evaluate(
     )
     # A file tells how many labels there are in a row of a list.
     known = open_model() if is_list(data) and Path(model).exists() else None
-    many = known is not None and known.metadata["activation"] == "sigmoid"
-    source = _opened(data, labels, counting, of_lists, many)
+    metadata = {} if known is None else known.metadata
+    task = _task_of(metadata)
+    if task == "regression" and target is None:
+        names = [name for _, name in metadata["classes"] or ()]
+        of_lists["target"] = names or None
+    source = _opened(data, labels, counting, of_lists, task)
     artifact = known or open_model()
+    if plot is not None and artifact.metadata["units"] is None:
+        raise ValueError(
+            "`plot` is for models that predict numbers. Received: "
+            f"plot={str(plot)!r} for {artifact.metadata['model']!r}. Leave it "
+            "out"
+        )
     own = artifact.preprocessing
     if own is not None and size is not None:
         own = own.at_size(size)
@@ -225,6 +256,8 @@ def evaluate(
         result = calibrating.calibrated(
             artifact, source, batch_size, calibrate, **seen
         )
+    if isinstance(result, evaluation.RegressionEvaluation) and plot is not None:
+        visualize.written_figure(result.plot(), plot)
     _tell(result, output, as_json)
     if reliability is not None:
         calibrating.draw(result, reliability)
@@ -266,7 +299,15 @@ def _refuse(options):
         )
 
 
-def _opened(data, labels, rule, of_lists, many):
+def _task_of(metadata):
+    """What lists are opened for, by what the model returns."""
+    if metadata.get("units"):
+        return "regression"
+    is_sigmoid = metadata.get("activation") == "sigmoid"
+    return "multi-label" if is_sigmoid else "single-label"
+
+
+def _opened(data, labels, rule, of_lists, task):
     """What `evaluation.evaluate` takes as its source.
 
     Raises:
@@ -278,7 +319,7 @@ def _opened(data, labels, rule, of_lists, many):
         )
     lists.refuse_columns(data, **of_lists)
     name = of_lists.pop("split")
-    source = lists.opened(data, many, **of_lists)
+    source = lists.opened(data, task, **of_lists)
     if name is not None:
         return source.split(name)
     if source is not data:

@@ -10,7 +10,7 @@ from keras_convnext import visualize
 from keras_convnext.artifacts import running
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_image
-from keras_convnext.cli.files import check_output
+from keras_convnext.cli.files import check_picture
 from keras_convnext.cli.loading import load_model
 from keras_convnext.cli.printing import show
 from keras_convnext.facts.labels import best_classes
@@ -51,8 +51,7 @@ def explain(
     """
 
     # Before the weights are fetched.
-    kinds = visualize.new_figure().canvas.get_supported_filetypes()
-    check_output(output, force, [f".{kind}" for kind in kinds])
+    check_picture(output, force)
     check_image(image)
     network = load_model(model, weights)
     preprocessing = inspection.preprocessing_of(network)

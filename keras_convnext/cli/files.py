@@ -3,6 +3,7 @@
 import glob
 from pathlib import Path
 
+from keras_convnext import visualize
 from keras_convnext._util.writing import check_writable
 from keras_convnext.images.folders import SUFFIXES
 from keras_convnext.images.folders import images_below
@@ -26,6 +27,12 @@ def check_output(path, force, endings=(), option="--output"):
             "The file exists: pass --force to replace it. Received: "
             f"{str(path)!r}"
         )
+
+
+def check_picture(path, force, option="--output"):
+    """The same of a picture that matplotlib writes."""
+    kinds = visualize.new_figure().canvas.get_supported_filetypes()
+    check_output(path, force, [f".{kind}" for kind in kinds], option)
 
 
 def unreadable(path):

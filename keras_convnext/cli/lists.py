@@ -3,21 +3,50 @@
 from keras_convnext import data as datasets
 from keras_convnext.data.lists.tables import is_list
 
-COLUMNS = ("path_column", "label_column", "split_column", "group_column")
+COLUMNS = (
+    *("path_column", "label_column", "target", "split_column"),
+    "group_column",
+)
 FOLDS = ("folds", "fold")
+# By the task: what a list is, the columns that it has not, and what opens it.
+KINDS = {
+    "single-label": (datasets.ImageList, {"target"}, datasets.open_splits),
+    "multi-label": (datasets.TagList, {"target"}, datasets.open_many_labels),
+    "regression": (
+        datasets.TargetList,
+        {"label_column", "classes"},
+        datasets.open_targets,
+    ),
+}
 
 
-def opened(data, many=False, **arguments):
-    """An `ImageList` of a list; other data as it was written.
+def columns_of(task):
+    """The options for columns that lists of a task have."""
+    return tuple(name for name in COLUMNS if name not in KINDS[task][1])
+
+
+def opened(data, task="single-label", **arguments):
+    """An `ImageList` or its like of a list; other data as it was written.
 
     Args:
         data: what the command line has.
-        many: whether images have many labels each: then it is a `TagList`.
+        task: key of `KINDS`.
         arguments: of the class.
+
+    Raises:
+        ValueError: for columns that lists of the task have not.
     """
     if data is None or not is_list(data):
         return data
-    kind = datasets.TagList if many else datasets.ImageList
+    kind, without, _ = KINDS[task]
+    for name in without & arguments.keys():
+        value = arguments.pop(name)
+        if value is not None:
+            other = "numbers" if name == "target" else "classes"
+            raise ValueError(
+                f"`{name}` is for {other}, and task={task!r} has none. "
+                f"Received: {name}={value!r}. Leave it out"
+            )
     return kind(data, **arguments)
 
 
@@ -41,17 +70,19 @@ def open_splits(
     on_error,
     folds,
     fold,
-    many=False,
+    task="single-label",
     **columns,
 ):
-    """`data.open_splits` of what the command line has.
-
-    With `many` labels for each image it is `data.open_many_labels`.
-    """
+    """`data.open_splits`, or its like for the task, of what the command line
+    has."""
     refuse_columns(data, validation, **columns)
     options = {**columns, "on_error": on_error}
-    data = opened(data, many, **options)
-    classes = getattr(data, "classes", None)
-    validation = opened(validation, many, classes=classes, **options)
-    open_ = datasets.open_many_labels if many else datasets.open_splits
+    data = opened(data, task, **options)
+    known = getattr(data, "classes", None)
+    if task == "regression":
+        options["target"] = known or options["target"]
+    else:
+        options["classes"] = known
+    validation = opened(validation, task, **options)
+    *_, open_ = KINDS[task]
     return open_(data, validation, validation_split, seed, folds, fold)

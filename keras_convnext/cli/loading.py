@@ -7,6 +7,7 @@ import typer
 import keras_convnext
 from keras_convnext._util.checks import one_of
 from keras_convnext.artifacts import keras_file
+from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts import running
 from keras_convnext.facts.variants import LISTED_BY
 from keras_convnext.tasks import detection
@@ -68,7 +69,7 @@ def load_on_backbone(name, weights, build):
 
 
 def open_classifier(name, weights, is_rgb=False, trust=False, **arguments):
-    """An `Artifact` that classifies images: a file's, or a model by name.
+    """An `Artifact` that classifies images, or predicts numbers of them.
 
     Args:
         name, weights, trust, arguments: as for `load_model`; also any file or
@@ -110,7 +111,7 @@ def open_classifier(name, weights, is_rgb=False, trust=False, **arguments):
             f"Received: {name!r}, which does not. Evaluate it from Python with "
             "`evaluate(..., preprocessing=...)`"
         )
-    is_classifier = {"logits", "scores"} & set(metadata["outputs"])
+    is_classifier = set(embedded.HEADS) & set(metadata["outputs"])
     if not is_classifier or (is_rgb and metadata["channels"] != 3):
         _refuse(kind, name, f"{what} to {metadata['outputs']}")
     return artifact

@@ -72,6 +72,14 @@ LabelColumn = Annotated[
         "given."
     ),
 ]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a list: its column of numbers to predict, several with commas "
+        "between; one of a usual name, or those that a model predicts, if not "
+        "given."
+    ),
+]
 SplitColumn = Annotated[
     str | None,
     typer.Option(

@@ -46,7 +46,7 @@ def predict(
     """Name the best classes of images, with their scores.
 
     Of a model of many labels, which ends in a sigmoid, every label whose score
-    reaches its threshold.
+    reaches its threshold; of a model of regression its numbers.
 
     Ends with status 0, or 1 if some images could not be read.
 
@@ -65,7 +65,8 @@ def predict(
         views.check(tta, artifact.preprocessing)
         choose = _chooser(artifact.metadata, top, threshold)
         read = _reader(artifact.preprocessing, apply_exif, tta)
-        found = _predictions(artifact, paths, choose, batch_size, read)
+        told = _as_number if artifact.metadata["units"] else dict
+        found = _predictions(artifact, paths, choose, batch_size, read, told)
         with progress("predicting", len(paths), "images") as advance:
             for result in found:
                 results.append(result)
@@ -83,6 +84,15 @@ def predict(
 
 def _chooser(metadata, top, threshold):
     """A function from an image's scores to the numbers of what it shows."""
+    if metadata["units"]:
+        for name, value in (("top", top), ("threshold", threshold)):
+            if value is not None:
+                raise ValueError(
+                    f"`{name}` is for models of classes. Received: {name}="
+                    f"{value} for {metadata['model']!r}, which predicts "
+                    "numbers. Leave it out"
+                )
+        return lambda values: range(len(values))
     if metadata["activation"] != "sigmoid":
         if threshold is not None:
             raise ValueError(
@@ -110,7 +120,7 @@ def _reader(preprocessing, apply_exif, tta):
     return lambda path: views.of_image(tta, preprocessing, path, apply_exif)
 
 
-def _predictions(artifact, paths, choose, batch_size, read):
+def _predictions(artifact, paths, choose, batch_size, read, told):
     """Yields one dict per path, in order: with `predictions` or an `error`."""
 
     # One width for all batches: another would be compiled anew.
@@ -129,13 +139,21 @@ def _predictions(artifact, paths, choose, batch_size, read):
             of_views = [artifact.predict(x) for x in batch.swapaxes(0, 1)]
             scores = np.mean(of_views, axis=0)
             for result, row in zip(good, scores):
-                result["predictions"] = artifact.named(row, choose(row))
+                named = artifact.named(row, choose(row))
+                result["predictions"] = [told(x) for x in named]
         yield from results
+
+
+def _as_number(row):
+    """What an image has of a target, in the target's units."""
+    return {"target": row["class"], "value": row["score"]}
 
 
 def _as_text(result):
     lines = [
-        f"{x['score']:8.4f}  {x['class']} ({x['id']})"
+        f"{x['target']}: {x['value']:g}"
+        if "value" in x
+        else f"{x['score']:8.4f}  {x['class']} ({x['id']})"
         for x in result["predictions"]
     ]
     if not lines:

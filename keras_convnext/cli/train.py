@@ -46,8 +46,8 @@ def train(
         str,
         typer.Option(
             help="single-label (one class for each image), multi-label (any "
-            "number of them), or detect (boxes, and masks where the data have "
-            "them)."
+            "number of them), regression (numbers, such as an age), or detect "
+            "(boxes, and masks where the data have them)."
         ),
     ] = "single-label",
     model: options.Model = "convnext_tiny",
@@ -69,6 +69,7 @@ def train(
     ] = 0.1,
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
+    target: options.Target = None,
     split_column: options.SplitColumn = None,
     group_column: Annotated[
         str | None,
@@ -230,6 +231,9 @@ def train(
     Example: keras-convnext train --task multi-label --data coco --output tags
     --loss asymmetric
 
+    Example: keras-convnext train --task regression --data photos.csv --output
+    ages --target age
+
     Example: keras-convnext train --task detect --data coco --output run
     --weights coco --steps 6000 --batch-size 2
     """
@@ -240,6 +244,7 @@ def train(
     of_tasks = {
         "path_column": path_column,
         "label_column": label_column,
+        "target": target,
         "split_column": split_column,
         "group_column": group_column,
         "folds": folds,
@@ -309,5 +314,5 @@ def train(
         typer.echo(json.dumps(result, indent=2))
         return
     for name, value in result["best"].items():
-        typer.echo(f"best {name}: {value:.2%}")
+        typer.echo(f"best {name}: {value:{chosen_task.figure}}")
     typer.echo(f"written: {output.resolve()}")

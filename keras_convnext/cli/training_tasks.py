@@ -36,6 +36,7 @@ class Task:
         describe: function of a source that prints what is in it.
         train: function as `training.train`.
         trained: options of the command that `train` takes.
+        figure: how the best figures are printed.
     """
 
     recipes: Mapping[str, Any]
@@ -48,6 +49,7 @@ class Task:
     describe: Callable[[Any], None]
     train: Callable[..., dict[str, Any]]
     trained: tuple[str, ...]
+    figure: str = ".2%"
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -111,6 +113,15 @@ def _tell_counts(source):
         typer.echo(f"{counts[number]:8} images of {source.classes[number]}")
 
 
+def _tell_numbers(source):
+    """Says of which numbers each target is."""
+    for name, values in zip(source.classes, source.labels.T):
+        typer.echo(
+            f"{name}: {values.min():.4g} to {values.max():.4g}, mean "
+            f"{values.mean():.4g}, standard deviation {values.std():.4g}"
+        )
+
+
 def _steps_of_classifier(recipe, source):
     pipeline = recipe.train_pipeline(len(source.classes))
     loader = data.TrainLoader(source, pipeline, recipe.epochs)
@@ -121,18 +132,20 @@ def _steps_of_detector(recipe, source):
     return data.ObjectLoader(source, recipe.batch_size).steps_per_epoch
 
 
+# Recipes for one class in each image, which other losses make others of.
+OF_CLASSES = {
+    name: recipe
+    for name, recipe in recipes.RECIPES.items()
+    if recipe.task == "single-label"
+}
 TASKS = {
     "single-label": Task(
         {
             "small_data": recipes.small_data,
-            **{
-                name: recipe
-                for name, recipe in recipes.RECIPES.items()
-                if not recipe.is_multi_label
-            },
+            **OF_CLASSES,
         },
         lists.open_splits,
-        (*lists.COLUMNS, *lists.FOLDS, "on_error"),
+        (*lists.columns_of("single-label"), *lists.FOLDS, "on_error"),
         len,
         lambda source: len(source.classes),
         ("dtype",),
@@ -146,12 +159,11 @@ TASKS = {
             "multi_label": recipes.multi_label,
             **{
                 name: recipe.replace(loss="binary")
-                for name, recipe in recipes.RECIPES.items()
-                if not recipe.is_multi_label
+                for name, recipe in OF_CLASSES.items()
             },
         },
-        partial(lists.open_splits, many=True),
-        (*lists.COLUMNS, *lists.FOLDS, "on_error"),
+        partial(lists.open_splits, task="multi-label"),
+        (*lists.columns_of("multi-label"), *lists.FOLDS, "on_error"),
         len,
         lambda source: len(source.classes),
         ("dtype",),
@@ -159,6 +171,27 @@ TASKS = {
         _tell_counts,
         training.train,
         ("rematerialize", "mixup_group"),
+    ),
+    "regression": Task(
+        {
+            "regression": recipes.regression,
+            **{
+                name: recipe.replace(
+                    loss="huber", label_smoothing=0.0, cutmix_alpha=0.0
+                )
+                for name, recipe in OF_CLASSES.items()
+            },
+        },
+        partial(lists.open_splits, task="regression"),
+        (*lists.columns_of("regression"), *lists.FOLDS, "on_error"),
+        len,
+        lambda source: source.classes,
+        ("dtype",),
+        _steps_of_classifier,
+        _tell_numbers,
+        training.train,
+        ("rematerialize", "mixup_group"),
+        ".4g",
     ),
     "detect": Task(
         {x.name: x for x in (detection.coco_mask_rcnn, detection.coco_cascade)},

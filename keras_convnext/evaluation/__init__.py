@@ -2,6 +2,7 @@
 
 from keras_convnext.evaluation.calibrating import calibrate
 from keras_convnext.evaluation.multi_label import MultiLabelEvaluation
+from keras_convnext.evaluation.regression import RegressionEvaluation
 from keras_convnext.evaluation.report import Evaluation
 from keras_convnext.evaluation.run import evaluate
 from keras_convnext.evaluation.temperature import Calibration
@@ -10,6 +11,7 @@ __all__ = [
     "Calibration",
     "Evaluation",
     "MultiLabelEvaluation",
+    "RegressionEvaluation",
     "calibrate",
     "evaluate",
 ]

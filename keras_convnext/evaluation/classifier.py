@@ -6,9 +6,11 @@ import keras
 import numpy as np
 
 from keras_convnext._util.limits import check_memory
+from keras_convnext._util.progress import progress
 from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts import running
 from keras_convnext.data.eval_loader import EvalLoader
+from keras_convnext.data.threads import in_order
 from keras_convnext.evaluation.views import ViewLoader
 from keras_convnext.evaluation.views import mean_logits
 from keras_convnext.images import geometry
@@ -73,7 +75,7 @@ class Classifier:
         return ViewLoader(*arguments, self.tta)
 
     def logits(self, images, activation=None):
-        """Logits in `float64`, or scores where there are none.
+        """Logits in `float64`, or scores or numbers where there are none.
 
         Args:
             images: `uint8` array `(n, height, width, channels)`, up to
@@ -104,12 +106,12 @@ class Classifier:
         batch = np.resize(images, (self.batch_size, *self.shape))
         metadata = {**self.metadata, "preprocessing": self.preprocessing}
         outputs = self.artifact.run(embedded.inputs(metadata, batch))
-        name = "logits" if "logits" in outputs else "scores"
+        name = next(name for name in embedded.HEADS if name in outputs)
         return np.asarray(outputs[name], "float64")[: len(images)]
 
     def _check(self):
         name = self.metadata["model"]
-        if not {"logits", "scores"} & set(self.metadata["outputs"]):
+        if not set(embedded.HEADS) & set(self.metadata["outputs"]):
             raise ValueError(
                 "Expected a model with its classifier. Received: "
                 f"{name!r} with outputs {self.metadata['outputs']}"
@@ -129,6 +131,37 @@ class Classifier:
                 f"tta={self.tta!r} for {name!r}, whose scores are made by a "
                 f"{activation}. Leave `tta` out"
             )
+
+
+def scored(classifier, source, columns, verbose, unreadable, activation=None):
+    """Yields the outputs for the images that can be read, batch by batch.
+
+    Args:
+        classifier: a `Classifier`.
+        source: the images.
+        columns: int array, which outputs.
+        verbose: whether to show progress.
+        unreadable: dict that at the end has the names of images that cannot be
+            read, and why.
+        activation: as for `Classifier.logits`.
+
+    Yields:
+        `(places, outputs)`: int array `(n,)` of numbers in the source, and
+        `float64` array `(n, columns)`.
+    """
+    loader = classifier.loader(source)
+    counts = []
+    with progress("evaluating", len(source), "images", verbose) as advance:
+        for places, images in in_order(loader.load, range(len(loader))):
+            if not len(places):
+                continue
+            outputs = classifier.logits(images, activation)[:, columns]
+            check_finite(outputs, source, places)
+            yield places, outputs
+            counts.append(len(places))
+            advance(len(places))
+    check_some_read(source, counts, loader.skipped)
+    unreadable.update(loader.skipped)
 
 
 def check_finite(logits, source, places):

@@ -9,15 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_convnext._util.progress import progress
 from keras_convnext._util.tables import new_console
-from keras_convnext.data.threads import in_order
 from keras_convnext.evaluation import bootstrap
 from keras_convnext.evaluation import calibration
 from keras_convnext.evaluation import classes
 from keras_convnext.evaluation import label_draws
-from keras_convnext.evaluation.classifier import check_finite
-from keras_convnext.evaluation.classifier import check_some_read
+from keras_convnext.evaluation.classifier import scored
 from keras_convnext.evaluation.per_image import PerImage
 from keras_convnext.evaluation.report import FORMATS
 from keras_convnext.evaluation.report import LABELS
@@ -246,22 +243,15 @@ def _check(classifier):
 def _scores(classifier, source, columns, verbose, keep_logits):
     """A `PerImage` of the images that can be read, and why others cannot."""
     has_logits = "logits" in classifier.metadata["outputs"]
-    loader = classifier.loader(source)
-    each, counts = PerImage(), []
-    with progress("evaluating", len(source), "images", verbose) as advance:
-        for places, images in in_order(loader.load, range(len(loader))):
-            if not len(places):
-                continue
-            outputs = classifier.logits(images, "sigmoid")[:, columns]
-            check_finite(outputs, source, places)
-            each.add(
-                place=places.astype("int32"),
-                labels=source.labels[places],
-                scores=sigmoid(outputs) if has_logits else outputs,
-            )
-            if keep_logits:
-                each.add(logits=outputs.astype("float32"))
-            counts.append(len(places))
-            advance(len(places))
-    check_some_read(source, counts, loader.skipped)
-    return each, dict(loader.skipped)
+    each, unreadable = PerImage(), {}
+    for places, outputs in scored(
+        classifier, source, columns, verbose, unreadable, "sigmoid"
+    ):
+        each.add(
+            place=places.astype("int32"),
+            labels=source.labels[places],
+            scores=sigmoid(outputs) if has_logits else outputs,
+        )
+        if keep_logits:
+            each.add(logits=outputs.astype("float32"))
+    return each, unreadable

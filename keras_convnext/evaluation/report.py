@@ -210,12 +210,13 @@ class Evaluation:
         return table(("error", *severities, "mean", "CE"), rows)
 
 
-def heading(result, title):
+def heading(result, title, field="classes"):
     """Lines on what was measured how, and what could not be read.
 
     Args:
         result: an `Evaluation`, or a `MultiLabelEvaluation`.
         title: what the data are called.
+        field: name of the attribute that lists what the model tells of them.
     """
     weights = result.weights or "no published weights"
     license = f", {result.license}" if result.license else ""
@@ -228,8 +229,8 @@ def heading(result, title):
     if result.temperature is not None:
         yield f"calibrated at a temperature of {result.temperature:.4g}"
     yield (
-        f"{title}: {result.images} images of {len(result.classes)} classes, "
-        f"found by {result.matched_by} among {result.outputs} outputs"
+        f"{title}: {result.images} images of {len(getattr(result, field))} "
+        f"{field}, found by {result.matched_by} among {result.outputs} outputs"
     )
     transform = result.preprocessing
     size = "×".join(map(str, transform.image_size))

@@ -19,16 +19,17 @@ from keras_convnext.evaluation import calibration
 from keras_convnext.evaluation import corruptions
 from keras_convnext.evaluation import multi_label
 from keras_convnext.evaluation import published
+from keras_convnext.evaluation import regression
 from keras_convnext.evaluation import rules
 from keras_convnext.evaluation.classifier import Classifier
 from keras_convnext.evaluation.classifier import artifact_of
 from keras_convnext.evaluation.classifier import check_finite
 from keras_convnext.evaluation.classifier import check_some_read
 from keras_convnext.evaluation.ground_truth import ground_truth_of
-from keras_convnext.evaluation.ground_truth import opened
 from keras_convnext.evaluation.ground_truth import view
 from keras_convnext.evaluation.multi_label import MultiLabelEvaluation
 from keras_convnext.evaluation.per_image import PerImage
+from keras_convnext.evaluation.regression import RegressionEvaluation
 from keras_convnext.evaluation.report import Evaluation
 from keras_convnext.evaluation.tally import Tally
 from keras_convnext.evaluation.tally import cross_entropies
@@ -37,6 +38,11 @@ from keras_convnext.images.preprocessing import Preprocessing
 
 # What the metadata of an `Artifact` tells of what is evaluated.
 IDENTITY = ("model", "weights", "license", "quantization", "temperature")
+# How data of other tasks than a class for each image are measured.
+BY_TASK = {
+    "multi-label": multi_label.measure,
+    "regression": regression.measure,
+}
 
 
 @in_range
@@ -56,7 +62,7 @@ def evaluate(
     apply_exif: bool | None = None,
     image_size: Count | tuple[Count, Count] | None = None,
     tta: str | None = None,
-) -> Evaluation | MultiLabelEvaluation:
+) -> Evaluation | MultiLabelEvaluation | RegressionEvaluation:
     """Measures a model on labeled images, by the rules of its data set.
 
     Every image counts once, as the weights' own evaluation sees it. Memory
@@ -100,7 +106,8 @@ def evaluate(
 
     Returns:
         An `Evaluation`; a `MultiLabelEvaluation` of a source whose images may
-        have many labels.
+        have many labels; a `RegressionEvaluation` of one with numbers. A list
+        by its path has the columns of the targets that the model predicts.
 
     Raises:
         ValueError: for a model without a classifier or without known
@@ -176,18 +183,20 @@ def measured(
         if preprocessing is not None:
             preprocessing = replace(preprocessing, image_size=size)
     preprocessing = preprocessing or rules.preprocessing_for(counting, own)
+    measure = None
+    if rule == "classes":
+        source = images = regression.source_of(artifact.metadata, source)
+        measure = BY_TASK.get(images.task)
+    else:
+        regression.check_rule(artifact.metadata, rule, counting.title)
     classifier = Classifier(artifact, preprocessing, batch_size, tta)
     identity = {
         **{name: artifact.metadata[name] for name in IDENTITY},
         "file": str(artifact.path) if isinstance(artifact.path, Path) else None,
     }
-    if rule == "classes":
-        source = images = opened(source)
-        if images.is_multi_label:
-            images = view(images, apply_exif)
-            return multi_label.measure(
-                classifier, images, identity, verbose, keep_logits
-            )
+    if measure:
+        images = view(images, apply_exif)
+        return measure(classifier, images, identity, verbose, keep_logits)
     truth = ground_truth_of(
         counting, source, classifier, apply_exif, labels, all_classes, partial
     )

@@ -13,6 +13,7 @@ from keras_convnext.visualize.grad_cam import grad_cam
 from keras_convnext.visualize.maps import feature_maps
 from keras_convnext.visualize.maps import filters
 from keras_convnext.visualize.reliability import reliability_diagram
+from keras_convnext.visualize.scatter import predicted_against_true
 
 __all__ = [
     "augmentation_grid",
@@ -22,6 +23,7 @@ __all__ = [
     "grad_cam",
     "learning_curves",
     "new_figure",
+    "predicted_against_true",
     "reliability_diagram",
     "written_figure",
 ]

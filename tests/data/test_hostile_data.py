@@ -701,6 +701,7 @@ def test_batches_that_no_memory_holds_are_refused(batch_size):
             "outputs": ["logits"],
             "classes": [["0", "a"]],
             "activation": None,
+            "units": None,
             "size": [8, 8],
             "channels": 3,
         },
