@@ -17,7 +17,8 @@ from keras_convnext.data import ImageFolder
 from keras_convnext.training.recipes import small_data
 
 SIZE = 16
-# Everything that has a state: average, accumulation, drop path, mixing.
+# Everything that has a state: average, accumulation, drop path, mixing, draws
+# of rare classes.
 FIELDS = {
     "epochs": 4,
     "warmup_epochs": 1,
@@ -27,12 +28,13 @@ FIELDS = {
     "mixup_alpha": 0.8,
     "ema_decay": 0.9,
     "gradient_accumulation_steps": 2,
+    "class_sampling_exponent": 0.7,
 }
 RECIPE = small_data.replace(**FIELDS)
 STEPS = 9  # micro-batches of 4 in an epoch of 36 images
 
 
-def write_photographs(folder, counts=((18, 18), (4, 4))):
+def write_photographs(folder, counts=((24, 12), (5, 3))):
     """JPEGs of two classes: so many of each to train, and to validate on."""
     generator = np.random.default_rng(0)
     images = datasets.load_sample_images().images

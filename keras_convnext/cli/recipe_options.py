@@ -4,12 +4,15 @@ import inspect
 import re
 import types
 import typing
+from collections.abc import Mapping
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from keras_convnext._util import ranges
+from keras_convnext._util.json_files import read_object
 from keras_convnext.tasks import detection
 from keras_convnext.training.recipes import Recipe
 
@@ -18,6 +21,7 @@ RECIPES = (Recipe, detection.DetectionRecipe)
 # Which recipe is taken says it.
 LEFT_OUT = {"detector"}
 EXPECTED = {
+    Mapping: 'a JSON file with an object such as {"cat": 1, "fox": 9.5}',
     str: "text",
     tuple: "two numbers, such as 0.35,1",
     Sequence: "numbers, such as 0.75,0.9",
@@ -83,7 +87,8 @@ def changed(recipe, texts, images):
     Args:
         recipe: one of `RECIPES`.
         texts: dict from field to text or `None`; numbers, words, two numbers
-            separated by a comma, and `none` where a field may be `None`.
+            separated by a comma, names of JSON files, and `none` where a field
+            may be `None`.
         images: int, how many there are to train on.
 
     Raises:
@@ -129,11 +134,25 @@ def _value(name, text, kind):
         if kind is tuple:
             low, high = text.split(",")
             return float(low), float(high)
+        if kind is Mapping:
+            return _numbers_in(Path(text))
         if kind is Sequence:
             return tuple(float(x) for x in text.split(","))
         return kind(text)
     except ValueError as error:
+        why = f" ({error})" if kind is Mapping else ""
         raise ValueError(
             f"`--{name.replace('_', '-')}` expects {expected}. Received: "
-            f"{text!r}"
+            f"{text!r}{why}"
         ) from error
+
+
+def _numbers_in(path):
+    """The object in a JSON file, whose values are numbers."""
+    if not path.is_file():
+        raise ValueError("there is no such file")
+    numbers = read_object(path, {})
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"{name!r} has {value!r}, which is no number")
+    return numbers

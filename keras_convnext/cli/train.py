@@ -201,8 +201,8 @@ def train(
         bool,
         typer.Option(
             "--dry-run",
-            help="Print recipe, parameter groups and learning rates only; of "
-            "objects also how many there are, by class, image and size.",
+            help="Print what is in the data, by class, and recipe, parameter "
+            "groups and learning rates only.",
         ),
     ] = False,
     as_json: options.Json = False,
@@ -227,6 +227,9 @@ def train(
 
     Example: keras-convnext train --data photos.csv --output run
     --group-column patient --folds 5 --fold 1
+
+    Example: keras-convnext train --data photos --output run
+    --class-sampling-exponent 1
 
     Example: keras-convnext train --task multi-label --data coco --output tags
     --loss asymmetric
@@ -289,7 +292,7 @@ def train(
         of_tasks,
     )
     if dry_run:
-        chosen_task.describe(source)
+        chosen_task.describe(source, held_out, chosen)
         steps = chosen_task.steps_per_epoch(chosen, source)
         typer.echo(training.describe(network, chosen, steps))
         return

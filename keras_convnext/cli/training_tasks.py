@@ -7,16 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from keras_convnext import data
 from keras_convnext import training
+from keras_convnext._util.tables import new_console
 from keras_convnext.cli import lists
 from keras_convnext.cli.loading import load_model
 from keras_convnext.cli.recipe_options import changed
 from keras_convnext.data.objects.choosing import trainable
 from keras_convnext.tasks import detection
 from keras_convnext.training import recipes
+from keras_convnext.training.class_table import class_table
 from keras_convnext.training.recipes.base import drop_path_rate_of
 
 
@@ -33,7 +33,8 @@ class Task:
         labels: function of a source, to what a model's `classes` is to be.
         built: options of the command that `recipe.build` takes.
         steps_per_epoch: function of a recipe and a source.
-        describe: function of a source that prints what is in it.
+        describe: function of what to train on, what is held out and a recipe
+            that prints what is in them.
         train: function as `training.train`.
         trained: options of the command that `train` takes.
         figure: how the best figures are printed.
@@ -46,7 +47,7 @@ class Task:
     labels: Callable[[Any], Any]
     built: tuple[str, ...]
     steps_per_epoch: Callable[[Any, Any], int]
-    describe: Callable[[Any], None]
+    describe: Callable[[Any, Any, Any], None]
     train: Callable[..., dict[str, Any]]
     trained: tuple[str, ...]
     figure: str = ".2%"
@@ -106,11 +107,9 @@ def refuse_others(name: str, given: Mapping[str, Any]) -> None:
         )
 
 
-def _tell_counts(source):
-    """Says how many images have each label, the most frequent first."""
-    counts = source.counts()
-    for number in counts.argsort(kind="stable")[::-1]:
-        typer.echo(f"{counts[number]:8} images of {source.classes[number]}")
+def _print_counts(source, held_out, recipe):
+    """How many images of each class there are, as runs print it, too."""
+    new_console().print(class_table(source, held_out, recipe))
 
 
 def _tell_numbers(source):
@@ -150,7 +149,7 @@ TASKS = {
         lambda source: len(source.classes),
         ("dtype",),
         _steps_of_classifier,
-        lambda source: None,
+        _print_counts,
         training.train,
         ("rematerialize", "mixup_group"),
     ),
@@ -168,7 +167,7 @@ TASKS = {
         lambda source: len(source.classes),
         ("dtype",),
         _steps_of_classifier,
-        _tell_counts,
+        _print_counts,
         training.train,
         ("rematerialize", "mixup_group"),
     ),
@@ -201,7 +200,7 @@ TASKS = {
         lambda source: source.classes,
         ("dtype", "short_side"),
         _steps_of_detector,
-        lambda source: data.summarize_objects(source).print(),
+        lambda source, *_: data.summarize_objects(source).print(),
         detection.train,
         ("max_objects", "canvas"),
     ),

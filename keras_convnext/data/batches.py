@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_convnext._util.annotations import Array
+from keras_convnext.data.balancing import BalancedOrder
 from keras_convnext.data.source import order_of
 from keras_convnext.data.threads import WORKERS
 
@@ -28,7 +29,8 @@ class Batches(keras.utils.PyDataset):
         pipeline: a `Pipeline`.
         source: anything with `len` and `[i]` that gives `(image, label)`.
         batch_size: int.
-        shuffle: whether every epoch has an order of its own.
+        shuffle: whether every epoch has an order of its own, in which rare
+            classes come more often if the pipeline says so.
         seed: int that order, augmentation and mixing follow from.
 
     Raises:
@@ -52,7 +54,13 @@ class Batches(keras.utils.PyDataset):
         self._places: Sequence[int] = range(batch_size)
         self._kept = slice(None)
 
+        balanced = None
+        if shuffle and pipeline.sampling_exponent:
+            balanced = BalancedOrder(source.labels, pipeline.sampling_exponent)
+
         def order(epoch):
+            if balanced is not None:
+                return balanced(seed, epoch)
             count = len(source)
             return order_of(count, seed, epoch) if shuffle else np.arange(count)
 

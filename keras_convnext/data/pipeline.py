@@ -57,6 +57,7 @@ class Pipeline:
     def __init__(self, recipe: Any, seed: Seed = 0):
         self.batch_size = _micro_batch(recipe)
         self.seed = seed
+        self.sampling_exponent = 0.0
         self.crop: Callable | None = None
         self.distortions: list[Callable] = []
         self.erasing: Callable | None = None
@@ -138,9 +139,12 @@ class Pipeline:
 
         Raises:
             ValueError: if the source has fewer samples than one batch of
-                training, is batched already, or has weights.
+                training, is batched already, or has weights; and if it has no
+                `labels`, by which to draw rare classes more often.
         """
         batch_size = batch_size or self.batch_size
+        if self.sampling_exponent:
+            _check_has_labels(source)
         if hasattr(source, "element_spec"):
             self.check_count(source.cardinality().numpy(), batch_size)
             return self._tf_batches(source, batch_size)
@@ -207,6 +211,7 @@ class TrainPipeline(Pipeline):
         std: Sequence[NotNegative] = IMAGENET_STD,
     ):
         super().__init__(recipe, seed)
+        self.sampling_exponent = recipe.class_sampling_exponent
         size = recipe.image_size
         check_memory(
             4 * size * size * len(mean),
@@ -249,6 +254,19 @@ class EvalPipeline(Pipeline):
         super().__init__(recipe)
         if recipe.crop_scale is not None:
             self.crop = RandomResizedCrop(recipe.image_size)
+
+
+def _check_has_labels(source):
+    """Raises `ValueError` for what can only be read from end to end."""
+    if isinstance(source, tuple) or hasattr(source, "labels"):
+        return
+    raise ValueError(
+        "To draw rare classes more often, all labels must be known before the "
+        "first image is read: `class_sampling_exponent` takes a pair of arrays "
+        f"or a `Source`. Received: {type(source).__name__}. Pass one of those, "
+        "or weigh the classes in place of drawing them: "
+        "`recipe.replace(class_sampling_exponent=0, class_weight_exponent=1)`"
+    )
 
 
 class _Pairs:

@@ -19,6 +19,8 @@ SHOWN = 10
 MEASURED = f"measured ({bootstrap.LEVEL:.0%} interval)"
 LABELS = {
     "top1": "top-1",
+    "balanced_accuracy": "balanced accuracy",
+    "f1_macro": "F1 (macro)",
     "cross_entropy": "cross-entropy",
     "mce": "mCE",
     "brier": "Brier score",
@@ -41,6 +43,10 @@ class Evaluation:
         cross_entropy: mean in nats, or `None`: where an artifact gives no
             logits, the activation is no softmax, or images have several
             labels.
+        balanced_accuracy: mean accuracy of the classes that have images, 0–1;
+            `None` where images have several labels.
+        f1_macro: mean F1 of the classes that have images or are predicted,
+            0–1, or `None` likewise.
         classes: list with `class`, `id`, `images` and `accuracy` (0–1) for
             each class of the data; without images `None`.
         confused: list with `true`, `true_id`, `predicted`, `predicted_id` and
@@ -84,6 +90,8 @@ class Evaluation:
     images: int
     accuracy: dict
     cross_entropy: float | None
+    balanced_accuracy: float | None
+    f1_macro: float | None
     classes: list
     confused: list
     unreadable: dict
@@ -114,7 +122,10 @@ class Evaluation:
     @property
     def measured(self) -> dict[str, float]:
         """`accuracy`, and of the other figures those that there are."""
-        names = ("cross_entropy", "brier", "ece", "mce")
+        names = (
+            *("balanced_accuracy", "f1_macro", "cross_entropy"),
+            *("brier", "ece", "mce"),
+        )
         others = {name: getattr(self, name) for name in names}
         return {
             **self.accuracy,

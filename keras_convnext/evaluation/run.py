@@ -35,6 +35,7 @@ from keras_convnext.evaluation.tally import Tally
 from keras_convnext.evaluation.tally import cross_entropies
 from keras_convnext.images import geometry
 from keras_convnext.images.preprocessing import Preprocessing
+from keras_convnext.training.class_scores import scores_of
 
 # What the metadata of an `Artifact` tells of what is evaluated.
 IDENTITY = ("model", "weights", "license", "quantization", "temperature")
@@ -228,6 +229,7 @@ def measured(
         cross_entropy=None if tally.loss is None else tally.loss / count,
         **_calibration(each),
         intervals=_intervals(each, truth, accuracy, mce),
+        **_balanced(truth, tally),
         **_by_class(classifier, truth, tally, confused),
         unreadable=unreadable,
         unlabeled=truth.unlabeled,
@@ -332,6 +334,19 @@ def _intervals(each, truth, accuracy, mce):
             lambda x: {"mce": corruptions.mce((x @ wrong) / (x @ there))}
         )
     return bootstrap.intervals(count, *figures)
+
+
+def _balanced(truth, tally):
+    """The scores in which every class counts alike, of one label each."""
+    if truth.is_by_image:
+        return {"balanced_accuracy": None, "f1_macro": None}
+    actual, right = tally.images.sum(axis=0), tally.right.sum(axis=0)
+    predicted = right.copy()
+    place = {output: label for label, output in enumerate(truth.columns)}
+    for (_, output), count in tally.mistakes.items():
+        if output in place:
+            predicted[place[output]] += count
+    return scores_of(actual, predicted, right)
 
 
 def _by_class(classifier, truth, tally, confused):

@@ -33,12 +33,13 @@ class AveragedValidation(keras.callbacks.Callback):
 
     Args:
         data: as `fit` takes for `validation_data`.
-        watchers: list of callbacks of the evaluation.
+        whole: the `WholeValidation` of it, whose own figures of the epoch are
+            in the logs before.
     """
 
-    def __init__(self, data, watchers):
+    def __init__(self, data, whole):
         super().__init__()
-        self.data, self.watchers = data, watchers
+        self.data, self.whole = data, whole
 
     def on_epoch_end(self, epoch, logs=None):
         with averaged_weights(self.model) as model:
@@ -46,9 +47,9 @@ class AveragedValidation(keras.callbacks.Callback):
                 self.data,
                 verbose=0,
                 return_dict=True,
-                callbacks=self.watchers,
+                callbacks=[self.whole],
             )
-        for name, value in averaged.items():
+        for name, value in {**averaged, **self.whole.scores}.items():
             logs[f"val_raw_{name}"] = logs[f"val_{name}"]
             logs[f"val_{name}"] = value
 
@@ -285,12 +286,13 @@ class Progress(keras.callbacks.Callback):
         self.is_silent = not self.bar.disable or not verbose
         self.first = None
 
-    def tell_beginning(self, data, validation, averages=False):
+    def tell_beginning(self, data, validation, averages=False, table=None):
         """Prints what is trained on, and where an earlier run goes on.
 
         Args:
             data, validation: the `Source`s; the second may be `None`.
             averages: whether the averaged weights are the ones measured.
+            table: what else to print before the first step, or `None`.
         """
         held_out = "none" if validation is None else f"{len(validation)}"
         is_regression = getattr(data, "is_regression", False)
@@ -318,11 +320,14 @@ class Progress(keras.callbacks.Callback):
                 "val_… is measured with the averaged weights, which lag behind "
                 "in the first epochs; val_raw_… with the last ones"
             )
+        if table is not None and not run.step:
+            self._print(table)
 
     def _print(self, text):
         if self.verbose:
+            is_text = isinstance(text, str)
             self.bar.console.print(
-                text, highlight=False, markup=False, soft_wrap=True
+                text, highlight=False, markup=False, soft_wrap=is_text
             )
 
     def on_epoch_begin(self, epoch, logs=None):

@@ -27,6 +27,7 @@ class Work:
         measuring: callbacks that add figures to the logs of an epoch.
         held_out: what `fit` takes for `validation_data`, or `None`.
         averages: whether averaged weights are the ones measured.
+        table: what `rich` prints of the data before the first step, or `None`.
     """
 
     model: keras.Model
@@ -40,6 +41,7 @@ class Work:
     measuring: tuple = ()
     held_out: Any = None
     averages: bool = False
+    table: Any = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ def train(work: Work, run: Run, saving: Saving) -> dict[str, Any]:
         )
         if cluster.is_writer:
             watchers += [*callbacks.drawing(run), progress]
-        progress.tell_beginning(work.data, work.validation, work.averages)
+        progress.tell_beginning(
+            work.data, work.validation, work.averages, work.table
+        )
         with (
             progress.bar,
             cluster.training(model, model.trainable_variables),

@@ -47,7 +47,11 @@ def _without_batch(shape):
 
 
 # Which runs that began under earlier versions lack.
-LATER = ("data.sample", "validation.sample", "recipe.loss")
+LATER = (
+    *("data.sample", "validation.sample", "recipe.loss"),
+    *("recipe.class_weight_exponent", "recipe.class_weights"),
+    "recipe.class_sampling_exponent",
+)
 
 
 def differences(one, where, other, elsewhere):

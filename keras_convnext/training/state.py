@@ -65,7 +65,9 @@ def add_metrics(model, tensors):
     TensorFlow makes them in the first step only.
     """
     for name, variable in _metric_variables(model):
-        variable.assign(variable + tensors[name])
+        # Runs that began under earlier versions have fewer, of the first.
+        if name in tensors:
+            variable.assign(variable + tensors[name])
 
 
 def _variables(model, metrics):

@@ -23,9 +23,12 @@ from keras_convnext.models.units import with_units
 from keras_convnext.training import callbacks
 from keras_convnext.training import distribution
 from keras_convnext.training import loop
+from keras_convnext.training.class_table import class_table
 from keras_convnext.training.distribution.validation import WholeValidation
 from keras_convnext.training.held_out import FIGURES
 from keras_convnext.training.held_out import Validation
+from keras_convnext.training.recipes.objective import ClassCounts
+from keras_convnext.training.recipes.objective import accuracies
 from keras_convnext.training.recipes.recipe import Recipe
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
@@ -163,17 +166,19 @@ def train(
     )
     steps = batches.steps_per_epoch
     averages = recipe.ema_decay is not None
-    held_out, measuring = None, []
+    held_out, measuring, metrics = None, [], None
     if validation is not None:
         images = validation, preprocessing, size, on_error
         if figures:
             measuring = [_at_once(cluster, images, averages, figures, saved)]
         else:
+            counts = ClassCounts(len(data.classes))
+            metrics = [*accuracies(len(data.classes)), counts]
             held_out = cluster.eval_loader(*images)
-            measuring = _by_batch(cluster, held_out, averages)
+            measuring = _by_batch(cluster, held_out, counts, averages)
     trained = rematerialized(model) if rematerialize else model
     trained = cluster.for_training(trained)
-    recipe.compile(trained, steps)
+    recipe.compile(trained, steps, metrics, data=data)
     settings = settings_of(
         model,
         recipe,
@@ -196,6 +201,7 @@ def train(
         tuple(measuring),
         held_out,
         averages,
+        None if recipe.is_regression else class_table(data, validation, recipe),
     )
     saving = loop.Saving(resume, checkpoint_minutes, checkpoint_steps)
     return loop.train(work, run, saving)
@@ -213,11 +219,11 @@ def _check_loss(recipe, data):
     )
 
 
-def _by_batch(cluster, held_out, averages):
+def _by_batch(cluster, held_out, counts, averages):
     """The callbacks that measure one label for each image."""
-    whole = WholeValidation(cluster, held_out)
+    whole = WholeValidation(cluster, held_out, counts)
     if averages:
-        return [callbacks.AveragedValidation(held_out, [whole]), whole]
+        return [whole, callbacks.AveragedValidation(held_out, whole)]
     return [whole]
 
 

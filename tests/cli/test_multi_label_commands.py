@@ -112,7 +112,8 @@ def test_objects_are_named_as_labels(tmp_path):
         *train(folder, "convnext_atto", tmp_path / "run", "--dry-run"),
         *("--validation-split=0", "--batch-size=2", "--image-size=32"),
     )
-    assert "       2 images of dog\n       1 images of cat\n" in printed
+    assert "│ dog        │      2 │\n│ cat        │      1 │\n" in printed
+    assert "│ (no label) │      1 │" in printed
     assert "loss" in printed and not (tmp_path / "run").exists()
 
 

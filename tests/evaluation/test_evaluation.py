@@ -4,6 +4,7 @@ import importlib.util
 import json
 import sys
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import keras
@@ -79,6 +80,17 @@ def random_case():
 # Figures
 
 
+def assert_balanced(result, labels, answers, counted=None):
+    with warnings.catch_warnings():  # of classes that are answers alone
+        warnings.simplefilter("ignore")
+        expected = metrics.balanced_accuracy_score(labels, answers)
+    assert result.balanced_accuracy == pytest.approx(expected, rel=0, abs=1e-12)
+    expected = metrics.f1_score(
+        labels, answers, labels=counted, average="macro"
+    )
+    assert result.f1_macro == pytest.approx(expected, rel=0, abs=1e-12)
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 500])
 def test_figures_are_those_of_scikit_learn(random_case, batch_size):
     logits, labels = random_case
@@ -101,6 +113,7 @@ def test_figures_are_those_of_scikit_learn(random_case, batch_size):
     assert result.cross_entropy == pytest.approx(
         metrics.log_loss(labels, probabilities), rel=1e-12
     )
+    assert_balanced(result, labels, answers)
     assert [x["class"] for x in result.classes] == names
     np.testing.assert_allclose(
         [x["accuracy"] for x in result.classes],
@@ -113,6 +126,34 @@ def test_figures_are_those_of_scikit_learn(random_case, batch_size):
     np.testing.assert_array_equal(found, expected - np.diag(np.diag(expected)))
     counts = [x["count"] for x in result.confused]
     assert counts == sorted(counts, reverse=True)
+
+
+@pytest.mark.parametrize(
+    "labels, answers",
+    [
+        ([0, 0, 3], [0, 3, 3]),  # two classes without images, never answered
+        ([0, 0, 3], [1, 1, 1]),  # one of them is the only answer
+        ([2], [2]),
+        ([2], [0]),
+        ([0] * 9 + [1], [0] * 10),
+    ],
+)
+def test_rare_and_absent_classes_count_as_in_scikit_learn(labels, answers):
+    names = ("a", "b", "c", "d")
+    # In another order than the data's, and with an output that is no class.
+    order = ("d", "other", "b", "a", "c")
+    logits = np.zeros((len(labels), 5))
+    for row, answer in zip(logits, answers):
+        row[order.index(names[answer])] = 1
+    artifact = TableClassifier(logits, named(*order))
+    source = colored_arrays(np.array(labels), names)
+    result = scored(artifact, source, confused=0)
+    assert_balanced(result, labels, answers)
+    # What is taken for none of the data's classes is wrong, and no class.
+    logits[0] = [0, 2, 0, 0, 0]
+    result = scored(artifact, source)
+    beyond = [4, *answers[1:]]
+    assert_balanced(result, labels, beyond, sorted({*labels, *beyond} - {4}))
 
 
 def test_the_most_confused_pairs_come_first():

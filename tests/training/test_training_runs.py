@@ -11,6 +11,7 @@ import shlex
 import shutil
 import signal
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import keras
@@ -29,6 +30,7 @@ from runs import splits
 from runs import start
 from runs import write_photographs
 from safetensors.numpy import load_file
+from sklearn import metrics
 from typer.testing import CliRunner
 
 import keras_convnext
@@ -168,6 +170,13 @@ def test_models_of_a_run_are_those_of_its_metrics(photographs, whole):
         best = expected.index(max(expected))
         epoch = len(expected) - 1 if name == "last" else best
         assert found == pytest.approx(expected[epoch])
+        for measured, score in (
+            ("balanced_accuracy", metrics.balanced_accuracy_score),
+            ("f1_macro", partial(metrics.f1_score, average="macro")),
+        ):
+            found = float(history[epoch][key.replace("accuracy", measured)])
+            wanted = score(validation.labels, logits.argmax(-1))
+            assert found == pytest.approx(wanted, rel=0, abs=1e-12)
         # Of so few images accuracies are often equal, and losses never.
         logits = logits.astype("float64")
         right = logits[np.arange(len(logits)), validation.labels]
@@ -333,6 +342,7 @@ def test_a_run_says_what_it_reads_and_where_it_goes_on(
     said = capsys.readouterr().err
     begins = "36 images of 2 classes; held out: 8\nval_… is measured with "
     assert said.startswith(begins) and "\nepoch 1/2 " in said
+    assert "│ flower │     12 │        3 │              " in said
     run(new_model(), photographs, tmp_path, recipe)
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "36 images of 2 classes; held out: 8"
@@ -884,6 +894,9 @@ def test_dry_runs_print_and_write_nothing(photographs, tmp_path):
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "4 epochs of 9 steps" in result.output
+    header = "┃ class  ┃ images ┃ held out ┃ drawn per epoch ┃"
+    assert header in result.output
+    assert "│ china  │     24 │        5 │" in result.output
     assert "ema decay                    0.9" in result.output
     assert "stage_1_downsample_conv" in result.output
     assert "learning rate, up to 0.002 over 18 steps:" in result.output

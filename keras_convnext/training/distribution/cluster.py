@@ -138,11 +138,14 @@ class Cluster:
         if not self.counts_apart:
             return
         variables = model.metrics_variables
-        sums = self.total([float(ops.convert_to_numpy(x)) for x in variables])
+        values = [np.asarray(ops.convert_to_numpy(x)) for x in variables]
+        flat = np.concatenate([x.ravel() for x in values])
+        sums = np.array(self.total(flat.astype("float64").tolist()))
+        parts = np.split(sums, np.cumsum([x.size for x in values]))
         model.reset_metrics()
         if self.is_writer:
-            for variable, value in zip(variables, sums):
-                variable.assign(value)
+            for variable, value in zip(variables, parts):
+                variable.assign(value.reshape(variable.shape))
 
 
 _current = Cluster()

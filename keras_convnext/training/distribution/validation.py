@@ -4,8 +4,10 @@ import math
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_convnext.data.eval_loader import EvalLoader
+from keras_convnext.training.class_scores import scores_of
 
 
 class PaddedLoader(EvalLoader):
@@ -72,17 +74,31 @@ class PaddedLoader(EvalLoader):
 class WholeValidation(keras.callbacks.Callback):
     """Makes the writer's metrics of a validation those of all its images.
 
+    And adds to the logs of an epoch what follows from the counts of classes.
+
     Args:
         cluster: a `Cluster`.
         held_out: the loader of `cluster.eval_loader`.
+        counts: the `ClassCounts` among the model's metrics, or `None`.
+
+    Attributes:
+        scores: dict of `balanced_accuracy` and `f1_macro` of the last
+            validation.
     """
 
-    def __init__(self, cluster, held_out):
+    def __init__(self, cluster, held_out, counts=None):
         super().__init__()
         self.cluster, self.held_out = cluster, held_out
+        self.counts, self.scores = counts, {}
 
     def on_test_batch_end(self, batch, logs=None):
         if batch + 1 == len(self.held_out):
             self.cluster.metrics_to_writer(self.model)
             if isinstance(self.held_out, PaddedLoader):
                 self.held_out.remove_padding(self.model, self.cluster)
+            if self.counts is not None:
+                variables = self.counts.variables
+                self.scores = scores_of(*map(ops.convert_to_numpy, variables))
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update({f"val_{name}": x for name, x in self.scores.items()})

@@ -34,6 +34,8 @@ class BaseRecipe:
     summary: str
     source: str
 
+    # Fields with a dict by class, and not by model size.
+    BY_CLASS: ClassVar[tuple[str, ...]] = ()
     # The fields of the warm-up and of the whole run, and the kind of both.
     SPANS: ClassVar[tuple[str, str, type]] = ("warmup_epochs", "epochs", float)
 
@@ -191,7 +193,7 @@ class BaseRecipe:
         chosen = {
             field: self._of_size(field, value, name)
             for field, value in vars(self).items()
-            if isinstance(value, dict)
+            if isinstance(value, dict) and field not in self.BY_CLASS
         }
         return replace(self, **chosen)
 

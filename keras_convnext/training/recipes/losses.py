@@ -148,20 +148,70 @@ class StandardizedLoss(keras.losses.Loss):
         return {**super().get_config(), "std": self.std, "delta": self.delta}
 
 
+@register
+class PositiveWeightedCrossEntropy(keras.losses.Loss):
+    """Binary cross-entropy of logits in which labels that are there weigh more.
+
+    Args:
+        class_weights: numbers `(classes,)`, what the term of a label that an
+            image has is multiplied with.
+        label_smoothing: part of every target that becomes one half.
+        name, **kwargs: as for `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: labels `(batch, classes)`, 0 to 1.
+        y_pred: logits `(batch, classes)`.
+
+    The result is the mean over images and classes, that of PyTorch's
+    `BCEWithLogitsLoss(pos_weight=...)`.
+    """
+
+    @in_range
+    def __init__(
+        self,
+        class_weights: Sequence[NotNegative],
+        label_smoothing: Part = 0.0,
+        name: str = "positive_weighted_cross_entropy",
+        **kwargs: Any,
+    ):
+        super().__init__(name=name, **kwargs)
+        self.class_weights = [float(x) for x in class_weights]
+        self.label_smoothing = float(label_smoothing)
+
+    def call(self, y_true, y_pred):
+        smoothing = self.label_smoothing
+        y_true = ops.cast(y_true, y_pred.dtype)
+        y_true = y_true * (1 - smoothing) + smoothing / 2
+        weights = ops.array(self.class_weights, y_pred.dtype)
+        losses = weights * y_true * ops.softplus(-y_pred)
+        return ops.mean(losses + (1 - y_true) * ops.softplus(y_pred), axis=-1)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "class_weights": self.class_weights,
+            "label_smoothing": self.label_smoothing,
+        }
+
+
 class Objective(NamedTuple):
     """What a recipe's `loss` stands for.
 
     Attributes:
         loss: function of `dtype`, and of `label_smoothing` or, for numbers,
-            of their `std`.
+            of their `std`; where classes can have weights, of `class_weights`.
         task: that of the `Source`s it is for.
+        unweighed: why classes can have no weights; `None` where they can.
     """
 
     loss: Callable[..., keras.losses.Loss]
     task: str = "multi-label"
+    unweighed: str | None = None
 
 
-def _binary(**options):
+def _binary(class_weights=None, **options):
+    if class_weights is not None:
+        return PositiveWeightedCrossEntropy(class_weights, **options)
     return keras.losses.BinaryCrossentropy(from_logits=True, **options)
 
 
@@ -176,12 +226,17 @@ def _focal(**options):
     )
 
 
+BY_HARDNESS = "weighs every label by how hard it is"
+NO_CLASSES = "is for numbers in place of classes"
+
 # By the word in the field `loss` of recipes.
 OBJECTIVES = {
     "softmax": Objective(SoftTargetCrossEntropy, "single-label"),
     "binary": Objective(_binary),
-    "asymmetric": Objective(AsymmetricLoss),
-    "focal": Objective(_focal),
-    "huber": Objective(partial(StandardizedLoss, delta=1.0), "regression"),
-    "squared": Objective(StandardizedLoss, "regression"),
+    "asymmetric": Objective(AsymmetricLoss, unweighed=BY_HARDNESS),
+    "focal": Objective(_focal, unweighed=BY_HARDNESS),
+    "huber": Objective(
+        partial(StandardizedLoss, delta=1.0), "regression", NO_CLASSES
+    ),
+    "squared": Objective(StandardizedLoss, "regression", NO_CLASSES),
 }

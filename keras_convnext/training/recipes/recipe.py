@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
@@ -26,6 +27,7 @@ from keras_convnext._util.ranges import check_ordered
 from keras_convnext._util.ranges import in_range
 from keras_convnext.data.pipeline import EvalPipeline
 from keras_convnext.data.pipeline import TrainPipeline
+from keras_convnext.data.source import Source
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.models.applications import create_model
 from keras_convnext.models.builder import total_stride
@@ -43,7 +45,9 @@ from keras_convnext.training.recipes.labels import check_classes
 from keras_convnext.training.recipes.labels import check_labels
 from keras_convnext.training.recipes.labels import watch
 from keras_convnext.training.recipes.losses import OBJECTIVES
-from keras_convnext.training.recipes.objective import TopKAccuracy
+from keras_convnext.training.recipes.objective import accuracies
+from keras_convnext.training.recipes.weighting import check_weights
+from keras_convnext.training.recipes.weighting import weights_for
 
 # Of images that come in another size than the recipe's: the whole is kept.
 RESIZES = "crop_scale=(1, 1)"
@@ -92,6 +96,16 @@ class Recipe(BaseRecipe):
             `"asymmetric"` (see `AsymmetricLoss`) or `"focal"`; or for numbers
             in place of classes `"huber"`, which grows linearly from an error
             of one standard deviation of the targets on, or `"squared"`.
+        class_weight_exponent: weigh classes by inverse frequency to this
+            power, 0 to 1: 0 for none. With one class in each image the weights
+            are n/(K·nᶜ) at 1 (K classes, nᶜ of n images), and their mean over
+            images is always 1. With many labels it is the part of a label's
+            loss from images that have it which is weighed, by n/nᶜ - 1 at 1.
+        class_weights: dict from names of classes to weights in place of
+            those; others weigh 1. `None` for none.
+        class_sampling_exponent: draw images of rare classes more often, by
+            inverse frequency to this power: 0 as they are, 1 every class
+            equally often. An epoch has as many draws as there are images.
         rand_augment: configuration as timm writes it, see `RandAugment`;
             `None` for none.
         random_erasing: probability of erasing a rectangle.
@@ -116,6 +130,8 @@ class Recipe(BaseRecipe):
         0.4
     """
 
+    BY_CLASS = ("class_weights",)
+
     epochs: Count | BySize
     warmup_epochs: NotNegative | BySize
     batch_size: Count
@@ -133,6 +149,9 @@ class Recipe(BaseRecipe):
     switch_probability: Part = 0.5
     label_smoothing: PartBelowOne | BySize = 0.1
     loss: str = "softmax"
+    class_weight_exponent: Part = 0.0
+    class_weights: Mapping[str, NotNegative] | None = None
+    class_sampling_exponent: Part = 0.0
     rand_augment: str | None = "rand-m9-mstd0.5-inc1"
     random_erasing: Part = 0.25
     horizontal_flip: Part = 0.5
@@ -154,6 +173,7 @@ class Recipe(BaseRecipe):
         one_of("loss", self.loss, OBJECTIVES)
         if self.is_regression:
             _check_regression(self)
+        check_weights(self)
 
     @in_range
     def with_batch_size(self, batch_size: Count) -> Self:
@@ -181,13 +201,20 @@ class Recipe(BaseRecipe):
         return OBJECTIVES[self.loss].task
 
     @property
+    def weighs_classes(self) -> bool:
+        """Whether some classes count more than others in the loss."""
+        return bool(self.class_weight_exponent or self.class_weights)
+
+    @property
     def smooths_in_loss(self) -> bool:
         """Whether the loss smooths labels; else mixing has done it already.
 
-        Of many labels it always does, as they have no sum to keep; numbers
-        are never smoothed.
+        Of many labels it always does, as they have no sum to keep, and of
+        classes with weights, which are not to weigh what smoothing spreads.
+        Numbers are never smoothed.
         """
-        return self.task != "single-label" or not self.mixes
+        is_mixed_alike = self.task == "single-label" and not self.weighs_classes
+        return not (is_mixed_alike and self.mixes)
 
     @in_range
     def build(
@@ -295,6 +322,7 @@ class Recipe(BaseRecipe):
         steps_per_epoch: Count,
         metrics: list[Any] | None = None,
         loss: Any = None,
+        data: Source | None = None,
         **options: Any,
     ) -> keras.Model:
         """Compiles a model for this recipe; then train with `model.fit`.
@@ -309,6 +337,8 @@ class Recipe(BaseRecipe):
                 With a `loss` of your own and for many labels none.
             loss: as for `model.compile`; by default that of the recipe's
                 field. Any other takes what labels and outputs it likes.
+            data: the `Source` that is trained on; needed where the recipe
+                weighs classes, whose images it counts.
             options: further arguments of `model.compile`.
 
         Returns:
@@ -317,11 +347,14 @@ class Recipe(BaseRecipe):
         Raises:
             ValueError: if the model has an activation after its logits, one
                 output for a softmax, or a drop path of another rate than the
-                recipe. And in `fit`, if the labels of the first batch are
-                other.
+                recipe; and if classes are to be weighed in a loss of your own,
+                or without `data`. And in `fit`, if the labels of the first
+                batch are other.
 
         Labels may be class numbers, one-hot or mixed; many labels are rows
         `(batch, classes)` of 0 to 1. Numbers are rows `(batch, targets)`.
+        Weights of classes are part of the loss, a mean over images, also of
+        one on several devices, and in validation.
 
         Examples:
             >>> recipe = keras_convnext.recipes.small_data
@@ -336,8 +369,9 @@ class Recipe(BaseRecipe):
                 f"{options['optimizer']!r}. For another call `model.compile`"
             )
         is_own = loss is not None
+        weights = weights_for(recipe, model, data, is_own)
         if not is_own:
-            loss = _loss_of(recipe, model)
+            loss = _loss_of(recipe, model, weights)
         if metrics is None and not is_own:
             metrics = _metrics_of(recipe, model)
         optimizer = recipe.optimizer(model, steps_per_epoch)
@@ -422,7 +456,7 @@ def _with_new_head(*args, **kwargs):
         return create_model(*args, **kwargs)
 
 
-def _loss_of(recipe, model):
+def _loss_of(recipe, model, weights):
     """The loss of the recipe's field, for a model that fits it."""
     make, dtype = OBJECTIVES[recipe.loss].loss, model.outputs[0].dtype
     units = units_of(model)
@@ -443,7 +477,8 @@ def _loss_of(recipe, model):
     _check_logits(model)
     check_classes(model, recipe)
     smoothing = recipe.label_smoothing if recipe.smooths_in_loss else 0.0
-    return make(label_smoothing=smoothing, dtype=dtype)
+    options = {} if weights is None else {"class_weights": weights}
+    return make(label_smoothing=smoothing, dtype=dtype, **options)
 
 
 def _metrics_of(recipe, model):
@@ -455,16 +490,14 @@ def _metrics_of(recipe, model):
             keras.metrics.MeanAbsoluteError(name="mae"),
             keras.metrics.RootMeanSquaredError(name="rmse"),
         ]
-    metrics = [TopKAccuracy(1, name="accuracy")]
-    if model.outputs[0].shape[-1] > 10:
-        metrics.append(TopKAccuracy(5))
-    return metrics
+    return accuracies(model.outputs[0].shape[-1])
 
 
 def _check_regression(recipe):
     """Raises `ValueError` for what numbers in place of classes rule out."""
     reasons = {
         "label_smoothing": "there are no classes to spread a number over",
+        "class_sampling_exponent": "there are no classes to draw alike",
         "cutmix_alpha": "a part of an image has not the same part of a number",
     }
     for field, reason in reasons.items():
