@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from keras_convnext import data
 from keras_convnext import training
 from keras_convnext._util.tables import new_console
@@ -112,7 +114,7 @@ def _print_counts(source, held_out, recipe):
     new_console().print(class_table(source, held_out, recipe))
 
 
-def _tell_numbers(source):
+def _tell_numbers(source, *_):
     """Says of which numbers each target is."""
     for name, values in zip(source.classes, source.labels.T):
         typer.echo(
