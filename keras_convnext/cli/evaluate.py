@@ -55,6 +55,13 @@ def evaluate(
     label_column: options.LabelColumn = None,
     target: options.Target = None,
     split_column: options.SplitColumn = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a list: a column of what images have in common, such as "
+            "a patient: intervals tell what other patients would change."
+        ),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -181,6 +188,7 @@ def evaluate(
         "label_column": label_column,
         "target": target,
         "split_column": split_column,
+        "group_column": group_column,
         "split": split,
     }
     if is_objects(data):

@@ -35,8 +35,10 @@ def split(
         return _parts(source, _without_kept(source, is_held_out))
     if source.groups is None:
         return _parts(source, _part_of_classes(source, validation_split, seed))
-    count, folds = _nearest(validation_split, min(_most(source), MOST_FOLDS))
-    fold = _folds(source, folds, seed)
+    count, folds = _nearest(
+        validation_split, min(most_folds(source), MOST_FOLDS)
+    )
+    fold = fold_numbers(source, folds, seed)
     # Where a fold holds nothing but what training must keep, the next.
     held_out = (np.isin((fold - i) % folds, range(count)) for i in range(folds))
     left = filter(np.any, (_without_kept(source, x) for x in held_out))
@@ -57,7 +59,7 @@ def fold_of(
             f"`fold` counts from 1 and must be at most {folds}, the number of "
             f"`folds`. Received: fold={fold}"
         )
-    is_held_out = _folds(source, folds, seed) == fold - 1
+    is_held_out = fold_numbers(source, folds, seed) == fold - 1
     return _parts(source, _without_kept(source, is_held_out))
 
 
@@ -88,10 +90,10 @@ def _part_of_classes(source, validation_split, seed):
     return is_held_out
 
 
-def _folds(source: Source, folds: int, seed: int) -> Array:
+def fold_numbers(source: Source, folds: int, seed: int) -> Array:
     """The fold of every image, from 0, by scikit-learn's splitters."""
     splitters = require("sklearn.model_selection", "folds and groups")
-    most, groups = _most(source), source.groups
+    most, groups = most_folds(source), source.groups
     strata = "Stratified" if _has_strata(source) else ""
     kind = getattr(
         splitters, f"{strata}{'' if groups is None else 'Group'}KFold"
@@ -121,7 +123,7 @@ def _has_strata(source):
     return source.task == "single-label"
 
 
-def _most(source):
+def most_folds(source):
     """How many folds there can be."""
     most = len(source)
     if _has_strata(source):

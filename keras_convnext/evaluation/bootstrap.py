@@ -11,18 +11,21 @@ figures share the draws, and sums are products of matrices.
 import numpy as np
 
 DRAWS, SEED, LEVEL = 1000, 0, 0.95
-# What an evaluation says of its intervals.
-METHOD = {
-    "method": "percentile bootstrap over images",
-    "draws": DRAWS,
-    "seed": SEED,
-    "level": LEVEL,
-}
 # Draws are made by so many counts at a time, whatever the number of images.
 COUNTS_AT_ONCE = 2**17
 
 
-def intervals(images, *figures):
+def method(over="images"):
+    """What an evaluation says of its intervals."""
+    return {
+        "method": f"percentile bootstrap over {over}",
+        "draws": DRAWS,
+        "seed": SEED,
+        "level": LEVEL,
+    }
+
+
+def intervals(images, *figures, groups=None):
     """The interval of each figure.
 
     Args:
@@ -30,13 +33,15 @@ def intervals(images, *figures):
         figures: functions from counts, a `float64` array `(draws, images)`,
             to a dict of names and arrays `(draws,)`; NaN where a draw has no
             such figure. `means`, `ratios` and `of_each_draw` make some.
+        groups: int array `(images,)`: images of one number are drawn together;
+            each alone if `None`.
 
     Returns:
         A dict from names to `(low, high)`, floats, or to `None` where no draw
         has the figure.
     """
     found = {}
-    for counts in _draws(images):
+    for counts in _draws(images, groups):
         for figure in figures:
             for name, values in figure(counts).items():
                 found.setdefault(name, []).append(values)
@@ -84,16 +89,21 @@ def of_each_draw(function, *arrays):
     return figures
 
 
-def _draws(images):
+def _draws(images, groups):
     """Yields counts `(some draws, images)`; no more memory for more draws."""
     generator = np.random.default_rng(SEED)
+    units = images
+    if groups is not None:
+        _, groups = np.unique(groups, return_inverse=True)
+        units = int(groups.max()) + 1
     at_once = max(1, COUNTS_AT_ONCE // images)
     for start in range(0, DRAWS, at_once):
         draws = min(at_once, DRAWS - start)
-        numbers = generator.integers(0, images, (draws, images))
-        numbers += images * np.arange(draws)[:, None]
-        counts = np.bincount(numbers.ravel(), minlength=draws * images)
-        yield counts.reshape(draws, images).astype("float64")
+        numbers = generator.integers(0, units, (draws, units))
+        numbers += units * np.arange(draws)[:, None]
+        counts = np.bincount(numbers.ravel(), minlength=draws * units)
+        counts = counts.reshape(draws, units).astype("float64")
+        yield counts if groups is None else counts[:, groups]
 
 
 def _middle(values):

@@ -82,7 +82,7 @@ class MultiLabelEvaluation:
     reliability: list | None = None
     intervals: dict = field(default_factory=dict)
     intervals_at_thresholds: dict | None = None
-    bootstrap: dict = field(default_factory=lambda: dict(bootstrap.METHOD))
+    bootstrap: dict = field(default_factory=bootstrap.method)
     tta: str | None = None
     temperature: float | None = None
     calibration: Calibration | None = None
@@ -177,6 +177,9 @@ def measure(classifier, source, identity, verbose, keep_logits=False):
         classifier, source, columns, verbose, keep_logits
     )
     labels, scores = each["labels"], each["scores"]
+    groups = source.groups
+    if groups is not None:
+        groups = groups[each["place"]]
     seconds = time.perf_counter() - started
     own = classifier.metadata["thresholds"]
     thresholds, at_thresholds, intervals = label_metrics.THRESHOLD, None, None
@@ -184,7 +187,7 @@ def measure(classifier, source, identity, verbose, keep_logits=False):
         thresholds = np.array(own)[columns]
         at_thresholds = label_metrics.at(labels, scores, thresholds)
         rates = label_draws.rates_at(labels, scores, thresholds)
-        intervals = bootstrap.intervals(len(labels), rates)
+        intervals = bootstrap.intervals(len(labels), rates, groups=groups)
     by_class = label_metrics.by_class(labels, scores, thresholds)
     outputs = list(classifier.outputs)
     if not classifier.is_named:
@@ -206,13 +209,14 @@ def measure(classifier, source, identity, verbose, keep_logits=False):
         applies_exif=source.is_upright,
         tta=classifier.tta,
         seconds=seconds,
-        **_calibration(labels, scores),
+        **_calibration(labels, scores, groups),
+        bootstrap=bootstrap.method("images" if groups is None else "groups"),
         intervals_at_thresholds=intervals,
     )
     return result, each
 
 
-def _calibration(labels, scores):
+def _calibration(labels, scores, groups):
     """How far scores can be taken at their word, and intervals at 0.5."""
     errors = np.square(scores - labels).mean(axis=1)
     bins = calibration.reliability(scores.ravel(), labels.ravel())
@@ -224,6 +228,7 @@ def _calibration(labels, scores):
             len(labels),
             label_draws.figures(labels, scores, label_metrics.THRESHOLD),
             bootstrap.means(brier=errors),
+            groups=groups,
         ),
     }
 

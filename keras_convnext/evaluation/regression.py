@@ -72,7 +72,7 @@ class RegressionEvaluation:
     predicted: Array = field(repr=False, compare=False)
     file: str | None = None
     rule: str = "classes"
-    bootstrap: dict = field(default_factory=lambda: dict(bootstrap.METHOD))
+    bootstrap: dict = field(default_factory=bootstrap.method)
     tta: str | None = None
     temperature: float | None = None
 
@@ -185,9 +185,12 @@ def measure(classifier, source, identity, verbose, keep_logits=False):
     each, unreadable = PerImage(), {}
     batches = scored(classifier, source, columns, verbose, unreadable)
     for places, outputs in batches:
-        each.add(true=source.labels[places], predicted=outputs)
+        each.add(place=places, true=source.labels[places], predicted=outputs)
     true, predicted = each["true"], each["predicted"]
     seconds = time.perf_counter() - started
+    groups = source.groups
+    if groups is not None:
+        groups = groups[each["place"]]
     by_target = target_metrics.by_target(true, predicted)
     result = RegressionEvaluation(
         **identity,
@@ -198,8 +201,9 @@ def measure(classifier, source, identity, verbose, keep_logits=False):
             for name, row in zip(source.classes, by_target)
         ],
         intervals=bootstrap.intervals(
-            len(true), number_draws.figures(true, predicted)
+            len(true), number_draws.figures(true, predicted), groups=groups
         ),
+        bootstrap=bootstrap.method("images" if groups is None else "groups"),
         unreadable=unreadable,
         matched_by=matched_by,
         outputs=len(classifier.outputs),

@@ -74,8 +74,10 @@ class Evaluation:
         reliability: list with `above`, `to`, `count`, `confidence` and
             `accuracy` of each bin, or `None`.
         intervals: dict from names of figures to `(low, high)`, between which
-            they are in 95 % of the draws of a bootstrap over images. `ece`
-            has none: by chance alone it is greater in a draw.
+            they are in 95 % of the draws of a bootstrap over images, or over
+            groups where the source has some. `ece` has none: by chance alone
+            it is greater in a draw. Of ImageNet-C `balanced_accuracy` and
+            `f1_macro` have none.
         bootstrap: dict that says how: `method`, `draws`, `seed`, `level`.
         tta: `"flip"` or `"five-crop"`, where scores are means over views.
         temperature: what an earlier calibration divided the logits by.
@@ -109,7 +111,7 @@ class Evaluation:
     ece: float | None = None
     reliability: list | None = None
     intervals: dict = field(default_factory=dict)
-    bootstrap: dict = field(default_factory=lambda: dict(bootstrap.METHOD))
+    bootstrap: dict = field(default_factory=bootstrap.method)
     tta: str | None = None
     temperature: float | None = None
     calibration: Calibration | None = None

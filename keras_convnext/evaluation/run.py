@@ -18,6 +18,7 @@ from keras_convnext.evaluation import bootstrap
 from keras_convnext.evaluation import calibration
 from keras_convnext.evaluation import corruptions
 from keras_convnext.evaluation import multi_label
+from keras_convnext.evaluation import per_image
 from keras_convnext.evaluation import published
 from keras_convnext.evaluation import regression
 from keras_convnext.evaluation import rules
@@ -207,10 +208,11 @@ def measured(
     )
     seconds = time.perf_counter() - started
 
+    first = next(iter(truth.parts.values()))
     count, outputs = int(tally.images.sum()), int(truth.competes.sum())
-    accuracy = {"top1": float(tally.right.sum() / count)}
+    accuracy = {"top1": float(each["right"].mean())}
     if top < outputs:
-        accuracy[f"top{top}"] = tally.right_in_top / count
+        accuracy[f"top{top}"] = float(each["in_top"].mean())
     corrupted = mce = None
     if counting.is_corrupted:
         errors = 1 - tally.right.sum(axis=1) / tally.images.sum(axis=1)
@@ -226,17 +228,20 @@ def measured(
         rule=rule,
         images=count,
         accuracy=accuracy,
-        cross_entropy=None if tally.loss is None else tally.loss / count,
-        **_calibration(each),
-        intervals=_intervals(each, truth, accuracy, mce),
+        cross_entropy=float(each["loss"].mean()) if "loss" in each else None,
+        **per_image.calibration_of(each),
+        intervals=per_image.intervals_of(each, truth, accuracy, mce),
         **_balanced(truth, tally),
+        bootstrap=bootstrap.method(
+            "images" if first.groups is None else "groups"
+        ),
         **_by_class(classifier, truth, tally, confused),
         unreadable=unreadable,
         unlabeled=truth.unlabeled,
         matched_by=truth.matched_by,
         outputs=outputs,
         preprocessing=preprocessing,
-        applies_exif=next(iter(truth.parts.values())).is_upright,
+        applies_exif=first.is_upright,
         published=figures,
         corruptions=corrupted,
         mce=mce,
@@ -283,7 +288,6 @@ def _count(classifier, truth, top, verbose, keep_logits):
                 if has_losses:
                     columns = truth.columns[labels]
                     losses = cross_entropies(logits, columns)
-                    tally.add_losses(losses)
                     scores = calibration.confidences_and_briers(logits, columns)
                     each.add(
                         loss=losses,
@@ -293,47 +297,6 @@ def _count(classifier, truth, top, verbose, keep_logits):
             unreadable.update(loader.skipped)
             check_some_read(source, tally.images[part], loader.skipped)
     return tally, each, unreadable
-
-
-def _calibration(each):
-    """How far scores can be taken at their word, where there are some."""
-    if "brier" not in each:
-        return {}
-    bins = calibration.reliability(each["confidence"], each["right"])
-    return {
-        "brier": float(each["brier"].mean()),
-        "ece": calibration.expected_error(bins),
-        "reliability": bins,
-    }
-
-
-def _intervals(each, truth, accuracy, mce):
-    """Of the figures that are sums over images.
-
-    Images of the same place in several parts are one image, corrupted: they
-    are drawn together.
-    """
-    _, numbers = np.unique(each["place"], return_inverse=True)
-    count = int(numbers.max()) + 1
-    present = np.bincount(numbers).astype("float64")
-    top = [name for name in accuracy if name != "top1"]
-    columns = {"top1": "right", **dict.fromkeys(top, "in_top")}
-    if "loss" in each:
-        columns.update(cross_entropy="loss", brier="brier")
-    sums = {
-        name: (np.bincount(numbers, weights=each[column]), present)
-        for name, column in columns.items()
-    }
-    figures = [bootstrap.ratios(**sums)]
-    if mce is not None:
-        shape = (count, len(truth.parts))
-        wrong, there = np.zeros(shape), np.zeros(shape)
-        wrong[numbers, each["part"]] = ~each["right"]
-        there[numbers, each["part"]] = 1
-        figures.append(
-            lambda x: {"mce": corruptions.mce((x @ wrong) / (x @ there))}
-        )
-    return bootstrap.intervals(count, *figures)
 
 
 def _balanced(truth, tally):

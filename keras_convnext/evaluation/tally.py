@@ -16,8 +16,6 @@ class Tally:
     Attributes:
         images: int array `(parts, classes)`.
         right: how many of them have a right output as their best, likewise.
-        right_in_top: how many images have one among the `top` best.
-        loss: the sum of the cross-entropies; `None` if there were none.
         mistakes: `Counter` of pairs of a class and the output it was taken for.
     """
 
@@ -25,8 +23,6 @@ class Tally:
         self.top = top
         self.images = np.zeros((parts, classes), "int64")
         self.right = np.zeros((parts, classes), "int64")
-        self.right_in_top = 0
-        self.loss = None
         self.mistakes = Counter()
 
     def add(self, part, labels, logits, targets):
@@ -49,17 +45,12 @@ class Tally:
         )
         np.add.at(self.images[part], labels, 1)
         np.add.at(self.right[part], labels, hits[:, 0])
-        self.right_in_top += int(hits.any(axis=1).sum())
         self.mistakes.update(
             (int(label), int(output))
             for label, output, hit in zip(labels, best[:, 0], hits[:, 0])
             if not hit
         )
         return best[:, 0], hits[:, 0], hits.any(axis=1)
-
-    def add_losses(self, losses):
-        """Counts the cross-entropy of each image of a batch."""
-        self.loss = (self.loss or 0.0) + float(losses.sum())
 
 
 def cross_entropies(logits, columns):

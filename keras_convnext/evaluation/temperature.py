@@ -5,12 +5,12 @@ minimum over it: Guo et al., "On Calibration of Modern Neural Networks",
 arXiv:1706.04599, section 4.2.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_convnext._util.requirements import require
+from keras_convnext.data.holding_out import most_folds
 from keras_convnext.evaluation import calibration
 from keras_convnext.evaluation.tally import cross_entropies
 from keras_convnext.facts import labels as label_functions
@@ -55,14 +55,18 @@ class Calibration:
         ]
 
 
-def calibration_of(scores):
+def calibration_of(scores, folds):
     """The `Calibration` of a `Softmax` or of `Sigmoids`.
+
+    Args:
+        scores: one of both.
+        folds: int array `(images,)` of 0 and 1, the two halves.
 
     Raises:
         ValueError: if there is no best temperature.
     """
     everything = np.arange(len(scores))
-    first, second = _halves(scores)
+    first, second = (np.flatnonzero(folds == number) for number in (0, 1))
     temperature = _fitted(scores, everything, "all {} images")
     halves = tuple(
         _fitted(scores, x, "the {} images of a half") for x in (first, second)
@@ -97,6 +101,12 @@ def check_source(source):
             "class alone, the higher every score of it the better. Received: "
             f"{len(source)} images with one. Pass images of all classes"
         )
+    if most_folds(source) < 2:
+        raise ValueError(
+            "A temperature takes two halves, each with its part of the classes "
+            "and of the groups. Received: no class with two images, or one "
+            "group alone. Pass more images"
+        )
 
 
 class Softmax:
@@ -112,11 +122,6 @@ class Softmax:
 
     def __len__(self):
         return len(self._columns)
-
-    @property
-    def strata(self):
-        """What both halves are to have as much of."""
-        return self._columns
 
     def slopes(self, inverse, rows):
         """The derivative of cross-entropy by the inverse temperature."""
@@ -152,8 +157,6 @@ class Sigmoids:
         logits: float array `(images, labels)`.
         labels: int array of the same shape, 0 and 1.
     """
-
-    strata = None
 
     def __init__(self, logits, labels):
         self._logits, self._labels = logits, labels
@@ -215,20 +218,6 @@ def _fitted(scores, rows, what):
             f"{what} that are the better the higher they are"
         )
     return 1 / optimize.brentq(slope, *RANGE, xtol=1e-12, rtol=1e-12)
-
-
-def _halves(scores):
-    """Two int arrays of images, with half of each class where there is one."""
-    selection = require("sklearn.model_selection", "calibration")
-    strata = scores.strata
-    options = {"n_splits": 2, "shuffle": True, "random_state": 0}
-    numbers = np.arange(len(scores))
-    if strata is None or np.bincount(strata).max() < 2:
-        return next(selection.KFold(**options).split(numbers))
-    with warnings.catch_warnings():  # of classes of one image
-        warnings.filterwarnings("ignore", "The least populated class")
-        folds = selection.StratifiedKFold(**options)
-        return next(folds.split(numbers, strata))
 
 
 def _parts(count, width):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 
+from keras_convnext.layers import states
 from keras_convnext.models import inspection
 from keras_convnext.models.model import ModelCard
 
@@ -15,7 +16,13 @@ def logits_layer(model):
     Raises:
         ValueError: if the model ends in something else, or is quantized.
     """
-    inspection.check_not_quantized(model)
+    modes = map(states.quantization_of, inspection.all_layers(model))
+    if mode := next(filter(None, modes), None):
+        raise ValueError(
+            "A temperature is written into weights that are floats. Received: "
+            f"{model.name!r}, quantized to {mode}. Calibrate the model from "
+            "before `quantize`, and quantize or export it again"
+        )
     last = model.layers[-1]
     logits = model.output
     if isinstance(last, keras.layers.Activation):

@@ -280,6 +280,8 @@ def _prepared(model, data, validation):
             )
     if isinstance(model, ConvNeXtModel):
         model.class_names = data.classes
+        # It was that of other weights.
+        model.update_info(temperature=None)
     return info.preprocessing
 
 

@@ -12,7 +12,7 @@ from conftest import predict
 from PIL import Image
 from scipy import optimize
 from sklearn import metrics
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold
 from table_classifier import TableClassifier
 from table_classifier import named
 from test_evaluation import colored_arrays
@@ -54,7 +54,7 @@ def scores_of(kind, logits):
     return temperature.Sigmoids(logits, drawn_sigmoid(logits))
 
 
-def torchs_temperature(kind, logits):
+def torchs_temperature(kind, logits, rows=slice(None)):
     """The minimum that L-BFGS finds, as in Guo et al.'s own code."""
     import torch
     from torch.nn import functional as F
@@ -72,8 +72,8 @@ def torchs_temperature(kind, logits):
     def step():
         optimizer.zero_grad()
         if kind == "softmax":
-            labels = torch.from_numpy(drawn_softmax(logits))
-            loss = F.cross_entropy(inverse * values, labels)
+            labels = torch.from_numpy(drawn_softmax(logits))[rows]
+            loss = F.cross_entropy(inverse * values[rows], labels)
         else:
             labels = torch.from_numpy(drawn_sigmoid(logits).astype("float64"))
             loss = F.binary_cross_entropy_with_logits(inverse * values, labels)
@@ -89,7 +89,8 @@ def torchs_temperature(kind, logits):
 def test_a_temperature_is_the_minimum_that_torch_finds(kind, monkeypatch):
     monkeypatch.setattr(temperature, "AT_ONCE", 300)  # part by part
     logits = random_logits()
-    found = temperature.calibration_of(scores_of(kind, logits))
+    halves = np.arange(400) % 2
+    found = temperature.calibration_of(scores_of(kind, logits), halves)
     expected = torchs_temperature(kind, logits)
     assert found.temperature == pytest.approx(expected, rel=1e-6)
     assert found.temperature == pytest.approx(TRUE, rel=0.15)
@@ -102,10 +103,12 @@ def test_a_temperature_is_the_minimum_that_torch_finds(kind, monkeypatch):
 def test_each_half_is_measured_at_the_temperature_of_the_other():
     logits = random_logits().astype("float64")
     labels = drawn_softmax(logits)
-    found = temperature.calibration_of(temperature.Softmax(logits, labels))
-    folds = StratifiedKFold(2, shuffle=True, random_state=0)
+    folds = np.random.default_rng(2).integers(0, 2, 400)
+    found = temperature.calibration_of(
+        temperature.Softmax(logits, labels), folds
+    )
     scores, halves = np.empty(logits.shape), []
-    for fitted, other in folds.split(logits, labels):
+    for fitted, other in ((folds == 0, folds == 1), (folds == 1, folds == 0)):
         best = optimize.minimize_scalar(
             lambda log, rows: metrics.log_loss(
                 labels[rows], softmax(logits[rows] / np.exp(log))
@@ -140,22 +143,14 @@ def test_without_mistakes_there_is_no_best_temperature(kind):
     else:
         right = temperature.Sigmoids(logits - 1, np.eye(4)[labels])
         wrong = temperature.Sigmoids(logits - 1, 1 - np.eye(4)[labels])
+    halves = np.arange(60) // 30
     with pytest.raises(ValueError, match="no mistake among all 60 images"):
-        temperature.calibration_of(right)
+        temperature.calibration_of(right, halves)
     right._logits[0] = -right._logits[0]
     with pytest.raises(ValueError, match="among the 30 images of a half"):
-        temperature.calibration_of(right)
+        temperature.calibration_of(right, halves)
     with pytest.raises(ValueError, match="more often than by chance"):
-        temperature.calibration_of(wrong)
-
-
-@pytest.mark.once
-def test_classes_of_one_image_are_halved_as_they_come():
-    labels = np.arange(60)
-    logits = 2 * np.eye(60)[labels]
-    logits[::3] = np.roll(logits[::3], 1, axis=1)
-    found = temperature.calibration_of(temperature.Softmax(logits, labels))
-    assert found.images == 60 and 0 < found.temperature < np.inf
+        temperature.calibration_of(wrong, halves)
 
 
 @pytest.mark.once
@@ -164,12 +159,13 @@ def test_classes_of_one_image_are_halved_as_they_come():
     [
         (np.arange(49) % 2, "at least 50 are needed.*Received: 49"),
         (np.zeros(60, int), "one class alone"),
+        (np.arange(60), "no class with two images"),
     ],
 )
 def test_images_that_cannot_tell_are_refused(labels, message):
     images = np.zeros((len(labels), 8, 8, 3), "uint8")
     with pytest.raises(ValueError, match=message):
-        temperature.check_source(Arrays(images, labels, NAMES))
+        temperature.check_source(Arrays(images, labels, range(60)))
 
 
 @pytest.mark.once
@@ -215,6 +211,7 @@ def calibrated():
     model = new_model()
     before = logits_of(model)
     source = Arrays(pictures(), drawn_softmax(before), NAMES)
+    source.groups = np.arange(120, dtype="int32") // 3
     result = evaluation.calibrate(model, source, verbose=False)
     return model, before, result, source
 
@@ -229,6 +226,14 @@ def test_a_models_logits_are_divided_and_its_best_class_stays(calibrated):
     np.testing.assert_allclose(after, before / divisor, rtol=1e-4, atol=1e-5)
     assert (after.argmax(1) == before.argmax(1)).all()
     assert model.info.temperature == divisor
+    folds = StratifiedGroupKFold(2, shuffle=True, random_state=0)
+    halves = [
+        torchs_temperature("softmax", before.astype("float32"), rows)
+        for rows, _ in folds.split(before, source.labels, source.groups)
+    ]
+    assert sorted(result.calibration.halves) == pytest.approx(
+        sorted(halves), rel=1e-4
+    )
     # What it was.
     losses = metrics.log_loss(source.labels, softmax(before))
     assert result.cross_entropy == pytest.approx(losses, rel=1e-5)
@@ -332,7 +337,10 @@ def test_what_lora_adds_is_divided_too():
 @long_where_compiled
 @pytest.mark.parametrize("kind", ["quantized", "features"])
 def test_other_models_are_refused(kind):
-    model, message = new_model(), "of a quantized one the scales"
+    model, message = (
+        new_model(),
+        "quantized to int8. Calibrate the model from before",
+    )
     if kind == "quantized":
         model.quantize("int8")
     else:

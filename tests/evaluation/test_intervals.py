@@ -17,6 +17,7 @@ from test_evaluation import write_c
 
 from keras_convnext.evaluation import bootstrap
 from keras_convnext.evaluation import calibration
+from keras_convnext.evaluation import class_draws
 from keras_convnext.evaluation import corruptions
 from keras_convnext.evaluation import label_draws
 from keras_convnext.training import label_metrics
@@ -75,6 +76,27 @@ def test_draws_take_no_more_memory_for_more_images():
     assert peaks[2] - peaks[1] < 5e6
 
 
+def test_images_of_a_group_are_drawn_together():
+    generator = np.random.default_rng(0)
+    groups = np.repeat([7, 3, 5, 9, 1, 2, 8, 0], 10)
+    values = np.repeat(generator.random(8), 10)
+    found = bootstrap.intervals(80, bootstrap.means(mean=values), groups=groups)
+    # SciPy's of the groups, in the order of their numbers.
+    _, firsts = np.unique(groups, return_index=True)
+    assert found["mean"] == pytest.approx(scipys(values[firsts]), rel=1e-12)
+    labels, logits = np.zeros(80, int), np.zeros((80, 2))
+    logits[:, 1] = values - 0.5
+    source = colored_arrays(labels, range(2))
+    alone = scored(TableClassifier(logits), source)
+    source.groups = groups
+    result = scored(TableClassifier(logits), source)
+    right = (values <= 0.5).astype(float)
+    assert result.intervals["top1"] == pytest.approx(scipys(right[firsts]))
+    assert alone.intervals["top1"] == pytest.approx(scipys(right))
+    assert result.bootstrap["method"].endswith("over groups")
+    assert alone.bootstrap["method"].endswith("over images")
+
+
 def test_a_figure_that_no_draw_has_has_no_interval():
     figures = bootstrap.ratios(none=(np.zeros(5), np.zeros(5)))
     assert bootstrap.intervals(5, figures) == {"none": None}
@@ -95,6 +117,31 @@ def test_draws_of_many_labels_are_scikit_learns(thresholds):
         assert {name: x[number] for name, x in found.items()} == pytest.approx(
             expected, rel=1e-12
         )
+
+
+@pytest.mark.parametrize("classes", [4, 12])
+def test_draws_of_classes_are_scikit_learns(classes):
+    """Also where classes have no image, or outputs are no class of the data."""
+    generator = np.random.default_rng(0)
+    labels, answers = generator.integers(0, 8, (2, 40))
+    labels %= classes
+    predicted = np.where(answers < classes, answers, -1)
+    counts = np.random.default_rng(1).integers(0, 3, (5, 40)).astype("float64")
+    found = class_draws.figures(labels, predicted, predicted == labels)(counts)
+    for number, count in enumerate(counts.astype(int)):
+        rows = np.repeat(np.arange(40), count)
+        true, answered = labels[rows], answers[rows]
+        recalls = metrics.recall_score(
+            true, answered, average=None, labels=np.unique(true)
+        )
+        assert found["balanced_accuracy"][number] == pytest.approx(
+            recalls.mean(), rel=1e-12
+        )
+        known = np.union1d(true, predicted[rows][predicted[rows] >= 0])
+        expected = metrics.f1_score(
+            true, answered, average="macro", labels=known
+        )
+        assert found["f1_macro"][number] == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_class_left_out_of_a_draw_is_left_out_of_its_means():
@@ -127,7 +174,11 @@ def test_an_evaluation_has_the_intervals_of_its_figures(capsys):
         "cross_entropy": -np.log(right),
         "brier": np.square(scores - np.eye(8)[labels]).sum(1),
     }
-    assert set(result.intervals) == set(per_image)
+    by_class = {"balanced_accuracy", "f1_macro"}
+    assert set(result.intervals) == {*per_image, *by_class}
+    for name in by_class:
+        low, high = result.intervals[name]
+        assert low < result.measured[name] < high
     for name, values in per_image.items():
         assert result.measured[name] == pytest.approx(values.mean(), rel=1e-12)
         expected = scipys(values)
@@ -208,4 +259,5 @@ def test_scores_that_do_not_add_up_have_no_calibration(known):
     artifact = TableClassifier(one_hot([1, 1], 2), **known)
     result = scored(artifact, colored_arrays([0, 1]))
     assert (result.ece, result.brier, result.reliability) == (None,) * 3
-    assert set(result.intervals) == {"top1"}
+    names = {"top1", "balanced_accuracy", "f1_macro"}
+    assert set(result.intervals) == names

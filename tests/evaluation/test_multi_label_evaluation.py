@@ -120,8 +120,12 @@ def test_classes_are_found_by_name_in_any_order(model):
 
 def test_logits_are_scored_by_the_sigmoid(model):
     logits = keras_convnext.models.sigmoid.without_sigmoid(model)
-    one = keras_convnext.evaluate(model, pictures(), verbose=False)
-    other = keras_convnext.evaluate(logits, pictures(), verbose=False)
+    source = pictures()
+    one = keras_convnext.evaluate(model, source, verbose=False)
+    source.groups = np.arange(9) // 3
+    other = keras_convnext.evaluate(logits, source, verbose=False)
+    assert other.bootstrap["method"].endswith("over groups")
+    assert other.intervals != one.intervals
     assert other.figures == pytest.approx(one.figures, rel=0, abs=1e-12)
     assert other.at_thresholds is None
 

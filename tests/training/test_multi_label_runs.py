@@ -70,7 +70,9 @@ def run(output, model=None, recipe=RECIPE, validation="held out", **options):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     output = tmp_path_factory.mktemp("many")
-    model, summary = run(output)
+    model = new_model()
+    model.update_info(temperature=2.0)
+    model, summary = run(output, model)
     return output, model, summary
 
 
@@ -118,6 +120,7 @@ def test_what_is_saved_ends_in_the_sigmoid_and_knows_its_labels(whole):
     assert last.layers[-1].activation is keras.activations.sigmoid
     assert last.class_names == list(NAMES)
     assert len(last.info.thresholds) == len(NAMES)
+    assert last.info.temperature is None  # of what it was before
     images = colors(3).images
     expected = 1 / (1 + np.exp(-predict(model, images)))
     np.testing.assert_allclose(
