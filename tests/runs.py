@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from keras_convnext import ConvNeXt
 from keras_convnext.cli import app
 from keras_convnext.data import ImageFolder
+from keras_convnext.training import callbacks
 from keras_convnext.training.recipes import small_data
 
 SIZE = 16
@@ -84,6 +85,29 @@ def command(folder, model, output, *more):
         *("train", "--data", str(folder), "--model", str(model)),
         *("--output", str(output), "--deterministic", *options, *more),
     ]
+
+
+class Stop(Exception):
+    """Stands for whatever ends a process."""
+
+
+def stop_at(step, monkeypatch):
+    """Makes the run raise `Stop` after this step."""
+    count = callbacks.Checkpointing.on_train_batch_end
+
+    def stopping(self, batch, logs=None):
+        count(self, batch, logs)
+        if self.run.step == step:
+            raise Stop
+
+    monkeypatch.setattr(callbacks.Checkpointing, "on_train_batch_end", stopping)
+
+
+def check_equal(found, expected):
+    """Compares what `state.capture` returned, bit for bit."""
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
 def start(arguments, seconds=0.0, kill_in_save=0):

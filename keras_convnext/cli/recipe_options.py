@@ -128,8 +128,13 @@ def _value(name, text, kind):
     kinds = ranges.members(kind)
     if text.lower() == "none" and types.NoneType in kinds:
         return None
+    elements = {
+        typing.get_args(x)[0] for x in kinds if typing.get_origin(x) is Sequence
+    }
     kinds = {typing.get_origin(x) or x for x in kinds}
     kind, expected = next(x for x in EXPECTED.items() if x[0] in kinds)
+    if elements == {int}:
+        expected = "whole numbers, such as 128,224"
     try:
         if kind is tuple:
             low, high = text.split(",")
@@ -137,7 +142,8 @@ def _value(name, text, kind):
         if kind is Mapping:
             return _numbers_in(Path(text))
         if kind is Sequence:
-            return tuple(float(x) for x in text.split(","))
+            (element,) = elements
+            return tuple(element(x) for x in text.split(","))
         return kind(text)
     except ValueError as error:
         why = f" ({error})" if kind is Mapping else ""

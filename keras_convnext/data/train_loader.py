@@ -1,6 +1,8 @@
 """Augmented batches of a source for a run that can stop anywhere."""
 
+import copy
 from collections.abc import Iterable
+from typing import Self
 
 import keras
 import numpy as np
@@ -108,6 +110,20 @@ class TrainLoader(Batches):
             self._fitting(source.read(0), 0)
         self._reader = Reader(source, on_error, photograph)
         self.skipped = self._reader.skipped
+
+    def with_pipeline(self, pipeline: TrainPipeline) -> Self:
+        """The same images in the same order, made by another pipeline.
+
+        Args:
+            pipeline: a `TrainPipeline` for images of another size.
+
+        Returns:
+            A `TrainLoader` that reads as this one does.
+        """
+        other = copy.copy(self)
+        other.__dict__.pop("_spec", None)
+        other.pipeline = pipeline
+        return other
 
     def batches(self, first_step: int = 0) -> Iterable[tuple[Tensor, Tensor]]:
         """All batches from a step on, to the end of the last epoch.

@@ -42,11 +42,24 @@ def plain_weights(layer):
     """The arrays that a layer of `plain_config` takes: LoRA is added in."""
     if not has_lora(layer):
         return layer.get_weights()
-    # Keras' properties of these names add it.
+    added = lora_variables(layer)
+    plain = [x for x in layer.weights if all(x is not y for y in added)]
+    scale = layer.lora_alpha / layer.lora_rank
+    first, second = (np.asarray(ops.convert_to_numpy(x)) for x in added)
+    # Keras' properties round the sum as the layer computes.
     return [
-        np.asarray(ops.convert_to_numpy(getattr(layer, weight.name)))
-        for weight in layer.weights
-        if not weight.name.startswith("lora_")
+        np.asarray(ops.convert_to_numpy(weight))
+        + (scale * (first @ second) if weight.name in MATRICES else 0)
+        for weight in plain
+    ]
+
+
+def lora_variables(layer):
+    """The two factors of what LoRA adds to a layer; none without it."""
+    if not has_lora(layer):
+        return []
+    return [
+        weight for weight in layer.weights if weight.name.startswith("lora_")
     ]
 
 

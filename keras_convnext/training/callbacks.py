@@ -17,6 +17,7 @@ from keras_convnext._util.requirements import tell_left_out
 from keras_convnext._util.writing import writing
 from keras_convnext.training import state
 from keras_convnext.training.optimizers.averaging import averaged_weights
+from keras_convnext.training.optimizers.averaging import inner_optimizer
 from keras_convnext.training.run import NotFinite
 from keras_convnext.visualize import learning_curves
 from keras_convnext.visualize import written_figure
@@ -96,21 +97,22 @@ class Models(keras.callbacks.Callback):
         run: the `Run`.
         saved: the model to save, with the weights of the one in `fit`.
         metric: what the best epoch has most of.
+        merge: function that brings the weights of the one in `fit` into the
+            other, where these are not the same.
     """
 
-    def __init__(self, run, saved, metric="val_accuracy"):
+    def __init__(self, run, saved, metric="val_accuracy", merge=lambda: None):
         super().__init__()
         self.run, self.saved, self.metric = run, saved, metric
+        self.merge = merge
 
     def on_epoch_end(self, epoch, logs=None):
         run = self.run
-        run.write_model("last.keras", self.saved)
-        optimizer = self.model.optimizer
-        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        self._write("last.keras")
         metric = self.metric
-        if metric not in logs and optimizer.use_ema:
+        if metric not in logs and inner_optimizer(self.model).use_ema:
             with averaged_weights(self.model):
-                run.write_model("last_averaged.keras", self.saved)
+                self._write("last_averaged.keras")
         of_raw = metric.replace("val_", "val_raw_")
         raw = logs.get(of_raw, math.nan)
         if run.is_best(metric, logs.get(metric, math.nan)):
@@ -119,9 +121,13 @@ class Models(keras.callbacks.Callback):
             is_averaged = of_raw in logs
             weights = averaged_weights if is_averaged else nullcontext
             with weights(self.model):
-                run.write_model("best.keras", self.saved)
+                self._write("best.keras")
         if run.is_best(of_raw, raw):
-            run.write_model("best_raw.keras", self.saved)
+            self._write("best_raw.keras")
+
+    def _write(self, name):
+        self.merge()
+        self.run.write_model(name, self.saved)
 
 
 class Curves(keras.callbacks.Callback):
@@ -286,13 +292,16 @@ class Progress(keras.callbacks.Callback):
         self.is_silent = not self.bar.disable or not verbose
         self.first = None
 
-    def tell_beginning(self, data, validation, averages=False, table=None):
+    def tell_beginning(
+        self, data, validation, averages=False, table=None, reason=None
+    ):
         """Prints what is trained on, and where an earlier run goes on.
 
         Args:
             data, validation: the `Source`s; the second may be `None`.
             averages: whether the averaged weights are the ones measured.
             table: what else to print before the first step, or `None`.
+            reason: why the run ended before its last step, or `None`.
         """
         held_out = "none" if validation is None else f"{len(validation)}"
         is_regression = getattr(data, "is_regression", False)
@@ -302,10 +311,11 @@ class Progress(keras.callbacks.Callback):
             f"{held_out}"
         )
         run, steps = self.run, self.steps
-        if run.step >= steps:
+        if run.step >= steps or reason:
+            epochs = len(run.history) if reason else self.epochs
             self._print(
-                f"{str(run.output)!r} holds a complete run, of {self.epochs} "
-                f"epochs and {steps} steps: nothing is left to do. "
+                f"{str(run.output)!r} holds a complete run, of {epochs} "
+                f"epochs and {run.step} steps: nothing is left to do. "
                 f"{run.how_to_train_on()}"
             )
         elif run.step:

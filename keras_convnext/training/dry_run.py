@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import in_range
+from keras_convnext.training.freezing import counts
 
 BARS = " ▁▂▃▄▅▆▇█"
 WIDTH = 64
@@ -34,9 +35,11 @@ def parameter_groups(model: keras.Model, recipe: Any) -> list[dict[str, Any]]:
         >>> [round(group["scale"], 5) for group in groups[:2]]
         [0.26214, 0.26214]
     """
+    recipe = recipe.for_model(model)
+    model, _ = recipe.adapted(model)
     optimizer = recipe.optimizer(model, *_of_epochs(recipe, 10**6))
     groups = defaultdict(list)
-    for variable in model.trainable_variables:
+    for variable in recipe.trained_variables(model):
         key = optimizer.scale_of(variable), optimizer.decay_of(variable)
         groups[key].append(variable)
     return [
@@ -83,13 +86,16 @@ def describe(model: keras.Model, recipe: Any, steps_per_epoch: Count) -> str:
         "",
         "lr scale   decay  tensors   parameters  layers",
     ]
-    for group in parameter_groups(model, recipe):
+    groups = parameter_groups(model, recipe)
+    for group in groups:
         first, *_, last = 2 * group["layers"]
         lines.append(
             f"{group['scale']:8.5f}  {group['weight_decay']:6.3f}  "
             f"{group['tensors']:7}  {group['parameters']:11,}  {first}"
             + (f" … {last}" if last != first else "")
         )
+    trained = (group["parameters"] for group in groups)
+    lines += ["", counts(trained, model)]
     places = np.linspace(0, len(rates) - 1, WIDTH).round().astype(int)
     heights = np.ceil(rates[places] / rates.max() * (len(BARS) - 1))
     curve = "".join(BARS[int(height)] for height in heights)

@@ -46,12 +46,20 @@ def _without_batch(shape):
     return list(shape[1:])
 
 
-# Which runs that began under earlier versions lack.
-LATER = (
-    *("data.sample", "validation.sample", "recipe.loss"),
-    *("recipe.class_weight_exponent", "recipe.class_weights"),
-    "recipe.class_sampling_exponent",
-)
+# Which runs that began under earlier versions lack: anything, or a value that
+# says they had none.
+LATER = ("data.sample", "validation.sample", "recipe.loss")
+LATER_WITHOUT = {
+    "recipe.class_weight_exponent": 0.0,
+    "recipe.class_weights": None,
+    "recipe.class_sampling_exponent": 0.0,
+    "recipe.head_epochs": 0,
+    "recipe.freeze": None,
+    "recipe.lora_rank": None,
+    "recipe.lora_alpha": None,
+    "recipe.image_sizes": None,
+    "recipe.early_stopping_patience": None,
+}
 
 
 def differences(one, where, other, elsewhere):
@@ -67,7 +75,14 @@ def differences(one, where, other, elsewhere):
         for name in sorted(one | other)
         if one.get(name) != other.get(name)
         and not (name in LATER and name not in one)
+        and not _was_without(name, one, other)
     )
+
+
+def _was_without(name, one, other):
+    """Whether a run of earlier versions did the same without a field."""
+    is_new = name in LATER_WITHOUT and name not in one
+    return is_new and other[name] == LATER_WITHOUT[name]
 
 
 def _flat(settings, prefix=""):

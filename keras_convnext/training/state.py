@@ -3,6 +3,9 @@
 import numpy as np
 from keras import ops
 
+from keras_convnext.training.freezing import build_optimizer
+from keras_convnext.training.optimizers.averaging import inner_optimizer
+
 
 def capture(model, metrics=True):
     """Copies weights, random state, optimizer and metrics.
@@ -38,8 +41,7 @@ def restore(model, tensors):
     Examples:
         >>> restore(model, tensors)  # doctest: +SKIP
     """
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
+    build_optimizer(model)
     variables = dict(_variables(model, metrics=False))
     wrong = [
         name
@@ -71,10 +73,12 @@ def add_metrics(model, tensors):
 
 
 def _variables(model, metrics):
+    # Also what is kept still just now.
+    trained = {id(x) for x in inner_optimizer(model)._trainable_variables}
     groups = {
-        "trainable": model.trainable_variables,
+        "trainable": [x for x in model.variables if id(x) in trained],
         # With the state of random generators.
-        "non_trainable": model.non_trainable_variables,
+        "non_trainable": [x for x in model.variables if id(x) not in trained],
         "optimizer": model.optimizer.variables,
     }
     for group, variables in groups.items():

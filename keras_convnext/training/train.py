@@ -1,5 +1,6 @@
 """One training run, from data and recipe to a folder with the result."""
 
+import math
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import Seed
 from keras_convnext._util.ranges import in_range
 from keras_convnext._util.requirements import require
+from keras_convnext._util.telling import tell
 from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
 from keras_convnext.data.source import same_classes
@@ -22,6 +24,7 @@ from keras_convnext.models.sigmoid import without_sigmoid
 from keras_convnext.models.units import with_units
 from keras_convnext.training import callbacks
 from keras_convnext.training import distribution
+from keras_convnext.training import freezing
 from keras_convnext.training import loop
 from keras_convnext.training.class_table import class_table
 from keras_convnext.training.distribution.validation import WholeValidation
@@ -30,6 +33,7 @@ from keras_convnext.training.held_out import Validation
 from keras_convnext.training.recipes.objective import ClassCounts
 from keras_convnext.training.recipes.objective import accuracies
 from keras_convnext.training.recipes.recipe import Recipe
+from keras_convnext.training.recipes.stages import sizes_by_epoch
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
 
@@ -135,6 +139,13 @@ def train(
     _check_loss(recipe, data)
     recipe = recipe.for_model(model).for_images(len(data))
     cluster.check(model, recipe, loader)
+    if recipe.early_stopping_patience is not None and validation is None:
+        raise ValueError(
+            "A run ends early by a figure on held-out images. Received: "
+            f"early_stopping_patience={recipe.early_stopping_patience}, "
+            "validation=None. Hold some out, or take `recipe.replace("
+            "early_stopping_patience=None)`"
+        )
     preprocessing = _prepared(model, data, validation)
     figures = FIGURES.get(recipe.task)
     if figures:
@@ -144,13 +155,18 @@ def train(
         saved, model = with_sigmoid(model), without_sigmoid(model)
     elif recipe.is_regression:
         saved = model = with_units(model, data.labels)
-    pipeline = recipe.train_pipeline(
-        len(data.classes),
-        seed,
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-    )
-    _check_images(model, pipeline.input_shape)
+    pipelines = {
+        epoch: recipe.replace(image_size=size, image_sizes=None).train_pipeline(
+            len(data.classes),
+            seed,
+            mean=preprocessing.mean,
+            std=preprocessing.std,
+        )
+        for epoch, size in sizes_by_epoch(recipe).items()
+    }
+    *_, pipeline = pipelines.values()
+    for of_size in pipelines.values():
+        _check_images(model, of_size.input_shape, len(pipelines) > 1)
     size = pipeline.batch_size
     group = cluster.share_of(size) if mixup_group is None else mixup_group
     batches = TrainLoader(
@@ -176,9 +192,9 @@ def train(
             metrics = [*accuracies(len(data.classes)), counts]
             held_out = cluster.eval_loader(*images)
             measuring = _by_batch(cluster, held_out, counts, averages)
-    trained = rematerialized(model) if rematerialize else model
+    trained, merge = recipe.adapted(model, seed)
+    trained = rematerialized(trained) if rematerialize else trained
     trained = cluster.for_training(trained)
-    recipe.compile(trained, steps, metrics, data=data)
     settings = settings_of(
         model,
         recipe,
@@ -192,7 +208,7 @@ def train(
     work = loop.Work(
         trained,
         saved,
-        batches,
+        _stages(trained, recipe, batches, pipelines),
         recipe.epochs * steps,
         size,
         data,
@@ -202,9 +218,38 @@ def train(
         held_out,
         averages,
         None if recipe.is_regression else class_table(data, validation, recipe),
+        merge=merge,
+        patience=recipe.early_stopping_patience,
     )
     saving = loop.Saving(resume, checkpoint_minutes, checkpoint_steps)
-    return loop.train(work, run, saving)
+    with freezing.restored(trained):
+        recipe.compile(trained, steps, metrics, data=data)
+        if recipe.freeze or recipe.lora_rank:
+            sizes = (math.prod(x.shape) for x in trained.trainable_variables)
+            tell(freezing.counts(sizes, model))
+        return loop.train(work, run, saving)
+
+
+def _stages(model, recipe, batches, pipelines):
+    """What is trained from which epoch on, by images of which size."""
+    trained = {0: None}
+    if recipe.head_epochs:
+        variables = recipe.trained_variables(model)
+        trained[0] = freezing.head_of(model, variables)
+        trained[recipe.head_epochs] = variables
+    loaders = {
+        epoch: batches.with_pipeline(pipeline)
+        for epoch, pipeline in pipelines.items()
+    }
+    return tuple(
+        loop.Stage(epoch, _at(loaders, epoch), _at(trained, epoch))
+        for epoch in sorted(trained | loaders)
+    )
+
+
+def _at(values, epoch):
+    """The last of the values that epochs begin with."""
+    return values[max(x for x in values if x <= epoch)]
 
 
 def _check_loss(recipe, data):
@@ -285,7 +330,7 @@ def _prepared(model, data, validation):
     return info.preprocessing
 
 
-def _check_images(model, shape):
+def _check_images(model, shape, is_one_of_several=False):
     """Raises `ValueError` for a model of images other than the recipe's."""
     taken = tuple(model.input_shape[1:])
     if len(taken) == 3 and all(
@@ -296,6 +341,11 @@ def _check_images(model, shape):
         advice = (
             "Build it with `data_format='channels_last'`: the weights are the "
             "same in both"
+        )
+    elif is_one_of_several:
+        advice = (
+            "For several `image_sizes` build it with `recipe.build`, or with "
+            "`input_shape=(None, None, 3)`: the weights are the same"
         )
     else:
         advice = (

@@ -24,7 +24,7 @@ EVERY = {key: words for x in OPTIONS.values() for key, words in x.items()}
 # Arguments that no command has: what is told of them is for Python, where
 # they were given, or says what a model was built with.
 PYTHON_ONLY = {
-    *("axis", "body", "channels", "class_names", "class_weight", "classes"),
+    *("axis", "callbacks", "channels", "class_names", "class_weight"),
     *("body", "channels", "class_names", "class_weight", "classes"),
     *("classifier_activation", "include_preprocessing", "include_top"),
     *("input_shape", "layer_prefix", "layer_decay", "loss", "metrics"),

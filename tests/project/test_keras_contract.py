@@ -39,7 +39,8 @@ CALLS = {
     "add_variable_from_reference": SLOTS,
     "finalize_variable_values": 1,
 }
-PUBLIC = {"build", "exclude_from_weight_decay", "get_config", "update_step"}
+PUBLIC = {"build", "exclude_from_weight_decay", "get_config"}
+PUBLIC |= {"stateless_apply", "update_step"}
 
 
 @functools.cache

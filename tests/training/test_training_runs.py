@@ -23,11 +23,14 @@ from conftest import random_images
 from runs import RECIPE
 from runs import SIZE
 from runs import STEPS
+from runs import Stop
+from runs import check_equal
 from runs import command
 from runs import new_model
 from runs import shortened
 from runs import splits
 from runs import start
+from runs import stop_at
 from runs import write_photographs
 from safetensors.numpy import load_file
 from sklearn import metrics
@@ -66,27 +69,6 @@ def run(model, photographs, output, recipe=RECIPE, **options):
     data, validation = splits(photographs)
     options = {"loader": "python", **options}
     return training.train(model, recipe, data, output, validation, **options)
-
-
-class Stop(Exception):
-    """Stands for whatever ends a process."""
-
-
-def stop_at(step, monkeypatch):
-    count = callbacks.Checkpointing.on_train_batch_end
-
-    def stopping(self, batch, logs=None):
-        count(self, batch, logs)
-        if self.run.step == step:
-            raise Stop
-
-    monkeypatch.setattr(callbacks.Checkpointing, "on_train_batch_end", stopping)
-
-
-def check_equal(found, expected):
-    assert found.keys() == expected.keys()
-    for name, values in expected.items():
-        np.testing.assert_array_equal(found[name], values, err_msg=name)
 
 
 def rows(output):

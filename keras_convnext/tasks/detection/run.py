@@ -130,7 +130,7 @@ def train(
     work = loop.Work(
         model,
         model,
-        batches,
+        (loop.Stage(0, batches),),
         recipe.steps,
         batch_size,
         data,

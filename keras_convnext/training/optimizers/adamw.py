@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_convnext._util.ranges import CountOrZero
 from keras_convnext._util.ranges import NotNegative
 from keras_convnext._util.ranges import PartBelowOne
 from keras_convnext._util.ranges import Positive
@@ -84,6 +85,10 @@ class AdamW(keras.optimizers.AdamW):
             rate, 1 for layers not named; see `layer_decay_scales`.
         undecayed: names as for `exclude_from_weight_decay`, which adds to
             them.
+        trained_from: dict from layer name to the optimizer step that its
+            weights are first trained in, 0 for layers not named: from there
+            on their bias correction counts, as in PyTorch. Before it they
+            must not be trainable; a recipe with `head_epochs` sees to that.
         global_clipnorm: float; limit of the norm over all gradients together.
         use_ema: whether to keep a moving average of the weights.
         ema_momentum: its decay per optimizer step.
@@ -110,6 +115,7 @@ class AdamW(keras.optimizers.AdamW):
         epsilon: Positive = 1e-8,
         learning_rate_scales: Mapping[str, NotNegative] | None = None,
         undecayed: Sequence[str] = (),
+        trained_from: Mapping[str, CountOrZero] | None = None,
         use_ema: bool = False,
         ema_momentum: PartBelowOne = 0.9999,
         name: str = "adamw",
@@ -134,6 +140,9 @@ class AdamW(keras.optimizers.AdamW):
             **kwargs,
         )
         self.learning_rate_scales = dict(learning_rate_scales or {})
+        self.trained_from = dict(trained_from or {})
+        # Whether somebody keeps the weights still that are trained later.
+        self.is_staged = False
         self.undecayed: list[str] = []
         if undecayed:
             self.exclude_from_weight_decay(var_names=list(undecayed))
@@ -158,6 +167,8 @@ class AdamW(keras.optimizers.AdamW):
             super().build(variables)
         self._scales = [self.scale_of(variable) for variable in variables]
         self._decays = [self.decay_of(variable) for variable in variables]
+        self._starts = [self.start_of(variable) for variable in variables]
+        self._clocks = sorted({0, *self._starts})
 
     def add_variable_from_reference(
         self, reference_variable, name=None, initializer="zeros"
@@ -174,11 +185,11 @@ class AdamW(keras.optimizers.AdamW):
 
     def scale_of(self, variable: keras.Variable) -> float:
         """A variable's factor on the learning rate: that of its layer."""
-        # The innermost layer that has one.
-        for layer in reversed(variable.path.split("/")[:-1]):
-            if layer in self.learning_rate_scales:
-                return float(self.learning_rate_scales[layer])
-        return 1.0
+        return float(_of_layer(self.learning_rate_scales, variable, 1.0))
+
+    def start_of(self, variable: keras.Variable) -> int:
+        """The optimizer step that a variable is first trained in."""
+        return int(_of_layer(self.trained_from, variable, 0))
 
     def decay_of(self, variable: keras.Variable) -> float:
         """A variable's weight decay: 0 for biases and vectors."""
@@ -220,7 +231,33 @@ class AdamW(keras.optimizers.AdamW):
     def finalize_variable_values(self, var_list):
         """Keras would put the average in the place of the trained weights."""
 
+    def stateless_apply(self, optimizer_variables, grads, trainable_variables):
+        """Keras' own asks for all variables; some may be trained later."""
+        if len(trainable_variables) == len(self._trainable_variables):
+            return super().stateless_apply(
+                optimizer_variables, grads, trainable_variables
+            )
+        trained = [x for x in self._trainable_variables if x.trainable]
+        state = [
+            *zip(trained, trainable_variables),
+            *zip(self.variables, optimizer_variables),
+        ]
+        with keras.StatelessScope(state_mapping=state) as scope:
+            self.apply(grads, trained)
+        return (
+            [scope.get_current_value(x) for x in trained],
+            [scope.get_current_value(x) for x in self.variables],
+        )
+
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        indices = map(self._get_variable_index, trainable_variables)
+        if any(self._starts[i] for i in indices) and not self.is_staged:
+            raise ValueError(
+                "Some layers are trained later than others. Received: weights "
+                "of all in one step, while nobody keeps the others still. "
+                "Pass the callbacks of the recipe: `model.fit(…, "
+                "callbacks=recipe.callbacks())`"
+            )
         if keras.backend.backend() == "torch":
             self._torch_update_step(grads, trainable_variables, learning_rate)
         else:
@@ -231,18 +268,28 @@ class AdamW(keras.optimizers.AdamW):
     def _rates(self, learning_rate):
         """What the steps of all variables share, computed once."""
         learning_rate = ops.convert_to_tensor(learning_rate)
-        step = ops.cast(self.iterations + 1, learning_rate.dtype)
-        # -expm1(n·ln β) is 1-βⁿ, which in float32 loses five digits to 1.
-        correction_1 = -ops.expm1(step * _log(self.beta_1))
-        root_2 = ops.sqrt(-ops.expm1(step * _log(self.beta_2)))
-        return learning_rate, root_2 / correction_1, root_2
+        corrections, roots = [], []
+        for start in self._clocks:
+            # Nothing is trained before its start, and no root is of less.
+            step = ops.maximum(self.iterations - start, 0) + 1
+            step = ops.cast(step, learning_rate.dtype)
+            # -expm1(n·ln β) is 1-βⁿ, which in float32 loses five digits to 1.
+            correction_1 = -ops.expm1(step * _log(self.beta_1))
+            root_2 = ops.sqrt(-ops.expm1(step * _log(self.beta_2)))
+            corrections.append(root_2 / correction_1)
+            roots.append(root_2)
+        return learning_rate, corrections, roots
 
     def update_step(self, gradient, variable, rates):
         """One variable's step, on TensorFlow and JAX."""
         index = self._get_variable_index(variable)
         dtype = variable.dtype
         gradient = ops.cast(gradient, dtype)
-        rate, correction, root_2 = (ops.cast(x, dtype) for x in rates)
+        rate, *of_clocks = rates
+        clock = self._clocks.index(self._starts[index])
+        rate, correction, root_2 = (
+            ops.cast(x, dtype) for x in (rate, *(x[clock] for x in of_clocks))
+        )
         rate = rate * self._scales[index]
         if self._decays[index]:
             self.assign_sub(variable, variable * (rate * self._decays[index]))
@@ -288,13 +335,13 @@ class AdamW(keras.optimizers.AdamW):
         groups = defaultdict(list)
         for gradient, variable in zip(grads, trainable_variables):
             index = self._get_variable_index(variable)
-            key = self._scales[index], self._decays[index]
+            key = self._scales[index], self._decays[index], self._starts[index]
             groups[key].append((gradient, variable, index))
         learning_rate = ops.convert_to_tensor(learning_rate)
         step = ops.cast(self.iterations, "float32")
         update_averages = get_ema_multi_avg_fn(self.ema_momentum)
         with torch.no_grad():
-            for (scale, decay), group in groups.items():
+            for (scale, decay, start), group in groups.items():
                 gradients, variables, indices = zip(*group)
                 values = [variable.value for variable in variables]
                 adamw(
@@ -304,7 +351,7 @@ class AdamW(keras.optimizers.AdamW):
                     [self._velocities[i].value for i in indices],
                     [],
                     # It counts each of them up.
-                    list(step.repeat(len(group)).unbind()),
+                    list((step - start).repeat(len(group)).unbind()),
                     fused=True,
                     amsgrad=False,
                     beta1=self.beta_1,
@@ -327,7 +374,16 @@ class AdamW(keras.optimizers.AdamW):
             **config,
             "learning_rate_scales": dict(self.learning_rate_scales),
             "undecayed": list(self.undecayed),
+            "trained_from": dict(self.trained_from),
         }
+
+
+def _of_layer(values, variable, default):
+    """The value of the innermost layer around a variable that has one."""
+    for layer in reversed(variable.path.split("/")[:-1]):
+        if layer in values:
+            return values[layer]
+    return default
 
 
 def _log(beta):

@@ -119,8 +119,7 @@ class SwapAveragedWeights(keras.callbacks.Callback):
 
 def variables_and_averages(model):
     """The variables that have a moving average, and their averages."""
-    optimizer = getattr(model, "optimizer", None)
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = inner_optimizer(model)
     # As Keras' own callback finds them.
     averages = getattr(optimizer, "_model_variables_moving_average", None)
     if optimizer is None or averages is None:
@@ -136,6 +135,12 @@ def variables_and_averages(model):
         if average is not None
     ]
     return [x for x, _ in pairs], [x for _, x in pairs]
+
+
+def inner_optimizer(model):
+    """A model's optimizer, without one that scales losses; or `None`."""
+    optimizer = getattr(model, "optimizer", None)
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def copied(variables):

@@ -69,9 +69,8 @@ def scales_by(
     """`layer_decay_scales` by a rule of any task."""
     if layer_decay == 1:
         return {}
-    names = [parse(x.name) for x in all_layers(model) if x.weights]
-    towers = _towers(names)
-    if not towers:
+    names = [name for _, name in backbone_layers(model)]
+    if not names:
         raise ValueError(
             "Layer decay needs the layers of a ConvNeXt ('stem_conv', "
             "'stage_0_block_0_depthwise', …) to tell how deep each lies. Pass "
@@ -79,13 +78,26 @@ def scales_by(
             "`AdamW(learning_rate_scales={'layer': 0.5})`. Received: the "
             f"model {model.name!r} without such layers"
         )
+    towers = _towers(names)
     scales = {}
     for name in names:
-        # `stem_` ends words in the names of other layers, too.
-        if name.prefix in towers and name.scope not in ("", HEAD):
-            group, head = rule(name, towers[name.prefix])
-            scales[str(name)] = layer_decay ** (head - group)
+        group, head = rule(name, towers[name.prefix])
+        scales[str(name)] = layer_decay ** (head - group)
     return scales
+
+
+def backbone_layers(
+    model: keras.Model,
+) -> list[tuple[keras.layers.Layer, LayerName]]:
+    """The layers with weights below a ConvNeXt's head, with their names."""
+    layers = [(x, parse(x.name)) for x in all_layers(model) if x.weights]
+    towers = _towers([name for _, name in layers])
+    # `stem_` ends words in the names of other layers, too.
+    return [
+        (layer, name)
+        for layer, name in layers
+        if name.prefix in towers and name.scope not in ("", HEAD)
+    ]
 
 
 def _towers(names):

@@ -1,6 +1,7 @@
 """What recipes of any task have in common."""
 
 import numbers
+from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import replace
 from inspect import get_annotations
@@ -12,6 +13,7 @@ import keras
 
 from keras_convnext._util import checks
 from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import Seed
 from keras_convnext._util.ranges import check_fields
 from keras_convnext._util.ranges import in_range
 from keras_convnext._util.telling import tell
@@ -58,6 +60,17 @@ class BaseRecipe:
     def is_regression(self) -> bool:
         """Whether it trains for images with numbers in place of classes."""
         return self.task == "regression"
+
+    def trained_variables(self, model: keras.Model) -> list[keras.Variable]:
+        """The variables of a model that a run by this recipe trains."""
+        return model.trainable_variables
+
+    @in_range
+    def adapted(
+        self, model: keras.Model, seed: Seed = 0
+    ) -> tuple[keras.Model, Callable[[], None]]:
+        """The model that a run trains, and what brings back its weights."""
+        return model, lambda: None
 
     def __post_init__(self):
         check_fields(self)

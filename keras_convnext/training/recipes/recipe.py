@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from keras_convnext._util.checks import one_of
 from keras_convnext._util.image_layout import data_format
 from keras_convnext._util.image_layout import to_layout
 from keras_convnext._util.ranges import Count
+from keras_convnext._util.ranges import CountOrZero
 from keras_convnext._util.ranges import NotNegative
 from keras_convnext._util.ranges import Part
 from keras_convnext._util.ranges import PartAboveZero
@@ -34,6 +36,7 @@ from keras_convnext.models.builder import total_stride
 from keras_convnext.models.inspection import last_layer
 from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.units import units_of
+from keras_convnext.training import freezing
 from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.adamw import with_loss_scaling
 from keras_convnext.training.optimizers.averaging import SwapAveragedWeights
@@ -46,11 +49,10 @@ from keras_convnext.training.recipes.labels import check_labels
 from keras_convnext.training.recipes.labels import watch
 from keras_convnext.training.recipes.losses import OBJECTIVES
 from keras_convnext.training.recipes.objective import accuracies
+from keras_convnext.training.recipes.stages import RESIZES
+from keras_convnext.training.recipes.stages import check_stages
 from keras_convnext.training.recipes.weighting import check_weights
 from keras_convnext.training.recipes.weighting import weights_for
-
-# Of images that come in another size than the recipe's: the whole is kept.
-RESIZES = "crop_scale=(1, 1)"
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,25 @@ class Recipe(BaseRecipe):
             for none.
         gradient_accumulation_steps: micro-batches per optimizer step, a
             divisor of `batch_size`.
+        head_epochs: first epochs that train the head alone, the layers behind
+            the backbone; after them all is trained, and compiled once more.
+            The learning rate is one curve over both.
+        freeze: the last part of the backbone that is not trained: `"stem"`,
+            `"stage_0"` and so on, each with all before it; the last stage
+            leaves the head. `None` trains all. Stochastic depth stays.
+        lora_rank: rank of Keras' LoRA on the Dense layers of the backbone,
+            but what is frozen: beside the head it alone is trained.
+            `keras_convnext.train` saves ordinary models, in whose kernels it
+            is merged. `None` for none.
+        lora_alpha: LoRA is multiplied with it over its rank; the rank if
+            `None`.
+        image_sizes: sizes of the training crops one after another, each for
+            an equal part of the epochs (`128,128,224`: two thirds at 128).
+            The last is `image_size`, which validation has throughout. The
+            step is compiled for each. `None` for one size.
+        early_stopping_patience: epochs without a better figure on the held-out
+            images after which a run ends, counted from the last change of
+            size or of what is trained. `None` for all epochs.
 
     Examples:
         >>> recipe = keras_convnext.recipes.imagenet1k.replace(epochs=100)
@@ -164,6 +185,12 @@ class Recipe(BaseRecipe):
     epsilon: Positive = 1e-8
     global_clipnorm: Positive | None = None
     gradient_accumulation_steps: Count = 1
+    head_epochs: CountOrZero = 0
+    freeze: str | None = None
+    lora_rank: Count | None = None
+    lora_alpha: Positive | None = None
+    image_sizes: Sequence[Count] | None = None
+    early_stopping_patience: Count | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -174,6 +201,7 @@ class Recipe(BaseRecipe):
         if self.is_regression:
             _check_regression(self)
         check_weights(self)
+        check_stages(self)
 
     @in_range
     def with_batch_size(self, batch_size: Count) -> Self:
@@ -199,6 +227,25 @@ class Recipe(BaseRecipe):
     def task(self) -> str:
         """What it trains for: that of the `Source`s it is for."""
         return OBJECTIVES[self.loss].task
+
+    def trained_variables(self, model: keras.Model) -> list[keras.Variable]:
+        """The variables of a model that a run by this recipe trains.
+
+        Raises:
+            ValueError: if the model has no part of the name in `freeze`.
+        """
+        return freezing.trained_variables(model, self)
+
+    @in_range
+    def adapted(
+        self, model: keras.Model, seed: Seed = 0
+    ) -> tuple[keras.Model, Callable[[], None]]:
+        """The model that a run trains, and what brings back its weights.
+
+        With a `lora_rank` one of the same weights with LoRA, and a function
+        that merges it into the kernels of the model that was given.
+        """
+        return freezing.adapted(model, self, seed)
 
     @property
     def weighs_classes(self) -> bool:
@@ -241,23 +288,26 @@ class Recipe(BaseRecipe):
         layout = data_format(options.get("data_format"))
         size = recipe.image_size
         variant = VARIANTS.get(name)  # `create_model` refuses others
-        if variant and size < (least := total_stride(variant)):
+        smallest = min(size, *(recipe.image_sizes or [size]))
+        if variant and smallest < (least := total_stride(variant)):
             resizes = recipe.crop_scale is not None
             raise ValueError(
                 f"`image_size` must be at least {least} for {name!r}: with "
                 "fewer pixels nothing is left of the image at the last stage. "
-                f"Received: image_size={size}, by the recipe {recipe.name!r}. "
+                f"Received: image_size={smallest}, by the recipe "
+                f"{recipe.name!r}. "
                 f"Take image_size={least} or more"
                 + ("" if resizes else f", and {RESIZES} to resize the images"),
             )
         has_scale = variant and variant.layer_scale_init_value
-        return _with_new_head(
+        side = None if recipe.image_sizes else size
+        model = _with_new_head(
             name,
             **{
                 "classes": classes,
                 "weights": weights,
                 "classifier_activation": None,
-                "input_shape": to_layout(size, size, 3, layout),
+                "input_shape": to_layout(side, side, 3, layout),
                 "drop_path_rate": recipe.drop_path_rate,
                 "layer_scale_init_value": (
                     recipe.layer_scale_init_value if has_scale else None
@@ -266,6 +316,10 @@ class Recipe(BaseRecipe):
                 **options,
             },
         )
+        if recipe.image_sizes and "input_shape" not in options:
+            preprocessing = model.preprocessing.at_size((size, size))
+            model.update_info(preprocessing=preprocessing)
+        return model
 
     @in_range
     def train_data(
@@ -289,6 +343,13 @@ class Recipe(BaseRecipe):
             >>> len(train), train[0][0].shape
             (2, (32, 224, 224, 3))
         """
+        if self.image_sizes:
+            raise ValueError(
+                "`fit` takes images of one size. Received: "
+                f"image_sizes={self.image_sizes}. Train by "
+                "`keras_convnext.train`, or take "
+                "`recipe.replace(image_sizes=None)`"
+            )
         return self.train_pipeline(classes, **options)(data)
 
     def eval_data(self, data: Any, shuffle: bool | None = None) -> Any:
@@ -342,14 +403,17 @@ class Recipe(BaseRecipe):
             options: further arguments of `model.compile`.
 
         Returns:
-            The model.
+            The model. What the recipe freezes is not trainable any more, until
+            `model.trainable` is set to `False` and to `True` again; layers have
+            the LoRA that it asks for; with `head_epochs`, `fit` needs
+            `callbacks`.
 
         Raises:
             ValueError: if the model has an activation after its logits, one
-                output for a softmax, or a drop path of another rate than the
-                recipe; and if classes are to be weighed in a loss of your own,
-                or without `data`. And in `fit`, if the labels of the first
-                batch are other.
+                output for a softmax, a drop path of another rate than the
+                recipe, or none of the parts that it freezes; and if classes
+                are to be weighed in a loss of your own, or without `data`.
+                And in `fit`, if the labels of the first batch are other.
 
         Labels may be class numbers, one-hot or mixed; many labels are rows
         `(batch, classes)` of 0 to 1. Numbers are rows `(batch, targets)`.
@@ -375,6 +439,10 @@ class Recipe(BaseRecipe):
         if metrics is None and not is_own:
             metrics = _metrics_of(recipe, model)
         optimizer = recipe.optimizer(model, steps_per_epoch)
+        freezing.enable_lora(model, recipe)
+        trained = {id(x) for x in recipe.trained_variables(model)}
+        for variable in model.trainable_variables:
+            variable.trainable = id(variable) in trained
         model.compile(
             with_loss_scaling(optimizer, model),
             loss,
@@ -394,6 +462,7 @@ class Recipe(BaseRecipe):
         """The recipe's `AdamW` for a model, for loops of one's own."""
         recipe = self.for_model(model)
         accumulation = recipe.gradient_accumulation_steps
+        first = recipe.head_epochs * steps_per_epoch // accumulation
         return AdamW(
             recipe.schedule(steps_per_epoch),
             weight_decay=recipe.weight_decay,
@@ -402,6 +471,9 @@ class Recipe(BaseRecipe):
             epsilon=recipe.epsilon,
             learning_rate_scales=layer_decay_scales(
                 model, recipe.layer_decay, recipe.layer_decay_groups
+            ),
+            trained_from=(
+                freezing.trained_from(model, first) if first else None
             ),
             global_clipnorm=recipe.global_clipnorm,
             use_ema=recipe.ema_decay is not None,
@@ -440,13 +512,29 @@ class Recipe(BaseRecipe):
         )
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        """Callbacks for `fit`: validation with the averaged weights.
+        """Callbacks for `fit`: validation with the averaged weights, the head
+        first, and an early end, by `val_accuracy` or else `val_loss`.
 
         Other callbacks, `ModelCheckpoint` and `EarlyStopping` among them, see
         the averaged weights too, in any order. After `fit` the model has
         them. Without these callbacks, all of these have the raw weights.
         """
-        return [] if self.ema_decay is None else [SwapAveragedWeights()]
+        chosen: list[keras.callbacks.Callback] = []
+        if self.ema_decay is not None:
+            chosen.append(SwapAveragedWeights())
+        if self.head_epochs:
+            chosen.append(freezing.HeadFirst(self.head_epochs))
+        if self.early_stopping_patience is not None:
+            is_one = self.task == "single-label"
+            chosen.append(
+                keras.callbacks.EarlyStopping(
+                    "val_accuracy" if is_one else "val_loss",
+                    patience=self.early_stopping_patience,
+                    mode="max" if is_one else "min",
+                    start_from_epoch=self.head_epochs,
+                )
+            )
+        return chosen
 
 
 def _with_new_head(*args, **kwargs):
