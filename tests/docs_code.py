@@ -52,6 +52,7 @@ SMALL = (
     (recipes.imagenet1k, SHORT),
     (recipes.small_data, {**SHORT, "batch_size": 8}),
     (recipes.multi_label, {**SHORT, "batch_size": 8}),
+    (recipes.regression, {**SHORT, "batch_size": 8}),
     (segmentation.ade20k, {"crop": 64}),
 )
 # Slow whatever the model's size. They take the arguments and do nothing.

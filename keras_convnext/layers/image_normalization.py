@@ -27,7 +27,10 @@ class Fixed(keras.layers.Layer):
         **kwargs: `name`, `dtype` and so on.
     """
 
-    def __init__(self, mean, std, **kwargs):
+    @in_range
+    def __init__(
+        self, mean: Sequence[Finite], std: Sequence[Positive], **kwargs: Any
+    ):
         # Without autocasting, mixed precision would round the pixels.
         super().__init__(autocast=False, **kwargs)
         self.mean = [float(value) for value in mean]
@@ -75,12 +78,6 @@ class ImageNormalization(Fixed):
         2.0
     """
 
-    @in_range
-    def __init__(
-        self, mean: Sequence[Finite], std: Sequence[Positive], **kwargs: Any
-    ):
-        super().__init__(mean, std, **kwargs)
-
     def _scale_and_offset(self, mean, std):
         return 1 / (255 * std), -mean / std
 
@@ -107,12 +104,6 @@ class TargetUnits(Fixed):
         >>> float(layer(np.array([[1.0]], "float32"))[0, 0])
         53.0
     """
-
-    @in_range
-    def __init__(
-        self, mean: Sequence[Finite], std: Sequence[Positive], **kwargs: Any
-    ):
-        super().__init__(mean, std, **kwargs)
 
     def _scale_and_offset(self, mean, std):
         return std, mean

@@ -128,7 +128,8 @@ def test_what_does_not_apply_says_so(model):
 
 @pytest.mark.once
 @pytest.mark.parametrize("kind", ["random", "ties"])
-def test_intervals_are_those_of_single_draws(kind):
+def test_intervals_are_those_of_single_draws(kind, monkeypatch):
+    monkeypatch.setattr(bootstrap, "DRAWS", 100)
     source = pictures(30)
     true = source.labels
     predicted = true + np.random.default_rng(1).normal(0, [4, 0.1], true.shape)

@@ -1,66 +1,36 @@
 """Pictures of several digits: models learn to name all that are in them."""
 
 import keras
-import numpy as np
 import pytest
 from conftest import BACKEND
 from conftest import short_on
+from several_digits import RECIPE
+from several_digits import composed
+from several_digits import new_model
 
-from keras_convnext import ConvNeXt
 from keras_convnext import evaluate
-from keras_convnext import recipes
 from keras_convnext import training
 from keras_convnext.data import Arrays
 from keras_convnext.data import load_digits
 
 # On one backend all of them, which have the same values and gradients there.
 LOSSES = ["binary", *(["asymmetric", "focal"] * (BACKEND == "tensorflow"))]
-SIZE = 16
-RECIPE = recipes.digits.replace(
-    warmup_epochs=1,
-    image_size=SIZE,
-    drop_path_rate=0.0,
-    label_smoothing=0.0,
-    ema_decay=None,
-)
 
 
-def composed(scans, count, seed):
-    """Noise with up to three scans of digits, each in a quarter of its own."""
-    images, digits = scans
-    generator = np.random.default_rng(seed)
-    pictures = generator.integers(0, 64, (count, SIZE, SIZE, 1), dtype="uint8")
-    labels = np.zeros((count, 10), "uint8")
-    for picture, row in zip(pictures, labels):
-        for quarter in generator.permutation(4)[: generator.integers(0, 4)]:
-            number = generator.integers(len(digits))
-            top, left = 8 * (quarter // 2), 8 * (quarter % 2)
-            place = picture[top : top + 8, left : left + 8]
-            np.maximum(place, images[number], out=place)
-            row[digits[number]] = 1
-    return Arrays(pictures, labels)
+def pictures(scans, count, seed):
+    """Those of the digits that each picture has, once or more."""
+    images, counts = composed(scans, count, seed)
+    return Arrays(images, (counts > 0).astype("uint8"))
 
 
 def learned(folder, count, epochs, loss, seed=0):
     """The best mAP on pictures of scans that are in none of the others."""
     of_train, of_test = load_digits()
-    test = composed(of_test, 400, seed=1)
-    keras.utils.set_random_seed(seed)
-    model = ConvNeXt(
-        (2, 2),
-        (24, 48),
-        patch_size=2,
-        kernel_size=3,
-        input_shape=(SIZE, SIZE, 1),
-        classes=10,
-        classifier_activation=None,
-        layer_scale_init_value=0.1,
-        mean=0.3,
-        std=0.35,
-    )
+    test = pictures(of_test, 400, seed=1)
+    model = new_model(10, seed)
     recipe = RECIPE.replace(epochs=epochs, loss=loss)
     summary = training.train(
-        model, recipe, composed(of_train, count, seed=0), folder, test, seed
+        model, recipe, pictures(of_train, count, seed=0), folder, test, seed
     )
     best = keras.saving.load_model(folder / "best.keras")
     found = evaluate(best, test, batch_size=400, verbose=False)
