@@ -104,6 +104,25 @@ def test_a_file_is_not_replaced_unasked(run, saved, tmp_path):
     assert "`--output` must be a file in a folder that exists" in errors
 
 
+def test_groups_of_a_list_are_drawn_together(run, photos, tmp_path):
+    tiny().save(tmp_path / "tiny.keras")
+    rows = [
+        f"{path.parent.name}/{path.name},{path.parent.name},{number // 2}"
+        for number, path in enumerate(sorted(photos.glob("*/*.png")))
+    ]
+    text = "\n".join(["path,label,patient", *rows])
+    (photos / "list.csv").write_text(text)
+    arguments = (
+        *("--data", photos / "list.csv", "--model", tmp_path / "tiny.keras"),
+        "--json",
+    )
+    methods = [
+        json.loads(run(*arguments, *more)[1])["bootstrap"]["method"]
+        for more in ((), ("--group-column", "patient"))
+    ]
+    assert [x.split()[-1] for x in methods] == ["images", "groups"]
+
+
 def test_options_reach_the_evaluation(run, photos, tmp_path):
     tiny(input_shape=(None, None, 3)).save(tmp_path / "any.keras")
     arguments = ("--data", photos, "--model", tmp_path / "any.keras", "--json")
