@@ -54,8 +54,8 @@ def draw(result, path):
     """
     if getattr(result, "reliability", None) is None:
         raise ValueError(
-            "`reliability` draws scores that are probabilities, with one right "
-            f"class for each image. Received: {result.model!r} by the rule "
+            "`reliability` draws scores that are probabilities, of images "
+            f"whose labels are known. Received: {result.model!r} by the rule "
             f"{result.rule!r}, which has none. Leave it out"
         )
     found = result.calibration

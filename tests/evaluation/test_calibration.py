@@ -20,6 +20,7 @@ from test_evaluation import colored_arrays
 import keras_convnext
 from keras_convnext import evaluation
 from keras_convnext import recipes
+from keras_convnext.cli import calibrating
 from keras_convnext.data import Arrays
 from keras_convnext.evaluation import temperature
 from keras_convnext.evaluation.calibrating import network_of
@@ -351,6 +352,16 @@ def test_other_models_are_refused(kind):
 
 
 # The command
+
+
+@pytest.mark.once
+def test_scores_that_are_no_probabilities_are_not_drawn(tmp_path):
+    artifact = TableClassifier(np.eye(2), named("a", "b"), outputs=["scores"])
+    source = colored_arrays([0, 1], "ab")
+    result = evaluation.evaluate(artifact, source, verbose=False)
+    with pytest.raises(ValueError, match="`reliability` draws.*'known'"):
+        calibrating.draw(result, tmp_path / "r.png")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
