@@ -58,7 +58,7 @@ def test_figures_are_scikit_learns_and_scipys(model):
     found = keras_convnext.evaluate(model, source, batch_size=4, verbose=False)
     assert isinstance(found, RegressionEvaluation)
     predicted = predict(model, source.images).astype("float64")
-    np.testing.assert_allclose(found.predicted, predicted, rtol=1e-6, atol=0)
+    np.testing.assert_allclose(found.predicted, predicted, rtol=1e-6, atol=1e-7)
     pair = source.labels, found.predicted
     np.testing.assert_array_equal(found.true, source.labels)
     for name, theirs in (
@@ -108,7 +108,7 @@ def test_one_image_and_views_are_measured(model, capsys):
         for x in (source, flipped)
     ]
     expected = np.mean(views, axis=0)
-    np.testing.assert_allclose(both.predicted, expected, rtol=1e-6, atol=0)
+    np.testing.assert_allclose(both.predicted, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_what_does_not_apply_says_so(model):
