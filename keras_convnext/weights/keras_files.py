@@ -7,6 +7,7 @@ A model inside another keeps its name before those of its layers:
 import io
 import json
 import re
+import warnings
 
 import h5py
 import ml_dtypes
@@ -42,9 +43,24 @@ def read_archive(archive, path):
         for layer in layers
         if layer.get("registered_name") == "keras_convnext>ModelCard"
     )
+    _tell_units(layers, path)
     names = {layer.get("class_name") for layer in layers}
     normalizes = "ImageNormalization" in names
     return tensors, infos, normalizes
+
+
+def _tell_units(layers, path):
+    """Warns of numbers that are no weights, and that weights alone lack."""
+    for layer in layers:
+        if layer.get("registered_name") == "keras_convnext>TargetUnits":
+            mean, std = (layer["config"][name] for name in ("mean", "std"))
+            warnings.warn(
+                f"{str(path)!r} predicts numbers, which its last layer brings "
+                "into their units. Its weights alone give standardized ones: "
+                f"multiply them by {std}, and add {mean}. "
+                "`keras.saving.load_model` has the whole",
+                stacklevel=2,
+            )
 
 
 def _layers(config):

@@ -135,6 +135,23 @@ def test_a_killed_run_ends_where_a_whole_one_does(whole, tmp_path, monkeypatch):
             assert summary["metrics"][name] == value, name
 
 
+def test_weights_alone_tell_what_they_lack(whole):
+    """As what is converted for other packages has no units."""
+    last = keras.saving.load_model(whole[0] / "last.keras")
+    units = last.layers[-1]
+    message = f"multiply them by .{units.std[0]}.*, and add .{units.mean[0]}"
+    with pytest.warns(UserWarning, match=message):
+        model = new_model(weights=whole[0] / "last.keras")
+    images = tones(4).images
+    standardized = predict(model, images)
+    np.testing.assert_allclose(
+        standardized * units.std + units.mean,
+        predict(last, images),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("loss", ["huber", "squared"])
 def test_a_saved_model_is_trained_on(loss, whole, tmp_path):
