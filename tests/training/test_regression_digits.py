@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from conftest import BACKEND
 from conftest import short_on
 from several_digits import RECIPE
 from several_digits import composed
@@ -12,6 +13,9 @@ from keras_convnext import evaluate
 from keras_convnext import training
 from keras_convnext.data import TargetArrays
 from keras_convnext.data import load_digits
+
+# On one backend both, which have the same values and gradients there.
+LOSSES = ["huber", *(["squared"] * (BACKEND == "torch"))]
 
 
 def pictures(scans, count, seed):
@@ -44,9 +48,9 @@ def test_some_of_the_sum_is_learned_soon(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("loss", ["huber", "squared"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_digits_are_added_up(loss, tmp_path, record_property):
-    found = learned(tmp_path, 4000, 6, loss)
+    found = learned(tmp_path, 4000, 4, loss)
     record_property("R²", found.figures["r2"])
     record_property("MAE", found.figures["mae"])
     assert found.figures["r2"] >= 0.9
