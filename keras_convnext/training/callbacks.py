@@ -108,7 +108,7 @@ class Models(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         run = self.run
-        self._write("last.keras")
+        self._write(run.result)
         metric = self.metric
         if metric not in logs and inner_optimizer(self.model).use_ema:
             with averaged_weights(self.model):
@@ -293,7 +293,13 @@ class Progress(keras.callbacks.Callback):
         self.first = None
 
     def tell_beginning(
-        self, data, validation, averages=False, table=None, reason=None
+        self,
+        data,
+        validation,
+        averages=False,
+        table=None,
+        reason=None,
+        is_labelled=True,
     ):
         """Prints what is trained on, and where an earlier run goes on.
 
@@ -302,6 +308,7 @@ class Progress(keras.callbacks.Callback):
             averages: whether the averaged weights are the ones measured.
             table: what else to print before the first step, or `None`.
             reason: why the run ended before its last step, or `None`.
+            is_labelled: whether labels are trained on.
         """
         held_out = "none" if validation is None else f"{len(validation)}"
         is_regression = getattr(data, "is_regression", False)
@@ -309,6 +316,8 @@ class Progress(keras.callbacks.Callback):
         self._print(
             f"{len(data)} images of {len(data.classes)} {kind}; held out: "
             f"{held_out}"
+            if is_labelled
+            else f"{len(data)} images, of which no labels are looked at"
         )
         run, steps = self.run, self.steps
         if run.step >= steps or reason:

@@ -43,7 +43,8 @@ class Work:
         steps: int, of the whole run; they may end within an epoch.
         batch_size: images per step, of all devices.
         data, validation: the sources; the second may be `None`.
-        metric: name of the figure that says which epoch was the best.
+        metric: name of the figure that says which epoch was the best; `None`
+            where nothing is held out, nor labels are trained on.
         measuring: callbacks that add figures to the logs of an epoch.
         held_out: what `fit` takes for `validation_data`, or `None`.
         averages: whether averaged weights are the ones measured.
@@ -61,7 +62,7 @@ class Work:
     batch_size: int
     data: Any
     validation: Any
-    metric: str
+    metric: str | None
     measuring: tuple = ()
     held_out: Any = None
     averages: bool = False
@@ -109,7 +110,9 @@ def train(work: Work, run: Run, saving: Saving) -> dict[str, Any]:
         watchers = [
             *work.measuring,
             callbacks.History(run, work.batch_size),
-            callbacks.Models(run, work.saved, work.metric, work.merge),
+            callbacks.Models(
+                run, work.saved, work.metric or "val_loss", work.merge
+            ),
             # Its checkpoint of an epoch holds what the two before noted.
             callbacks.Checkpointing(
                 run, steps, saving.minutes, saving.steps, work.steps
@@ -121,12 +124,14 @@ def train(work: Work, run: Run, saving: Saving) -> dict[str, Any]:
         )
         if cluster.is_writer:
             watchers += [*callbacks.drawing(run), progress]
+        is_labelled = work.metric is not None
         progress.tell_beginning(
             work.data,
             work.validation,
             work.averages,
             work.table,
             stopping.reason(),
+            is_labelled,
         )
         with progress.bar:
             while run.step < work.steps and not is_over:
@@ -150,8 +155,8 @@ def train(work: Work, run: Run, saving: Saving) -> dict[str, Any]:
                     )
                 is_over = stopping.is_over()
         work.merge()
-        if work.validation is None and cluster.is_writer:
-            tell("no validation images: `last.keras` has the last weights")
+        if is_labelled and work.validation is None and cluster.is_writer:
+            tell(f"no validation images: `{run.result}` has the last weights")
         more = {"skipped": work.batches.skipped}
         reason = stopping.reason()
         if reason and run.step < work.steps:

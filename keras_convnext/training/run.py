@@ -54,6 +54,8 @@ class Run:
             on: recipe, model, data, seed.
         keep: how many checkpoints stay.
         cluster: the `Cluster` that trains; this process alone if `None`.
+        result: name of the file for the model after each epoch.
+        command: the one of the command line that trains such a model.
 
     Attributes:
         step: batches that the model has been trained on.
@@ -64,8 +66,17 @@ class Run:
             which this process did not see and has still to count.
     """
 
-    def __init__(self, output, settings, keep=3, cluster=None):
+    def __init__(
+        self,
+        output,
+        settings,
+        keep=3,
+        cluster=None,
+        result="last.keras",
+        command="train",
+    ):
         self.output = Path(output)
+        self.result, self.command = result, command
         self.settings = json.loads(json.dumps(settings))
         self.checkpoints = Checkpoints(self.output / "checkpoints", keep)
         self.cluster = cluster or Cluster()
@@ -250,7 +261,7 @@ class Run:
         advice = (
             "Repeat the first command, or choose another folder for a new run"
         )
-        has_model = (self.output / "last.keras").exists()
+        has_model = (self.output / self.result).exists()
         lengths = ("epochs", "steps")
         length = next((x for x in lengths if f"  recipe.{x}: " in unlike), None)
         if length is None or not has_model:
@@ -263,10 +274,10 @@ class Run:
 
     def how_to_train_on(self) -> str:
         """How a new run begins with the weights that this one ended with."""
-        model, output = self.output / "last.keras", f"{self.output}_2"
+        model, output = self.output / self.result, f"{self.output}_2"
         return (
             "To train its model on, begin a new run with it: `keras-convnext "
-            f"train --model {shlex.quote(str(model))} --output "
+            f"{self.command} --model {shlex.quote(str(model))} --output "
             f"{shlex.quote(output)}` and the other options; in Python, "
             f"`keras.saving.load_model({str(model)!r})`"
         )

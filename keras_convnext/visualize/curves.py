@@ -23,7 +23,7 @@ def learning_curves(
     """Draws loss and accuracy of training, validation and the average.
 
     Of many labels the mean average precision, and of numbers R², are drawn in
-    the place of the accuracy.
+    the place of the accuracy; of a training without labels the loss alone.
 
     Args:
         history: list of one dict per epoch with `loss`, `accuracy` and where
@@ -46,10 +46,11 @@ def learning_curves(
     if isinstance(history, dict):
         history = [dict(zip(history, row)) for row in zip(*history.values())]
     figure = figure or new_figure(figsize=(7, 5.2))
-    axes = figure.subplots(2, 1, sharex=True)
     names = {name for row in history for name in row}
-    shown = (x for x in METRICS if not names.isdisjoint({x, f"val_{x}"}))
-    for axis, metric in zip(axes, ("loss", next(shown, METRICS[0]))):
+    shown = [x for x in METRICS if not names.isdisjoint({x, f"val_{x}"})]
+    metrics = ("loss", *shown[:1])
+    axes = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, metric in zip(axes, metrics):
         for prefix, label in CURVES.items():
             points = [
                 (row.get("epoch", number), row[prefix + metric])
@@ -61,5 +62,5 @@ def learning_curves(
         axis.set_ylabel(metric)
         axis.grid(alpha=0.3)
     axes[0].legend()
-    axes[1].set_xlabel("epoch")
+    axes[-1].set_xlabel("epoch")
     return figure

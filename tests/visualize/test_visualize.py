@@ -146,6 +146,10 @@ def test_curves_begin_at_the_first_epoch():
         ("training", [1, 2], [2.0, 1.0]),
         ("held out", [1, 2], [3.0, 2.5]),
     ]
+    # Without labels there is no accuracy.
+    figure = visualize.learning_curves([{"epoch": 3, "loss": 2.0}])
+    (axis,) = figure.axes
+    assert axis.get_lines()[0].get_xdata().tolist() == [3]
 
 
 @pytest.mark.once

@@ -33,6 +33,7 @@ class Cluster:
         replicas: the `Replicas`, programs of which each sees a part of it.
         counts_apart: whether the metrics of each process count its own
             images only, until `metrics_to_writer`.
+        predicts_alone: whether a process can predict without the others.
         eval_loader_class: the class of what `eval_loader` returns.
     """
 
@@ -41,6 +42,7 @@ class Cluster:
     device_count = 1
     replicas = ALONE
     counts_apart = False
+    predicts_alone = True
     eval_loader_class = EvalLoader
 
     @property

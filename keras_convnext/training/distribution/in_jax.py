@@ -41,6 +41,7 @@ class JaxCluster(Cluster):
         self.process_index = jax.process_index()
         self.process_count = jax.process_count()
         self.device_count = replicas
+        self.predicts_alone = self.process_count == 1
 
     def from_writer(self, value):
         from jax.experimental import multihost_utils

@@ -85,6 +85,7 @@ class AdamW(keras.optimizers.AdamW):
             rate, 1 for layers not named; see `layer_decay_scales`.
         undecayed: names as for `exclude_from_weight_decay`, which adds to
             them.
+        decayed: parts of the paths of vectors that decay all the same.
         trained_from: dict from layer name to the optimizer step that its
             weights are first trained in, 0 for layers not named: from there
             on their bias correction counts, as in PyTorch. Before it they
@@ -115,6 +116,7 @@ class AdamW(keras.optimizers.AdamW):
         epsilon: Positive = 1e-8,
         learning_rate_scales: Mapping[str, NotNegative] | None = None,
         undecayed: Sequence[str] = (),
+        decayed: Sequence[str] = (),
         trained_from: Mapping[str, CountOrZero] | None = None,
         use_ema: bool = False,
         ema_momentum: PartBelowOne = 0.9999,
@@ -140,6 +142,7 @@ class AdamW(keras.optimizers.AdamW):
             **kwargs,
         )
         self.learning_rate_scales = dict(learning_rate_scales or {})
+        self.decayed = list(decayed)
         self.trained_from = dict(trained_from or {})
         # Whether somebody keeps the weights still that are trained later.
         self.is_staged = False
@@ -193,10 +196,15 @@ class AdamW(keras.optimizers.AdamW):
 
     def decay_of(self, variable: keras.Variable) -> float:
         """A variable's weight decay: 0 for biases and vectors."""
+
+        def is_one_of(names):
+            return any(name in variable.path for name in names)
+
+        is_vector = len(variable.shape) <= 1 and not is_one_of(self.decayed)
         excluded = (
-            len(variable.shape) <= 1
+            is_vector
             or variable.name.endswith("bias")
-            or any(name in variable.path for name in self.undecayed)
+            or is_one_of(self.undecayed)
         )
         return 0.0 if excluded else float(self.weight_decay)
 
@@ -375,6 +383,7 @@ class AdamW(keras.optimizers.AdamW):
             "learning_rate_scales": dict(self.learning_rate_scales),
             "undecayed": list(self.undecayed),
             "trained_from": dict(self.trained_from),
+            "decayed": list(self.decayed),
         }
 
 

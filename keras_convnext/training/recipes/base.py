@@ -21,6 +21,7 @@ from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.models.inspection import all_layers
 from keras_convnext.models.inspection import info_of
+from keras_convnext.training.optimizers.schedules import WarmupCosine
 
 
 @dataclass(frozen=True)
@@ -227,6 +228,61 @@ class BaseRecipe:
             f"{list(values)} only. Pick a value yourself: "
             f"`recipe.replace({field}={next(iter(values.values()))!r})`. "
             f"Received: the model {model!r}"
+        )
+
+
+class EpochRecipe(BaseRecipe):
+    """A recipe whose learning rate follows a cosine over epochs.
+
+    Derived classes have `epochs`, `warmup_epochs`, `warmup`, `learning_rate`,
+    `minimum_learning_rate` and `gradient_accumulation_steps`.
+    """
+
+    @in_range
+    def with_batch_size(self, batch_size: Count) -> Self:
+        """The recipe for another batch size, learning rate scaled linearly.
+
+        Examples:
+            >>> recipe = keras_convnext.recipes.imagenet1k.with_batch_size(256)
+            >>> recipe.learning_rate
+            0.00025
+        """
+        scaled = super().with_batch_size(batch_size)
+        figures: dict[str, Any] = vars(scaled)
+        rate = figures["learning_rate"]
+        least = min(rate.values()) if isinstance(rate, dict) else rate
+        minimum = min(figures["minimum_learning_rate"], least)
+        changes: dict[str, Any] = {"minimum_learning_rate": minimum}
+        return replace(scaled, **changes)
+
+    @in_range
+    def schedule(self, steps_per_epoch: Count) -> WarmupCosine:
+        """The recipe's `WarmupCosine`, in optimizer steps."""
+        figures: Any = self
+        accumulation = figures.gradient_accumulation_steps
+        steps = steps_per_epoch / accumulation
+        total = int(figures.epochs * steps)
+        if not total:
+            raise ValueError(
+                "A run must have a step of the optimizer. Received: "
+                f"epochs={figures.epochs} of {steps_per_epoch} micro-batches, "
+                f"and gradient_accumulation_steps={accumulation}. Train for "
+                "more `epochs`, or lower `gradient_accumulation_steps`"
+            )
+        minimum, peak = figures.minimum_learning_rate, figures.learning_rate
+        if minimum > peak:
+            raise ValueError(
+                "`minimum_learning_rate` must be at most `learning_rate`. "
+                f"Received: minimum_learning_rate={minimum}, "
+                f"learning_rate={peak}. Lower the first"
+            )
+        return WarmupCosine(
+            peak,
+            # Rounding may take all that is left after the warm-up.
+            min(int(figures.warmup_epochs * steps), total - 1),
+            total,
+            minimum,
+            figures.warmup,
         )
 
 

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import replace
 from typing import Any
-from typing import Self
 
 import keras
 
@@ -41,8 +39,7 @@ from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.adamw import with_loss_scaling
 from keras_convnext.training.optimizers.averaging import SwapAveragedWeights
 from keras_convnext.training.optimizers.layer_decay import layer_decay_scales
-from keras_convnext.training.optimizers.schedules import WarmupCosine
-from keras_convnext.training.recipes.base import BaseRecipe
+from keras_convnext.training.recipes.base import EpochRecipe
 from keras_convnext.training.recipes.base import check_drop_path
 from keras_convnext.training.recipes.labels import check_classes
 from keras_convnext.training.recipes.labels import check_labels
@@ -56,7 +53,7 @@ from keras_convnext.training.recipes.weighting import weights_for
 
 
 @dataclass(frozen=True)
-class Recipe(BaseRecipe):
+class Recipe(EpochRecipe):
     """How a model is trained: every figure, and nothing else.
 
     A field that differs between model sizes holds a dict from size
@@ -202,21 +199,6 @@ class Recipe(BaseRecipe):
             _check_regression(self)
         check_weights(self)
         check_stages(self)
-
-    @in_range
-    def with_batch_size(self, batch_size: Count) -> Self:
-        """The recipe for another batch size, learning rate scaled linearly.
-
-        Examples:
-            >>> recipe = keras_convnext.recipes.imagenet1k.with_batch_size(256)
-            >>> recipe.learning_rate
-            0.00025
-        """
-        scaled = super().with_batch_size(batch_size)
-        rate = scaled.learning_rate
-        least = min(rate.values()) if isinstance(rate, dict) else rate
-        minimum = min(self.minimum_learning_rate, least)
-        return replace(scaled, minimum_learning_rate=minimum)
 
     @property
     def mixes(self) -> bool:
@@ -481,34 +463,6 @@ class Recipe(BaseRecipe):
             gradient_accumulation_steps=(
                 accumulation if accumulation > 1 else None
             ),
-        )
-
-    @in_range
-    def schedule(self, steps_per_epoch: Count) -> WarmupCosine:
-        """The recipe's `WarmupCosine`, in optimizer steps."""
-        accumulation = self.gradient_accumulation_steps
-        steps = steps_per_epoch / accumulation
-        total = int(self.epochs * steps)
-        if not total:
-            raise ValueError(
-                "A run must have a step of the optimizer. Received: "
-                f"epochs={self.epochs} of {steps_per_epoch} micro-batches, and "
-                f"gradient_accumulation_steps={accumulation}. Train for more "
-                "`epochs`, or lower `gradient_accumulation_steps`"
-            )
-        if self.minimum_learning_rate > self.learning_rate:
-            raise ValueError(
-                "`minimum_learning_rate` must be at most `learning_rate`. "
-                f"Received: minimum_learning_rate={self.minimum_learning_rate},"
-                f" learning_rate={self.learning_rate}. Lower the first"
-            )
-        return WarmupCosine(
-            self.learning_rate,
-            # Rounding may take all that is left after the warm-up.
-            min(int(self.warmup_epochs * steps), total - 1),
-            total,
-            self.minimum_learning_rate,
-            self.warmup,
         )
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
