@@ -30,10 +30,13 @@ from keras_convnext.data.targets import TargetArrays
 from keras_convnext.data.targets import open_targets
 from keras_convnext.data.tfds import Tfds
 from keras_convnext.data.train_loader import TrainLoader
+from keras_convnext.data.unlabelled import ImageFiles
+from keras_convnext.data.unlabelled import open_images
 
 __all__ = [
     "Arrays",
     "EvalLoader",
+    "ImageFiles",
     "ImageFolder",
     "ImageList",
     "ObjectLoader",
@@ -52,6 +55,7 @@ __all__ = [
     "Tfds",
     "TrainLoader",
     "load_digits",
+    "open_images",
     "open_many_labels",
     "open_objects",
     "open_splits",

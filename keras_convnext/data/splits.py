@@ -179,6 +179,12 @@ def parts_of(data: PathLike | Source) -> dict[str, Callable[[], Source]]:
             "'tfds:NAME'; or 'digits'. Received: "
             f"{data!r}, which is none of them"
         )
+    parts = folders_of(path)
+    return {part: partial(_open, folder) for part, folder in parts.items()}
+
+
+def folders_of(path: Path) -> dict[str, Path]:
+    """The folders of the parts of a data set, or itself as `""`."""
     aliases = {alias for names in NAMES.values() for alias in names}
     records = {x.parent.name for x in path.glob(f"*/{INDEX}")}
     folders = {*subfolders(path)}
@@ -188,12 +194,17 @@ def parts_of(data: PathLike | Source) -> dict[str, Callable[[], Source]]:
     if parts and (
         len(parts) == len(NAMES) or aliases.issuperset(map(str.lower, folders))
     ):
-        return {x: partial(_open, path / name) for x, name in parts.items()}
-    return {"": partial(_open, path)}
+        return {part: path / name for part, name in parts.items()}
+    return {"": path}
+
+
+def is_of_records(path: Path) -> bool:
+    """Whether a folder holds records, see `write_records`."""
+    return (path / INDEX).exists()
 
 
 def _open(path):
-    return Records(path) if (path / INDEX).exists() else ImageFolder(path)
+    return Records(path) if is_of_records(path) else ImageFolder(path)
 
 
 def _arrays_in(path):

@@ -141,17 +141,18 @@ class TrainLoader(Batches):
         def batch(step):
             return self.make(*divmod(step, self.steps_per_epoch))
 
-        def specs():
-            labels = np.zeros_like(self.source.labels[:1])
-            example = self.pipeline.batch((self._new(1), labels), (0, 0))
-            count = self._kept.stop - self._kept.start
-            return tuple(
-                keras.InputSpec(dtype=x.dtype.name, shape=(count, *x.shape[1:]))
-                for x in example
-            )
-
         steps = range(first_step, self.steps)
-        return by_step(batch, steps, self.loader, specs)
+        return by_step(batch, steps, self.loader, self._specs)
+
+    def _specs(self):
+        """The shapes and dtypes of a batch, in its structure."""
+        labels = np.zeros_like(self.source.labels[:1])
+        example = self.pipeline.batch((self._new(1), labels), (0, 0))
+        count = self._kept.stop - self._kept.start
+        return tuple(
+            keras.InputSpec(dtype=x.dtype.name, shape=(count, *x.shape[1:]))
+            for x in example
+        )
 
     def _first(self, epoch, index):
         return (epoch * self.steps_per_epoch + index) * self.batch_size
