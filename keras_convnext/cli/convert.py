@@ -27,8 +27,8 @@ def convert(
     to: Annotated[
         str,
         typer.Option(
-            help="Layout: keras, official, timm, transformers, torchvision "
-            "or mmpretrain; of whole detectors official_mmdet or mmdet."
+            help="Layout: keras, official, timm, transformers, torchvision, "
+            "mmpretrain or fcmae; of whole detectors official_mmdet or mmdet."
         ),
     ] = "keras",
     model: Annotated[

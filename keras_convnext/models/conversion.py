@@ -25,12 +25,13 @@ from keras_convnext.weights import loading
 DETECTORS = ("official_mmdet", "mmdet")
 TARGETS = (
     *("keras", "official", "timm", "transformers", "torchvision"),
-    *("mmpretrain", *DETECTORS),
+    *("mmpretrain", "fcmae", *DETECTORS),
 )
 # What PyTorch files hold the tensors in.
 WRAPPERS = {
     "official": "model",
     "official_isotropic": "model",
+    "fcmae": "model",
     "official_mmdet": "state_dict",
     "mmdet": "state_dict",
 }
@@ -55,7 +56,9 @@ def convert_weights(
         target: path to write; its extension says the container: `.keras`,
             `.weights.h5`, `.safetensors`, `.pth`, `.pt` or `.bin`.
         to: `"keras"`, `"official"`, `"timm"`, `"transformers"`,
-            `"torchvision"` or `"mmpretrain"`; of detectors that is the
+            `"torchvision"`, `"mmpretrain"` or `"fcmae"`, the official
+            repository's checkpoint of masked pre-training, which has no head;
+            of detectors that is the
             backbone, and the whole is `"official_mmdet"`, for mmdet 2 with the
             official repository's backbone, or `"mmdet"`, for mmdet 3.
         model: name of the variant; `None` to recognize it.
@@ -188,11 +191,25 @@ def _write(path, tensors, to, variant, file):
         return
     if to == "official" and len(variant.depths) == 1:
         to = "official_isotropic"
+    if to == "fcmae":
+        tensors = _without_head(tensors)
     converted = layouts.to_layout(tensors, to, variant)
     if path.suffix == ".safetensors":
         files.write_safetensors(path, converted)
     else:
         _write_torch(path, converted, WRAPPERS.get(to))
+
+
+def _without_head(tensors):
+    """Of which masked pre-training knows nothing."""
+    heads = {x for x in tensors if x.split("/")[0] in HEAD_WITH_WEIGHTS}
+    if f"{Part.HEAD_CLASSIFIER}/kernel" in heads:
+        warnings.warn(
+            "The layout 'fcmae' has no place for a classifier: it was left "
+            "out.",
+            stacklevel=4,
+        )
+    return {name: x for name, x in tensors.items() if name not in heads}
 
 
 def _write_torch(path, tensors, wrapper):

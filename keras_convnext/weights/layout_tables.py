@@ -76,7 +76,7 @@ FCMAE = (
     ("stages.{s}.{b}.dwconv", Part.DEPTHWISE, "sparse_depthwise"),
     ("stages.{s}.{b}.norm.ln", Part.NORM, "norm"),
     ("stages.{s}.{b}.pwconv1.linear", Part.EXPAND, "linear"),
-    ("stages.{s}.{b}.grn", Part.GRN, "official_grn"),
+    ("stages.{s}.{b}.grn", Part.GRN, "sparse_grn"),
     ("stages.{s}.{b}.pwconv2.linear", Part.PROJECT, "linear"),
 )
 
@@ -292,6 +292,7 @@ LAYOUTS = {
         lambda variant: FCMAE,
         "stages.0.0.dwconv.kernel",
         ignored=r"(decoder|proj|pred)\..*|mask_token",
+        prefix=lambda variant: "encoder.",
     ),
     "timm": Layout(timm, "stages.0.blocks.0.conv_dw.weight"),
     "clip": Layout(

@@ -75,8 +75,17 @@ def _sparse_conv(tensor):
     return kernel.transpose(1, 0, 2, 3)
 
 
+def _from_sparse_conv(kernel):
+    """And back."""
+    return kernel.transpose(1, 0, 2, 3).reshape(-1, *kernel.shape[2:])
+
+
 def _sparse_depthwise(tensor):
     return _sparse_conv(tensor[..., None])
+
+
+def _from_sparse_depthwise(kernel):
+    return _from_sparse_conv(kernel)[..., 0]
 
 
 def _of_regions(tensor):
@@ -95,6 +104,7 @@ def _from_regions(tensor):
 _flat = _to_shape(-1)
 SAME = (_same, _same)
 VECTOR = (_flat, _same)
+LAST_OF_TWO = (_flat, _to_shape(1, -1))
 LAST_OF_FOUR = (_flat, _to_shape(1, 1, 1, -1))
 FIRST_OF_THREE = (_flat, _to_shape(-1, 1, 1))
 CONV = (_axes(2, 3, 1, 0), _axes(3, 2, 0, 1))
@@ -103,8 +113,11 @@ GROUPED = (_axes(0, 1, 3, 2), _axes(0, 1, 3, 2))
 LINEAR = (_matrix, _axes(1, 0))
 OF_REGIONS = (_of_regions, _from_regions)
 POINTWISE = (_matrix, _pointwise)
+SPARSE = (_sparse_conv, _from_sparse_conv)
+SPARSE_DEPTHWISE = (_sparse_depthwise, _from_sparse_depthwise)
 
 BIAS = ("bias", "bias", VECTOR)
+SPARSE_BIAS = ("bias", "bias", LAST_OF_TWO)
 AFFINE = (("weight", "gamma", VECTOR), ("bias", "beta", VECTOR))
 # kind: (variable in the file, variable here, how it is turned), ...
 KINDS = {
@@ -115,9 +128,9 @@ KINDS = {
     "linear": (("weight", "kernel", LINEAR), BIAS),
     "linear_of_regions": (("weight", "kernel", OF_REGIONS), BIAS),
     "pointwise": (("weight", "kernel", POINTWISE), BIAS),
-    # Sparse layers are read, and never written.
-    "sparse_conv": (("kernel", "kernel", (_sparse_conv, None)), BIAS),
-    "sparse_depthwise": (("kernel", "kernel", (_sparse_depthwise, None)), BIAS),
+    "sparse_conv": (("kernel", "kernel", SPARSE), SPARSE_BIAS),
+    "sparse_depthwise": (("kernel", "kernel", SPARSE_DEPTHWISE), SPARSE_BIAS),
+    "sparse_grn": tuple((x, x, LAST_OF_TWO) for x in ("gamma", "beta")),
     "layer_norm": AFFINE,
     "rms_norm": (("weight", "scale", VECTOR),),
     "simple_norm": (("weight", "gamma", VECTOR),),

@@ -162,6 +162,34 @@ def test_masked_pre_training_brings_no_classifier(sparse, tmp_path):
     check(variant, path, peer, include_top=False, pooling="avg")
 
 
+@pytest.mark.once
+def test_masked_pre_training_is_written(tmp_path):
+    """Raw checkpoints, of which the official code reads the released names."""
+    peer = timm_peer(VARIANTS["convnextv2_atto"])
+    state = official_state(peer)
+    torch.save({"model": state}, tmp_path / "official.pt")
+    target = tmp_path / "raw.pt"
+    with pytest.warns(UserWarning, match="no place for a classifier"):
+        convert_weights(tmp_path / "official.pt", target, "fcmae")
+    written = torch.load(target)["model"]
+    expected = {
+        name: tensor
+        for name, tensor in sparse_state(state).items()
+        if name.startswith("encoder.")
+    }
+    assert written.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(written[name], tensor), name
+    back = tmp_path / "back.pt"
+    convert_weights(target, back, "official")
+    released = torch.load(back)["model"]
+    assert state.keys() - released.keys() == {
+        *("norm.weight", "norm.bias", "head.weight", "head.bias")
+    }
+    for name, tensor in released.items():
+        assert torch.equal(state[name], tensor), name
+
+
 TIMM = [name for name in FAMILIES if "isotropic" not in name]
 
 
