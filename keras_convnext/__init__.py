@@ -54,6 +54,7 @@ from keras_convnext.models.profiling import profile
 from keras_convnext.models.pyramid import feature_pyramid
 from keras_convnext.models.rematerialization import rematerialized
 from keras_convnext.tasks import detection
+from keras_convnext.tasks import pretraining
 from keras_convnext.tasks import roadmap
 from keras_convnext.tasks import segmentation
 from keras_convnext.training import distribution
@@ -110,6 +111,7 @@ __all__ = [
     "optimize_for_inference",
     "optimizers",
     "preprocess_input",
+    "pretraining",
     "profile",
     "recipes",
     "rematerialized",

@@ -21,6 +21,7 @@ from sklearn.datasets import load_sample_images
 
 import keras_convnext
 from keras_convnext import detection
+from keras_convnext import pretraining
 from keras_convnext import recipes
 from keras_convnext import segmentation
 from keras_convnext.facts.layer_names import Part
@@ -54,6 +55,7 @@ SMALL = (
     (recipes.multi_label, {**SHORT, "batch_size": 8}),
     (recipes.regression, {**SHORT, "batch_size": 8}),
     (segmentation.ade20k, {"crop": 64}),
+    (pretraining.v2_pretrain, {"image_size": 64}),
 )
 # Slow whatever the model's size. They take the arguments and do nothing.
 HAVE_TESTS_OF_THEIR_OWN = (
@@ -67,6 +69,9 @@ HAVE_TESTS_OF_THEIR_OWN = (
     (detection.DetectionModel, "fit"),
     # test_detector_runs.py.
     (detection, "train"),
+    # test_pretraining_runs.py.
+    (pretraining, "train"),
+    (pretraining.MaskedAutoencoder, "fit"),
     # All devices of a job must be there: test_distribution.py.
     (keras_convnext.distribution, "setup"),
 )

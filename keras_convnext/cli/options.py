@@ -1,5 +1,6 @@
 """Options that several commands have, declared once."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -114,6 +115,75 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Pattern = Annotated[
     str,
     typer.Argument(help="Shell-style pattern of names, as '*tiny*'."),
+]
+
+# Of runs that train.
+RunFolder = Annotated[
+    Path,
+    typer.Option(help="Folder for the results, and to go on from."),
+]
+Deterministic = Annotated[
+    bool,
+    typer.Option(
+        "--deterministic",
+        help="Let no kernel depend on the order of threads; slower.",
+    ),
+]
+Resume = Annotated[
+    str,
+    typer.Option(
+        help="auto: go on where the run in the folder was stopped. never: "
+        "refuse a folder with a run."
+    ),
+]
+CheckpointMinutes = Annotated[
+    ranges.Positive, typer.Option(help="Between checkpoints inside an epoch.")
+]
+CheckpointSteps = Annotated[
+    int | None, typer.Option(min=1, help="Steps between checkpoints.")
+]
+Keep = Annotated[int, typer.Option(min=1, help="Checkpoints that stay.")]
+Loader = Annotated[
+    str | None,
+    typer.Option(help="tf or python; tf on the TensorFlow backend."),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a model by name: float32, mixed_bfloat16 or "
+        "mixed_float16; Keras' own default if not given."
+    ),
+]
+Devices = Annotated[
+    str | None,
+    typer.Option(help="How many devices of each host to train on, or 'all'."),
+]
+Hosts = Annotated[
+    str | None,
+    typer.Option(
+        help="Addresses of all hosts, separated by commas; this command "
+        "runs on each, and the first coordinates. 'auto' on JAX under "
+        "SLURM and on TPU pods."
+    ),
+]
+HostIndex = Annotated[
+    int | None,
+    typer.Option(min=0, help="Which of the hosts this is; found by its name."),
+]
+Oversubscribe = Annotated[
+    bool,
+    typer.Option(
+        "--oversubscribe",
+        help="Let --devices start more processes than there are cores; "
+        "PyTorch without GPUs.",
+    ),
+]
+ModelParallel = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Devices over which Dense kernels are sharded; JAX only.",
+    ),
 ]
 
 

@@ -13,11 +13,7 @@ import typer
 
 from keras_convnext._util import ranges
 from keras_convnext._util.json_files import read_object
-from keras_convnext.tasks import detection
-from keras_convnext.training.recipes import Recipe
 
-# Of all tasks; fields of several are one option, as the first describes it.
-RECIPES = (Recipe, detection.DetectionRecipe)
 # Which recipe is taken says it.
 LEFT_OUT = {"detector"}
 EXPECTED = {
@@ -30,15 +26,38 @@ EXPECTED = {
 }
 
 
-def recipe_options(command):
+def recipe_options(*kinds):
     """Gives a command one option per figure in place of its `**changes`.
 
     They reach it as the text that the user wrote, `None` if nothing.
+
+    Args:
+        kinds: classes of recipes; fields of several are one option, as the
+            first describes it.
     """
-    signature = inspect.signature(command)
-    *parameters, changes = signature.parameters.values()
+
+    def decorate(command):
+        signature = inspect.signature(command)
+        *parameters, changes = signature.parameters.values()
+        for name, option in _options(kinds).items():
+            parameters.append(
+                changes.replace(
+                    name=name,
+                    kind=inspect.Parameter.KEYWORD_ONLY,
+                    default=None,
+                    annotation=Annotated[str | None, option],
+                )
+            )
+        command.__signature__ = signature.replace(parameters=parameters)
+        return command
+
+    return decorate
+
+
+def _options(kinds):
+    """An option for each field, by name."""
     options = {}
-    for kind in RECIPES:
+    for kind in kinds:
         helps = _helps(kind)
         for name in figures(kind):
             option = typer.Option(
@@ -47,17 +66,7 @@ def recipe_options(command):
                 rich_help_panel=f"Fields of the recipe, see `{kind.__name__}`",
             )
             options.setdefault(name, option)
-    for name, option in options.items():
-        parameters.append(
-            changes.replace(
-                name=name,
-                kind=inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=Annotated[str | None, option],
-            )
-        )
-    command.__signature__ = signature.replace(parameters=parameters)
-    return command
+    return options
 
 
 def figures(kind):
@@ -85,7 +94,7 @@ def changed(recipe, texts, images):
     """A recipe with the figures that a command line gave.
 
     Args:
-        recipe: one of `RECIPES`.
+        recipe: of any task.
         texts: dict from field to text or `None`; numbers, words, two numbers
             separated by a comma, names of JSON files, and `none` where a field
             may be `None`.

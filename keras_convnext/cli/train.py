@@ -1,7 +1,6 @@
 """`keras-convnext train`: from a folder of images to a trained model."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,13 +9,15 @@ from keras_convnext import training
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.progress import progress
 from keras_convnext._util.ranges import PartBelowOne
-from keras_convnext._util.ranges import Positive
 from keras_convnext.cli import options
+from keras_convnext.cli.devices import start_devices
 from keras_convnext.cli.loading import check_model
 from keras_convnext.cli.recipe_options import recipe_options
 from keras_convnext.cli.training_tasks import TASKS
 from keras_convnext.cli.training_tasks import refuse_others
+from keras_convnext.tasks import detection
 from keras_convnext.training import distribution
+from keras_convnext.training.recipes import Recipe
 
 OF_TASKS = "; ".join(
     f"{x} for {key}"
@@ -26,7 +27,7 @@ OF_TASKS = "; ".join(
 )
 
 
-@recipe_options
+@recipe_options(Recipe, detection.DetectionRecipe)
 def train(
     data: Annotated[
         str,
@@ -38,10 +39,7 @@ def train(
             "or VOC."
         ),
     ],
-    output: Annotated[
-        Path,
-        typer.Option(help="Folder for the results, and to go on from."),
-    ],
+    output: options.RunFolder,
     task: Annotated[
         str,
         typer.Option(
@@ -90,41 +88,14 @@ def train(
         int | None, typer.Option(min=1, help="Which of --folds, from 1.")
     ] = None,
     seed: options.Seed = 0,
-    deterministic: Annotated[
-        bool,
-        typer.Option(
-            "--deterministic",
-            help="Let no kernel depend on the order of threads; slower.",
-        ),
-    ] = False,
-    resume: Annotated[
-        str,
-        typer.Option(
-            help="auto: go on where the run in the folder was stopped. never: "
-            "refuse a folder with a run."
-        ),
-    ] = "auto",
-    checkpoint_minutes: Annotated[
-        Positive, typer.Option(help="Between checkpoints inside an epoch.")
-    ] = 10.0,
-    checkpoint_steps: Annotated[
-        int | None, typer.Option(min=1, help="Steps between checkpoints.")
-    ] = None,
-    keep: Annotated[
-        int, typer.Option(min=1, help="Checkpoints that stay.")
-    ] = 3,
+    deterministic: options.Deterministic = False,
+    resume: options.Resume = "auto",
+    checkpoint_minutes: options.CheckpointMinutes = 10.0,
+    checkpoint_steps: options.CheckpointSteps = None,
+    keep: options.Keep = 3,
     on_error: options.OnError = "skip",
-    loader: Annotated[
-        str | None,
-        typer.Option(help="tf or python; tf on the TensorFlow backend."),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            help="Of a model by name: float32, mixed_bfloat16 or "
-            "mixed_float16; Keras' own default if not given."
-        ),
-    ] = None,
+    loader: options.Loader = None,
+    dtype: options.Dtype = None,
     rematerialize: Annotated[
         bool,
         typer.Option(
@@ -162,41 +133,11 @@ def train(
             "one of three sizes, so that JAX compiles three times."
         ),
     ] = None,
-    devices: Annotated[
-        str | None,
-        typer.Option(
-            help="How many devices of each host to train on, or 'all'."
-        ),
-    ] = None,
-    hosts: Annotated[
-        str | None,
-        typer.Option(
-            help="Addresses of all hosts, separated by commas; this command "
-            "runs on each, and the first coordinates. 'auto' on JAX under "
-            "SLURM and on TPU pods."
-        ),
-    ] = None,
-    host_index: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Which of the hosts this is; found by its name."
-        ),
-    ] = None,
-    oversubscribe: Annotated[
-        bool,
-        typer.Option(
-            "--oversubscribe",
-            help="Let --devices start more processes than there are cores; "
-            "PyTorch without GPUs.",
-        ),
-    ] = False,
-    model_parallel: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Devices over which Dense kernels are sharded; JAX only.",
-        ),
-    ] = 1,
+    devices: options.Devices = None,
+    hosts: options.Hosts = None,
+    host_index: options.HostIndex = None,
+    oversubscribe: options.Oversubscribe = False,
+    model_parallel: options.ModelParallel = 1,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -263,14 +204,8 @@ def train(
     recipe = recipe or next(iter(chosen_task.recipes))
     one_of("recipe", recipe, chosen_task.recipes)
     check_model(model)
-    is_asked = devices or hosts or host_index is not None or model_parallel > 1
-    if not dry_run and (is_asked or distribution.is_launched()):
-        count: int | str | None = devices
-        if devices and devices.isdigit():
-            count = int(devices)
-        distribution.start(
-            count, hosts, host_index, model_parallel, oversubscribe
-        )
+    if not dry_run:
+        start_devices(devices, hosts, host_index, model_parallel, oversubscribe)
     training.make_repeatable(seed, deterministic)
     with progress(f"looking for images in {data}", None):
         of_data = {**of_tasks, "on_error": on_error}

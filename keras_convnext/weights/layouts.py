@@ -77,7 +77,8 @@ def _sparse_conv(tensor):
 
 def _from_sparse_conv(kernel):
     """And back."""
-    return kernel.transpose(1, 0, 2, 3).reshape(-1, *kernel.shape[2:])
+    columns_first = kernel.transpose(1, 0, 2, 3)
+    return columns_first.reshape(-1, *kernel.shape[2:])
 
 
 def _sparse_depthwise(tensor):
