@@ -18,6 +18,7 @@ ALIASES = {
     "name": "model",
     "overwrite": "force",
     "scales": "scale",
+    "separator": "label_separator",
     "step": "steps",
 }
 # Whole phrases, before anything else.

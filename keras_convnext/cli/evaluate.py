@@ -14,16 +14,17 @@ from keras_convnext import visualize
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.ranges import PartAboveZero
 from keras_convnext._util.writing import written_aside
-from keras_convnext.artifacts import running
 from keras_convnext.cli import calibrating
 from keras_convnext.cli import lists
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.files import check_picture
 from keras_convnext.cli.loading import DETECTORS
-from keras_convnext.cli.loading import is_exported
+from keras_convnext.cli.loading import is_classifier
 from keras_convnext.cli.loading import load_on_backbone
 from keras_convnext.cli.loading import open_classifier
+from keras_convnext.cli.loading import opened_file
+from keras_convnext.data import Tags
 from keras_convnext.data import splits
 from keras_convnext.data.lists.tables import is_list
 from keras_convnext.data.objects.opening import is_objects
@@ -38,8 +39,9 @@ def evaluate(
         typer.Option(
             help="Folder of class folders (val/ in it where there is one) or "
             "of TFRecords, a .csv, .jsonl or .parquet file that lists images, "
-            "an .npz file, 'tfds:NAME' or 'digits'. For detectors: a folder or "
-            "file in the format of COCO, YOLO or VOC."
+            "an .npz file, 'tfds:NAME' or 'digits'. For detectors, and models "
+            "of many labels: a folder or file in the format of COCO, YOLO or "
+            "VOC."
         ),
     ],
     model: options.ModelOrArtifact = "convnext_tiny",
@@ -53,6 +55,8 @@ def evaluate(
     ] = "classes",
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
+    label_columns: options.LabelColumns = None,
+    label_separator: options.LabelSeparator = None,
     target: options.Target = None,
     split_column: options.SplitColumn = None,
     group_column: Annotated[
@@ -186,12 +190,15 @@ def evaluate(
     of_lists: dict[str, Any] = {
         "path_column": path_column,
         "label_column": label_column,
+        "label_columns": label_columns,
+        "label_separator": label_separator,
         "target": target,
         "split_column": split_column,
         "group_column": group_column,
         "split": split,
     }
-    if is_objects(data):
+    opened = opened_file(model, trust) if is_objects(data) else None
+    if is_objects(data) and not is_classifier(opened):
         of_classifiers = {
             "rule": rule != "classes",
             "labels": labels is not None,
@@ -209,7 +216,7 @@ def evaluate(
             **{name: x is not None for name, x in of_lists.items()},
         }
         _refuse([name for name, given in of_classifiers.items() if given])
-        result = _of_detector(data, model, weights, detector, trust)
+        result = _of_detector(data, opened, model, weights, detector)
         _tell(result, output, as_json)
         return
     counting = rules.get(rule)
@@ -219,7 +226,8 @@ def evaluate(
         open_classifier, model, weights, trust=trust, **_built_for(size)
     )
     # A file tells how many labels there are in a row of a list.
-    known = open_model() if is_list(data) and Path(model).exists() else None
+    is_told = is_list(data) or opened is not None
+    known = open_model() if is_told and Path(model).exists() else None
     metadata = {} if known is None else known.metadata
     task = _task_of(metadata)
     if task == "regression" and target is None:
@@ -285,12 +293,12 @@ def _tell(result, output, as_json):
         result.print()
 
 
-def _of_detector(data, model, weights, detector, trust):
+def _of_detector(data, opened, model, weights, detector):
     """The average precision of a detector, opened or on a backbone by name."""
     one_of("detector", detector, DETECTORS)
     source = open_part(data, "validation")
-    if is_exported(model):
-        return detection.evaluate(running.open_artifact(model, trust), source)
+    if opened is not None:
+        return detection.evaluate(opened, source)
     # A classifier's have no detector.
     weights = "coco" if weights == "imagenet" else weights
     searcher = load_on_backbone(model, weights, DETECTORS[detector])
@@ -326,6 +334,8 @@ def _opened(data, labels, rule, of_lists, task):
             f"`labels` must be a file that exists. Received: {str(labels)!r}"
         )
     lists.refuse_columns(data, **of_lists)
+    if is_objects(data):
+        return Tags(open_part(data, "validation"))
     name = of_lists.pop("split")
     source = lists.opened(data, task, **of_lists)
     if name is not None:

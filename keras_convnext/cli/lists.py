@@ -4,17 +4,22 @@ from keras_convnext import data as datasets
 from keras_convnext.data.lists.tables import is_list
 
 COLUMNS = (
-    *("path_column", "label_column", "target", "split_column"),
-    "group_column",
+    *("path_column", "label_column", "label_columns", "label_separator"),
+    *("target", "split_column", "group_column"),
 )
+OF_MANY = {"label_columns", "label_separator"}
 FOLDS = ("folds", "fold")
 # By the task: what a list is, the columns that it has not, and what opens it.
 KINDS = {
-    "single-label": (datasets.ImageList, {"target"}, datasets.open_splits),
+    "single-label": (
+        datasets.ImageList,
+        {"target", *OF_MANY},
+        datasets.open_splits,
+    ),
     "multi-label": (datasets.TagList, {"target"}, datasets.open_many_labels),
     "regression": (
         datasets.TargetList,
-        {"label_column", "classes"},
+        {"label_column", "classes", *OF_MANY},
         datasets.open_targets,
     ),
 }
@@ -43,10 +48,14 @@ def opened(data, task="single-label", **arguments):
         value = arguments.pop(name)
         if value is not None:
             other = "numbers" if name == "target" else "classes"
+            other = "many labels" if name in OF_MANY else other
             raise ValueError(
                 f"`{name}` is for {other}, and task={task!r} has none. "
                 f"Received: {name}={value!r}. Leave it out"
             )
+    separator = arguments.pop("label_separator", None)
+    if separator is not None:
+        arguments["separator"] = separator
     return kind(data, **arguments)
 
 

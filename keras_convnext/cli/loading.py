@@ -117,6 +117,22 @@ def open_classifier(name, weights, is_rgb=False, trust=False, **arguments):
     return artifact
 
 
+def opened_file(name, trust=False):
+    """The model in a `.keras` file, or an exported one; `None` for a name."""
+    if is_exported(name):
+        return running.open_artifact(name, trust)
+    return load_model(name, None, trust) if _is_keras(name) else None
+
+
+def is_classifier(model):
+    """Whether a model, or an `Artifact`, has labels for whole images."""
+    if isinstance(model, running.Artifact):
+        outputs = {*model.metadata["outputs"]}
+        is_detector = embedded.BOXES in outputs
+        return bool(outputs.intersection(embedded.HEADS)) and not is_detector
+    return isinstance(model, keras_convnext.ConvNeXtModel)
+
+
 def is_exported(name):
     """Whether this is what `export` wrote: neither a name nor `.keras`."""
 

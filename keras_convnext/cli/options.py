@@ -73,6 +73,21 @@ LabelColumn = Annotated[
         "given."
     ),
 ]
+LabelColumns = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a list for many labels: columns of 0 and 1, one for each "
+        "label, as 'cat,dog'; if there is no column of labels, all that hold 0 "
+        "and 1."
+    ),
+]
+LabelSeparator = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a list for many labels: what stands between two of them; ';' "
+        "if not given."
+    ),
+]
 Target = Annotated[
     str | None,
     typer.Option(

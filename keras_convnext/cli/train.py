@@ -67,6 +67,8 @@ def train(
     ] = 0.1,
     path_column: options.PathColumn = None,
     label_column: options.LabelColumn = None,
+    label_columns: options.LabelColumns = None,
+    label_separator: options.LabelSeparator = None,
     target: options.Target = None,
     split_column: options.SplitColumn = None,
     group_column: Annotated[
@@ -188,6 +190,8 @@ def train(
     of_tasks = {
         "path_column": path_column,
         "label_column": label_column,
+        "label_columns": label_columns,
+        "label_separator": label_separator,
         "target": target,
         "split_column": split_column,
         "group_column": group_column,

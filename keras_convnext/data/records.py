@@ -89,7 +89,6 @@ class Records(Source):
         self._rows = [self._rows_of(shard) for shard in self.shards]
         self._ends = np.cumsum([len(rows) for rows in self._rows])
         self.labels = np.concatenate([rows["label"] for rows in self._rows])
-        self.check()
 
     def verify(self, checksums: bool = True) -> None:
         """Compares every shard with its checksum, which reads all of them.

@@ -135,17 +135,19 @@ def test_a_list_is_trained_on_and_measured(colors, model, tmp_path):
     """A file of names and labels in place of arrays."""
     arrays = np.load(colors)
     lines = ["file;tags;subset"]
+    rows = [["file", *NAMES, "subset"]]
     for number, (image, row) in enumerate(
         zip(arrays["images"], arrays["labels"])
     ):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
-        tags = ";".join(x for x, has in zip(NAMES, row) if has)
+        tags = "/".join(x for x, has in zip(NAMES, row) if has)
         part = "val" if number % 4 == 0 else "train"
         lines.append(f'{number}.png;"{tags}";{part}')
+        rows.append([f"{number}.png", *map(str, row), part])
     path = tmp_path / "colors.csv"
     path.write_text("\n".join(lines))
     output = tmp_path / "run"
-    more = ("--label-column", "tags", "--json")
+    more = ("--label-column", "tags", "--label-separator", "/", "--json")
     summary = json.loads(invoke(*train(path, model, output, *more)))
     assert summary["settings"]["data"]["images"] == 30
     command = ("evaluate", "--data", path, "--model", output / "best.keras")
@@ -153,3 +155,31 @@ def test_a_list_is_trained_on_and_measured(colors, model, tmp_path):
     assert found["images"] == 10
     expected = summary["best"]["val_map_macro"]
     assert found["figures"]["map_macro"] == pytest.approx(expected, abs=1e-6)
+    # The same with a column for each label.
+    path.write_text("\n".join(",".join(row) for row in rows))
+    for more in ((), ("--label-columns", ",".join(NAMES))):
+        again = json.loads(invoke(*command, *more, "--json"))
+        assert again["classes"] == found["classes"]
+
+
+@long_where_compiled
+def test_objects_are_measured_as_labels(tmp_path, run_command):
+    path = object_files.write_coco(tmp_path / "coco")
+    keras.utils.set_random_seed(1)
+    model = ConvNeXt(
+        (1,),
+        (8,),
+        input_shape=(SIZE, SIZE, 3),
+        classes=object_files.NAMES,
+        classifier_activation="sigmoid",
+    )
+    model.save(tmp_path / "tagger.keras")
+    command = ("evaluate", "--data", path, "--model", tmp_path / "tagger.keras")
+    found = json.loads(invoke(*command, "--json"))
+    source = data.Tags(data.read_coco(path))
+    expected = evaluate(model, source, verbose=False)
+    assert found["images"] == len(source) == 3
+    assert found["figures"] == pytest.approx(expected.figures, abs=1e-12)
+    assert found["classes"] == expected.as_dict()["classes"]
+    status, _, error = run_command(*command, "--label-separator", "/")
+    assert status == 2 and "`--label-separator` is for lists" in error

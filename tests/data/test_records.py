@@ -10,14 +10,17 @@ import image_files
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from runs import invoke
 
 from keras_convnext import recipes
 from keras_convnext.data import Arrays
 from keras_convnext.data import ImageFolder
+from keras_convnext.data import ImageList
 from keras_convnext.data import Records
 from keras_convnext.data import Subset
 from keras_convnext.data import TrainLoader
+from keras_convnext.data import open_splits
 from keras_convnext.data import write_records
 
 pytestmark = pytest.mark.once
@@ -370,3 +373,30 @@ def test_the_command_shows_how_and_refuses_what_is_no_data(tmp_path):
     assert "keras-convnext records photos --output" in help
     result = invoke("records", str(tmp_path / "no"), "--output", str(tmp_path))
     assert isinstance(result.exception, ValueError)
+
+
+def test_what_is_held_out_may_lack_a_class(tmp_path, run_command):
+    """As that of a list may, too; what is trained on may not."""
+    lines = ["path,label,split"]
+    for number in range(9):
+        image = Image.fromarray(np.full((8, 8, 3), 20 * number, "uint8"))
+        image.save(tmp_path / f"{number}.png")
+        label = "abc"[number % 3 if number < 7 else number % 2]
+        lines.append(f"{number}.png,{label},{'train' if number < 7 else 'val'}")
+    listed = tmp_path / "list.csv"
+    listed.write_text("\n".join(lines))
+    folder = tmp_path / "records"
+    status, printed, error = run_command(
+        "records", listed, "--output", folder, "--json"
+    )
+    assert status == 0, error
+    assert [x["classes"] for x in json.loads(printed)] == [3, 3]
+    train, held_out = open_splits(folder)
+    expected = open_splits(ImageList(listed))
+    for found, part in zip((train, held_out), expected):
+        assert found.classes == part.classes == ("a", "b", "c")
+        np.testing.assert_array_equal(found.labels, part.labels)
+    assert held_out.counts().tolist() == [1, 1, 0]
+    assert train.check() is train
+    with pytest.raises(ValueError, match="needs images. Received: none for"):
+        held_out.check()

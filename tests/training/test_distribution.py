@@ -244,6 +244,41 @@ def test_kernel_gradients_are_exchanged_once():
     assert " all-reduce(" not in loops
 
 
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory):
+    """Arrays of images with two labels, one, or none."""
+    generator = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 4 * STEPS), ("test", 7)):
+        labels = generator.integers(0, 2, (count, 2), "uint8")
+        labels[::3, 1] = 0
+        images = generator.integers(0, 90, (count, SIZE, SIZE, 3), "uint8")
+        images[..., :2] += 160 * labels[:, None, None]
+        arrays |= {f"x_{part}": images, f"y_{part}": labels}
+    path = tmp_path_factory.mktemp("tagged") / "tagged.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.long
+def test_many_labels_train_on_several_devices_as_on_one(
+    tagged, tmp_path, record_property
+):
+    words = [
+        [*arguments(tagged, tmp_path, tmp_path / x), "--task", "multi-label"]
+        for x in ("one", "several")
+    ]
+    with x64():
+        alone(words[0])
+    if BACKEND == "jax":  # whose processes do not see all scores
+        finish(four_devices(words[1]))
+    else:
+        finish(*two_devices(words[1]))
+    ends = [end_of(tmp_path / x) for x in ("several", "one")]
+    assert {"val_map_macro", "val_raw_f1_macro"} <= ends[0][1][0].keys()
+    record_property("largest difference", f"{check_same(*ends):.1e}")
+
+
 def test_one_device_is_no_distribution(monkeypatch):
     for name in ("RANK", "LOCAL_RANK"):
         monkeypatch.setenv(name, "0")

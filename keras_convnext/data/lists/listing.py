@@ -62,7 +62,7 @@ class Numbers:
     """A column of numbers.
 
     Attributes:
-        values: finite `float64` array `(rows,)`.
+        values: array `(rows,)`: finite `float64`, or `int8` of 0 and 1.
     """
 
     values: Array
@@ -79,7 +79,8 @@ class Listing:
         table: where it comes from.
         lines: `int64` array `(rows,)`: where each row is in the file.
         columns: dict from `"label"`, `"split"`, `"group"` to `Coded` columns,
-            of those that there are, and from `target_use` to `Numbers`.
+            of those that there are, and from `target_use` and `flag_use` to
+            `Numbers`.
     """
 
     table: Table
@@ -120,21 +121,16 @@ def columns_of(
     Raises:
         ValueError: if there is no such column.
     """
-    usual = {"".join(filter(str.isalnum, x.lower())): x for x in table.columns}
     columns, guessed = {}, []
     for use, name in given.items():
         if name is None:
-            name = next((usual[x] for x in USUAL[use] if x in usual), None)
+            name = usual_column(table, use)
             if name is not None:
                 guessed.append(f"{use} from {name!r}")
         elif use in OPTIONAL and name == NONE:
             name = None
-        elif name not in table.columns:
-            raise ValueError(
-                f"`{_argument(use)}` must be a column of {str(table.path)!r}, "
-                f"one of {list(table.columns)}. Received: {_argument(use)}="
-                f"{name!r}{did_you_mean(name, table.columns)}"
-            )
+        else:
+            _check_there(_argument(use), name, table)
         if name is None and use not in OPTIONAL:
             raise ValueError(
                 f"Expected a column for the {use} of each image, with one of "
@@ -146,6 +142,44 @@ def columns_of(
     if guessed:
         tell(f"{table.path}: {', '.join(guessed)}")
     return columns
+
+
+def usual_column(table: Table, use: str) -> str | None:
+    """The first column of a usual name for a use."""
+    usual = {"".join(filter(str.isalnum, x.lower())): x for x in table.columns}
+    return next((usual[x] for x in USUAL[use] if x in usual), None)
+
+
+def columns_named(
+    argument: str, value: str | Sequence[str], table: Table
+) -> tuple[str, ...]:
+    """One column or several, with commas between or in a sequence.
+
+    Raises:
+        ValueError: if there is no such column, and for one named twice.
+    """
+    names = tuple(value)
+    if isinstance(value, str):
+        is_one = value in table.columns  # perhaps with a comma in it
+        names = (value,) if is_one else tuple(map(str.strip, value.split(",")))
+    for name in names:
+        _check_there(argument, name, table)
+    if len(set(names)) < len(names) or not names:
+        raise ValueError(
+            f"`{argument}` must name one column or several, each once. "
+            f"Received: {argument}={value!r}"
+        )
+    return names
+
+
+def _check_there(argument, name, table):
+    """Raises `ValueError` for a column that a list has not."""
+    if name not in table.columns:
+        raise ValueError(
+            f"`{argument}` must be a column of {str(table.path)!r}, one of "
+            f"{list(table.columns)}. Received: {argument}={name!r}"
+            f"{did_you_mean(name, table.columns)}"
+        )
 
 
 def _argument(use):
@@ -166,21 +200,9 @@ def targets_of(
         ValueError: if there is no such column, and for one named twice.
     """
     table = open_table(path)
-    names: list[str | None] = [None]
-    if isinstance(target, str):
-        is_one = target in table.columns  # perhaps with a comma in it
-        names = [target] if is_one else [x.strip() for x in target.split(",")]
-    elif target is not None:
-        names = [*target]
-    found = tuple(
-        str(columns_of(table, {"target": x})["target"]) for x in names
-    )
-    if len(set(found)) < len(found) or not found:
-        raise ValueError(
-            "`target` must name one column or several, each once. Received: "
-            f"target={target!r}"
-        )
-    return found
+    if target is not None:
+        return columns_named("target", target, table)
+    return (str(columns_of(table, {"target": None})["target"]),)
 
 
 def target_use(name: str) -> str:
@@ -188,11 +210,17 @@ def target_use(name: str) -> str:
     return f"target {name!r}"
 
 
+def flag_use(name: str) -> str:
+    """What `read_listing` calls a column of one label."""
+    return f"label {name!r}"
+
+
 def read_listing(
     path: PathLike,
     given: Mapping[str, str | None],
     may_be_empty: tuple[str, ...] = (),
     targets: Sequence[str] = (),
+    flags: Sequence[str] = (),
 ) -> Listing:
     """Reads a list, once.
 
@@ -201,27 +229,32 @@ def read_listing(
         given: see `columns_of`.
         may_be_empty: uses of columns in which rows may be without a value.
         targets: names of columns of numbers.
+        flags: names of columns of 0 and 1.
 
     Raises:
         ValueError: if it has no rows, or rows without a value, which are
-            named, or with what is no finite number.
+            named, or with what is no finite number, or neither 0 nor 1.
     """
     table = open_table(path)
     columns = columns_of(table, given)
     columns |= {target_use(name): name for name in targets}
+    columns |= {flag_use(name): name for name in flags}
     uses = [use for use, name in columns.items() if name is not None]
-    numeric = {target_use(name): _NumberReader() for name in targets}
-    coders = {use: _Coder() for use in uses if use != "path"} | numeric
-    parse = {use: number_of if use in numeric else text_of for use in uses}
+    coders: dict[str, Any] = {use: _Coder() for use in uses if use != "path"}
+    coders |= {target_use(name): _NumberReader("d") for name in targets}
+    coders |= {flag_use(name): _NumberReader("b") for name in flags}
+    parse: dict[str, Any] = dict.fromkeys(uses, (text_of, "text or numbers"))
+    parse |= {target_use(x): (number_of, "finite numbers") for x in targets}
+    parse |= {flag_use(x): (flag_of, "0 or 1") for x in flags}
     lines, ends, paths = array("q"), array("q"), bytearray()
     empty: dict[str, list[int]] = {use: [] for use in uses}
     for line, values in table.rows([str(columns[use]) for use in uses]):
         lines.append(line)
         for use, value in zip(uses, values):
+            read, kind = parse[use]
             try:
-                text = parse[use](value)
+                text = read(value)
             except ValueError as error:
-                kind = "finite numbers" if use in numeric else "text or numbers"
                 raise ValueError(
                     f"Expected {kind} as {use}. Received: {error} in "
                     f"{table.unit} {line} of {str(path)!r}"
@@ -282,17 +315,36 @@ def number_of(value: Any) -> float | None:
     raise ValueError(repr(value))
 
 
-class _NumberReader:
-    """Collects numbers; rows without one end the reading later."""
+def flag_of(value: Any) -> int | None:
+    """A value as 0 or 1; `None` if there is none.
 
-    def __init__(self):
-        self.values = array("d")
+    Raises:
+        ValueError: for what is neither.
+    """
+    if isinstance(value, str):
+        # As pandas writes booleans.
+        value = {"true": 1, "false": 0}.get(value.strip().lower(), value)
+    number = int(value) if isinstance(value, bool) else number_of(value)
+    if number not in (None, 0, 1):
+        raise ValueError(repr(value))
+    return None if number is None else int(number)
+
+
+class _NumberReader:
+    """Collects numbers; rows without one end the reading later.
+
+    Args:
+        kind: of Python's `array`.
+    """
+
+    def __init__(self, kind):
+        self.values = array(kind)
 
     def add(self, number):
-        self.values.append(math.nan if number is None else number)
+        self.values.append(0 if number is None else number)
 
     def coded(self):
-        return Numbers(np.frombuffer(self.values, "float64"))
+        return Numbers(np.frombuffer(self.values, self.values.typecode))
 
 
 class _Coder:
