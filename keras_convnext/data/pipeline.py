@@ -264,8 +264,7 @@ def _check_has_labels(source):
         "To draw rare classes more often, all labels must be known before the "
         "first image is read: `class_sampling_exponent` takes a pair of arrays "
         f"or a `Source`. Received: {type(source).__name__}. Pass one of those, "
-        "or weigh the classes in place of drawing them: "
-        "`recipe.replace(class_sampling_exponent=0, class_weight_exponent=1)`"
+        "or weigh the classes in place of drawing them: `class_weight_exponent`"
     )
 
 

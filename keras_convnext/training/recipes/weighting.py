@@ -6,7 +6,7 @@ from keras_convnext._util.checks import some
 from keras_convnext.data import balancing
 from keras_convnext.training.recipes.losses import OBJECTIVES
 
-NONE = "class_weight_exponent=0, class_weights=None"
+NONE = "Leave `class_weight_exponent` and `class_weights` out"
 
 
 def check_weights(recipe):
@@ -16,10 +16,10 @@ def check_weights(recipe):
     reason = OBJECTIVES[recipe.loss].unweighed
     if reason is None or not recipe.weighs_classes:
         return
-    advice = f"Take `recipe.replace({NONE})`"
+    advice = NONE
     if recipe.is_multi_label:
         advice += (
-            ", or loss='binary', or draw images of rare labels more often: "
+            ", take loss='binary', or draw images of rare labels more often: "
             "`class_sampling_exponent`"
         )
     raise ValueError(
@@ -69,9 +69,8 @@ def weights_for(recipe, model, data, is_own=False):
         missing = "a loss of your own" if is_own else "no `data`"
         raise ValueError(
             f"The recipe {recipe.name!r} weighs classes, in its own loss and "
-            f"by the images of `data`. Received: {missing}. Call "
-            "`recipe.compile(model, steps, data=source)`, or "
-            f"`recipe.replace({NONE})`"
+            f"by the images of `data`. Received: {missing}. {NONE}, or pass "
+            "`data=source` to `recipe.compile`, without a `loss`"
         )
     outputs = model.outputs[0].shape[-1]
     if len(data.classes) != outputs:
