@@ -9,6 +9,8 @@ import keras
 
 BACKEND = keras.backend.backend()
 SECONDS = 170
+# Of several devices TensorFlow takes no other.
+LOADER = "tf" if BACKEND == "tensorflow" else "python"
 # Two devices where there is one CPU.
 TWO_LOGICAL = """
 import tensorflow as tf

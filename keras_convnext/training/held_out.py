@@ -102,8 +102,11 @@ class Validation(keras.callbacks.Callback):
         measured, kept = self.figures.measure(labels, outputs)
         if kept is not None:
             self.keep(kept)
-        loss = self.model.loss(labels, outputs)
-        return {"loss": float(ops.convert_to_numpy(loss)), **measured}
+        # Of each image: on TensorFlow the mean would be one of each device.
+        outputs = ops.convert_to_tensor(outputs)
+        labels = ops.convert_to_tensor(labels, outputs.dtype)
+        losses = ops.convert_to_numpy(self.model.loss.call(labels, outputs))
+        return {"loss": float(np.mean(losses)), **measured}
 
 
 class _Recorded(keras.utils.PyDataset):

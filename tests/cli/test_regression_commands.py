@@ -150,6 +150,7 @@ def test_two_devices_train_as_one(ages, model, tmp_path):
     command = train(ages, model, tmp_path / "two", "--target", "age")
     more = ["--deterministic", "--mixup-alpha", "0.2", "--mixup-group", "4"]
     words = [*map(str, command), *more]
+    words[words.index("python")] = devices.LOADER
     devices.finish(*devices.two_devices(words))
     words[words.index(str(tmp_path / "two"))] = str(tmp_path / "one")
     devices.finish(devices.start(words))
