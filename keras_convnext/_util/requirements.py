@@ -8,6 +8,7 @@ import sys
 PACKAGES = {
     "ai_edge_litert": ("ai-edge-litert", "export"),
     "matplotlib": ("matplotlib", "train"),
+    "mlflow": ("mlflow-skinny", "mlflow"),
     "onnx": ("onnx", "export"),
     "onnxruntime": ("onnxruntime", "export"),
     "openvino": ("openvino", "openvino"),
@@ -15,9 +16,11 @@ PACKAGES = {
     "pyarrow": ("pyarrow", "lists"),
     "scipy": ("scipy", "demo"),
     "sklearn": ("scikit-learn", "demo"),
+    "tensorboard": ("tensorboard", "train"),
     "tensorflow": ("tensorflow", "tensorflow"),
     "tensorflow_datasets": ("tensorflow-datasets", "tfds"),
     "torch": ("torch", "torch"),
+    "wandb": ("wandb", "wandb"),
 }
 
 

@@ -157,6 +157,13 @@ CheckpointMinutes = Annotated[
 CheckpointSteps = Annotated[
     int | None, typer.Option(min=1, help="Steps between checkpoints.")
 ]
+LogTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="mlflow, wandb or tensorboard, of which the last is there anyway "
+        "if it is installed; several by several options."
+    ),
+]
 Keep = Annotated[int, typer.Option(min=1, help="Checkpoints that stay.")]
 Loader = Annotated[
     str | None,

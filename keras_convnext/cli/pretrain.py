@@ -19,6 +19,7 @@ from keras_convnext.tasks import pretraining
 from keras_convnext.tasks.pretraining.recipe import PretrainingRecipe
 from keras_convnext.tasks.pretraining.run import RESULT
 from keras_convnext.training import distribution
+from keras_convnext.training.trackers import check_trackers
 
 
 @recipe_options(PretrainingRecipe)
@@ -42,6 +43,7 @@ def pretrain(
     on_error: options.OnError = "skip",
     loader: options.Loader = None,
     dtype: options.Dtype = None,
+    log_to: options.LogTo = None,
     devices: options.Devices = None,
     hosts: options.Hosts = None,
     host_index: options.HostIndex = None,
@@ -69,6 +71,7 @@ def pretrain(
     convnextv2_atto --batch-size 256 --epochs 100 --dry-run
     """
 
+    check_trackers(log_to or ())
     check_model(model)
     if not dry_run:
         start_devices(devices, hosts, host_index, model_parallel, oversubscribe)
@@ -95,6 +98,7 @@ def pretrain(
         keep=keep,
         on_error=on_error,
         loader=loader,
+        log_to=log_to or (),
     )
     if not distribution.current().is_writer:
         return

@@ -18,6 +18,7 @@ from keras_convnext.cli.training_tasks import refuse_others
 from keras_convnext.tasks import detection
 from keras_convnext.training import distribution
 from keras_convnext.training.recipes import Recipe
+from keras_convnext.training.trackers import check_trackers
 
 OF_TASKS = "; ".join(
     f"{x} for {key}"
@@ -135,6 +136,7 @@ def train(
             "one of three sizes, so that JAX compiles three times."
         ),
     ] = None,
+    log_to: options.LogTo = None,
     devices: options.Devices = None,
     hosts: options.Hosts = None,
     host_index: options.HostIndex = None,
@@ -207,6 +209,7 @@ def train(
     refuse_others(task, of_tasks)
     recipe = recipe or next(iter(chosen_task.recipes))
     one_of("recipe", recipe, chosen_task.recipes)
+    check_trackers(log_to or ())
     check_model(model)
     if not dry_run:
         start_devices(devices, hosts, host_index, model_parallel, oversubscribe)
@@ -248,6 +251,7 @@ def train(
         keep=keep,
         on_error=on_error,
         loader=loader,
+        log_to=log_to or (),
         **chosen_task.own(of_tasks, chosen_task.trained),
     )
     if not distribution.current().is_writer:

@@ -2,9 +2,7 @@
 
 import datetime
 import math
-import sys
 import time
-import types
 from contextlib import nullcontext
 
 import keras
@@ -14,7 +12,6 @@ from keras_convnext._util.progress import Lines
 from keras_convnext._util.progress import new_bar
 from keras_convnext._util.requirements import is_installed
 from keras_convnext._util.requirements import tell_left_out
-from keras_convnext._util.writing import writing
 from keras_convnext.training import state
 from keras_convnext.training.optimizers.averaging import averaged_weights
 from keras_convnext.training.optimizers.averaging import inner_optimizer
@@ -158,12 +155,7 @@ def drawing(run):
     """The callbacks that draw, of those whose packages are installed; says
     which are left out."""
     tell_left_out(DRAWN_BY)
-    watchers = []
-    if is_installed("matplotlib"):
-        watchers.append(Curves(run))
-    if is_installed("tensorboard"):
-        watchers.append(TensorBoardScalars(run.output / "tensorboard"))
-    return watchers
+    return [Curves(run)] if is_installed("matplotlib") else []
 
 
 class Checkpointing(keras.callbacks.Callback):
@@ -220,39 +212,6 @@ class Checkpointing(keras.callbacks.Callback):
         self.saved_at = time.monotonic()
         if signal:
             self.run.interrupt(signal)
-
-
-class TensorBoardScalars(keras.callbacks.Callback):
-    """Writes the metrics of every epoch for TensorBoard.
-
-    Keras' own callback needs TensorFlow; this one only `tensorboard`.
-
-    Args:
-        folder: path of the logs.
-    """
-
-    def __init__(self, folder):
-        super().__init__()
-        # Unless it finds this module TensorBoard imports TensorFlow, if that
-        # is installed: some seconds and 400 MB, to write a few numbers.
-        if "tensorflow" not in sys.modules:
-            name = "tensorboard.compat.notf"
-            sys.modules.setdefault(name, types.ModuleType(name))
-        from tensorboard.summary import Writer
-
-        self.folder = folder
-        with writing(folder):
-            self.writer = Writer(str(folder))
-
-    def on_epoch_end(self, epoch, logs=None):
-        for name, value in logs.items():
-            is_validation = name.startswith("val_")
-            group = "validation" if is_validation else "training"
-            tag = f"{group}/{name.removeprefix('val_')}"
-            with writing(self.folder):
-                self.writer.add_scalar(tag, float(value), step=epoch + 1)
-        with writing(self.folder):
-            self.writer.flush()
 
 
 class Progress(keras.callbacks.Callback):

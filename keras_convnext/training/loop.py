@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from keras_convnext.training import callbacks
 from keras_convnext.training import freezing
 from keras_convnext.training.early_stopping import EarlyStopping
 from keras_convnext.training.run import Run
+from keras_convnext.training.tracking import Tracking
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Saving:
-    """How a run is kept; see `keras_convnext.train`."""
+    """How a run is kept and logged; see `keras_convnext.train`."""
 
     resume: str
     minutes: float
     steps: int | None
+    log_to: Sequence[str] | str = ()
 
 
 def train(work: Work, run: Run, saving: Saving) -> dict[str, Any]:
@@ -101,8 +104,12 @@ def train(work: Work, run: Run, saving: Saving) -> dict[str, Any]:
     """
     model, cluster = work.model, run.cluster
     steps = work.batches.steps_per_epoch
-    with run.opened(saving.resume):
+    with (
+        run.opened(saving.resume),
+        Tracking(run, work.saved, saving.log_to) as tracking,
+    ):
         run.restore(model)
+        tracking.begin()
         stopping = EarlyStopping(
             run, work.metric, work.patience, work.stages[-1].first_epoch
         )
@@ -123,7 +130,7 @@ def train(work: Work, run: Run, saving: Saving) -> dict[str, Any]:
             run, work.steps, steps, work.batch_size, cluster.is_writer
         )
         if cluster.is_writer:
-            watchers += [*callbacks.drawing(run), progress]
+            watchers += [*callbacks.drawing(run), tracking, progress]
         is_labelled = work.metric is not None
         progress.tell_beginning(
             work.data,

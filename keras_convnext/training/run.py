@@ -289,12 +289,10 @@ class Run:
             yield
         except BaseException as error:
             if self._is_begun:
-                stops = (SystemExit, KeyboardInterrupt)
-                status = "stopped" if isinstance(error, stops) else "failed"
                 said = f"{type(error).__name__}: {error}".removesuffix(": ")
                 # On a full disk it may be impossible.
                 with contextlib.suppress(OSError):
-                    self.write_summary(status, error=said)
+                    self.write_summary(status_of(error), error=said)
             raise
 
     @contextlib.contextmanager
@@ -322,6 +320,12 @@ class Run:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def status_of(error: BaseException) -> str:
+    """What `run.json` calls the end that an error made of a run."""
+    stops = (SystemExit, KeyboardInterrupt)
+    return "stopped" if isinstance(error, stops) else "failed"
 
 
 def check_record(record):

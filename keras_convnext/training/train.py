@@ -1,6 +1,7 @@
 """One training run, from data and recipe to a folder with the result."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -36,6 +37,7 @@ from keras_convnext.training.recipes.recipe import Recipe
 from keras_convnext.training.recipes.stages import sizes_by_epoch
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
+from keras_convnext.training.trackers import check_trackers
 
 # What labels are, and the recipe for them.
 KINDS = {
@@ -71,6 +73,7 @@ def train(
     loader: str | None = None,
     rematerialize: bool = False,
     mixup_group: Count | None = None,
+    log_to: Sequence[str] | str = (),
 ) -> dict[str, Any]:
     """Trains a model by a recipe; killed at any moment, it goes on.
 
@@ -108,6 +111,9 @@ def train(
             them for the gradient, see `rematerialized`.
         mixup_group: int, how many images of a batch Mixup and CutMix treat
             alike; those of a device if `None`, as in the official code.
+        log_to: trackers that the run is logged to beside its folder: any of
+            `"mlflow"`, `"wandb"` and `"tensorboard"`. The last has its logs
+            wherever it is installed. One that fails is warned of, and left.
 
     Returns:
         The dict that `run.json` holds: `metrics` of the last epoch, `best`,
@@ -119,6 +125,7 @@ def train(
         NotFinite: when the loss is no number any more.
         CheckpointError: when the disk is full; the last checkpoint stays.
         OSError: if another file cannot be written.
+        ImportError: for trackers that are not installed.
         Interrupted: a `SystemExit`, at the end of the step in which SIGINT or
             SIGTERM came, which is saved.
 
@@ -134,6 +141,7 @@ def train(
         ...     model, recipe, data, "run", validation
         ... )  # doctest: +SKIP
     """
+    check_trackers(log_to)
     loop.check_output(output, data, validation)
     cluster = distribution.current()
     _check_loss(recipe, data)
@@ -221,7 +229,7 @@ def train(
         merge=merge,
         patience=recipe.early_stopping_patience,
     )
-    saving = loop.Saving(resume, checkpoint_minutes, checkpoint_steps)
+    saving = loop.Saving(resume, checkpoint_minutes, checkpoint_steps, log_to)
     with freezing.restored(trained):
         recipe.compile(trained, steps, metrics, data=data)
         if recipe.freeze or recipe.lora_rank:

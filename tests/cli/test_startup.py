@@ -25,7 +25,7 @@ pytestmark = pytest.mark.once
 
 # What no command but some exports needs, beside the backend.
 HEAVY = {"jax", "keras_cv", "onnx", "onnxruntime", "openvino", "pandas"}
-HEAVY |= {"sklearn", "tensorflow", "torch", "transformers"}
+HEAVY |= {"mlflow", "sklearn", "tensorflow", "torch", "transformers", "wandb"}
 
 
 @pytest.fixture(autouse=True)

@@ -93,6 +93,7 @@ def test_a_run_leaves_what_it_promises(photographs, whole):
         "run.json",
         "run.lock",
         "tensorboard",
+        "trackers.json",
     ]
     summary = json.loads((output / "run.json").read_text())
     assert summary["status"] == "complete"

@@ -1,5 +1,6 @@
 """One run that trains a detector; killed at any moment, it goes on."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -26,6 +27,7 @@ from keras_convnext.training import distribution
 from keras_convnext.training import loop
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
+from keras_convnext.training.trackers import check_trackers
 
 Objects = ObjectSource | ObjectSubset
 
@@ -47,6 +49,7 @@ def train(
     keep: Count = 3,
     on_error: str = "skip",
     loader: str | None = None,
+    log_to: Sequence[str] | str = (),
 ) -> dict[str, Any]:
     """Trains a detector by a recipe; killed at any moment, it goes on.
 
@@ -70,6 +73,7 @@ def train(
         checkpoint_minutes, checkpoint_steps: how often to write checkpoints
             within an epoch; there is one at the end of each.
         keep: how many checkpoints stay.
+        log_to: names of trackers, as for `keras_convnext.train`.
 
     Returns:
         The dict that `run.json` holds: `metrics` of the last epoch, `best`,
@@ -91,6 +95,7 @@ def train(
         ...     model, recipe, train, "run", validation
         ... )  # doctest: +SKIP
     """
+    check_trackers(log_to)
     loop.check_output(output, data, validation)
     cluster = distribution.current()
     _check_classes(model, data)
@@ -139,7 +144,7 @@ def train(
         measuring,
     )
     run = Run(output, settings, keep, cluster)
-    saving = loop.Saving(resume, checkpoint_minutes, checkpoint_steps)
+    saving = loop.Saving(resume, checkpoint_minutes, checkpoint_steps, log_to)
     with model.learning(data.has_masks), model.shared_by(cluster.replicas):
         recipe.compile(model)
         return loop.train(work, run, saving)

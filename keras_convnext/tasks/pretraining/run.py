@@ -1,5 +1,6 @@
 """One run that pre-trains an encoder; killed at any moment, it goes on."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras_convnext._util.annotations import PathLike
@@ -20,6 +21,7 @@ from keras_convnext.training import distribution
 from keras_convnext.training import loop
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
+from keras_convnext.training.trackers import check_trackers
 
 RESULT = "encoder.keras"
 
@@ -37,6 +39,7 @@ def train(
     keep: Count = 3,
     on_error: str = "skip",
     loader: str | None = None,
+    log_to: Sequence[str] | str = (),
 ) -> dict[str, Any]:
     """Pre-trains an encoder by a recipe; killed at any moment, it goes on.
 
@@ -58,6 +61,7 @@ def train(
             within an epoch; there is one at the end of each.
         keep: how many checkpoints stay.
         on_error, loader: see `TrainLoader`.
+        log_to: names of trackers, as for `keras_convnext.train`.
 
     Returns:
         The dict that `run.json` holds. `model.encoder` has its last weights.
@@ -78,6 +82,7 @@ def train(
         ...     model, recipe, data, "run"
         ... )  # doctest: +SKIP
     """
+    check_trackers(log_to)
     loop.check_output(output, data)
     cluster = distribution.current()
     check_autoencoder(model)
@@ -110,7 +115,7 @@ def train(
         None,
         tuple(_pictures(run, model, recipe, data, seed)),
     )
-    saving = loop.Saving(resume, checkpoint_minutes, checkpoint_steps)
+    saving = loop.Saving(resume, checkpoint_minutes, checkpoint_steps, log_to)
     with model.shared_by(cluster.replicas):
         return loop.train(work, run, saving)
 
