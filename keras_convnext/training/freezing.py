@@ -194,15 +194,18 @@ def all_learning(model: keras.Model) -> list[keras.Variable]:
 
 
 def train_only(model: keras.Model, variables: Sequence[keras.Variable]) -> None:
-    """Keeps all others still from now on; a change compiles the step anew."""
+    """Keeps all others still from now on; a change compiles steps anew."""
     chosen = {id(x) for x in variables}
     is_other = False
     for variable in all_learning(model):
         is_learning = id(variable) in chosen
         is_other |= variable.trainable != is_learning
         variable.trainable = is_learning
-    if is_other:
-        model.make_train_function(force=True)
+    # The others, too: on several devices of JAX they know which variables are
+    # trainable. What is not there yet is made when metrics are known.
+    for kind in ("train", "test", "predict") if is_other else ():
+        if getattr(model, f"{kind}_function") is not None:
+            getattr(model, f"make_{kind}_function")(force=True)
 
 
 @contextlib.contextmanager
