@@ -264,11 +264,12 @@ def tagged(tmp_path_factory):
 def test_many_labels_train_on_several_devices_as_on_one(
     tagged, tmp_path, record_property
 ):
-    words = [
-        [*arguments(tagged, tmp_path, tmp_path / x), "--task", "multi-label"]
-        for x in ("one", "several")
-    ]
     with x64():
+        words = [
+            [*arguments(tagged, tmp_path, tmp_path / x)]
+            + ["--task", "multi-label"]
+            for x in ("one", "several")
+        ]
         alone(words[0])
     if BACKEND == "jax":  # whose processes do not see all scores
         finish(four_devices(words[1]))
