@@ -409,8 +409,11 @@ def test_reconstructions_keep_what_is_seen():
     picture = pretraining.side_by_side(model, images, visible)
     assert picture.shape == (3 * (SIZE + 4), 4 * (SIZE + 4), 3)
     np.testing.assert_array_equal(picture[:SIZE, :SIZE], images[0])
-    with pytest.raises(ValueError, match="6 different numbers of 0 to 15"):
-        pretraining.reconstructed(model, images, visible * 0)
+    for wrong in (visible * 0, visible + 10, visible[:, 1:], visible[1:]):
+        with pytest.raises(ValueError, match="6 different numbers of 0 to 15"):
+            pretraining.reconstructed(model, images, wrong)
+        with pytest.raises(ValueError, match="6 different numbers of 0 to 15"):
+            model.fit({"images": images, "visible": wrong})
 
 
 # --- bad input ---------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 
+import docs_code
 import keras
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from devices import start
 from devices import two_devices
 from PIL import Image
 
+from keras_convnext import VARIANTS
 from keras_convnext import ConvNeXt
 from keras_convnext import data
 from keras_convnext import pretraining
@@ -337,6 +339,41 @@ def test_a_stopped_run_goes_on(end, photographs, tmp_path, monkeypatch):
     assert "settings it began with" in said
     said = refused(*arguments, "--epochs", "3")
     assert "keras-convnext pretrain --model" in said
+
+
+@long_where_compiled
+def test_from_a_folder_to_a_classifier(photographs, tmp_path, monkeypatch):
+    """By the commands that the documentation has, of a narrow Atto."""
+    docs_code.make_narrow(monkeypatch)
+    monkeypatch.setitem(vars(VARIANTS["convnextv2_atto"]), "depths", (1,) * 4)
+    name = ("--model", "convnextv2_atto", "--image-size", "64")
+    epoch = ("--epochs", "1", "--warmup-epochs", "0", "--batch-size", "4")
+    printed = invoke(
+        *("pretrain", "--data", photographs, "--output", tmp_path / "run"),
+        *(*name, *epoch, "--json"),
+    )
+    # Behind what is printed on stderr.
+    result = json.loads(printed[printed.index("{\n") :])
+    assert result["status"] == "complete"
+    encoder = tmp_path / "run" / "encoder.keras"
+    folder = runs.write_photographs(tmp_path / "data", ((4, 4), (2, 2)))
+    said = invoke(
+        *("train", "--data", folder, "--output", tmp_path / "classifier"),
+        *(*name, *epoch, "--weights", encoder),
+        # So that it stays what it began with.
+        *("--learning-rate", "1e-12", "--minimum-learning-rate", "0"),
+    )
+    assert "written:" in said
+    trained = keras.saving.load_model(tmp_path / "classifier/last.keras")
+    for layer in keras.saving.load_model(encoder).layers:
+        for one, other in zip(
+            layer.weights, trained.get_layer(layer.name).weights
+        ):
+            np.testing.assert_allclose(
+                *map(keras.ops.convert_to_numpy, (other, one)),
+                rtol=0,
+                atol=1e-7,
+            )
 
 
 @pytest.mark.long

@@ -54,3 +54,27 @@ def visible_patches(
     generator = np.random.default_rng([seed, number, STREAM])
     chosen = generator.permutation(patches)[:count]
     return np.sort(chosen).astype("int32")
+
+
+def check_visible(visible, images, count, grid):
+    """Raises `ValueError` for numbers that are no patches, or come twice.
+
+    Args:
+        visible: int array.
+        images: how many there are.
+        count: how many patches of each are visible.
+        grid: rows and columns of patches.
+    """
+    rows, columns = grid
+    is_known = (
+        visible.shape == (images, count)
+        and ((visible >= 0) & (visible < rows * columns)).all()
+    )
+    if is_known and (np.diff(np.sort(visible, axis=1), axis=1) > 0).all():
+        return
+    raise ValueError(
+        f"`visible` must have {count} different numbers of 0 to "
+        f"{rows * columns - 1} for each image. Received: shape "
+        f"{visible.shape} for {images} images. Draw them by "
+        "`pretraining.visible_patches`"
+    )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_convnext._util.checks import one_of
@@ -23,6 +24,7 @@ from keras_convnext.tasks.pretraining import encoder as encoders
 from keras_convnext.tasks.pretraining import objective
 from keras_convnext.tasks.pretraining.layers import AsOneImage
 from keras_convnext.tasks.pretraining.layers import MaskToken
+from keras_convnext.tasks.pretraining.masks import check_visible
 from keras_convnext.tasks.pretraining.masks import visible_count
 from keras_convnext.training.distribution.replicas import ALONE
 from keras_convnext.training.distribution.replicas import Replicas
@@ -116,6 +118,17 @@ class MaskedAutoencoder(keras.Model):
             x for x in self.layers if isinstance(x, ImageNormalization)
         )
         return layer(images)
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As of `keras.Model`; `visible` is checked where it is an array.
+
+        Raises:
+            ValueError: for numbers that are no patches, or come twice.
+        """
+        if isinstance(x, dict) and isinstance(x.get(VISIBLE), np.ndarray):
+            count = len(x[IMAGES])
+            check_visible(x[VISIBLE], count, self.visible_count, self.grid)
+        return super().fit(x, *args, **kwargs)
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True

@@ -15,6 +15,7 @@ from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import written_aside
 from keras_convnext.tasks.pretraining import objective
 from keras_convnext.tasks.pretraining import patches
+from keras_convnext.tasks.pretraining.masks import check_visible
 from keras_convnext.tasks.pretraining.model import IMAGES
 from keras_convnext.tasks.pretraining.model import VISIBLE
 from keras_convnext.tasks.pretraining.model import MaskedAutoencoder
@@ -60,7 +61,7 @@ def reconstructed(
     """
     check_autoencoder(model)
     images, visible = np.asarray(images), np.asarray(visible, "int32")
-    _check_visible(model, images, visible)
+    check_visible(visible, len(images), model.visible_count, model.grid)
     given = {IMAGES: images, VISIBLE: visible}
     # On TensorFlow each replica predicts the whole.
     predictions = model.predict_on_batch(given)[: len(images)]
@@ -148,21 +149,3 @@ def _joined(rows, shape):
         batch, *grid, height // grid[0], width // grid[1], channels
     )
     return cut.transpose(0, 1, 3, 2, 4, 5).reshape(shape)
-
-
-def _check_visible(model, images, visible):
-    """Raises `ValueError` for numbers that are no patches, or come twice."""
-    rows, columns = model.grid
-    wanted = len(images), model.visible_count
-    is_known = (
-        visible.shape == wanted
-        and ((visible >= 0) & (visible < rows * columns)).all()
-    )
-    if is_known and all(len(set(x)) == len(x) for x in visible.tolist()):
-        return
-    raise ValueError(
-        f"`visible` must have {model.visible_count} different numbers of 0 to "
-        f"{rows * columns - 1} for each image. Received: shape "
-        f"{visible.shape} for {len(images)} images. Draw them by "
-        "`pretraining.visible_patches`"
-    )
