@@ -1,10 +1,10 @@
 """Of `evaluate`: scores that mean what they say, and the picture of them."""
 
-from keras_convnext import evaluation
 from keras_convnext import visualize
 from keras_convnext._util.writing import written_aside
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.files import check_picture
+from keras_convnext.evaluation.calibrating import measured_and_calibrated
 from keras_convnext.evaluation.calibrating import network_of
 
 
@@ -24,17 +24,19 @@ def check(calibrate, reliability, force, rule, tta):
 
 
 def calibrated(artifact, source, batch_size, path, **options):
-    """An evaluation with its calibration, whose model is written.
+    """A `Measured` with its calibration, whose model is written.
 
     Args:
         artifact: of a Keras model.
         source, batch_size, options: as for `evaluation.calibrate`.
         path: of the `.keras` file to write.
     """
-    result = evaluation.calibrate(artifact, source, batch_size, **options)
+    found = measured_and_calibrated(
+        artifact, source, batch_size=batch_size, **options
+    )
     with written_aside(path) as unfinished:
         artifact.model.save(unfinished)
-    return result
+    return found
 
 
 def refusal(artifact):

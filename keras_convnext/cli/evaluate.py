@@ -2,6 +2,8 @@
 
 import functools
 import json
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +32,9 @@ from keras_convnext.data.lists.tables import is_list
 from keras_convnext.data.objects.opening import is_objects
 from keras_convnext.data.objects.opening import open_part
 from keras_convnext.evaluation import rules
+from keras_convnext.evaluation.pages import writing
+from keras_convnext.evaluation.pages.content import Content
+from keras_convnext.evaluation.run import measured
 from keras_convnext.tasks import detection
 
 
@@ -147,6 +152,14 @@ def evaluate(
             "against true ones, such as a .png or .pdf file."
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Page with figures, classes, calibration, the worst images "
+            "and their Grad-CAMs: one file, which asks no server for anything.",
+        ),
+    ] = None,
     force: options.Force = False,
     trust: options.Trust = False,
 ) -> None:
@@ -179,6 +192,9 @@ def evaluate(
     Example: keras-convnext evaluate --data ages.csv --model ages/best.keras
     --plot ages.png
 
+    Example: keras-convnext evaluate --data photos --model mine.keras --report
+    mine.html
+
     Example: keras-convnext evaluate --data coco --model convnext_tiny
     --weights coco
     """
@@ -187,6 +203,8 @@ def evaluate(
         check_output(output, force)
     if plot is not None:
         check_picture(plot, force, "--plot")
+    if report is not None:
+        writing.check(report, force)
     of_lists: dict[str, Any] = {
         "path_column": path_column,
         "label_column": label_column,
@@ -213,6 +231,7 @@ def evaluate(
             "calibrate": calibrate is not None,
             "reliability": reliability is not None,
             "plot": plot is not None,
+            "report": report is not None,
             **{name: x is not None for name, x in of_lists.items()},
         }
         _refuse([name for name, given in of_classifiers.items() if given])
@@ -257,7 +276,7 @@ def evaluate(
     }
     refusal = calibrate and calibrating.refusal(artifact)
     if calibrate is None or refusal:
-        result = evaluation.evaluate(
+        found = measured(
             artifact,
             source,
             rule,
@@ -269,14 +288,18 @@ def evaluate(
             **seen,
         )
     else:
-        result = calibrating.calibrated(
+        found = calibrating.calibrated(
             artifact, source, batch_size, calibrate, **seen
         )
+    result = found.result
     if isinstance(result, evaluation.RegressionEvaluation) and plot is not None:
         visualize.written_figure(result.plot(), plot)
     _tell(result, output, as_json)
     if reliability is not None:
         calibrating.draw(result, reliability)
+    if report is not None:
+        command = shlex.join(sys.argv)
+        writing.write(report, Content(found, command=command))
     if refusal:
         raise refusal
 

@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from keras_convnext import evaluation
 from keras_convnext import training
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.progress import progress
 from keras_convnext._util.ranges import PartBelowOne
+from keras_convnext._util.requirements import require
 from keras_convnext.cli import options
 from keras_convnext.cli.devices import start_devices
 from keras_convnext.cli.loading import check_model
@@ -137,6 +139,15 @@ def train(
         ),
     ] = None,
     log_to: options.LogTo = None,
+    report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Write report.html into the folder in the end: figures and "
+            "the worst images of the best model, curves, counts and settings. "
+            "Of a run that is complete, too.",
+        ),
+    ] = False,
     devices: options.Devices = None,
     hosts: options.Hosts = None,
     host_index: options.HostIndex = None,
@@ -176,6 +187,8 @@ def train(
     Example: keras-convnext train --data photos --output run
     --class-sampling-exponent 1
 
+    Example: keras-convnext train --data photos --output run --report
+
     Example: keras-convnext train --task multi-label --data coco --output tags
     --loss asymmetric
 
@@ -205,6 +218,7 @@ def train(
         "short_side": short_side,
         "max_objects": max_objects,
         "canvas": canvas,
+        "report": report,
     }
     refuse_others(task, of_tasks)
     recipe = recipe or next(iter(chosen_task.recipes))
@@ -213,6 +227,9 @@ def train(
     check_model(model)
     if not dry_run:
         start_devices(devices, hosts, host_index, model_parallel, oversubscribe)
+    if report and not dry_run:
+        require("matplotlib.figure", "reports")
+        distribution.current().check_held_out("runs with a report")
     training.make_repeatable(seed, deterministic)
     with progress(f"looking for images in {data}", None):
         of_data = {**of_tasks, "on_error": on_error}
@@ -256,6 +273,8 @@ def train(
     )
     if not distribution.current().is_writer:
         return
+    if report:
+        evaluation.write_run_report(output, source, held_out)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return

@@ -39,6 +39,7 @@ class Task:
             that prints what is in them.
         train: function as `training.train`.
         trained: options of the command that `train` takes.
+        told: options of the command for what is written in the end.
         figure: how the best figures are printed.
     """
 
@@ -53,11 +54,12 @@ class Task:
     train: Callable[..., dict[str, Any]]
     trained: tuple[str, ...]
     figure: str = ".2%"
+    told: tuple[str, ...] = ("report",)
 
     @property
     def options(self) -> tuple[str, ...]:
         """Those of the command that not all tasks have."""
-        return (*self.opened, *self.built, *self.trained)
+        return (*self.opened, *self.built, *self.trained, *self.told)
 
     def own(self, given: Mapping[str, Any], names: tuple[str, ...]) -> dict:
         """Those of the options of these names that were given."""
@@ -205,5 +207,6 @@ TASKS = {
         lambda source, *_: data.summarize_objects(source).print(),
         detection.train,
         ("max_objects", "canvas"),
+        told=(),
     ),
 }

@@ -2,6 +2,8 @@
 
 from keras_convnext.evaluation.calibrating import calibrate
 from keras_convnext.evaluation.multi_label import MultiLabelEvaluation
+from keras_convnext.evaluation.pages import write_report
+from keras_convnext.evaluation.pages import write_run_report
 from keras_convnext.evaluation.regression import RegressionEvaluation
 from keras_convnext.evaluation.report import Evaluation
 from keras_convnext.evaluation.run import evaluate
@@ -14,4 +16,6 @@ __all__ = [
     "RegressionEvaluation",
     "calibrate",
     "evaluate",
+    "write_report",
+    "write_run_report",
 ]

@@ -73,30 +73,39 @@ def calibrate(
         >>> result.calibration.temperature  # doctest: +SKIP
         1.37
     """
-    network = network_of(model)
-    images = opened(source)
-    temperature.check_source(images)
-    size = 4 * len(images) * network.output_shape[-1]
-    check_memory(size, f"The logits of {len(images)} images")
-    result, each = measured(
+    return measured_and_calibrated(
         model,
-        images,
+        source,
         batch_size=batch_size,
         verbose=verbose,
         preprocessing=preprocessing,
         apply_exif=apply_exif,
         image_size=image_size,
-        keep_logits=True,
-    )
+    ).result
+
+
+def measured_and_calibrated(model, source, **options):
+    """What `calibrate` returns, and what it is made of: a `Measured`.
+
+    Args:
+        model, source, options: as for `calibrate`.
+    """
+    network = network_of(model)
+    images = opened(source)
+    temperature.check_source(images)
+    size = 4 * len(images) * network.output_shape[-1]
+    check_memory(size, f"The logits of {len(images)} images")
+    found = measured(model, images, keep_logits=True, **options)
+    each = found.each
     scores: temperature.Softmax | temperature.Sigmoids
     if images.is_multi_label:
         scores = temperature.Sigmoids(each["logits"], each["labels"])
     else:
         scores = temperature.Softmax(each["logits"], each["column"])
     folds = fold_numbers(Subset(images, each["place"]), 2, seed=0)
-    found = temperature.calibration_of(scores, folds)
-    divide_logits(network, found.temperature)
-    return replace(result, calibration=found)
+    told = temperature.calibration_of(scores, folds)
+    divide_logits(network, told.temperature)
+    return found._replace(result=replace(found.result, calibration=told))
 
 
 def network_of(model):

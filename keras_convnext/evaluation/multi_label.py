@@ -16,16 +16,15 @@ from keras_convnext.evaluation import classes
 from keras_convnext.evaluation import label_draws
 from keras_convnext.evaluation.classifier import scored
 from keras_convnext.evaluation.per_image import PerImage
-from keras_convnext.evaluation.report import FORMATS
-from keras_convnext.evaluation.report import LABELS
 from keras_convnext.evaluation.report import MEASURED
 from keras_convnext.evaluation.report import SHOWN
+from keras_convnext.evaluation.report import figure_of
 from keras_convnext.evaluation.report import heading
 from keras_convnext.evaluation.report import named
 from keras_convnext.evaluation.report import print_calibration
 from keras_convnext.evaluation.report import table
 from keras_convnext.evaluation.report import text_of
-from keras_convnext.evaluation.report import with_interval
+from keras_convnext.evaluation.report import title_of
 from keras_convnext.evaluation.temperature import Calibration
 from keras_convnext.facts.labels import sigmoid
 from keras_convnext.images.preprocessing import Preprocessing
@@ -120,13 +119,9 @@ class MultiLabelEvaluation:
             )
         rows = [
             (
-                _title(key),
+                title_of(key),
                 *(
-                    with_interval(
-                        values.get(key),
-                        intervals.get(key),
-                        FORMATS.get(key, ".2%"),
-                    )
+                    figure_of(key, values.get(key), intervals.get(key))
                     for values, intervals in columns.values()
                 ),
             )
@@ -150,14 +145,6 @@ class MultiLabelEvaluation:
         ]
         titles = ("AP", "precision", "recall", "F1", "from the score")
         console.print(table(("lowest classes", "images", *titles), rows))
-
-
-def _title(key):
-    """`mAP (macro)` of `map_macro`."""
-    name, _, kind = key.rpartition("_")
-    if kind not in ("macro", "micro"):
-        return LABELS.get(key, key.replace("_", " "))
-    return f"{ {'map': 'mAP', 'f1': 'F1'}.get(name, name) } ({kind})"
 
 
 def measure(classifier, source, identity, verbose, keep_logits=False):

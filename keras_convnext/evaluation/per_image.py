@@ -1,7 +1,12 @@
 """What is known of each image, in some bytes: never all outputs at once."""
 
+from collections.abc import Sequence
+from typing import Any
+from typing import NamedTuple
+
 import numpy as np
 
+from keras_convnext.data.source import Source
 from keras_convnext.evaluation import bootstrap
 from keras_convnext.evaluation import calibration
 from keras_convnext.evaluation import class_draws
@@ -28,6 +33,28 @@ class PerImage:
         if len(batches) > 1:
             batches[:] = [np.concatenate(batches)]
         return batches[0]
+
+
+class Measured(NamedTuple):
+    """An evaluation, and what it is made of.
+
+    Attributes:
+        result: the evaluation.
+        each: a `PerImage`; its `place` is a number in a source, that of its
+            `part` where there are several.
+        classifier: the `Classifier`.
+        sources: the parts.
+        outputs: of each output of the model its id and its name.
+        truth: the `GroundTruth`, or `None` where there are many labels or
+            numbers.
+    """
+
+    result: Any
+    each: PerImage
+    classifier: Any
+    sources: Sequence[Source]
+    outputs: Sequence[Any]
+    truth: Any = None
 
 
 def calibration_of(each):

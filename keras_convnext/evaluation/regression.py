@@ -21,15 +21,14 @@ from keras_convnext.evaluation.classifier import scored
 from keras_convnext.evaluation.ground_truth import opened
 from keras_convnext.evaluation.per_image import PerImage
 from keras_convnext.evaluation.report import MEASURED
+from keras_convnext.evaluation.report import figure_of
 from keras_convnext.evaluation.report import heading
 from keras_convnext.evaluation.report import table
-from keras_convnext.evaluation.report import with_interval
+from keras_convnext.evaluation.report import title_of
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.training import target_metrics
+from keras_convnext.training.target_metrics import FIGURES
 from keras_convnext.visualize import predicted_against_true
-
-TITLES = {"mae": "MAE", "rmse": "RMSE", "r2": "R²", "spearman": "Spearman"}
-DIGITS = ".4g"
 
 
 @dataclass(frozen=True)
@@ -94,22 +93,20 @@ class RegressionEvaluation:
             console.print(line)
         rows = [
             (
-                title,
-                with_interval(
-                    self.figures[name], self.intervals.get(name), DIGITS
-                ),
+                title_of(name),
+                figure_of(name, value, self.intervals.get(name)),
             )
-            for name, title in TITLES.items()
+            for name, value in self.figures.items()
         ]
         is_one = len(self.targets) == 1
         name = self.targets[0]["target"] if is_one else "mean over targets"
         console.print(table((name, MEASURED), rows))
         if not is_one:
             rows = [
-                (x["target"], *(format(x[name], DIGITS) for name in TITLES))
+                (x["target"], *(figure_of(name, x[name]) for name in FIGURES))
                 for x in self.targets
             ]
-            console.print(table(("target", *TITLES.values()), rows))
+            console.print(table(("target", *map(title_of, FIGURES)), rows))
 
     def plot(self, figure: Figure | None = None) -> Figure:
         """Draws predicted against true numbers, for each target.

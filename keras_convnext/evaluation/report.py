@@ -25,9 +25,18 @@ LABELS = {
     "mce": "mCE",
     "brier": "Brier score",
     "ece": "ECE",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "r2": "R²",
+    "spearman": "Spearman",
 }
 # Others are parts.
-FORMATS = {"cross_entropy": ".4f", "mce": ".1f", "brier": ".4f"}
+FORMATS = {
+    "cross_entropy": ".4f",
+    "mce": ".1f",
+    "brier": ".4f",
+    **dict.fromkeys(("mae", "rmse", "r2", "spearman"), ".4g"),
+}
 
 
 @dataclass(frozen=True)
@@ -195,9 +204,9 @@ class Evaluation:
         keys = dict.fromkeys(key for x in columns.values() for key in x)
         rows = [
             (
-                LABELS.get(key, key.replace("top", "top-")),
+                title_of(key),
                 *(
-                    _figure(
+                    figure_of(
                         key,
                         x.get(key),
                         self.intervals.get(key) if name == MEASURED else None,
@@ -216,7 +225,7 @@ class Evaluation:
                 row["corruption"],
                 *(text_of(row["errors"].get(s), ".1%") for s in severities),
                 text_of(row["error"], ".1%"),
-                _figure("mce", row["ce"]),
+                figure_of("mce", row["ce"]),
             )
             for row in self.corruptions
         ]
@@ -269,7 +278,7 @@ def print_calibration(console, calibration):
         console.print(line)
     columns = calibration.before, calibration.after
     rows = [
-        (LABELS[key], *(_figure(key, x[key]) for x in columns))
+        (LABELS[key], *(figure_of(key, x[key]) for x in columns))
         for key in FIGURES
     ]
     console.print(table(("", "before", "after"), rows))
@@ -294,7 +303,17 @@ def named(name, id):
     return name if id.isdecimal() else f"{name} ({id})"
 
 
-def _figure(key, value, interval=None):
+def title_of(key):
+    """`mAP (macro)` of `map_macro`, and `top-5` of `top5`."""
+    name, _, kind = key.rpartition("_")
+    if kind in ("macro", "micro"):
+        return f"{ {'map': 'mAP', 'f1': 'F1'}.get(name, name) } ({kind})"
+    words = key.replace("top", "top-").replace("_", " ")
+    return LABELS.get(key, words)
+
+
+def figure_of(key, value, interval=None):
+    """A figure of any evaluation, as it is printed."""
     return with_interval(value, interval, FORMATS.get(key, ".2%"))
 
 

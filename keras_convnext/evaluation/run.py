@@ -29,6 +29,7 @@ from keras_convnext.evaluation.classifier import check_some_read
 from keras_convnext.evaluation.ground_truth import ground_truth_of
 from keras_convnext.evaluation.ground_truth import view
 from keras_convnext.evaluation.multi_label import MultiLabelEvaluation
+from keras_convnext.evaluation.per_image import Measured
 from keras_convnext.evaluation.per_image import PerImage
 from keras_convnext.evaluation.regression import RegressionEvaluation
 from keras_convnext.evaluation.report import Evaluation
@@ -127,7 +128,7 @@ def evaluate(
         >>> result.images
         359
     """
-    result, _ = measured(
+    return measured(
         model,
         source,
         rule,
@@ -142,8 +143,7 @@ def evaluate(
         apply_exif=apply_exif,
         image_size=image_size,
         tta=tta,
-    )
-    return result
+    ).result
 
 
 def measured(
@@ -164,7 +164,7 @@ def measured(
     tta=None,
     keep_logits=False,
 ):
-    """What `evaluate` returns, and a `PerImage` of what it is made of.
+    """What `evaluate` returns, and what it is made of: a `Measured`.
 
     Args:
         model, source, rule, batch_size, top, confused, verbose, labels,
@@ -198,7 +198,8 @@ def measured(
     }
     if measure:
         images = view(images, apply_exif)
-        return measure(classifier, images, identity, verbose, keep_logits)
+        found = measure(classifier, images, identity, verbose, keep_logits)
+        return Measured(*found, classifier, [images], classifier.outputs)
     truth = ground_truth_of(
         counting, source, classifier, apply_exif, labels, all_classes, partial
     )
@@ -209,9 +210,10 @@ def measured(
     seconds = time.perf_counter() - started
 
     first = next(iter(truth.parts.values()))
-    count, outputs = int(tally.images.sum()), int(truth.competes.sum())
+    count, competing = int(tally.images.sum()), int(truth.competes.sum())
+    outputs = _outputs(classifier, truth)
     accuracy = {"top1": float(each["right"].mean())}
-    if top < outputs:
+    if top < competing:
         accuracy[f"top{top}"] = float(each["in_top"].mean())
     corrupted = mce = None
     if counting.is_corrupted:
@@ -235,11 +237,11 @@ def measured(
         bootstrap=bootstrap.method(
             "images" if first.groups is None else "groups"
         ),
-        **_by_class(classifier, truth, tally, confused),
+        **_by_class(outputs, truth, tally, confused),
         unreadable=unreadable,
         unlabeled=truth.unlabeled,
         matched_by=truth.matched_by,
-        outputs=outputs,
+        outputs=competing,
         preprocessing=preprocessing,
         applies_exif=first.is_upright,
         published=figures,
@@ -248,7 +250,8 @@ def measured(
         seconds=seconds,
         tta=tta,
     )
-    return result, each
+    parts = [*truth.parts.values()]
+    return Measured(result, each, classifier, parts, outputs, truth)
 
 
 def _count(classifier, truth, top, verbose, keep_logits):
@@ -259,7 +262,6 @@ def _count(classifier, truth, top, verbose, keep_logits):
     """
     parts = truth.parts.values()
     tally = Tally(len(parts), len(truth.columns), top)
-    has_losses = classifier.has_logits and not truth.is_by_image
     each, unreadable = PerImage(), {}
     total = sum(map(len, parts))
     with progress("evaluating", total, "images", verbose) as advance:
@@ -285,14 +287,15 @@ def _count(classifier, truth, top, verbose, keep_logits):
                 if keep_logits:
                     columns = truth.columns[labels]
                     each.add(logits=logits.astype("float32"), column=columns)
-                if has_losses:
+                if classifier.has_logits:
                     columns = truth.columns[labels]
-                    losses = cross_entropies(logits, columns)
-                    scores = calibration.confidences_and_briers(logits, columns)
-                    each.add(
-                        loss=losses,
-                        **dict(zip(("confidence", "brier"), scores)),
+                    confidences, briers = calibration.confidences_and_briers(
+                        logits, columns
                     )
+                    each.add(confidence=confidences)
+                    if not truth.is_by_image:
+                        losses = cross_entropies(logits, columns)
+                        each.add(loss=losses, brier=briers)
                 advance(len(places))
             unreadable.update(loader.skipped)
             check_some_read(source, tally.images[part], loader.skipped)
@@ -312,13 +315,18 @@ def _balanced(truth, tally):
     return scores_of(actual, predicted, right)
 
 
-def _by_class(classifier, truth, tally, confused):
-    """The accuracy of each class, and the most frequent mistakes."""
+def _outputs(classifier, truth):
+    """Id and name of each output: the data's where a model knows none."""
     outputs = list(classifier.outputs)
     if not classifier.is_named:
         source = next(iter(truth.parts.values()))
         for column, name in zip(truth.columns, source.classes):
             outputs[column] = (str(column), name)
+    return outputs
+
+
+def _by_class(outputs, truth, tally, confused):
+    """The accuracy of each class, and the most frequent mistakes."""
     classes = [outputs[column] for column in truth.columns]
     counts = zip(classes, tally.images.sum(axis=0), tally.right.sum(axis=0))
     # The most frequent first, then in order.

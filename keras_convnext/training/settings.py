@@ -69,7 +69,7 @@ def differences(one, where, other, elsewhere):
         one, other: dicts as of `settings_of`.
         where, elsewhere: what the places are called.
     """
-    one, other = _flat(one), _flat(other)
+    one, other = flat(one), flat(other)
     return "\n".join(
         f"  {name}: {one.get(name)} {where}, {other.get(name)} {elsewhere}"
         for name in sorted(one | other)
@@ -85,11 +85,11 @@ def _was_without(name, one, other):
     return is_new and other[name] == LATER_WITHOUT[name]
 
 
-def _flat(settings, prefix=""):
+def flat(settings, prefix=""):
     result = {}
     for name, value in settings.items():
         if isinstance(value, dict):
-            result |= _flat(value, f"{prefix}{name}.")
+            result |= flat(value, f"{prefix}{name}.")
         else:
             result[prefix + name] = value
     return result

@@ -13,7 +13,9 @@ from keras_convnext._util.ranges import in_range
 from keras_convnext.facts.labels import best_classes
 from keras_convnext.facts.labels import softmax
 from keras_convnext.models import inspection
+from keras_convnext.visualize.figures import HEAT
 from keras_convnext.visualize.figures import grid
+from keras_convnext.visualize.figures import opacity
 from keras_convnext.visualize.figures import show
 from keras_convnext.visualize.grad_cam import grad_cam
 
@@ -70,6 +72,5 @@ def explanation(
     for axis, number, heat in zip(axes[1:], chosen, maps):
         name = names[number] if names else f"class {number}"
         show(axis, pixels, f"{name}\n{scores[number]:.3g}")
-        # Where nothing is seen the image stays as it is.
-        axis.imshow(heat, cmap="inferno", alpha=0.75 * heat**0.5)
+        axis.imshow(heat, cmap=HEAT, alpha=opacity(heat))
     return figure

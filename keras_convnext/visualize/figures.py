@@ -9,6 +9,14 @@ from keras_convnext._util.ranges import in_range
 from keras_convnext._util.requirements import require
 from keras_convnext._util.writing import written_aside
 
+# Of heat maps over images.
+HEAT = "inferno"
+
+
+def opacity(heat):
+    """Of a heat map over an image: where nothing is seen the image stays."""
+    return 0.75 * heat**0.5
+
 
 def new_figure(**options: Any) -> Figure:
     """A matplotlib `Figure` that belongs to no window.

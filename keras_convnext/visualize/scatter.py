@@ -56,7 +56,7 @@ def predicted_against_true(
         ends = [min(x.min(), y.min()), max(x.max(), y.max())]
         axis.plot(ends, ends, color="gray", linewidth=1)
         axis.scatter(x, y, s=8, alpha=0.5, linewidths=0)
-        axis.set_title(name)
+        axis.set_title(name, parse_math=False)
         axis.set_xlabel("true")
         axis.set_ylabel("predicted")
         axis.set_aspect("equal", adjustable="datalim")
