@@ -55,6 +55,8 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self._open.pop() == tag
+        if tag == "h2":
+            self.sections[self._section] = ""
         if tag == "tr":
             first, *others = self._cells
             self.rows.setdefault(self._section, {})[first] = others
