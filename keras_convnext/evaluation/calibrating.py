@@ -105,7 +105,7 @@ def measured_and_calibrated(model, source, **options):
     folds = fold_numbers(Subset(images, each["place"]), 2, seed=0)
     told = temperature.calibration_of(scores, folds)
     divide_logits(network, told.temperature)
-    return found._replace(result=replace(found.result, calibration=told))
+    return replace(found, result=replace(found.result, calibration=told))
 
 
 def network_of(model):

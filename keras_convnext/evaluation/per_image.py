@@ -1,8 +1,8 @@
 """What is known of each image, in some bytes: never all outputs at once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
-from typing import NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,8 @@ class PerImage:
         return batches[0]
 
 
-class Measured(NamedTuple):
+@dataclass(frozen=True)
+class Measured:
     """An evaluation, and what it is made of.
 
     Attributes:

@@ -334,6 +334,7 @@ def check_maps(page, title, of):
     return [name for name, _ in pictures[::2]]
 
 
+@long_where_compiled
 def test_many_labels_have_their_thresholds_and_worst_images(tmp_path):
     model = small_model([*NAMES], "sigmoid")
     model = recipes.with_sigmoid(model, [0.3, 0.5, 0.8])
