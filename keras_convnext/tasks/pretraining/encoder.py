@@ -14,8 +14,8 @@ from keras_convnext.tasks.pretraining.layers import AsOneImage
 from keras_convnext.tasks.pretraining.layers import Canvas
 from keras_convnext.tasks.pretraining.layers import Visible
 
-# Over what GRN takes its norms: the visible positions of an image, as
-# fine-tuning has it, or of a batch, as the official sparse code has it.
+# Over what GRN takes its norms: the visible positions of an image, as the
+# paper's JAX code and fine-tuning, or of a batch, as the official sparse code.
 STATISTICS = ("image", "batch")
 # In these a position is computed from itself alone, or from a square of
 # pixels that lies within a patch.
@@ -102,16 +102,15 @@ def masked(model, images, visible, grid, statistics="image"):
     graph, end = flattened(model), end_of(model)
     rows, columns = grid
 
-    def named(kind, layer, word, dtype=None):
-        name = LayerName(f"{layer.name}_{word}")
-        policy = dtype or layer.dtype_policy
-        return kind(rows, columns, name=str(name), dtype=policy)
+    def beside(layer, kind, word):
+        name, dtype = f"{layer.name}_{word}", layer.dtype_policy
+        return kind(rows, columns, name=name, dtype=dtype)
 
     def called(layer, *args):
         part = parse(layer.name).part
         if part == Part.DEPTHWISE:
-            maps = named(Canvas, layer, "canvas")([*args, visible])
-            return named(Visible, layer, "visible")([layer(maps), visible])
+            maps = beside(layer, Canvas, "canvas")([*args, visible])
+            return beside(layer, Visible, "visible")([layer(maps), visible])
         _check_within_patches(model, layer, part)
         if part == Part.GRN and statistics == "batch":
             name, dtype = f"{layer.name}_batch", layer.dtype_policy
@@ -119,7 +118,8 @@ def masked(model, images, visible, grid, statistics="image"):
         return layer(*args)
 
     (image,) = graph.inputs
-    pack = Visible(rows, columns, name="visible_patches", dtype=images.dtype)
+    name = f"{prefix_of(model)}visible_patches"
+    pack = Visible(rows, columns, name=name, dtype=images.dtype)
     values = {id(image): pack([images, visible])}
     for call in graph.calls:
         args = keras.tree.map_structure(lambda x: values[id(x)], call.args)

@@ -180,8 +180,9 @@ def FCMAE(
             at least one is not.
         width: int, channels of the decoder.
         grn_statistics: `"image"`: GRN takes its norms over the visible
-            positions of each image, as fine-tuning does; `"batch"`: over those
-            of the whole batch, as the official sparse code does.
+            positions of each image, as the paper's JAX code and fine-tuning
+            do; `"batch"`: over those of the whole batch, as the official
+            sparse code does.
         name: name of the model.
 
     Returns:
