@@ -32,6 +32,7 @@ from keras_convnext.training import callbacks
 from keras_convnext.training import freezing
 from keras_convnext.training import state
 from keras_convnext.training.distribution.cluster import Cluster
+from keras_convnext.training.distribution.in_tensorflow import TensorFlowCluster
 from keras_convnext.training.early_stopping import EarlyStopping
 from keras_convnext.training.recipes import digits
 from keras_convnext.training.recipes import small_data
@@ -528,9 +529,14 @@ def test_a_killed_run_ends_as_the_whole_one(name, photographs, tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("name", HABITS)
 def test_two_devices_train_as_one(name, photographs, tmp_path, float64):
-    model = saved_model(tmp_path, dtype="float64")
+    # LoRA is float32, and TensorFlow adds up gradients of one type.
+    is_float32 = BACKEND == "tensorflow" and "lora_rank" in HABITS[name]
+    dtype = "float32" if is_float32 else "float64"
+    model = saved_model(tmp_path, dtype=dtype)
     more = ["--mixup-group", "2", *as_options(HABITS[name])]
     more += ["--rand-augment", "none"]
+    if is_float32:  # whose first steps are the signs of rounding
+        more += ["--warmup-epochs", "2.5"]
     if BACKEND == "tensorflow":  # which accumulates nothing there
         more += ["--gradient-accumulation-steps", "1", "--batch-size", "4"]
     one, two = (
@@ -538,15 +544,25 @@ def test_two_devices_train_as_one(name, photographs, tmp_path, float64):
     )
     result = invoke(*one)
     assert result.exit_code == 0, result.output
-    finish(*two_devices(two))
+    finish(*two_devices(two), seconds=500)
     step, tensors, history = end_of(tmp_path / "one")
     found = end_of(tmp_path / "two")
     assert found[0] == step and len(found[2]) == len(history)
     assert found[1].keys() == tensors.keys()
+    rtol, atol = (1e-3, 1e-5) if is_float32 else (2e-6, 1e-8)
     for key, values in tensors.items():
         np.testing.assert_allclose(
-            found[1][key], values, rtol=2e-6, atol=1e-8, err_msg=key
+            found[1][key], values, rtol=rtol, atol=atol, err_msg=key
         )
+
+
+@pytest.mark.skipif(BACKEND != "tensorflow", reason="of TensorFlow")
+def test_lora_in_float64_on_several_devices_is_refused():
+    recipe = RECIPE.replace(lora_rank=2, gradient_accumulation_steps=1)
+    cluster = TensorFlowCluster(2)
+    cluster.check(new_model(), recipe, None)
+    with pytest.raises(ValueError, match="lora_rank=2 for the model 'small'"):
+        cluster.check(new_model(dtype="float64"), recipe, None)
 
 
 @pytest.mark.parametrize(

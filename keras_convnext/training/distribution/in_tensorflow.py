@@ -32,6 +32,15 @@ class TensorFlowCluster(Cluster):
                 "of the first only, on TensorFlow. Received: a model that "
                 "computes in float16. Take mixed_bfloat16, or JAX or PyTorch"
             )
+        # Those of detectors have none.
+        is_float64 = model.outputs[0].dtype == "float64"
+        if is_float64 and getattr(recipe, "lora_rank", None):
+            raise ValueError(
+                "On several devices TensorFlow adds up gradients of one type, "
+                "and Keras' LoRA is float32. Received: lora_rank="
+                f"{recipe.lora_rank} for the model {model.name!r} in float64. "
+                "Build it in float32, or take JAX or PyTorch"
+            )
         if loader == "python":
             raise ValueError(
                 "On several devices Keras reads ahead in a Python iterator, "
