@@ -18,8 +18,8 @@ from keras_convnext.weights.hub import Unreachable
 
 # In the order of the help.
 COMMANDS = (
-    *("demo", "train", "pretrain", "evaluate", "predict", "segment"),
-    *("detect", "explain"),
+    *("demo", "train", "pretrain", "evaluate", "probe", "predict"),
+    *("segment", "detect", "explain"),
     *("models", "weights", "records", "roadmap", "plan", "convert", "export"),
 )
 

@@ -1,7 +1,6 @@
 """`keras-convnext evaluate`: how good a model is, beside what was published."""
 
 import functools
-import json
 import shlex
 import sys
 from dataclasses import replace
@@ -15,7 +14,6 @@ from keras_convnext import evaluation
 from keras_convnext import visualize
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.ranges import PartAboveZero
-from keras_convnext._util.writing import written_aside
 from keras_convnext.cli import calibrating
 from keras_convnext.cli import lists
 from keras_convnext.cli import options
@@ -26,6 +24,7 @@ from keras_convnext.cli.loading import is_classifier
 from keras_convnext.cli.loading import load_on_backbone
 from keras_convnext.cli.loading import open_classifier
 from keras_convnext.cli.loading import opened_file
+from keras_convnext.cli.printing import tell
 from keras_convnext.data import Tags
 from keras_convnext.data import splits
 from keras_convnext.data.lists.tables import is_list
@@ -236,7 +235,7 @@ def evaluate(
         }
         _refuse([name for name, given in of_classifiers.items() if given])
         result = _of_detector(data, opened, model, weights, detector)
-        _tell(result, output, as_json)
+        tell(result, output, as_json)
         return
     counting = rules.get(rule)
     calibrating.check(calibrate, reliability, force, rule, tta)
@@ -294,7 +293,7 @@ def evaluate(
     result = found.result
     if isinstance(result, evaluation.RegressionEvaluation) and plot is not None:
         visualize.written_figure(result.plot(), plot)
-    _tell(result, output, as_json)
+    tell(result, output, as_json)
     if reliability is not None:
         calibrating.draw(result, reliability)
     if report is not None:
@@ -302,18 +301,6 @@ def evaluate(
         writing.write(report, Content(found, command=command))
     if refusal:
         raise refusal
-
-
-def _tell(result, output, as_json):
-    """All of it into a file, and the figures on stdout."""
-    text = json.dumps(result.as_dict(), indent=2)
-    if output is not None:
-        with written_aside(output) as unfinished:
-            unfinished.write_text(text + "\n", encoding="utf-8")
-    if as_json:
-        typer.echo(text)
-    else:
-        result.print()
 
 
 def _of_detector(data, opened, model, weights, detector):

@@ -1,63 +1,35 @@
 """A model as evaluation sees it: images in, logits of known classes out."""
 
-import math
-
-import keras
 import numpy as np
 
-from keras_convnext._util.limits import check_memory
-from keras_convnext._util.progress import progress
 from keras_convnext.artifacts import metadata as embedded
-from keras_convnext.artifacts import running
-from keras_convnext.data.eval_loader import EvalLoader
-from keras_convnext.data.threads import in_order
+from keras_convnext.evaluation.runner import Runner
+from keras_convnext.evaluation.runner import outputs_of
 from keras_convnext.evaluation.views import ViewLoader
 from keras_convnext.evaluation.views import mean_logits
-from keras_convnext.images import geometry
 from keras_convnext.images import views
 
 
-def artifact_of(model):
-    """The `Artifact` that a model of this package is, or that is given."""
-    if isinstance(model, keras.Model):
-        return running.of_model(model, model.name)
-    if not isinstance(model, running.Artifact):
-        raise ValueError(
-            "Expected a Keras model, or what `artifacts.open_artifact` "
-            f"opens. Received: {model!r}"
-        )
-    return model
-
-
-class Classifier:
+class Classifier(Runner):
     """A model in any runtime, with its preprocessing and its classes.
 
     Args:
-        artifact: an `Artifact`.
-        preprocessing: the `Preprocessing` of its images.
-        batch_size: int; all batches are filled up to it.
+        artifact, preprocessing, batch_size: as for `Runner`.
         tta: key of `images.views.COUNTS`, or `None` for one view.
 
     Attributes:
-        metadata: of the `Artifact`.
-        shape: of one image: height, width, channels.
+        metadata, shape: as of a `Runner`.
         outputs: list of `(id, name)`; numbers where it knows no classes.
         is_named: whether it does.
         has_logits: whether cross-entropy can be told.
     """
 
     def __init__(self, artifact, preprocessing, batch_size, tta=None):
-        self.artifact, self.metadata = artifact, artifact.metadata
-        self.preprocessing, self.batch_size = preprocessing, batch_size
+        _check_head(artifact.metadata)
+        super().__init__(artifact, preprocessing, batch_size)
         self.tta = tta
-        self._check()
-        self.artifact = artifact.at_size(preprocessing.image_size)
+        self._check_views()
         metadata = artifact.metadata
-        self.shape = (*preprocessing.image_size, metadata["channels"])
-        check_memory(
-            4 * batch_size * math.prod(self.shape),
-            f"A batch of {batch_size} images of shape {self.shape}",
-        )
         self.has_logits = "logits" in metadata["outputs"] and (
             metadata["activation"] in (None, "softmax")
         )
@@ -69,10 +41,9 @@ class Classifier:
 
     def loader(self, source):
         """The batches of a source, as `logits` takes them."""
-        arguments = source, self.preprocessing, self.batch_size
         if self.tta is None:
-            return EvalLoader(*arguments)
-        return ViewLoader(*arguments, self.tta)
+            return super().loader(source)
+        return ViewLoader(source, self.preprocessing, self.batch_size, self.tta)
 
     def logits(self, images, activation=None):
         """Logits in `float64`, or scores or numbers where there are none.
@@ -96,41 +67,25 @@ class Classifier:
         return mean_logits(np.array(of_views), activation or own)
 
     def _one_view(self, images):
-        if images.shape[1:] != self.shape:
-            raise ValueError(
-                f"Expected images of shape {self.shape}. Received: images of "
-                f"shape {images.shape[1:]} for {self.metadata['model']!r}. "
-                "Resize them"
-            )
-        # One width for all batches: another would be compiled anew.
-        batch = np.resize(images, (self.batch_size, *self.shape))
-        metadata = {**self.metadata, "preprocessing": self.preprocessing}
-        outputs = self.artifact.run(embedded.inputs(metadata, batch))
-        name = next(name for name in embedded.HEADS if name in outputs)
-        return np.asarray(outputs[name], "float64")[: len(images)]
+        return self.run(images, embedded.HEADS)
 
-    def _check(self):
-        name = self.metadata["model"]
-        if not set(embedded.HEADS) & set(self.metadata["outputs"]):
-            raise ValueError(
-                "Expected a model with its classifier. Received: "
-                f"{name!r} with outputs {self.metadata['outputs']}"
-            )
-        if self.preprocessing is None:
-            raise ValueError(
-                "Expected a model that knows the preprocessing of its images. "
-                f"Received: {name!r}. Pass `preprocessing=`"
-            )
-        if len(self.preprocessing.mean) == 3:
-            geometry.checked(**self.preprocessing.arguments())
+    def _check_views(self):
         views.check(self.tta, self.preprocessing)
         activation = self.metadata["activation"]
         if self.tta and activation not in (None, "softmax", "sigmoid"):
             raise ValueError(
                 "The mean over views is one of probabilities. Received: "
-                f"tta={self.tta!r} for {name!r}, whose scores are made by a "
-                f"{activation}. Leave `tta` out"
+                f"tta={self.tta!r} for {self.metadata['model']!r}, whose "
+                f"scores are made by a {activation}. Leave `tta` out"
             )
+
+
+def _check_head(metadata):
+    if not set(embedded.HEADS) & set(metadata["outputs"]):
+        raise ValueError(
+            "Expected a model with its classifier. Received: "
+            f"{metadata['model']!r} with outputs {metadata['outputs']}"
+        )
 
 
 def scored(classifier, source, columns, verbose, unreadable, activation=None):
@@ -138,48 +93,19 @@ def scored(classifier, source, columns, verbose, unreadable, activation=None):
 
     Args:
         classifier: a `Classifier`.
-        source: the images.
         columns: int array, which outputs.
-        verbose: whether to show progress.
-        unreadable: dict that at the end has the names of images that cannot be
-            read, and why.
+        source, verbose, unreadable: as for `outputs_of`.
         activation: as for `Classifier.logits`.
 
     Yields:
         `(places, outputs)`: int array `(n,)` of numbers in the source, and
         `float64` array `(n, columns)`.
     """
-    loader = classifier.loader(source)
-    counts = []
-    with progress("evaluating", len(source), "images", verbose) as advance:
-        for places, images in in_order(loader.load, range(len(loader))):
-            if not len(places):
-                continue
-            outputs = classifier.logits(images, activation)[:, columns]
-            check_finite(outputs, source, places)
-            yield places, outputs
-            counts.append(len(places))
-            advance(len(places))
-    check_some_read(source, counts, loader.skipped)
-    unreadable.update(loader.skipped)
-
-
-def check_finite(logits, source, places):
-    """Raises `ValueError` for outputs that are no numbers."""
-    bad = places[~np.isfinite(logits).all(axis=1)]
-    if len(bad):
-        raise ValueError(
-            "The outputs of the model must be finite. Received: NaN or "
-            f"infinity for {source.name(bad[0])!r}. Evaluate it in float32, or "
-            "look for what training did to its weights"
-        )
-
-
-def check_some_read(source, images, skipped):
-    """Raises `ValueError` if no image counts."""
-    if not np.sum(images):
-        name, reason = next(iter(skipped.items()), ("no image", "none given"))
-        raise ValueError(
-            f"None of {len(source)} images could be read. Received: "
-            f"{name!r}: {reason}"
-        )
+    return outputs_of(
+        classifier,
+        source,
+        lambda images: classifier.logits(images, activation)[:, columns],
+        "evaluating",
+        verbose,
+        unreadable,
+    )

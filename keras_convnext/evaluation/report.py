@@ -240,26 +240,16 @@ def heading(result, title, field="classes"):
         title: what the data are called.
         field: name of the attribute that lists what the model tells of them.
     """
-    weights = result.weights or "no published weights"
-    license = f", {result.license}" if result.license else ""
-    precision = f", {result.quantization}" if result.quantization else ""
-    what = f"{result.model}{precision} ({weights}{license})"
-    if result.file is not None:  # may have been trained since
-        began = f" built with {weights}{license}" if result.weights else ""
-        what = f"{result.file}: {result.model}{precision}{began}"
-    yield what
+    yield what_is(result)
     if result.temperature is not None:
         yield f"calibrated at a temperature of {result.temperature:.4g}"
     yield (
         f"{title}: {result.images} images of {len(getattr(result, field))} "
         f"{field}, found by {result.matched_by} among {result.outputs} outputs"
     )
-    transform = result.preprocessing
-    size = "×".join(map(str, transform.image_size))
     exif = "applied" if result.applies_exif else "ignored"
     yield (
-        f"{size}, {transform.crop_mode} {transform.crop_pct:g}, "
-        f"{transform.interpolation}, EXIF {exif}; "
+        f"{how_seen(result.preprocessing)}, EXIF {exif}; "
         f"{result.images / result.seconds:.0f} images/s"
     )
     if result.tta:
@@ -268,6 +258,27 @@ def heading(result, title, field="classes"):
     if result.unreadable:
         names = some(list(result.unreadable), SHOWN)
         yield f"{len(result.unreadable)} images could not be read: {names}"
+
+
+def what_is(result):
+    """A line on the model: its name or file, its weights and its license."""
+    weights = result.weights or "no published weights"
+    license = f", {result.license}" if result.license else ""
+    precision = f", {result.quantization}" if result.quantization else ""
+    if result.file is None:
+        return f"{result.model}{precision} ({weights}{license})"
+    # May have been trained since.
+    began = f" built with {weights}{license}" if result.weights else ""
+    return f"{result.file}: {result.model}{precision}{began}"
+
+
+def how_seen(preprocessing):
+    """A line on the transform of images."""
+    size = "×".join(map(str, preprocessing.image_size))
+    return (
+        f"{size}, {preprocessing.crop_mode} {preprocessing.crop_pct:g}, "
+        f"{preprocessing.interpolation}"
+    )
 
 
 def print_calibration(console, calibration):

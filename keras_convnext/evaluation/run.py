@@ -23,9 +23,6 @@ from keras_convnext.evaluation import published
 from keras_convnext.evaluation import regression
 from keras_convnext.evaluation import rules
 from keras_convnext.evaluation.classifier import Classifier
-from keras_convnext.evaluation.classifier import artifact_of
-from keras_convnext.evaluation.classifier import check_finite
-from keras_convnext.evaluation.classifier import check_some_read
 from keras_convnext.evaluation.ground_truth import ground_truth_of
 from keras_convnext.evaluation.ground_truth import view
 from keras_convnext.evaluation.multi_label import MultiLabelEvaluation
@@ -33,6 +30,9 @@ from keras_convnext.evaluation.per_image import Measured
 from keras_convnext.evaluation.per_image import PerImage
 from keras_convnext.evaluation.regression import RegressionEvaluation
 from keras_convnext.evaluation.report import Evaluation
+from keras_convnext.evaluation.runner import artifact_of
+from keras_convnext.evaluation.runner import check_finite
+from keras_convnext.evaluation.runner import check_some_read
 from keras_convnext.evaluation.tally import Tally
 from keras_convnext.evaluation.tally import cross_entropies
 from keras_convnext.images import geometry

@@ -188,6 +188,7 @@ def test_suggestions_come_first(arguments, expected, run_command, tmp_path):
         ("segment", "missing", "--output", "a.png"),
         ("detect", "missing"),
         ("evaluate", "--data", "missing"),
+        ("probe", "--data", "missing"),
         ("train", "--data", "missing", "--output", "run"),
         ("records", "missing", "--output", "records"),
         ("roadmap", "--train", "missing"),

@@ -191,6 +191,11 @@ class ImageList(Source):
             parts["train"] = partial(self._trained_on, chosen["train"])
         return parts
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits, in small letters."""
+        return tuple(self._splits)
+
     def split(self, name: str) -> Subset:
         """The images of one split.
 
