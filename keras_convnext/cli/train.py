@@ -13,6 +13,8 @@ from keras_convnext._util.ranges import PartBelowOne
 from keras_convnext._util.requirements import require
 from keras_convnext.cli import options
 from keras_convnext.cli.devices import start_devices
+from keras_convnext.cli.learning_rate import print_rates
+from keras_convnext.cli.learning_rate import refuse_with_rates
 from keras_convnext.cli.loading import check_model
 from keras_convnext.cli.recipe_options import recipe_options
 from keras_convnext.cli.training_tasks import TASKS
@@ -153,6 +155,14 @@ def train(
     host_index: options.HostIndex = None,
     oversubscribe: options.Oversubscribe = False,
     model_parallel: options.ModelParallel = 1,
+    find_learning_rate: Annotated[
+        bool,
+        typer.Option(
+            "--find-learning-rate",
+            help="Test learning rates in 100 steps, draw the loss over them "
+            "and print the one to take; nothing is trained.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -178,6 +188,9 @@ def train(
 
     Example: keras-convnext train --data photos --output run --epochs 5
     --learning-rate 1e-4 --dry-run
+
+    Example: keras-convnext train --data photos --output run
+    --find-learning-rate
 
     Example: keras-convnext train --data imagenet --output run --devices all
 
@@ -219,8 +232,18 @@ def train(
         "max_objects": max_objects,
         "canvas": canvas,
         "report": report,
+        "find_learning_rate": find_learning_rate,
     }
     refuse_others(task, of_tasks)
+    if find_learning_rate:
+        refuse_with_rates(
+            {
+                "dry_run": dry_run,
+                "log_to": log_to,
+                "devices": devices,
+                "hosts": hosts,
+            }
+        )
     recipe = recipe or next(iter(chosen_task.recipes))
     one_of("recipe", recipe, chosen_task.recipes)
     check_trackers(log_to or ())
@@ -254,6 +277,16 @@ def train(
         chosen_task.describe(source, held_out, chosen)
         steps = chosen_task.steps_per_epoch(chosen, source)
         typer.echo(training.describe(network, chosen, steps))
+        return
+    if find_learning_rate:
+        print_rates(
+            *(chosen_task.find_learning_rate, network, chosen, source),
+            *(output, as_json),
+            seed=seed,
+            on_error=on_error,
+            loader=loader,
+            **chosen_task.own(of_tasks, chosen_task.trained),
+        )
         return
     result = chosen_task.train(
         network,

@@ -41,6 +41,8 @@ class Task:
         trained: options of the command that `train` takes.
         told: options of the command for what is written in the end.
         figure: how the best figures are printed.
+        find_learning_rate: function as `training.find_learning_rate`, or
+            `None`.
     """
 
     recipes: Mapping[str, Any]
@@ -55,11 +57,14 @@ class Task:
     trained: tuple[str, ...]
     figure: str = ".2%"
     told: tuple[str, ...] = ("report",)
+    find_learning_rate: Callable[..., Any] | None = None
 
     @property
     def options(self) -> tuple[str, ...]:
         """Those of the command that not all tasks have."""
-        return (*self.opened, *self.built, *self.trained, *self.told)
+        finds = ("find_learning_rate",) if self.find_learning_rate else ()
+        of_runs = (*self.trained, *self.told, *finds)
+        return (*self.opened, *self.built, *of_runs)
 
     def own(self, given: Mapping[str, Any], names: tuple[str, ...]) -> dict:
         """Those of the options of these names that were given."""
@@ -156,6 +161,7 @@ TASKS = {
         _print_counts,
         training.train,
         ("rematerialize", "mixup_group"),
+        find_learning_rate=training.find_learning_rate,
     ),
     "multi-label": Task(
         {
@@ -174,6 +180,7 @@ TASKS = {
         _print_counts,
         training.train,
         ("rematerialize", "mixup_group"),
+        find_learning_rate=training.find_learning_rate,
     ),
     "regression": Task(
         {
@@ -195,6 +202,7 @@ TASKS = {
         training.train,
         ("rematerialize", "mixup_group"),
         ".4g",
+        find_learning_rate=training.find_learning_rate,
     ),
     "detect": Task(
         {x.name: x for x in (detection.coco_mask_rcnn, detection.coco_cascade)},

@@ -4,6 +4,8 @@ from keras_convnext.training.checkpoints import CheckpointError
 from keras_convnext.training.checkpoints import Checkpoints
 from keras_convnext.training.dry_run import describe
 from keras_convnext.training.dry_run import parameter_groups
+from keras_convnext.training.learning_rate import RangeTest
+from keras_convnext.training.learning_rate import find_learning_rate
 from keras_convnext.training.repeatability import make_repeatable
 from keras_convnext.training.run import Interrupted
 from keras_convnext.training.run import NotFinite
@@ -15,7 +17,9 @@ __all__ = [
     "Checkpoints",
     "Interrupted",
     "NotFinite",
+    "RangeTest",
     "describe",
+    "find_learning_rate",
     "make_repeatable",
     "parameter_groups",
     "train",

@@ -15,46 +15,27 @@ from keras_convnext._util.requirements import require
 from keras_convnext._util.telling import tell
 from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
-from keras_convnext.data.source import same_classes
-from keras_convnext.models.inspection import info_of
-from keras_convnext.models.inspection import normalizes
 from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.rematerialization import rematerialized
 from keras_convnext.models.sigmoid import with_sigmoid
-from keras_convnext.models.sigmoid import without_sigmoid
-from keras_convnext.models.units import with_units
 from keras_convnext.training import callbacks
 from keras_convnext.training import distribution
 from keras_convnext.training import freezing
 from keras_convnext.training import loop
 from keras_convnext.training.class_table import class_table
 from keras_convnext.training.distribution.validation import WholeValidation
+from keras_convnext.training.fitting import check_loss
+from keras_convnext.training.fitting import pipelines_of
+from keras_convnext.training.fitting import preprocessing_of
+from keras_convnext.training.fitting import with_logits
 from keras_convnext.training.held_out import FIGURES
 from keras_convnext.training.held_out import Validation
 from keras_convnext.training.recipes.objective import ClassCounts
 from keras_convnext.training.recipes.objective import accuracies
 from keras_convnext.training.recipes.recipe import Recipe
-from keras_convnext.training.recipes.stages import sizes_by_epoch
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
 from keras_convnext.training.trackers import check_trackers
-
-# What labels are, and the recipe for them.
-KINDS = {
-    "single-label": (
-        "one label for each image",
-        "`recipe.replace(loss='softmax')`",
-    ),
-    "multi-label": (
-        "rows of labels, of which an image may have several or none",
-        "`keras_convnext.recipes.multi_label`, or `recipe.replace("
-        "loss='binary')`",
-    ),
-    "regression": (
-        "numbers in place of classes",
-        "`keras_convnext.recipes.regression`",
-    ),
-}
 
 
 @in_range
@@ -144,7 +125,7 @@ def train(
     check_trackers(log_to)
     loop.check_output(output, data, validation)
     cluster = distribution.current()
-    _check_loss(recipe, data)
+    check_loss(recipe, data)
     recipe = recipe.for_model(model).for_images(len(data))
     cluster.check(model, recipe, loader)
     if recipe.early_stopping_patience is not None and validation is None:
@@ -154,27 +135,17 @@ def train(
             "validation=None. Hold some out, or take `recipe.replace("
             "early_stopping_patience=None)`"
         )
-    preprocessing = _prepared(model, data, validation)
+    preprocessing = preprocessing_of(model, data, validation)
+    if isinstance(model, ConvNeXtModel):
+        model.class_names = data.classes
+        # It was that of other weights.
+        model.update_info(temperature=None)
     figures = FIGURES.get(recipe.task)
     if figures:
         cluster.check_held_out(figures.kind)
-    saved = model
-    if recipe.is_multi_label:
-        saved, model = with_sigmoid(model), without_sigmoid(model)
-    elif recipe.is_regression:
-        saved = model = with_units(model, data.labels)
-    pipelines = {
-        epoch: recipe.replace(image_size=size, image_sizes=None).train_pipeline(
-            len(data.classes),
-            seed,
-            mean=preprocessing.mean,
-            std=preprocessing.std,
-        )
-        for epoch, size in sizes_by_epoch(recipe).items()
-    }
+    model, saved = with_logits(model, recipe, data)
+    pipelines = pipelines_of(recipe, model, data, preprocessing, seed)
     *_, pipeline = pipelines.values()
-    for of_size in pipelines.values():
-        _check_images(model, of_size.input_shape, len(pipelines) > 1)
     size = pipeline.batch_size
     group = cluster.share_of(size) if mixup_group is None else mixup_group
     batches = TrainLoader(
@@ -260,18 +231,6 @@ def _at(values, epoch):
     return values[max(x for x in values if x <= epoch)]
 
 
-def _check_loss(recipe, data):
-    """Raises `ValueError` for a loss that the labels are not made for."""
-    if recipe.task == data.task:
-        return
-    kind, advice = KINDS[data.task]
-    raise ValueError(
-        "The recipe must have a loss for the labels of the data. Received: "
-        f"loss={recipe.loss!r} by the recipe {recipe.name!r}, for data with "
-        f"{kind}. Take {advice}"
-    )
-
-
 def _by_batch(cluster, held_out, counts, averages):
     """The callbacks that measure one label for each image."""
     whole = WholeValidation(cluster, held_out, counts)
@@ -290,77 +249,3 @@ def _at_once(cluster, images, averages, figures, saved):
 
     loader = cluster.eval_loader_class(*images)
     return Validation(cluster, loader, averages, figures, keep)
-
-
-def _prepared(model, data, validation):
-    """The preprocessing of a model that fits the data, and gets its names."""
-    info = info_of(model)
-    if info is None:
-        raise ValueError(
-            "Expected a model that holds a ConvNeXt of this package. Received:"
-            f" {model.name!r}. Compile another with `recipe.compile`, and "
-            "`fit` it on `TrainLoader.batches`"
-        )
-    if isinstance(model, ConvNeXtModel) and not normalizes(model):
-        raise ValueError(
-            "Expected a model that takes the loaders' pixels of 0–255. "
-            f"Received: {model.name!r}, built with "
-            "`include_preprocessing=False`. Build it without that: the weights "
-            "are the same"
-        )
-    if not getattr(model, "inputs", None):
-        raise ValueError(
-            "Expected a Functional `keras.Model`, which can be saved and "
-            f"loaded without its code. Received: {type(model).__name__}. Call "
-            "its layers on a `keras.Input`, and train `keras.Model(input, "
-            "output)`"
-        )
-    data.check()
-    if len(data.classes) != model.output_shape[-1]:
-        raise ValueError(
-            "The model must have an output for every class. Received: "
-            f"{len(data.classes)} classes for {model.name!r} with "
-            f"{model.output_shape[-1]} outputs. Build it with "
-            f"`recipe.build(name, classes={len(data.classes)})`"
-        )
-    if validation is not None:
-        same_classes(data, validation)
-        # Of rare classes it may have none.
-        if not len(validation):
-            raise ValueError(
-                "Expected images to validate on, or `validation=None`. "
-                "Received: none"
-            )
-    if isinstance(model, ConvNeXtModel):
-        model.class_names = data.classes
-        # It was that of other weights.
-        model.update_info(temperature=None)
-    return info.preprocessing
-
-
-def _check_images(model, shape, is_one_of_several=False):
-    """Raises `ValueError` for a model of images other than the recipe's."""
-    taken = tuple(model.input_shape[1:])
-    if len(taken) == 3 and all(
-        side in (None, given) for side, given in zip(taken, shape)
-    ):
-        return
-    if taken[:1] == shape[-1:]:
-        advice = (
-            "Build it with `data_format='channels_last'`: the weights are the "
-            "same in both"
-        )
-    elif is_one_of_several:
-        advice = (
-            "For several `image_sizes` build it with `recipe.build`, or with "
-            "`input_shape=(None, None, 3)`: the weights are the same"
-        )
-    else:
-        advice = (
-            "Build it with `recipe.build`, or take "
-            f"`recipe.replace(image_size={taken[0]})`"
-        )
-    raise ValueError(
-        f"The model must take the recipe's images, of shape {shape}. Received:"
-        f" {model.name!r}, which takes {taken}. {advice}"
-    )

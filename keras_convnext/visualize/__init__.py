@@ -6,6 +6,7 @@ given; `written_figure` makes a file of it.
 
 from keras_convnext.visualize.augmentations import augmentation_grid
 from keras_convnext.visualize.curves import learning_curves
+from keras_convnext.visualize.curves import learning_rate_range
 from keras_convnext.visualize.explanation import explanation
 from keras_convnext.visualize.figures import new_figure
 from keras_convnext.visualize.figures import written_figure
@@ -22,6 +23,7 @@ __all__ = [
     "filters",
     "grad_cam",
     "learning_curves",
+    "learning_rate_range",
     "new_figure",
     "predicted_against_true",
     "reliability_diagram",

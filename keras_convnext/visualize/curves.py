@@ -64,3 +64,51 @@ def learning_curves(
     axes[0].legend()
     axes[-1].set_xlabel("epoch")
     return figure
+
+
+def learning_rate_range(
+    learning_rates: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    suggestion: float | None = None,
+    figure: Figure | None = None,
+) -> Figure:
+    """Draws the loss over learning rates, as a range test measures it.
+
+    Args:
+        learning_rates: positive floats, ascending.
+        losses, smoothed: floats, as many; as measured, and their average.
+        suggestion: one of the learning rates, which is marked.
+        figure: matplotlib figure or subfigure to draw into; a new one if
+            `None`.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ImportError: without matplotlib.
+
+    Examples:
+        >>> figure = keras_convnext.visualize.learning_rate_range(
+        ...     [1e-4, 1e-3, 1e-2], [2.3, 1.9, 4.0], [2.3, 2.1, 2.7], 1e-3
+        ... )
+    """
+    figure = figure or new_figure(figsize=(7, 3.6))
+    axis = figure.subplots()
+    axis.plot(learning_rates, losses, color="lightgray", label="of a step")
+    axis.plot(learning_rates, smoothed, label="smoothed")
+    if suggestion is not None:
+        axis.axvline(
+            suggestion,
+            color="tab:orange",
+            linestyle="--",
+            label=f"suggested: {suggestion:.1e}",
+        )
+    axis.set_xscale("log")
+    # A loss that explodes hides all others.
+    axis.set_ylim(top=1.05 * max(smoothed), bottom=0.95 * min(smoothed))
+    axis.set_xlabel("learning rate")
+    axis.set_ylabel("loss")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return figure
