@@ -13,6 +13,7 @@ from runs import RECIPE
 from runs import SIZE
 from runs import new_model
 
+from keras_convnext import ConvNeXt
 from keras_convnext import training
 from keras_convnext.cli.training_tasks import TASKS
 from keras_convnext.data import Arrays
@@ -138,6 +139,42 @@ def test_rates_grow_to_the_highest_in_steps_of_the_optimizer(found):
     assert result.losses[0] == pytest.approx(math.log(2), rel=0.1, abs=0)
     # All images of the epoch are in a step: with a rate the loss changes.
     assert np.ptp(result.losses) > 0.01
+
+
+@long_where_compiled
+def test_the_loss_is_that_of_its_step_alone(monkeypatch):
+    """Which `train_on_batch` tells of a model whose metrics are new."""
+    measured = []
+    train_on_batch = keras.Model.train_on_batch
+
+    def spied(self, images, labels, **options):
+        logits = keras.ops.convert_to_numpy(self(images, training=False))
+        measured.append(float(np.mean(_cross_entropy(logits, labels))))
+        return train_on_batch(self, images, labels, **options)
+
+    monkeypatch.setattr(keras.Model, "train_on_batch", spied)
+    recipe = RECIPE.replace(
+        **{"mixup_alpha": 0.0, "label_smoothing": 0.0, "head_epochs": 0},
+        **{"gradient_accumulation_steps": 1, "drop_path_rate": 0.0},
+    )
+    model = ConvNeXt(
+        (1,),
+        (8,),
+        input_shape=(SIZE, SIZE, 3),
+        classes=2,
+        classifier_activation=None,
+    )
+    result = training.find_learning_rate(
+        model, recipe, two_classes(), steps=20, lowest=1e-3, verbose=False
+    )
+    measured = measured[: len(result.losses)]
+    np.testing.assert_allclose(result.losses, measured, rtol=1e-4, atol=1e-6)
+
+
+def _cross_entropy(logits, labels):
+    logits, labels = logits.astype("float64"), np.asarray(labels, "int64")
+    picked = logits[np.arange(len(labels)), labels.ravel()]
+    return np.log(np.exp(logits).sum(-1)) - picked
 
 
 @long_where_compiled
