@@ -1,7 +1,9 @@
 """`keras-convnext train`: from a folder of images to a trained model."""
 
 import json
+from functools import partial
 from typing import Annotated
+from typing import Any
 
 import typer
 
@@ -288,6 +290,14 @@ def train(
             **chosen_task.own(of_tasks, chosen_task.trained),
         )
         return
+    more: dict[str, Any] = {}
+    if report:
+        # Before trackers are done with the run.
+        more = {
+            "finish": partial(
+                evaluation.write_run_report, output, source, held_out
+            )
+        }
     result = chosen_task.train(
         network,
         chosen,
@@ -303,11 +313,10 @@ def train(
         loader=loader,
         log_to=log_to or (),
         **chosen_task.own(of_tasks, chosen_task.trained),
+        **more,
     )
     if not distribution.current().is_writer:
         return
-    if report:
-        evaluation.write_run_report(output, source, held_out)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return

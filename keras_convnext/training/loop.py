@@ -86,12 +86,17 @@ class Work:
 
 @dataclass(frozen=True)
 class Saving:
-    """How a run is kept and logged; see `keras_convnext.train`."""
+    """How a run is kept and logged; see `keras_convnext.train`.
+
+    Attributes:
+        finish: function that adds to the folder once the run is complete.
+    """
 
     resume: str
     minutes: float
     steps: int | None
     log_to: Sequence[str] | str = ()
+    finish: Callable[[], Any] = lambda: None
 
 
 def train(work: Work, run: Run, saving: Saving) -> dict[str, Any]:
@@ -102,75 +107,79 @@ def train(work: Work, run: Run, saving: Saving) -> dict[str, Any]:
     Returns:
         The summary that `run.json` holds, in all processes.
     """
+    with Tracking(run, work.saved, saving.log_to) as tracking:
+        with run.opened(saving.resume):
+            summary = _trained(work, run, saving, tracking)
+        if run.cluster.is_writer:
+            saving.finish()
+        return summary
+
+
+def _trained(work, run, saving, tracking):
+    """Trains what is left of a run that is open, and returns its summary."""
     model, cluster = work.model, run.cluster
     steps = work.batches.steps_per_epoch
-    with (
-        run.opened(saving.resume),
-        Tracking(run, work.saved, saving.log_to) as tracking,
-    ):
-        run.restore(model)
-        tracking.begin()
-        stopping = EarlyStopping(
-            run, work.metric, work.patience, work.stages[-1].first_epoch
-        )
-        is_over = stopping.is_over()
-        watchers = [
-            *work.measuring,
-            callbacks.History(run, work.batch_size),
-            callbacks.Models(
-                run, work.saved, work.metric or "val_loss", work.merge
-            ),
-            # Its checkpoint of an epoch holds what the two before noted.
-            callbacks.Checkpointing(
-                run, steps, saving.minutes, saving.steps, work.steps
-            ),
-            stopping,
-        ]
-        progress = callbacks.Progress(
-            run, work.steps, steps, work.batch_size, cluster.is_writer
-        )
-        if cluster.is_writer:
-            watchers += [*callbacks.drawing(run), tracking, progress]
-        is_labelled = work.metric is not None
-        progress.tell_beginning(
-            work.data,
-            work.validation,
-            work.averages,
-            work.table,
-            stopping.reason(),
-            is_labelled,
-        )
-        with progress.bar:
-            while run.step < work.steps and not is_over:
-                epoch, place = divmod(run.step, steps)
-                stage, end = work.stage_of(epoch)
-                # An epoch that has begun, or the last, may be a part of one;
-                # then whole ones.
-                whole = 0 if place else min(end, work.steps // steps)
-                with _training(work, cluster, stage):
-                    model.fit(
-                        cluster.batches(stage.batches.batches(run.step)),
-                        steps_per_epoch=min(
-                            steps - place, work.steps - run.step
-                        ),
-                        initial_epoch=epoch,
-                        epochs=max(whole, epoch + 1),
-                        validation_data=work.held_out,
-                        callbacks=watchers,
-                        shuffle=False,
-                        verbose=0,
-                    )
-                is_over = stopping.is_over()
-        work.merge()
-        if is_labelled and work.validation is None and cluster.is_writer:
-            tell(f"no validation images: `{run.result}` has the last weights")
-        more = {"skipped": work.batches.skipped}
-        reason = stopping.reason()
-        if reason and run.step < work.steps:
-            more["reason"] = reason
-            tell(f"ended after epoch {len(run.history)}: {reason}")
-        summary = run.write_summary("complete", **more)
-        return cluster.from_writer(summary)
+    run.restore(model)
+    tracking.begin()
+    stopping = EarlyStopping(
+        run, work.metric, work.patience, work.stages[-1].first_epoch
+    )
+    is_over = stopping.is_over()
+    watchers = [
+        *work.measuring,
+        callbacks.History(run, work.batch_size),
+        callbacks.Models(
+            run, work.saved, work.metric or "val_loss", work.merge
+        ),
+        # Its checkpoint of an epoch holds what the two before noted.
+        callbacks.Checkpointing(
+            run, steps, saving.minutes, saving.steps, work.steps
+        ),
+        stopping,
+    ]
+    progress = callbacks.Progress(
+        run, work.steps, steps, work.batch_size, cluster.is_writer
+    )
+    if cluster.is_writer:
+        watchers += [*callbacks.drawing(run), tracking, progress]
+    is_labelled = work.metric is not None
+    progress.tell_beginning(
+        work.data,
+        work.validation,
+        work.averages,
+        work.table,
+        stopping.reason(),
+        is_labelled,
+    )
+    with progress.bar:
+        while run.step < work.steps and not is_over:
+            epoch, place = divmod(run.step, steps)
+            stage, end = work.stage_of(epoch)
+            # An epoch that has begun, or the last, may be a part of one;
+            # then whole ones.
+            whole = 0 if place else min(end, work.steps // steps)
+            with _training(work, cluster, stage):
+                model.fit(
+                    cluster.batches(stage.batches.batches(run.step)),
+                    steps_per_epoch=min(steps - place, work.steps - run.step),
+                    initial_epoch=epoch,
+                    epochs=max(whole, epoch + 1),
+                    validation_data=work.held_out,
+                    callbacks=watchers,
+                    shuffle=False,
+                    verbose=0,
+                )
+            is_over = stopping.is_over()
+    work.merge()
+    if is_labelled and work.validation is None and cluster.is_writer:
+        tell(f"no validation images: `{run.result}` has the last weights")
+    more = {"skipped": work.batches.skipped}
+    reason = stopping.reason()
+    if reason and run.step < work.steps:
+        more["reason"] = reason
+        tell(f"ended after epoch {len(run.history)}: {reason}")
+    summary = run.write_summary("complete", **more)
+    return cluster.from_writer(summary)
 
 
 def _training(work, cluster, stage):

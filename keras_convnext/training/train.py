@@ -1,6 +1,7 @@
 """One training run, from data and recipe to a folder with the result."""
 
 import math
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
@@ -55,6 +56,7 @@ def train(
     rematerialize: bool = False,
     mixup_group: Count | None = None,
     log_to: Sequence[str] | str = (),
+    finish: Callable[[], Any] = lambda: None,
 ) -> dict[str, Any]:
     """Trains a model by a recipe; killed at any moment, it goes on.
 
@@ -95,6 +97,9 @@ def train(
         log_to: trackers that the run is logged to beside its folder: any of
             `"mlflow"`, `"wandb"` and `"tensorboard"`. The last has its logs
             wherever it is installed. One that fails is warned of, and left.
+        finish: function without arguments, called in the process that writes
+            when the run is complete; a `report.html` that it puts into the
+            folder is logged, too.
 
     Returns:
         The dict that `run.json` holds: `metrics` of the last epoch, `best`,
@@ -200,7 +205,9 @@ def train(
         merge=merge,
         patience=recipe.early_stopping_patience,
     )
-    saving = loop.Saving(resume, checkpoint_minutes, checkpoint_steps, log_to)
+    saving = loop.Saving(
+        resume, checkpoint_minutes, checkpoint_steps, log_to, finish
+    )
     with freezing.restored(trained):
         recipe.compile(trained, steps, metrics, data=data)
         if recipe.freeze or recipe.lora_rank:

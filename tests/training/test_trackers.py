@@ -459,7 +459,11 @@ def test_a_stopped_run_is_in_mlflow_once(store, tmp_path, monkeypatch):
                 log_to="mlflow",
             )
     assert only_run(store).info.status == "FAILED"
-    training.train(new_model(), SHORT, data, output, data, log_to="mlflow")
+    training.train(
+        *(new_model(), SHORT, data, output, data),
+        log_to="mlflow",
+        finish=lambda: (output / "report.html").write_text("a page"),
+    )
     run = only_run(store)
     assert run.info.status == "FINISHED"
     with open(output / "history.csv", newline="") as file:
@@ -477,4 +481,6 @@ def test_a_stopped_run_is_in_mlflow_once(store, tmp_path, monkeypatch):
     best = json.loads((output / "run.json").read_text())["best"]
     assert f"| val_accuracy | {best['val_accuracy']:.4g} |" in card
     names = sorted(x.name for x in folder.iterdir())
-    assert names == ["curves.png", "history.csv", "model", "run.json"]
+    assert names == [
+        *("curves.png", "history.csv", "model", "report.html", "run.json")
+    ]
