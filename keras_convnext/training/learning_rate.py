@@ -215,8 +215,6 @@ def _steps(model, batches, accumulation):
         rate = float(ops.convert_to_numpy(optimizer.learning_rate))
         losses = []
         for images, labels in itertools.islice(batches, accumulation):
-            # It is a mean since then.
-            model.reset_metrics()
             logs = model.train_on_batch(images, labels, return_dict=True)
             losses.append(float(logs["loss"]))
         yield rate, float(np.mean(losses))

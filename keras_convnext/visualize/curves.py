@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_convnext._util.annotations import Figure
+from keras_convnext._util.ranges import NotNegative
+from keras_convnext._util.ranges import Positive
+from keras_convnext._util.ranges import in_range
 from keras_convnext.visualize.figures import new_figure
 
 CURVES = {
@@ -66,18 +69,20 @@ def learning_curves(
     return figure
 
 
+@in_range
 def learning_rate_range(
-    learning_rates: Sequence[float],
-    losses: Sequence[float],
-    smoothed: Sequence[float],
-    suggestion: float | None = None,
+    learning_rates: Sequence[Positive],
+    losses: Sequence[NotNegative],
+    smoothed: Sequence[NotNegative],
+    suggestion: Positive | None = None,
     figure: Figure | None = None,
 ) -> Figure:
     """Draws the loss over learning rates, as a range test measures it.
 
     Args:
         learning_rates: positive floats, ascending.
-        losses, smoothed: floats, as many; as measured, and their average.
+        losses, smoothed: floats of at least 0, as many; as measured, and
+            their average.
         suggestion: one of the learning rates, which is marked.
         figure: matplotlib figure or subfigure to draw into; a new one if
             `None`.
@@ -86,6 +91,7 @@ def learning_rate_range(
         The figure.
 
     Raises:
+        ValueError: for other numbers.
         ImportError: without matplotlib.
 
     Examples:

@@ -40,6 +40,7 @@ RESULTS = {
     "Objects",
     "ObjectSummary",
     "AveragePrecision",
+    "RangeTest",
 }
 # Their arguments are the fields of `Options` and of `Variant`.
 BUILT = {"Variant", *(x for x in dir(keras_convnext) if "ConvNeXt" in x)}
