@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
@@ -17,6 +18,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-dev-shm-usage"),
     *("--no-first-run", "--remote-debugging-pipe"),
 )
+SECONDS = 60  # until it is ended
 # Chromium reads from file 3 and writes to file 4.
 START = """
 import fcntl, os, sys
@@ -89,8 +91,12 @@ class Browser:
         return [x["params"] for x in self.events if x["method"] in methods]
 
     def _read(self):
-        message = b"".join(iter(lambda: self._from.read(1), b"\0"))
-        answer = json.loads(message)
+        message = b""
+        while not message.endswith(b"\0"):
+            part = self._from.read(1)
+            assert part, "the browser has ended"
+            message += part
+        answer = json.loads(message[:-1])
         if "method" in answer:
             self.events.append(answer)
         return answer
@@ -111,6 +117,8 @@ def browser(path):
             stderr=subprocess.DEVNULL,
             pass_fds=(theirs, ours),
         )
+        watchdog = threading.Timer(SECONDS, process.kill)
+        watchdog.start()
         os.close(theirs)
         os.close(ours)
         with (
@@ -120,5 +128,6 @@ def browser(path):
             try:
                 yield Browser(to_file, from_file)
             finally:
+                watchdog.cancel()
                 process.kill()
                 process.wait()

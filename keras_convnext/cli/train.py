@@ -295,7 +295,12 @@ def train(
         # Before trackers are done with the run.
         more = {
             "finish": partial(
-                evaluation.write_run_report, output, source, held_out
+                evaluation.write_run_report,
+                output,
+                source,
+                held_out,
+                # So many fit, and every device gets as many.
+                chosen.batch_size // chosen.gradient_accumulation_steps,
             )
         }
     result = chosen_task.train(

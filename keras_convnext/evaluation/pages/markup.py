@@ -200,7 +200,7 @@ def page(title: str, sections: Iterable[tuple[str, Any]], foot: Any) -> str:
         tag("meta", name="referrer", content="no-referrer"),
         # Or browsers ask a server for `favicon.ico`.
         tag("link", rel="icon", href="data:,"),
-        tag("title", title),
+        tag("title", shortened(title)),
         tag("style", Markup(style.read_text(encoding="utf-8"))),
     )
     body = tag(
