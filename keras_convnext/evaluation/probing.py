@@ -149,7 +149,8 @@ def probe(
     positions, and the layers of the head behind it, such as `head_norm`. Of an
     encoder from masked pre-training that norm is the one it was built with: it
     has learned nothing. They are computed once, as the weights' own evaluation
-    sees the images, and kept in memory: 4 bytes for each number.
+    sees the images, and kept in memory: 4 bytes for each number, and 8 in the
+    copies that are fitted on.
 
     Args:
         model: a model of this package, with or without its classifier; a
@@ -212,8 +213,10 @@ def probe(
     runner = Runner(artifact, preprocessing, batch_size)
     features.check_vectors(runner)
     started = time.perf_counter()
-    known = features.computed(runner, learned, "training images", verbose)
-    asked = features.computed(runner, measured, "test images", verbose)
+    known, asked = (
+        features.computed(runner, x, f"features of {part} images", verbose)
+        for part, x in (("training", learned), ("test", measured))
+    )
     seconds = time.perf_counter() - started
     known.source.check()  # without those that could not be read
     found: dict[str, Any] = dict.fromkeys(PROBES)
