@@ -12,7 +12,6 @@ from keras_convnext._util.image_layout import DATA_FORMATS
 from keras_convnext._util.json_files import check_fields
 from keras_convnext._util.version import __version__
 from keras_convnext.artifacts import graph
-from keras_convnext.facts import labels
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.info import as_record
 from keras_convnext.facts.info import with_new_names
@@ -245,9 +244,6 @@ def _classes(model, info, outputs):
     if BOXES in outputs:
         return names and [[str(i), name] for i, name in enumerate(names)]
     count = model.outputs[0].shape[-1]
-    if names is not None and len(names) == count:
-        return [[str(i), name] for i, name in enumerate(names)]
-    is_other = info.label_set == "clip" or "values" in outputs
-    if is_other or count not in labels.LABEL_SETS:
+    if "values" in outputs and len(names or ()) != count:
         return None
-    return [list(pair) for pair in labels.label_set(count)]
+    return inspection.classes_of(info, count)

@@ -160,6 +160,20 @@ class Artifact:
                 f"{self.metadata['size']}; if these are, export it again"
             ) from error
 
+    def outputs_of(self, images: Array) -> dict[str, Array]:
+        """Every output by name, for images of 0–255, channels last.
+
+        Args:
+            images: array `(n, height, width, channels)`.
+
+        Returns:
+            A dict from names to float arrays `(n, ...)`.
+
+        Raises:
+            ValueError: for images that it cannot take.
+        """
+        return self.run(embedded.inputs(self.metadata, images))
+
     def predict(self, images: Array) -> Array:
         """Probabilities, or whatever else the classifier's activation gives.
 
@@ -185,7 +199,7 @@ class Artifact:
                 f"{str(self.path)!r} with outputs {names}. `run` returns them"
             )
         check_levels(images, "`Artifact.predict`")
-        outputs = self.run(embedded.inputs(self.metadata, images))
+        outputs = self.outputs_of(images)
         for name, array in outputs.items():
             all_numbers(f"The output {name!r} of {str(self.path)!r}", array)
         for name in ("scores", "values"):

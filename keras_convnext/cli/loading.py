@@ -124,6 +124,17 @@ def opened_file(name, trust=False):
     return load_model(name, None, trust) if _is_keras(name) else None
 
 
+def open_teacher(name):
+    """A model to learn from: of any file, or by name with its weights."""
+    opened = opened_file(name)
+    if opened is not None:
+        return opened
+    check_model(name)
+    return keras_convnext.create_model(
+        name, **({} if "." in name else {"weights": "imagenet"})
+    )
+
+
 def is_classifier(model):
     """Whether a model, or an `Artifact`, has labels for whole images."""
     if isinstance(model, running.Artifact):

@@ -18,6 +18,7 @@ from keras_convnext.cli.devices import start_devices
 from keras_convnext.cli.learning_rate import print_rates
 from keras_convnext.cli.learning_rate import refuse_with_rates
 from keras_convnext.cli.loading import check_model
+from keras_convnext.cli.loading import open_teacher
 from keras_convnext.cli.recipe_options import recipe_options
 from keras_convnext.cli.training_tasks import TASKS
 from keras_convnext.cli.training_tasks import refuse_others
@@ -121,6 +122,21 @@ def train(
             "by default.",
         ),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            help="For classes and labels: a trained model that this one learns "
+            "from, too: a name with its weights (convnext_base.fb_in1k), a "
+            "`.keras` file or the result of `export`."
+        ),
+    ] = None,
+    teacher_dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="What a Keras --teacher computes in: bfloat16 or float16; as "
+            "it does if not given."
+        ),
+    ] = None,
     short_side: Annotated[
         int | None,
         typer.Option(
@@ -204,6 +220,9 @@ def train(
 
     Example: keras-convnext train --data photos --output run --report
 
+    Example: keras-convnext train --data photos --output small --model
+    convnext_atto --teacher run/best.keras --distillation-weight 0.7
+
     Example: keras-convnext train --task multi-label --data coco --output tags
     --loss asymmetric
 
@@ -230,6 +249,8 @@ def train(
         "dtype": dtype,
         "rematerialize": rematerialize,
         "mixup_group": mixup_group,
+        "teacher": teacher,
+        "teacher_dtype": teacher_dtype,
         "short_side": short_side,
         "max_objects": max_objects,
         "canvas": canvas,
@@ -242,6 +263,7 @@ def train(
             {
                 "dry_run": dry_run,
                 "log_to": log_to,
+                "teacher": teacher,
                 "devices": devices,
                 "hosts": hosts,
             }
@@ -303,6 +325,8 @@ def train(
                 chosen.batch_size // chosen.gradient_accumulation_steps,
             )
         }
+    if teacher is not None:
+        of_tasks["teacher"] = open_teacher(teacher)
     result = chosen_task.train(
         network,
         chosen,

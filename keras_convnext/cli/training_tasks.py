@@ -146,6 +146,7 @@ OF_CLASSES = {
     for name, recipe in recipes.RECIPES.items()
     if recipe.task == "single-label"
 }
+OF_CLASSIFIERS = ("rematerialize", "mixup_group", "teacher", "teacher_dtype")
 TASKS = {
     "single-label": Task(
         {
@@ -160,7 +161,7 @@ TASKS = {
         _steps_of_classifier,
         _print_counts,
         training.train,
-        ("rematerialize", "mixup_group"),
+        OF_CLASSIFIERS,
         find_learning_rate=training.find_learning_rate,
     ),
     "multi-label": Task(
@@ -179,7 +180,7 @@ TASKS = {
         _steps_of_classifier,
         _print_counts,
         training.train,
-        ("rematerialize", "mixup_group"),
+        OF_CLASSIFIERS,
         find_learning_rate=training.find_learning_rate,
     ),
     "regression": Task(

@@ -1,7 +1,9 @@
 """Augmented batches of a source for a run that can stop anywhere."""
 
 import copy
+from collections.abc import Callable
 from collections.abc import Iterable
+from typing import Any
 from typing import Self
 
 import keras
@@ -95,6 +97,7 @@ class TrainLoader(Batches):
         part_of(size, "mixup_group", self._group)
         super().__init__(pipeline, source, size, shuffle=True, seed=seed)
         self.loader = loader
+        self._answer = lambda images, labels: (images, labels)
         self.steps_per_epoch = len(self)
         self.steps = self.steps_per_epoch * epochs
         start = process_index * part
@@ -125,6 +128,17 @@ class TrainLoader(Batches):
         other.pipeline = pipeline
         return other
 
+    def answered(self, answer: Callable[..., tuple[Any, Any]]) -> Self:
+        """The same batches, each of which goes through a function.
+
+        Args:
+            answer: function of images and labels that returns both; labels in
+                a dict of arrays with a row for each image.
+        """
+        other = copy.copy(self)
+        other._answer = answer
+        return other
+
     def batches(self, first_step: int = 0) -> Iterable[tuple[Tensor, Tensor]]:
         """All batches from a step on, to the end of the last epoch.
 
@@ -139,7 +153,8 @@ class TrainLoader(Batches):
         """
 
         def batch(step):
-            return self.make(*divmod(step, self.steps_per_epoch))
+            made = self.make(*divmod(step, self.steps_per_epoch))
+            return self._answer(*made)
 
         steps = range(first_step, self.steps)
         return by_step(batch, steps, self.loader, self._specs)
@@ -149,10 +164,12 @@ class TrainLoader(Batches):
         labels = np.zeros_like(self.source.labels[:1])
         example = self.pipeline.batch((self._new(1), labels), (0, 0))
         count = self._kept.stop - self._kept.start
-        return tuple(
-            keras.InputSpec(dtype=x.dtype.name, shape=(count, *x.shape[1:]))
-            for x in example
-        )
+
+        def spec(x):
+            shape = count, *x.shape[1:]
+            return keras.InputSpec(dtype=x.dtype.name, shape=shape)
+
+        return keras.tree.map_structure(spec, self._answer(*example))
 
     def _first(self, epoch, index):
         return (epoch * self.steps_per_epoch + index) * self.batch_size

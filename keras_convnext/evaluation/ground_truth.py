@@ -9,9 +9,9 @@ import numpy as np
 from keras_convnext.data.source import Source
 from keras_convnext.data.source import Subset
 from keras_convnext.data.splits import open_data
-from keras_convnext.evaluation import classes
 from keras_convnext.evaluation import corruptions
 from keras_convnext.evaluation import real
+from keras_convnext.facts import classes
 from keras_convnext.facts.labels import label_set
 
 

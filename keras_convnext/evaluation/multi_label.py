@@ -12,7 +12,6 @@ import numpy as np
 from keras_convnext._util.tables import new_console
 from keras_convnext.evaluation import bootstrap
 from keras_convnext.evaluation import calibration
-from keras_convnext.evaluation import classes
 from keras_convnext.evaluation import label_draws
 from keras_convnext.evaluation.classifier import scored
 from keras_convnext.evaluation.per_image import PerImage
@@ -26,6 +25,7 @@ from keras_convnext.evaluation.report import table
 from keras_convnext.evaluation.report import text_of
 from keras_convnext.evaluation.report import title_of
 from keras_convnext.evaluation.temperature import Calibration
+from keras_convnext.facts import classes
 from keras_convnext.facts.labels import sigmoid
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.training import label_metrics

@@ -15,7 +15,6 @@ from keras_convnext.data.lists.tables import is_list
 from keras_convnext.data.lists.target_list import TargetList
 from keras_convnext.data.splits import open_data
 from keras_convnext.evaluation import bootstrap
-from keras_convnext.evaluation import classes
 from keras_convnext.evaluation import number_draws
 from keras_convnext.evaluation.classifier import scored
 from keras_convnext.evaluation.ground_truth import opened
@@ -25,6 +24,7 @@ from keras_convnext.evaluation.report import figure_of
 from keras_convnext.evaluation.report import heading
 from keras_convnext.evaluation.report import table
 from keras_convnext.evaluation.report import title_of
+from keras_convnext.facts import classes
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.training import target_metrics
 from keras_convnext.training.target_metrics import FIGURES

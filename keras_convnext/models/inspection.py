@@ -3,6 +3,7 @@
 import keras
 
 from keras_convnext._util.image_layout import from_layout
+from keras_convnext.facts import labels
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.layers import ImageNormalization
@@ -75,6 +76,17 @@ def infos_of(model):
     """All `ModelInfo` in a model. What stands on a ConvNeXt has its own behind
     that one's."""
     return [x.info for x in all_layers(model) if isinstance(x, ModelCard)]
+
+
+def classes_of(info, count):
+    """Pairs of id and name for so many outputs: a model's own names, or those
+    of ImageNet; `None` where nothing tells."""
+    names = info.class_names
+    if names is not None and len(names) == count:
+        return [[str(index), name] for index, name in enumerate(names)]
+    if info.label_set == "clip" or count not in labels.LABEL_SETS:
+        return None
+    return [list(pair) for pair in labels.label_set(count)]
 
 
 def check_not_quantized(model):

@@ -7,7 +7,14 @@ from keras_convnext.models.inspection import all_layers
 
 
 def settings_of(
-    model, recipe, data, validation, seed, rematerialize, mixup_group
+    model,
+    recipe,
+    data,
+    validation,
+    seed,
+    rematerialize,
+    mixup_group,
+    teacher=None,
 ):
     """Recipe, model, data, seed and so on, as a dict of JSON's types."""
     fields = asdict(recipe)
@@ -20,6 +27,7 @@ def settings_of(
         "seed": seed,
         "rematerialize": rematerialize,
         "mixup_group": mixup_group,
+        "teacher": teacher and teacher.fingerprint,
     }
 
 
@@ -59,6 +67,10 @@ LATER_WITHOUT = {
     "recipe.lora_alpha": None,
     "recipe.image_sizes": None,
     "recipe.early_stopping_patience": None,
+    "recipe.distillation_temperature": 3.0,
+    "recipe.distillation_weight": 0.5,
+    "recipe.distillation_feature_weight": 0.0,
+    "teacher": None,
 }
 
 

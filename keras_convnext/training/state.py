@@ -75,10 +75,13 @@ def add_metrics(model, tensors):
 def _variables(model, metrics):
     # Also what is kept still just now.
     trained = {id(x) for x in inner_optimizer(model)._trainable_variables}
+    teacher = getattr(model, "teacher", None)  # which stays as it is
+    others = {id(x) for x in teacher.variables} if teacher else set()
+    variables = [x for x in model.variables if id(x) not in others]
     groups = {
-        "trainable": [x for x in model.variables if id(x) in trained],
+        "trainable": [x for x in variables if id(x) in trained],
         # With the state of random generators.
-        "non_trainable": [x for x in model.variables if id(x) not in trained],
+        "non_trainable": [x for x in variables if id(x) not in trained],
         "optimizer": model.optimizer.variables,
     }
     for group, variables in groups.items():

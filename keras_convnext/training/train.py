@@ -24,6 +24,7 @@ from keras_convnext.training import distribution
 from keras_convnext.training import freezing
 from keras_convnext.training import loop
 from keras_convnext.training.class_table import class_table
+from keras_convnext.training.distillation import distilled
 from keras_convnext.training.distribution.validation import WholeValidation
 from keras_convnext.training.fitting import check_loss
 from keras_convnext.training.fitting import pipelines_of
@@ -36,6 +37,7 @@ from keras_convnext.training.recipes.objective import accuracies
 from keras_convnext.training.recipes.recipe import Recipe
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
+from keras_convnext.training.teachers import teacher_of
 from keras_convnext.training.trackers import check_trackers
 
 
@@ -57,6 +59,8 @@ def train(
     mixup_group: Count | None = None,
     log_to: Sequence[str] | str = (),
     finish: Callable[[], Any] = lambda: None,
+    teacher: Any = None,
+    teacher_dtype: str | None = None,
 ) -> dict[str, Any]:
     """Trains a model by a recipe; killed at any moment, it goes on.
 
@@ -100,6 +104,14 @@ def train(
         finish: function without arguments, called in the process that writes
             when the run is complete; a `report.html` that it puts into the
             folder is logged, too.
+        teacher: a trained classifier whose answers the model learns from, too,
+            by the recipe's `distillation_…` fields: a Keras model with a
+            ConvNeXt of this package, or what `open_artifact` opens. It sees
+            the same augmented images, normalizes them itself and stays as it
+            is. Its classes may come in another order; more of them are left
+            out.
+        teacher_dtype: `"bfloat16"` or `"float16"`, what a Keras teacher
+            computes in; as it does if `None`.
 
     Returns:
         The dict that `run.json` holds: `metrics` of the last epoch, `best`,
@@ -151,6 +163,10 @@ def train(
     model, saved = with_logits(model, recipe, data)
     pipelines = pipelines_of(recipe, model, data, preprocessing, seed)
     *_, pipeline = pipelines.values()
+    guide = None
+    if teacher is not None:
+        shapes = [x.input_shape for x in pipelines.values()]
+        guide = teacher_of(teacher, recipe, shapes, data.classes, teacher_dtype)
     size = pipeline.batch_size
     group = cluster.share_of(size) if mixup_group is None else mixup_group
     batches = TrainLoader(
@@ -164,6 +180,8 @@ def train(
         loader,
         group,
     )
+    if guide is not None and guide.answer is not None:
+        batches = batches.answered(guide.answered)
     steps = batches.steps_per_epoch
     averages = recipe.ema_decay is not None
     held_out, measuring, metrics = None, [], None
@@ -179,6 +197,8 @@ def train(
     trained, merge = recipe.adapted(model, seed)
     trained = rematerialized(trained) if rematerialize else trained
     trained = cluster.for_training(trained)
+    if guide is not None:
+        trained = distilled(trained, guide, recipe, seed)
     settings = settings_of(
         model,
         recipe,
@@ -187,6 +207,7 @@ def train(
         seed,
         rematerialize,
         group if recipe.mixes else None,
+        guide,
     )
     run = Run(output, settings, keep, cluster)
     work = loop.Work(

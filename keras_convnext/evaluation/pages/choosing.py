@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_convnext.evaluation.classes import outputs_of
 from keras_convnext.evaluation.pages.markup import join
 from keras_convnext.evaluation.pages.markup import name_of
 from keras_convnext.evaluation.pages.markup import number
 from keras_convnext.evaluation.report import named
+from keras_convnext.facts.classes import outputs_of
 
 # So many labels of an image are named.
 NAMED = 12

@@ -35,6 +35,7 @@ from keras_convnext.models.inspection import last_layer
 from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.units import units_of
 from keras_convnext.training import freezing
+from keras_convnext.training.distillation import distilled
 from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.adamw import with_loss_scaling
 from keras_convnext.training.optimizers.averaging import SwapAveragedWeights
@@ -50,6 +51,7 @@ from keras_convnext.training.recipes.stages import RESIZES
 from keras_convnext.training.recipes.stages import check_stages
 from keras_convnext.training.recipes.weighting import check_weights
 from keras_convnext.training.recipes.weighting import weights_for
+from keras_convnext.training.teachers import teacher_of
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,16 @@ class Recipe(EpochRecipe):
         early_stopping_patience: epochs without a better figure on the held-out
             images after which a run ends, counted from the last change of
             size or of what is trained. `None` for all epochs.
+        distillation_temperature: of a run with a teacher, what its logits and
+            the student's are divided by before a softmax, or many sigmoids.
+        distillation_weight: part of the loss that is the divergence from the
+            teacher's softened answers, times the temperature squared (Hinton
+            et al., arXiv:1503.02531); the rest is the loss of the labels. It
+            and the temperature are by default those of Keras' `Distiller`.
+        distillation_feature_weight: what the squared difference is multiplied
+            with between the teacher's last feature maps, standardized over
+            channels at every place, and a linear projection of the student's,
+            which is thrown away after the run; 0 for none.
 
     Examples:
         >>> recipe = keras_convnext.recipes.imagenet1k.replace(epochs=100)
@@ -188,6 +200,9 @@ class Recipe(EpochRecipe):
     lora_alpha: Positive | None = None
     image_sizes: Sequence[Count] | None = None
     early_stopping_patience: Count | None = None
+    distillation_temperature: Positive = 3.0
+    distillation_weight: Part = 0.5
+    distillation_feature_weight: NotNegative = 0.0
 
     def __post_init__(self):
         super().__post_init__()
@@ -228,6 +243,52 @@ class Recipe(EpochRecipe):
         that merges it into the kernels of the model that was given.
         """
         return freezing.adapted(model, self, seed)
+
+    @in_range
+    def with_teacher(
+        self,
+        model: keras.Model,
+        teacher: keras.Model,
+        teacher_dtype: str | None = None,
+        seed: Seed = 0,
+    ) -> keras.Model:
+        """A model for `compile` and `fit` that learns from a teacher, too.
+
+        Args:
+            model: the student, as for `compile`; the one to save afterwards.
+            teacher: a classifier with a ConvNeXt of this package, as for
+                `keras_convnext.train`. It is copied.
+            teacher_dtype: `"bfloat16"` or `"float16"`, what the copy computes
+                in; as the teacher does if `None`.
+            seed: int that the weights of a projection follow from.
+
+        Returns:
+            A model of the student's layers and weights. What it learns, the
+            student has learned.
+
+        Raises:
+            ValueError: for a teacher that does not fit.
+
+        Examples:
+            >>> recipe = keras_convnext.recipes.small_data
+            >>> teacher = recipe.build("convnext_femto", classes=2)
+            >>> student = recipe.build("convnext_atto", classes=2)
+            >>> model = recipe.with_teacher(student, teacher)
+            >>> model = recipe.compile(model, steps_per_epoch=10)
+        """
+        recipe = self.for_model(model)
+        count, side = model.outputs[0].shape[-1], recipe.image_size
+        names = getattr(model, "class_names", None)
+        shape = side, side, model.inputs[0].shape[-1]
+        names = names or [str(number) for number in range(count)]
+        found = teacher_of(teacher, recipe, [shape], names, teacher_dtype)
+        if found.model is None:
+            raise ValueError(
+                "What was exported answers in the loaders of "
+                "`keras_convnext.train`, and not in `fit`. Received: teacher="
+                f"{teacher!r}. Train by that, or pass a Keras model"
+            )
+        return distilled(model, found, recipe, seed)
 
     @property
     def weighs_classes(self) -> bool:

@@ -15,7 +15,8 @@ def outputs_of(names, classifier):
 
     Args:
         names: of the data's classes.
-        classifier: a `Classifier`.
+        classifier: a `Classifier`, or what has its `outputs`, `is_named`
+            and `metadata`.
 
     Returns:
         `(columns, how)`: int array with one number for each of `names`, and
