@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+from types import SimpleNamespace
 
 import chromium
 import keras
@@ -31,9 +32,14 @@ from keras_convnext.data import ImageFolder
 from keras_convnext.data import TargetArrays
 from keras_convnext.evaluation import write_report
 from keras_convnext.evaluation import write_run_report
+from keras_convnext.evaluation.pages import examples
 from keras_convnext.evaluation.pages import images
 from keras_convnext.evaluation.pages import markup
+from keras_convnext.evaluation.pages import writing
+from keras_convnext.evaluation.pages.choosing import Example
 from keras_convnext.evaluation.pages.choosing import losses_of
+from keras_convnext.evaluation.pages.content import Content
+from keras_convnext.evaluation.run import measured
 from keras_convnext.facts.labels import softmax
 
 NAMES = ("ant", "bee", "cat")
@@ -263,6 +269,41 @@ def test_pictures_are_small():
     found = np.asarray(images.over(pixels, heat))
     assert found[0, 0].tolist() == [200] * 3
     assert np.abs(found[0, 1].astype(int) - 200).max() > 10
+
+
+@pytest.mark.once
+def test_what_cannot_be_shown_is_said(case, tmp_path, monkeypatch):
+    logits, _ = case
+    photos = tmp_path / "photos"
+    for number in range(3):
+        write(photos / NAMES[number] / f"{number}.png", number)
+    model = TableClassifier(logits, named(*NAMES))
+    model.model = object()
+
+    def refuse(*_):
+        raise ValueError("a model without gradients")
+
+    monkeypatch.setattr(images, "grad_cam", refuse)
+    found = measured(model, photos, verbose=False)
+    (photos / "ant" / "0.png").unlink()
+    with pytest.warns(UserWarning, match="Skipped"):
+        writing.write(tmp_path / "r.html", Content(found, verbose=False))
+    page = Page(tmp_path / "r.html")
+    title = "Most doubtful images"
+    assert "No Grad-CAM: a model without gradients." in page.sections[title]
+    assert "could not be read again" in page.sections[title]
+    assert len(page.captions[title]) == 3 and len(page.pictures[title]) == 2
+
+
+@pytest.mark.once
+def test_images_of_several_parts_are_told_apart():
+    source = arrays(np.arange(3))
+    parts = {("fog", 1): source, ("snow", 2): source}
+    several = SimpleNamespace(
+        sources=[*parts.values()], truth=SimpleNamespace(parts=parts)
+    )
+    example = Example(1, 2, 0, [])
+    assert examples.filename(several, example) == "snow/2/image 2"
 
 
 # Writing

@@ -37,8 +37,7 @@ def sections(content):
 def _section(choice, examples, views, advance):
     shown = []
     for example, pictures in zip(examples, views.of(examples)):
-        source = views.measured.sources[example.part]
-        name = source.filename(example.place)
+        name = filename(views.measured, example)
         shown.append(_shown(name, example.facts, *pictures))
         advance()
     beside = (
@@ -53,6 +52,15 @@ def _section(choice, examples, views, advance):
             tag("div", *shown, class_="grid"),
         ]
     )
+
+
+def filename(measured, example):
+    """The name of an image, below that of its part where there are several."""
+    name = measured.sources[example.part].filename(example.place)
+    if len(measured.sources) == 1:
+        return name
+    part = [*measured.truth.parts][example.part]
+    return "/".join([*map(str, part), name])
 
 
 def _shown(name, facts, image, heat):
