@@ -17,6 +17,7 @@ from keras_convnext import ConvNeXt
 from keras_convnext import training
 from keras_convnext.cli.training_tasks import TASKS
 from keras_convnext.data import Arrays
+from keras_convnext.data import TargetArrays
 from keras_convnext.training import learning_rate
 from keras_convnext.training.learning_rate import suggested
 
@@ -198,6 +199,27 @@ def test_frozen_parts_can_be_trained_after():
     for now, then in zip(state_of(model), before, strict=True):
         np.testing.assert_array_equal(now, then)
     assert len(model.trainable_variables) == len(model.weights)
+
+
+@long_where_compiled
+@pytest.mark.parametrize("loss", ["binary", "huber"])
+def test_other_tasks_have_learning_rates_too(loss):
+    images = two_classes().images
+    fields = {"loss": loss, "cutmix_alpha": 0.0, "label_smoothing": 0.0}
+    if loss == "binary":
+        data = Arrays(images, np.eye(2, dtype="int64")[np.arange(8) % 2])
+    else:
+        data = TargetArrays(images, np.arange(16.0).reshape(8, 2) + 1900)
+        fields["class_sampling_exponent"] = 0.0
+    model = new_model()
+    before = state_of(model)
+    result = training.find_learning_rate(
+        *(model, RECIPE.replace(**fields), data),
+        **{"steps": 20, "lowest": 1e-4, "verbose": False},
+    )
+    assert np.isfinite(result.losses).all()
+    for now, then in zip(state_of(model), before, strict=True):
+        np.testing.assert_array_equal(now, then)
 
 
 def test_what_cannot_be_tested_is_refused(monkeypatch):

@@ -5,6 +5,7 @@ Stand-ins first, which are killed at every moment; then the clients themselves.
 
 import csv
 import json
+import signal
 import struct
 import sys
 
@@ -14,7 +15,10 @@ from conftest import long_where_compiled
 from conftest import random_images
 from runs import RECIPE
 from runs import SIZE
+from runs import command
 from runs import new_model
+from runs import start
+from runs import write_photographs
 
 from keras_convnext import training
 from keras_convnext._util import requirements
@@ -484,3 +488,26 @@ def test_a_stopped_run_is_in_mlflow_once(store, tmp_path, monkeypatch):
     assert names == [
         *("curves.png", "history.csv", "model", "report.html", "run.json")
     ]
+
+
+@pytest.mark.long
+def test_a_killed_process_is_in_mlflow_once(store, tmp_path):
+    """Killed while it writes the checkpoints of its first epochs."""
+    new_model().save(tmp_path / "model.keras")
+    photographs, output = write_photographs(tmp_path / "photos"), "run"
+    arguments = command(photographs, "model.keras", output)
+    arguments += ["--loader", "python", "--log-to", "mlflow"]
+    for kill_in_save in (1, 2, 2):
+        process = start(arguments, kill_in_save=kill_in_save)
+        printed, _ = process.communicate(timeout=300)
+        assert process.returncode == -signal.SIGKILL, printed
+    process = start(arguments)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    run = only_run(store)
+    assert run.info.status == "FINISHED"
+    with open(tmp_path / output / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    expected = [(int(x["epoch"]), float(x["loss"])) for x in rows]
+    assert curve(store, run, "loss") == expected
+    assert len(expected) == RECIPE.epochs
