@@ -97,7 +97,7 @@ class TrainLoader(Batches):
         part_of(size, "mixup_group", self._group)
         super().__init__(pipeline, source, size, shuffle=True, seed=seed)
         self.loader = loader
-        self._answer = lambda images, labels: (images, labels)
+        self._answer: Callable[..., Any] = lambda *batch: batch
         self.steps_per_epoch = len(self)
         self.steps = self.steps_per_epoch * epochs
         start = process_index * part
