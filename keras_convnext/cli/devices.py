@@ -15,7 +15,7 @@ def start_devices(devices, hosts, host_index, model_parallel, oversubscribe):
     is_asked = devices or hosts or host_index is not None or model_parallel > 1
     if not (is_asked or distribution.is_launched()):
         return
-    count: int | str | None = devices
+    count = devices
     if devices and devices.isdigit():
         count = int(devices)
     distribution.start(count, hosts, host_index, model_parallel, oversubscribe)

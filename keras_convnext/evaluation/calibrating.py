@@ -97,7 +97,6 @@ def measured_and_calibrated(model, source, **options):
     check_memory(size, f"The logits of {len(images)} images")
     found = measured(model, images, keep_logits=True, **options)
     each = found.each
-    scores: temperature.Softmax | temperature.Sigmoids
     if images.is_multi_label:
         scores = temperature.Sigmoids(each["logits"], each["labels"])
     else:

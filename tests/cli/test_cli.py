@@ -111,7 +111,7 @@ def test_options_reach_the_training(run_command, tmp_path, monkeypatch):
         *("--image-size", 32, "--batch-size", 8, "--rematerialize", *words),
     )
     assert status == 0, said
-    assert given == {**options, "rematerialize": True}
+    assert given == {**options, "rematerialize": True, "log_to": ()}
 
 
 @long_where_compiled

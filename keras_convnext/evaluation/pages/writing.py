@@ -3,7 +3,6 @@
 import csv
 import datetime
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,5 +233,5 @@ def _history(output):
     if not path.is_file():
         return []
     with open(path, newline="") as file:
-        rows: Sequence[Any] = list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
     return [{k: float(x) for k, x in row.items() if x} for row in rows]
