@@ -574,10 +574,12 @@ def test_a_killed_command_ends_as_the_whole_one(photographs, tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("kind", [".keras", ".onnx"])
 def test_two_devices_learn_from_a_teacher_as_one(kind, photographs, tmp_path):
-    model, more = saved(tmp_path, dtype="float64")
+    with x64():
+        model, more = saved(tmp_path, dtype="float64")
     if kind == ".onnx":
-        teacher = keras.saving.load_model(tmp_path / "large.keras")
-        keras_convnext.export(teacher, tmp_path / "large.onnx")
+        with x64():
+            teacher = keras.saving.load_model(tmp_path / "large.keras")
+            keras_convnext.export(teacher, tmp_path / "large.onnx")
         more = ("--teacher", str(tmp_path / "large.onnx"), *more[2:])
     else:
         more += ("--distillation-feature-weight", "0.5")
