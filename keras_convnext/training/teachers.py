@@ -132,7 +132,8 @@ def _of_model(model, recipe, shapes, names, dtype):
     if info is None or not getattr(model, "inputs", None):
         raise ValueError(
             f"{EXPECTED}. Received: {type(model).__name__} {model.name!r}. "
-            "Export others to ONNX by your own loop, or train by one"
+            "Build the teacher with this package, or train by a loop of your "
+            "own"
         )
     if not inspection.normalizes(model):
         raise ValueError(
