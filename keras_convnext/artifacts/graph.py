@@ -89,6 +89,7 @@ def named_outputs(model, features=False):
 
 def named(model, features=False):
     """The model with a dict of outputs."""
+    model = rebuilding.of_own_layers(model)
     outputs = named_outputs(model, features)
     return keras.Model(model.inputs[0], outputs, name=model.name)
 

@@ -93,6 +93,20 @@ def _recorded(model, tensors, clone_function):
     return rebuild(model, tensors, clone_function, call), made
 
 
+def of_own_layers(model):
+    """The model, or a copy of one that shares its layers with another.
+
+    Of a layer that is called in two models, as those of a rematerialized one
+    are, Keras tells what it was called with in the first.
+    """
+    last = model.layers[-1]
+    if len(model.outputs) > 1 or last.output is model.outputs[0]:
+        return model
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def functional(model):
     """Of one input, also what was a `Sequential`."""
     outputs = model.outputs

@@ -303,6 +303,20 @@ def test_classes_of_imagenet1k_are_not_cut_out_of_int8():
 
 
 @long_where_compiled
+def test_scores_of_a_rematerialized_model_come_from_its_own_graph(tmp_path):
+    """Its layers know the graph of the model that it shares them with."""
+    model = built(classifier_activation="softmax")
+    lean = rematerialized(model)
+    labels = predict(model, IMAGES).argmax(-1)
+    found = evaluate(
+        lean, Arrays(IMAGES.astype("uint8"), labels), verbose=False
+    )
+    assert found.cross_entropy is not None
+    report = export(lean, tmp_path / "m.onnx", verbose=False)
+    assert report.difference <= report.bound
+
+
+@long_where_compiled
 @pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
 def test_lora_in_half_precision_is_exported(dtype, tmp_path):
     model = built(dtype=dtype)
