@@ -153,7 +153,7 @@ def test_files_of_others_are_refused(predict_command, photo, tmp_path):  # noqa:
         photo, "--model", tmp_path / "theirs.onnx"
     )
     assert status == 2
-    assert "Expected a file that `keras_convnext.export` wrote" in errors
+    assert "Expected a file that `keras-convnext export` wrote" in errors
     for path in (tmp_path, tmp_path / "none.onnx", tmp_path / "m.h5"):
         with pytest.raises(ValueError, match="Received: .*" + path.name):
             open_artifact(path)
@@ -423,7 +423,7 @@ def test_int8_tells_the_largest_difference_of_all_batches():
     logits = np.array([[1.0, 2.0, 4.0]])
     batches = [{"scores": logits, "logits": logits}] * 2
     outputs = [batches[0], {"scores": logits, "logits": logits + 0.5}]
-    compared = verification._compared(report, batches, outputs)
+    compared = verification._compared(report, batches, outputs, None)
     assert (compared.difference, compared.bound) == (0.5, None)
     assert (compared.agreement, compared.problem) == (1.0, "")
 
