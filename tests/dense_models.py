@@ -18,7 +18,7 @@ from keras_convnext import segmentation
 
 WIDTH = 64  # channels of the heads
 SIZE = 96  # of the images, pixels
-DIGITS = 10
+CLASSES = 10
 
 
 def backbone():
@@ -63,11 +63,11 @@ def detector():
     )
     return keras_cv.models.RetinaNet(
         backbone=backbone(),
-        num_classes=DIGITS,
+        num_classes=CLASSES,
         bounding_box_format="xyxy",
         anchor_generator=anchors,
         # Nine in ten anchors show the ground.
-        classification_head=head(len(scales) * DIGITS, bias=-4.6),
+        classification_head=head(len(scales) * CLASSES, bias=-4.6),
         box_head=head(len(scales) * 4),
         # All detections count, however unsure, in an average precision.
         prediction_decoder=keras_cv.layers.NonMaxSuppression(
@@ -88,6 +88,7 @@ def train_detector(model, train, epochs, batch_size=8, learning_rate=1e-3):
     )
     return model.fit(
         train.images,
+        # keras-cv, too, has the class -1 where there is no object.
         {"boxes": train.boxes, "classes": train.classes.astype("float32")},
         batch_size=batch_size,
         epochs=epochs,
@@ -224,7 +225,7 @@ def average_precision(predictions, held_out):
         truth = COCO()
         truth.dataset = {
             "images": [{"id": i} for i in range(len(held_out.images))],
-            "categories": [{"id": digit} for digit in range(DIGITS)],
+            "categories": [{"id": number} for number in range(CLASSES)],
             "annotations": [
                 {
                     "id": 1 + len(held_out.boxes[0]) * i + j,
@@ -236,13 +237,14 @@ def average_precision(predictions, held_out):
                 }
                 for i, boxes in enumerate(held_out.boxes)
                 for j, box in enumerate(boxes)
+                if held_out.classes[i, j] >= 0
             ],
         }
         truth.createIndex()
         found = [
             {
                 "image_id": i,
-                "category_id": int(digit),
+                "category_id": int(number),
                 "bbox": as_xywh(box),
                 "score": float(confidence),
             }
@@ -253,8 +255,8 @@ def average_precision(predictions, held_out):
                     predictions["confidence"],
                 )
             )
-            for box, digit, confidence in zip(*rows)
-            if digit >= 0
+            for box, number, confidence in zip(*rows)
+            if number >= 0
         ]
         if not found:
             return 0.0
@@ -266,13 +268,12 @@ def average_precision(predictions, held_out):
 
 
 def constant_detections(train, count):
-    """The best that knows no image: the commonest box and digit."""
-    boxes, counts = np.unique(
-        train.boxes.reshape(-1, 4), axis=0, return_counts=True
-    )
-    digit = np.bincount(train.classes.ravel()).argmax()
+    """The best that knows no image: the commonest box and class."""
+    there = train.classes >= 0
+    boxes, counts = np.unique(train.boxes[there], axis=0, return_counts=True)
+    number = np.bincount(train.classes[there]).argmax()
     return {
         "boxes": np.tile(boxes[counts.argmax()], (count, 1, 1)),
-        "classes": np.full((count, 1), digit),
+        "classes": np.full((count, 1), number),
         "confidence": np.ones((count, 1)),
     }
