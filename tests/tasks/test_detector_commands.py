@@ -9,6 +9,7 @@ import signal
 
 import keras
 import numpy as np
+import object_files
 import pytest
 import runs
 from composed_emoji import compose_emoji
@@ -116,6 +117,22 @@ def test_a_dry_run_counts_objects_and_writes_nothing(objects, tmp_path):
     ):
         assert part in printed
     assert not (tmp_path / "run").exists()
+
+
+@long_where_compiled
+@pytest.mark.parametrize("format, masks", [("yolo", True), ("voc", False)])
+def test_other_formats_train_alike(format, masks, tmp_path):
+    write = {"yolo": object_files.write_yolo, "voc": object_files.write_voc}
+    place = write[format](tmp_path / "data")
+    model = saved_model(tmp_path, object_files.NAMES)
+    fields = {"steps": 1, "warmup_steps": 0, "batch_size": 2}
+    folder, more = tmp_path / "run", ("--validation-split", "0")
+    invoke(*words(place, model, folder, *more, **fields))
+    result = json.loads((folder / "run.json").read_text())
+    assert (result["status"], result["step"]) == ("complete", 1)
+    assert (result["metrics"]["mask_loss"] > 0) == masks
+    assert result["metrics"]["box_loss"] >= 0
+    assert (folder / "last.keras").exists()
 
 
 def test_a_model_by_name_has_the_classes_and_the_size(objects, tmp_path):
