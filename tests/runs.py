@@ -126,3 +126,34 @@ def start(arguments, seconds=0.0, kill_in_save=0):
 def invoke(*arguments):
     """The command in this process, and what it printed."""
     return CliRunner().invoke(app, arguments)
+
+
+def printed(*arguments):
+    """What a command that ends well prints."""
+    result = invoke(*map(str, arguments))
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.output
+
+
+def refused(*arguments):
+    """The error that a command ends in."""
+    result = invoke(*map(str, arguments))
+    assert result.exit_code == 1
+    return str(result.exception)
+
+
+def digits_model(width, classes, seed):
+    """A small classifier of 8×8 scans, that learns from random weights."""
+    keras.utils.set_random_seed(seed)
+    return ConvNeXt(
+        (1, 1),
+        (width, 2 * width),
+        patch_size=1,
+        kernel_size=3,
+        input_shape=(8, 8, 1),
+        classes=classes,
+        classifier_activation=None,
+        layer_scale_init_value=0.1,
+        mean=0.3,
+        std=0.35,
+    )

@@ -70,6 +70,35 @@ def check_writable(path):
         )
 
 
+def check_output(path, overwrite, endings, option, advice):
+    """Raises, before any work, unless a file may be written.
+
+    Args:
+        path: a `Path`.
+        overwrite: whether there may be one.
+        endings: of its name, lower case; any if there are none.
+        option: what messages call the path.
+        advice: how to let it be replaced.
+
+    Raises:
+        ValueError: for a path that is no file's, or exists.
+        NotWritten: for a folder that is read-only.
+    """
+    is_right = not endings or path.suffix.lower() in endings
+    if not is_right or path.is_dir() or not path.absolute().parent.is_dir():
+        ends = f" that ends in {', '.join(endings)}," if endings else ""
+        raise ValueError(
+            f"`{option}` must be a file{ends} in a folder that exists. "
+            f"Received: {str(path)!r}"
+        )
+    check_writable(path)
+    if path.exists() and not overwrite:
+        raise ValueError(
+            f"The file exists: pass {advice} to replace it. Received: "
+            f"{str(path)!r}"
+        )
+
+
 def make_folder(path):
     """Makes a folder, and those above it, where they are missing.
 

@@ -4,7 +4,7 @@ import glob
 from pathlib import Path
 
 from keras_convnext import visualize
-from keras_convnext._util.writing import check_writable
+from keras_convnext._util import writing
 from keras_convnext.images.folders import SUFFIXES
 from keras_convnext.images.folders import images_below
 from keras_convnext.images.folders import is_hidden
@@ -14,19 +14,7 @@ from keras_convnext.images.reading import Unreadable
 
 def check_output(path, force, endings=(), option="--output"):
     """Raises `ValueError` unless a file may be written to a `Path`."""
-    is_right = not endings or path.suffix.lower() in endings
-    if not is_right or path.is_dir() or not path.parent.is_dir():
-        ends = f" that ends in {', '.join(endings)}," if endings else ""
-        raise ValueError(
-            f"`{option}` must be a file{ends} in a folder that exists. "
-            f"Received: {str(path)!r}"
-        )
-    check_writable(path)
-    if path.exists() and not force:
-        raise ValueError(
-            "The file exists: pass --force to replace it. Received: "
-            f"{str(path)!r}"
-        )
+    writing.check_output(path, force, endings, option, "--force")
 
 
 def check_picture(path, force, option="--output"):

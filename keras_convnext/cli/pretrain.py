@@ -1,6 +1,5 @@
 """`keras-convnext pretrain`: from images without labels to an encoder."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from keras_convnext.cli import options
 from keras_convnext.cli.devices import start_devices
 from keras_convnext.cli.loading import check_model
 from keras_convnext.cli.loading import load_model
+from keras_convnext.cli.printing import show
 from keras_convnext.cli.recipe_options import changed
 from keras_convnext.cli.recipe_options import recipe_options
 from keras_convnext.tasks import pretraining
@@ -102,11 +102,11 @@ def pretrain(
     )
     if not distribution.current().is_writer:
         return
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-        return
-    typer.echo(f"loss: {result['metrics']['loss']:.4f}")
-    typer.echo(f"written: {(output / RESULT).resolve()}")
+    lines = (
+        f"loss: {result['metrics']['loss']:.4f}",
+        f"written: {(output / RESULT).resolve()}",
+    )
+    show(result, as_json, lines)
 
 
 def _model(name, weights, dtype, recipe):

@@ -1,6 +1,5 @@
 """`keras-convnext train`: from a folder of images to a trained model."""
 
-import json
 from functools import partial
 from typing import Annotated
 from typing import Any
@@ -19,6 +18,7 @@ from keras_convnext.cli.learning_rate import print_rates
 from keras_convnext.cli.learning_rate import refuse_with_rates
 from keras_convnext.cli.loading import check_model
 from keras_convnext.cli.loading import open_teacher
+from keras_convnext.cli.printing import show
 from keras_convnext.cli.recipe_options import recipe_options
 from keras_convnext.cli.training_tasks import TASKS
 from keras_convnext.cli.training_tasks import refuse_others
@@ -346,9 +346,8 @@ def train(
     )
     if not distribution.current().is_writer:
         return
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-        return
-    for name, value in result["best"].items():
-        typer.echo(f"best {name}: {value:{chosen_task.figure}}")
-    typer.echo(f"written: {output.resolve()}")
+    best = (
+        f"best {name}: {value:{chosen_task.figure}}"
+        for name, value in result["best"].items()
+    )
+    show(result, as_json, (*best, f"written: {output.resolve()}"))

@@ -22,7 +22,40 @@ from keras_convnext.images.folders import walk
 ARRANGEMENT = "Arrange the images as CLASS/IMAGE, one folder for each class"
 
 
-class ImageFolder(Source):
+class Files(Source):
+    """Images that are files below the folder `path`."""
+
+    path: Path
+
+    def _keep(self, names, lengths):
+        """Names as bytes in a row: strings would take many times the memory,
+        and there are data sets with millions."""
+        self._names, self._ends = names, np.cumsum(lengths)
+
+    def read(self, number: int) -> bytes:
+        path = Path(self.name(number))
+        check_file(path)  # a pipe would never end
+        return path.read_bytes()
+
+    def filename(self, number: int) -> str:
+        start = self._ends[number - 1] if number else 0
+        return os.fsdecode(self._names[start : self._ends[number]])
+
+    def name(self, number: int) -> str:
+        return os.path.join(self.path, self.filename(number))
+
+    def content(self) -> Iterator[bytes]:
+        yield self._names
+        for number in range(len(self)):
+            # Links that lead nowhere, and files removed since, have no size:
+            # reading skips them.
+            size = -1
+            with contextlib.suppress(OSError):
+                size = os.stat(self.name(number)).st_size
+            yield size.to_bytes(8, "little", signed=True)
+
+
+class ImageFolder(Files):
     """Images below one folder for each class, as torchvision's `ImageFolder`.
 
     Args:
@@ -60,15 +93,12 @@ class ImageFolder(Source):
                 f"Received: {str(path)!r} with no folders and {images} images"
                 f" in it. {ARRANGEMENT}"
             )
-        # Strings would take many times the memory of their bytes, and there
-        # are datasets with millions.
         self._class_of: dict[str, str] = {}  # by the real path of a folder
         self._shared: list[str] = []
         names, lengths = zip(*map(self._images_of, self.classes))
         labels = np.arange(len(names), dtype="int32")
         self.labels = np.repeat(labels, [len(x) for x in lengths])
-        self._names = b"".join(names)
-        self._ends = np.cumsum(np.concatenate(lengths))
+        self._keep(b"".join(names), np.concatenate(lengths))
         self.ignored = self._ignored.total()
         tell_ignored(path, self._ignored)
         self.check()
@@ -80,28 +110,9 @@ class ImageFolder(Source):
                 stacklevel=2,
             )
 
-    def read(self, number: int) -> bytes:
-        path = Path(self.name(number))
-        check_file(path)  # a pipe would never end
-        return path.read_bytes()
-
     def filename(self, number: int) -> str:
-        start = self._ends[number - 1] if number else 0
-        name = os.fsdecode(self._names[start : self._ends[number]])
+        name = super().filename(number)
         return os.path.join(self.classes[self.labels[number]], name)
-
-    def name(self, number: int) -> str:
-        return os.path.join(self.path, self.filename(number))
-
-    def content(self) -> Iterator[bytes]:
-        yield self._names
-        for number in range(len(self)):
-            # Links that lead nowhere, and files removed since, have no size:
-            # reading skips them.
-            size = -1
-            with contextlib.suppress(OSError):
-                size = os.stat(self.name(number)).st_size
-            yield size.to_bytes(8, "little", signed=True)
 
     def _images_of(self, name):
         """Names of a class' images, as bytes in a row, and their lengths."""

@@ -1,21 +1,19 @@
 """Images without labels: those below a folder, and other kinds of data."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from keras_convnext._util.annotations import PathLike
-from keras_convnext._util.limits import check_file
 from keras_convnext.data import splits
+from keras_convnext.data.folder import Files
 from keras_convnext.data.source import Source
 from keras_convnext.images.folders import SUFFIXES
 from keras_convnext.images.folders import images_below
 
 
-class ImageFiles(Source):
+class ImageFiles(Files):
     """All images in a folder and below it, without labels.
 
     Args:
@@ -47,32 +45,10 @@ class ImageFiles(Source):
                 f"{str(path)!r}, where there are none that end in one of "
                 f"{' '.join(SUFFIXES)}"
             )
-        # Strings would take many times the memory of their bytes.
         start = len(os.path.join(self.path, ""))
         encoded = [os.fsencode(name[start:]) for name in names]
-        self._names = b"".join(encoded)
-        self._ends = np.cumsum([len(x) for x in encoded])
+        self._keep(b"".join(encoded), [len(x) for x in encoded])
         self.labels = np.zeros(len(names), "int32")
-
-    def read(self, number: int) -> bytes:
-        path = Path(self.name(number))
-        check_file(path)  # a pipe would never end
-        return path.read_bytes()
-
-    def filename(self, number: int) -> str:
-        start = self._ends[number - 1] if number else 0
-        return os.fsdecode(self._names[start : self._ends[number]])
-
-    def name(self, number: int) -> str:
-        return os.path.join(self.path, self.filename(number))
-
-    def content(self) -> Iterator[bytes]:
-        yield self._names
-        for number in range(len(self)):
-            size = -1  # of what has been removed since
-            with contextlib.suppress(OSError):
-                size = os.stat(self.name(number)).st_size
-            yield size.to_bytes(8, "little", signed=True)
 
 
 def open_images(data: PathLike | Source) -> Source:

@@ -15,8 +15,13 @@ DRAWS, SEED, LEVEL = 1000, 0, 0.95
 COUNTS_AT_ONCE = 2**17
 
 
-def method(over="images"):
-    """What an evaluation says of its intervals."""
+def method(groups=None):
+    """What an evaluation says of its intervals.
+
+    Args:
+        groups: as for `intervals`.
+    """
+    over = "images" if groups is None else "groups"
     return {
         "method": f"percentile bootstrap over {over}",
         "draws": DRAWS,

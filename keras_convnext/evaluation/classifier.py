@@ -39,6 +39,19 @@ class Classifier(Runner):
             logits = self._one_view(np.zeros((1, *self.shape), "uint8"))
             self.outputs = [(str(x), str(x)) for x in range(logits.shape[1])]
 
+    def outputs_of(self, columns, names):
+        """Id and name of each output: the data's where a model knows none.
+
+        Args:
+            columns: ints, the outputs that are the classes of the data.
+            names: of these classes.
+        """
+        outputs = list(self.outputs)
+        if not self.is_named:
+            for column, name in zip(columns, names):
+                outputs[column] = (str(column), name)
+        return outputs
+
     def loader(self, source):
         """The batches of a source, as `logits` takes them."""
         if self.tta is None:

@@ -15,6 +15,7 @@ from keras_convnext.evaluation import calibration
 from keras_convnext.evaluation import label_draws
 from keras_convnext.evaluation.classifier import scored
 from keras_convnext.evaluation.per_image import PerImage
+from keras_convnext.evaluation.per_image import groups_of
 from keras_convnext.evaluation.report import MEASURED
 from keras_convnext.evaluation.report import SHOWN
 from keras_convnext.evaluation.report import figure_of
@@ -164,9 +165,7 @@ def measure(classifier, source, identity, verbose, keep_logits=False):
         classifier, source, columns, verbose, keep_logits
     )
     labels, scores = each["labels"], each["scores"]
-    groups = source.groups
-    if groups is not None:
-        groups = groups[each["place"]]
+    groups = groups_of(each, source)
     seconds = time.perf_counter() - started
     own = classifier.metadata["thresholds"]
     thresholds, at_thresholds, intervals = label_metrics.THRESHOLD, None, None
@@ -176,10 +175,7 @@ def measure(classifier, source, identity, verbose, keep_logits=False):
         rates = label_draws.rates_at(labels, scores, thresholds)
         intervals = bootstrap.intervals(len(labels), rates, groups=groups)
     by_class = label_metrics.by_class(labels, scores, thresholds)
-    outputs = list(classifier.outputs)
-    if not classifier.is_named:
-        for column, name in zip(columns, source.classes):
-            outputs[column] = (str(column), name)
+    outputs = classifier.outputs_of(columns, source.classes)
     result = MultiLabelEvaluation(
         **identity,
         images=len(labels),
@@ -197,7 +193,7 @@ def measure(classifier, source, identity, verbose, keep_logits=False):
         tta=classifier.tta,
         seconds=seconds,
         **_calibration(labels, scores, groups),
-        bootstrap=bootstrap.method("images" if groups is None else "groups"),
+        bootstrap=bootstrap.method(groups),
         intervals_at_thresholds=intervals,
     )
     return result, each

@@ -58,6 +58,12 @@ class Measured:
     truth: Any = None
 
 
+def groups_of(each, source):
+    """The group of each image of a source, `None` if all are apart."""
+    groups = source.groups
+    return None if groups is None else groups[each["place"]]
+
+
 def calibration_of(each):
     """How far scores can be taken at their word, where there are some."""
     if "brier" not in each:
@@ -81,9 +87,8 @@ def intervals_of(each, truth, accuracy, mce):
         truth: a `GroundTruth`.
         accuracy, mce: figures of the evaluation; `None` where there is none.
     """
-    groups, units = next(iter(truth.parts.values())).groups, each["place"]
-    if groups is not None:
-        units = groups = groups[units]
+    groups = groups_of(each, next(iter(truth.parts.values())))
+    units = each["place"] if groups is None else groups
     _, numbers = np.unique(units, return_inverse=True)
     count = int(numbers.max()) + 1
     figures = [_sums(each, numbers, accuracy)]

@@ -5,8 +5,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from keras_convnext._util.annotations import PathLike
@@ -24,7 +22,8 @@ from keras_convnext.evaluation import features
 from keras_convnext.evaluation import probes
 from keras_convnext.evaluation import report
 from keras_convnext.evaluation.runner import Runner
-from keras_convnext.images import geometry
+from keras_convnext.evaluation.runner import identity_of
+from keras_convnext.evaluation.runner import sized
 from keras_convnext.images.preprocessing import Preprocessing
 
 PROBES = ("linear", "knn", "few_shot")
@@ -203,12 +202,7 @@ def probe(
     require("sklearn", "probes")  # before the features
     learned, measured = _opened(train, test, seed)
     artifact = features.artifact_of_features(model)
-    own = artifact.preprocessing
-    if image_size is not None:
-        size = geometry.pair_of(image_size)
-        own = own and own.at_size(size)
-        if preprocessing is not None:
-            preprocessing = replace(preprocessing, image_size=size)
+    own, preprocessing = sized(artifact, preprocessing, image_size)
     preprocessing = preprocessing or own
     runner = Runner(artifact, preprocessing, batch_size)
     features.check_vectors(runner)
@@ -226,9 +220,8 @@ def probe(
         found["knn"] = probes.knn(known, asked, neighbors)
     if "few_shot" in names:
         found["few_shot"] = probes.few_shot(known, asked, shots, draws, seed)
-    has_groups = asked.source.groups is not None
     return Probe(
-        **{name: artifact.metadata[name] for name in IDENTITY},
+        **identity_of(artifact, IDENTITY),
         **found,
         features=known.vectors.shape[1],
         classes=known.source.classes,
@@ -236,10 +229,9 @@ def probe(
         test_images=len(asked.labels),
         unreadable={"train": known.unreadable, "test": asked.unreadable},
         preprocessing=preprocessing,
-        bootstrap=bootstrap.method("groups" if has_groups else "images"),
+        bootstrap=bootstrap.method(asked.source.groups),
         seed=seed,
         seconds=seconds,
-        file=str(artifact.path) if isinstance(artifact.path, Path) else None,
     )
 
 

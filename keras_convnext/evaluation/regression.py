@@ -19,6 +19,7 @@ from keras_convnext.evaluation import number_draws
 from keras_convnext.evaluation.classifier import scored
 from keras_convnext.evaluation.ground_truth import opened
 from keras_convnext.evaluation.per_image import PerImage
+from keras_convnext.evaluation.per_image import groups_of
 from keras_convnext.evaluation.report import MEASURED
 from keras_convnext.evaluation.report import figure_of
 from keras_convnext.evaluation.report import heading
@@ -185,14 +186,12 @@ def measure(classifier, source, identity, verbose, keep_logits=False):
         each.add(place=places, true=source.labels[places], predicted=outputs)
     true, predicted = each["true"], each["predicted"]
     seconds = time.perf_counter() - started
-    groups = source.groups
-    if groups is not None:
-        groups = groups[each["place"]]
+    groups = groups_of(each, source)
     by_target = target_metrics.by_target(true, predicted)
     result = RegressionEvaluation(
         **identity,
         images=len(true),
-        figures=target_metrics.measured(true, predicted),
+        figures=target_metrics.means(by_target),
         targets=[
             {"target": name, **row}
             for name, row in zip(source.classes, by_target)
@@ -200,7 +199,7 @@ def measure(classifier, source, identity, verbose, keep_logits=False):
         intervals=bootstrap.intervals(
             len(true), number_draws.figures(true, predicted), groups=groups
         ),
-        bootstrap=bootstrap.method("images" if groups is None else "groups"),
+        bootstrap=bootstrap.method(groups),
         unreadable=unreadable,
         matched_by=matched_by,
         outputs=len(classifier.outputs),

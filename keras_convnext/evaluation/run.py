@@ -1,8 +1,6 @@
 """A model over a data set, scored by a rule."""
 
 import time
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,9 +31,10 @@ from keras_convnext.evaluation.report import Evaluation
 from keras_convnext.evaluation.runner import artifact_of
 from keras_convnext.evaluation.runner import check_finite
 from keras_convnext.evaluation.runner import check_some_read
+from keras_convnext.evaluation.runner import identity_of
+from keras_convnext.evaluation.runner import sized
 from keras_convnext.evaluation.tally import Tally
 from keras_convnext.evaluation.tally import cross_entropies
-from keras_convnext.images import geometry
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.training.class_scores import scores_of
 
@@ -178,12 +177,7 @@ def measured(
     if apply_exif is None and rule != "classes":
         apply_exif = False  # as published results are
     artifact = artifact_of(model)
-    own = artifact.preprocessing
-    if image_size is not None:
-        size = geometry.pair_of(image_size)
-        own = own and own.at_size(size)
-        if preprocessing is not None:
-            preprocessing = replace(preprocessing, image_size=size)
+    own, preprocessing = sized(artifact, preprocessing, image_size)
     preprocessing = preprocessing or rules.preprocessing_for(counting, own)
     measure = None
     if rule == "classes":
@@ -192,10 +186,7 @@ def measured(
     else:
         regression.check_rule(artifact.metadata, rule, counting.title)
     classifier = Classifier(artifact, preprocessing, batch_size, tta)
-    identity = {
-        **{name: artifact.metadata[name] for name in IDENTITY},
-        "file": str(artifact.path) if isinstance(artifact.path, Path) else None,
-    }
+    identity = identity_of(artifact, IDENTITY)
     if measure:
         images = view(images, apply_exif)
         found = measure(classifier, images, identity, verbose, keep_logits)
@@ -211,7 +202,7 @@ def measured(
 
     first = next(iter(truth.parts.values()))
     count, competing = int(tally.images.sum()), int(truth.competes.sum())
-    outputs = _outputs(classifier, truth)
+    outputs = classifier.outputs_of(truth.columns, first.classes)
     accuracy = {"top1": float(each["right"].mean())}
     if top < competing:
         accuracy[f"top{top}"] = float(each["in_top"].mean())
@@ -234,9 +225,7 @@ def measured(
         **per_image.calibration_of(each),
         intervals=per_image.intervals_of(each, truth, accuracy, mce),
         **_balanced(truth, tally),
-        bootstrap=bootstrap.method(
-            "images" if first.groups is None else "groups"
-        ),
+        bootstrap=bootstrap.method(first.groups),
         **_by_class(outputs, truth, tally, confused),
         unreadable=unreadable,
         unlabeled=truth.unlabeled,
@@ -313,16 +302,6 @@ def _balanced(truth, tally):
         if output in place:
             predicted[place[output]] += count
     return scores_of(actual, predicted, right)
-
-
-def _outputs(classifier, truth):
-    """Id and name of each output: the data's where a model knows none."""
-    outputs = list(classifier.outputs)
-    if not classifier.is_named:
-        source = next(iter(truth.parts.values()))
-        for column, name in zip(truth.columns, source.classes):
-            outputs[column] = (str(column), name)
-    return outputs
 
 
 def _by_class(outputs, truth, tally, confused):

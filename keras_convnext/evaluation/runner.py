@@ -1,6 +1,8 @@
 """A model in any runtime, on all images of a source, batch by batch."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -24,6 +26,38 @@ def artifact_of(model):
             f"opens. Received: {model!r}"
         )
     return model
+
+
+def identity_of(artifact, names):
+    """The fields of an evaluation that say what is evaluated.
+
+    Args:
+        artifact: an `Artifact`.
+        names: those of its metadata; its file is one more.
+    """
+    path = artifact.path
+    return {
+        **{name: artifact.metadata[name] for name in names},
+        "file": str(path) if isinstance(path, Path) else None,
+    }
+
+
+def sized(artifact, preprocessing, image_size):
+    """The preprocessing of an artifact's own and a given one, at a size.
+
+    Args:
+        artifact: an `Artifact`.
+        preprocessing: a `Preprocessing`, or `None`.
+        image_size: int or `(height, width)`; that of each if `None`.
+    """
+    own = artifact.preprocessing
+    if image_size is None:
+        return own, preprocessing
+    size = geometry.pair_of(image_size)
+    return (
+        own and own.at_size(size),
+        preprocessing and replace(preprocessing, image_size=size),
+    )
 
 
 class Runner:

@@ -156,6 +156,14 @@ def preprocessing_of(model, size=None, info=None):
     return preprocessing
 
 
+def takes(model, shape):
+    """Whether a model takes images `(height, width, channels)`."""
+    taken = tuple(model.inputs[0].shape[1:])
+    return len(taken) == 3 and all(
+        side in (None, given) for side, given in zip(taken, shape)
+    )
+
+
 def normalizes(model):
     """Whether the normalization of pixels is inside the model."""
     return any(isinstance(x, ImageNormalization) for x in all_layers(model))

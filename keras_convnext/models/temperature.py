@@ -5,6 +5,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 
+from keras_convnext.facts.labels import sigmoid
 from keras_convnext.layers import states
 from keras_convnext.models import inspection
 from keras_convnext.models.model import ModelCard
@@ -76,4 +77,4 @@ def _moved(thresholds, temperature):
     """Thresholds that the same scores reach as before, once divided."""
     with np.errstate(divide="ignore"):
         inner = np.log(thresholds) - np.log1p(-np.array(thresholds))
-        return tuple((1 / (1 + np.exp(-inner / temperature))).tolist())
+        return tuple(sigmoid(inner / temperature).tolist())

@@ -3,6 +3,7 @@
 from keras_convnext.data.source import same_classes
 from keras_convnext.models.inspection import info_of
 from keras_convnext.models.inspection import normalizes
+from keras_convnext.models.inspection import takes
 from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.sigmoid import with_sigmoid
 from keras_convnext.models.sigmoid import without_sigmoid
@@ -116,11 +117,9 @@ def preprocessing_of(model, data, validation=None):
 
 def _check_images(model, shape, is_one_of_several=False):
     """Raises `ValueError` for a model of images other than the recipe's."""
-    taken = tuple(model.input_shape[1:])
-    if len(taken) == 3 and all(
-        side in (None, given) for side, given in zip(taken, shape)
-    ):
+    if takes(model, shape):
         return
+    taken = tuple(model.input_shape[1:])
     if taken[:1] == shape[-1:]:
         advice = (
             "Build it with `data_format='channels_last'`: the weights are the "

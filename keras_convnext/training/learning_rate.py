@@ -96,8 +96,8 @@ def find_learning_rate(
         verbose: whether to show a bar.
 
     Returns:
-        A `RangeTest`. Its `suggestion` lies in the middle of the longest
-        valley of the smoothed loss: fastai's rule `valley`.
+        A `RangeTest`. Its `suggestion` is a tenth of the learning rate at
+        which the smoothed loss is least: fastai's rule `minimum`.
 
     Raises:
         ValueError: for models, recipes and data that do not fit each other,

@@ -21,7 +21,11 @@ def measured(true: Array, predicted: Array) -> dict[str, float]:
     Args:
         true, predicted: finite arrays `(images, targets)`.
     """
-    rows = by_target(true, predicted)
+    return means(by_target(true, predicted))
+
+
+def means(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The means over targets of the rows of `by_target`."""
     return {name: float(np.mean([x[name] for x in rows])) for name in FIGURES}
 
 

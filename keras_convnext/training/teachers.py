@@ -144,9 +144,7 @@ def _of_model(model, recipe, shapes, names, dtype):
         )
     taken = tuple(model.inputs[0].shape[1:])
     for shape in shapes:
-        if len(taken) != 3 or any(
-            side not in (None, given) for side, given in zip(taken, shape)
-        ):
+        if not inspection.takes(model, shape):
             raise ValueError(
                 "The teacher must take the student's images, of shape "
                 f"{shape}. Received: {model.name!r}, which takes {taken}. "

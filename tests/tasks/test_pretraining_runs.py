@@ -223,25 +223,15 @@ def words(folder, model, output, *more):
     ]
 
 
-def invoke(*arguments):
-    result = runs.invoke(*map(str, arguments))
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result.output
-
-
-def refused(*arguments):
-    result = runs.invoke(*map(str, arguments))
-    assert result.exit_code == 1
-    return str(result.exception)
-
-
 @pytest.fixture(scope="module")
 def end(photographs, tmp_path_factory):
     """The encoder that a run began with, and where it ended undisturbed."""
     folder = tmp_path_factory.mktemp("pretraining")
     with x64():
         new_encoder(dtype="float64").save(folder / "small.keras")
-        invoke(*words(photographs, folder / "small.keras", folder / "run"))
+        runs.printed(
+            *words(photographs, folder / "small.keras", folder / "run")
+        )
         yield folder / "small.keras", folder / "run"
 
 
@@ -312,7 +302,9 @@ def test_train_begins_with_the_encoder(end, tmp_path):
                 atol=0,
             )
     model.save(tmp_path / "model.keras")
-    invoke(*runs.command(folder, tmp_path / "model.keras", tmp_path / "run"))
+    runs.printed(
+        *runs.command(folder, tmp_path / "model.keras", tmp_path / "run")
+    )
 
 
 @long_where_compiled
@@ -333,11 +325,11 @@ def test_a_stopped_run_goes_on(end, photographs, tmp_path, monkeypatch):
         assert runs.invoke(*arguments).exit_code
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["status"] == "stopped" and record["step"] == 5
-    invoke(*arguments)
+    runs.printed(*arguments)
     check_same(tmp_path / "run", whole)
-    said = refused(*arguments, "--seed", "1")
+    said = runs.refused(*arguments, "--seed", "1")
     assert "settings it began with" in said
-    said = refused(*arguments, "--epochs", "3")
+    said = runs.refused(*arguments, "--epochs", "3")
     assert "keras-convnext pretrain --model" in said
 
 
@@ -348,7 +340,7 @@ def test_from_a_folder_to_a_classifier(photographs, tmp_path, monkeypatch):
     monkeypatch.setitem(vars(VARIANTS["convnextv2_atto"]), "depths", (1,) * 4)
     name = ("--model", "convnextv2_atto", "--image-size", "64")
     epoch = ("--epochs", "1", "--warmup-epochs", "0", "--batch-size", "4")
-    printed = invoke(
+    printed = runs.printed(
         *("pretrain", "--data", photographs, "--output", tmp_path / "run"),
         *(*name, *epoch, "--json"),
     )
@@ -357,7 +349,7 @@ def test_from_a_folder_to_a_classifier(photographs, tmp_path, monkeypatch):
     assert result["status"] == "complete"
     encoder = tmp_path / "run" / "encoder.keras"
     folder = runs.write_photographs(tmp_path / "data", ((4, 4), (2, 2)))
-    said = invoke(
+    said = runs.printed(
         *("train", "--data", folder, "--output", tmp_path / "classifier"),
         *(*name, *epoch, "--weights", encoder),
         # So that it stays what it began with.
@@ -390,7 +382,7 @@ def test_a_killed_run_ends_as_the_whole_one(
     assert process.returncode == -signal.SIGKILL, printed
     steps = Checkpoints(tmp_path / "run" / "checkpoints").steps()
     assert steps and STEPS not in steps
-    invoke(*arguments)
+    runs.printed(*arguments)
     # On TensorFlow one process rounds unlike another.
     bounds = (1e-12, 2e-6) if BACKEND == "tensorflow" else (0.0, 0.0)
     check_same(tmp_path / "run", whole, *bounds)
@@ -415,7 +407,7 @@ def test_two_devices_train_as_one(end, photographs, tmp_path):
 
 def test_a_dry_run_writes_nothing(photographs, tmp_path):
     new_encoder().save(tmp_path / "small.keras")
-    printed = invoke(
+    printed = runs.printed(
         *words(photographs, tmp_path / "small.keras", tmp_path / "run"),
         "--dry-run",
     )
@@ -432,18 +424,18 @@ def test_a_dry_run_writes_nothing(photographs, tmp_path):
 def test_what_does_not_fit_is_refused(photographs, tmp_path):
     path = tmp_path / "v1.keras"
     new_encoder(grn=False).save(path)
-    said = refused(*words(photographs, path, tmp_path / "run"))
+    said = runs.refused(*words(photographs, path, tmp_path / "run"))
     assert "finds no gain" in said
     path = tmp_path / "v2.keras"
     new_encoder().save(path)
     arguments = words(photographs, path, tmp_path / "run")
-    said = refused(*arguments, "--dtype", "float32")
+    said = runs.refused(*arguments, "--dtype", "float32")
     assert "`--dtype` is for a model by name" in said
-    said = refused(*arguments, "--image-size", "18")
+    said = runs.refused(*arguments, "--image-size", "18")
     assert "`--image-size` must be a multiple of 4" in said
-    said = refused(*arguments, "--mask-ratio", "0.99")
+    said = runs.refused(*arguments, "--mask-ratio", "0.99")
     assert "leave a patch visible and a patch hidden" in said
-    said = refused(*words(photographs, path, photographs))
+    said = runs.refused(*words(photographs, path, photographs))
     assert "output must be in another folder than the images" in said
     assert not (tmp_path / "run").exists()
 

@@ -1,11 +1,10 @@
 """Digits with few labels: half a model learns more beside a whole one."""
 
-import keras
 import numpy as np
 import pytest
+from runs import digits_model
 from scipy import stats
 
-from keras_convnext import ConvNeXt
 from keras_convnext import recipes
 from keras_convnext import training
 from keras_convnext.data import Arrays
@@ -30,28 +29,12 @@ def accuracy_of(model, epochs, data, held_out, folder, seed, **options):
     return summary["metrics"]["val_accuracy"]
 
 
-def new_model(width, seed):
-    keras.utils.set_random_seed(seed)
-    return ConvNeXt(
-        (1, 1),
-        (width, 2 * width),
-        patch_size=1,
-        kernel_size=3,
-        input_shape=(8, 8, 1),
-        classes=NAMES,
-        classifier_activation=None,
-        layer_scale_init_value=0.1,
-        mean=0.3,
-        std=0.35,
-    )
-
-
 @pytest.mark.long
 def test_a_student_of_half_the_width_gains(tmp_path, record_property):
     """With and without a teacher that knew all labels, by the same seeds."""
     (images, labels), test = load_digits()
     held_out = Arrays(*test, NAMES)
-    teacher = new_model(32, 0)
+    teacher = digits_model(32, NAMES, 0)
     known = Arrays(images, labels, NAMES)
     accuracy = accuracy_of(teacher, 20, known, held_out, tmp_path / "t", 0)
     record_property("teacher", f"{accuracy:.2%}")
@@ -62,7 +45,7 @@ def test_a_student_of_half_the_width_gains(tmp_path, record_property):
         data = Arrays(images[few], labels[few], NAMES)
         alone, taught = (
             accuracy_of(
-                new_model(16, seed),
+                digits_model(16, NAMES, seed),
                 40,
                 data,
                 held_out,

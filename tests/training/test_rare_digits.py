@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 from conftest import short_on
+from runs import digits_model
 
-from keras_convnext import ConvNeXt
 from keras_convnext import evaluate
 from keras_convnext import recipes
 from keras_convnext import training
@@ -37,19 +37,7 @@ def imbalanced(digits):
 def f1_of(folder, digits, epochs, seed=0, **changes):
     """The macro F1 of the last epoch, of every class alike."""
     train, test = imbalanced(digits)
-    keras.utils.set_random_seed(seed)
-    model = ConvNeXt(
-        (1, 1),
-        (16, 32),
-        patch_size=1,
-        kernel_size=3,
-        input_shape=(8, 8, 1),
-        classes=digits,
-        classifier_activation=None,
-        layer_scale_init_value=0.1,
-        mean=0.3,
-        std=0.35,
-    )
+    model = digits_model(16, digits, seed)
     recipe = RECIPE.replace(epochs=epochs, **changes)
     summary = training.train(model, recipe, train, folder, test, seed)
     last = keras.saving.load_model(folder / "last.keras")

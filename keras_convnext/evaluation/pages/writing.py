@@ -13,7 +13,7 @@ from keras_convnext._util.ranges import CountOrZero
 from keras_convnext._util.ranges import in_range
 from keras_convnext._util.requirements import require
 from keras_convnext._util.version import __version__
-from keras_convnext._util.writing import check_writable
+from keras_convnext._util.writing import check_output
 from keras_convnext._util.writing import written_aside
 from keras_convnext.artifacts.running import open_artifact
 from keras_convnext.data.source import Source
@@ -185,19 +185,8 @@ def write_run_report(
 
 def check(path: PathLike, overwrite: bool) -> None:
     """Raises before any work for what could not be written in the end."""
-    path = Path(path)
-    is_file = path.suffix.lower() in ENDINGS and not path.is_dir()
-    if not is_file or not path.absolute().parent.is_dir():
-        raise ValueError(
-            f"`report` must be a file that ends in {', '.join(ENDINGS)}, in a "
-            f"folder that exists. Received: {str(path)!r}"
-        )
-    check_writable(path)
-    if path.exists() and not overwrite:
-        raise ValueError(
-            "The file exists: pass `overwrite=True` (`--force`) to replace "
-            f"it. Received: {str(path)!r}"
-        )
+    advice = "`overwrite=True` (`--force`)"
+    check_output(Path(path), overwrite, ENDINGS, "report", advice)
     require("matplotlib.figure", "reports")
 
 

@@ -212,26 +212,15 @@ class DetectionModel(keras.Model):
             if isinstance(layer, RowBatchNormalization):
                 layer.total = total
 
-    @contextlib.contextmanager
-    def learning(self, has_masks: bool) -> Iterator[None]:
-        """A context in which the heads of masks rest, if data have no masks.
-
-        No loss depends on them then. JAX has gradients of zeros for them, and
-        they would decay.
+    def learning(self, has_masks: bool) -> list[keras.Variable]:
+        """The trainable variables that losses depend on.
 
         Args:
             has_masks: whether the data have masks.
         """
         heads = () if has_masks else self._parts.mask_heads
-        # Of the variables: what layers say of themselves is saved with them.
-        resting = [x for head in heads for x in head.trainable_variables]
-        for variable in resting:
-            variable.trainable = False
-        try:
-            yield
-        finally:
-            for variable in resting:
-                variable.trainable = True
+        left_out = {id(x) for head in heads for x in head.trainable_variables}
+        return [x for x in self.trainable_variables if id(x) not in left_out]
 
     def _trunk(self, inputs, training):
         inputs = {name: inputs[name] for name in (IMAGES, SIZES)}

@@ -24,6 +24,7 @@ from keras_convnext.tasks.detection.model import DetectionModel
 from keras_convnext.tasks.detection.model import check_detector
 from keras_convnext.tasks.detection.recipe import DetectionRecipe
 from keras_convnext.training import distribution
+from keras_convnext.training import freezing
 from keras_convnext.training import loop
 from keras_convnext.training.run import Run
 from keras_convnext.training.settings import settings_of
@@ -135,7 +136,8 @@ def train(
     work = loop.Work(
         model,
         model,
-        (loop.Stage(0, batches),),
+        # JAX has gradients of zeros for the others, and they would decay.
+        (loop.Stage(0, batches, model.learning(data.has_masks)),),
         recipe.steps,
         batch_size,
         data,
@@ -145,7 +147,7 @@ def train(
     )
     run = Run(output, settings, keep, cluster)
     saving = loop.Saving(resume, checkpoint_minutes, checkpoint_steps, log_to)
-    with model.learning(data.has_masks), model.shared_by(cluster.replicas):
+    with freezing.restored(model), model.shared_by(cluster.replicas):
         recipe.compile(model)
         return loop.train(work, run, saving)
 

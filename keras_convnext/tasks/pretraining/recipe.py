@@ -210,19 +210,7 @@ class PretrainingRecipe(EpochRecipe):
         self, model: MaskedAutoencoder, steps_per_epoch: Count
     ) -> AdamW:
         """The recipe's `AdamW` for a model, for loops of one's own."""
-        accumulation = self.gradient_accumulation_steps
-        return AdamW(
-            self.schedule(steps_per_epoch),
-            weight_decay=self.weight_decay,
-            beta_1=self.beta_1,
-            beta_2=self.beta_2,
-            epsilon=self.epsilon,
-            decayed=DECAYED,
-            global_clipnorm=self.global_clipnorm,
-            gradient_accumulation_steps=(
-                accumulation if accumulation > 1 else None
-            ),
-        )
+        return self._adamw(steps_per_epoch, decayed=DECAYED)
 
 
 v2_pretrain = PretrainingRecipe(

@@ -21,6 +21,7 @@ from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
 from keras_convnext.models.inspection import all_layers
 from keras_convnext.models.inspection import info_of
+from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.schedules import WarmupCosine
 
 
@@ -235,7 +236,8 @@ class EpochRecipe(BaseRecipe):
     """A recipe whose learning rate follows a cosine over epochs.
 
     Derived classes have `epochs`, `warmup_epochs`, `warmup`, `learning_rate`,
-    `minimum_learning_rate` and `gradient_accumulation_steps`.
+    `minimum_learning_rate`, `gradient_accumulation_steps` and the figures of
+    `AdamW`.
     """
 
     @in_range
@@ -283,6 +285,23 @@ class EpochRecipe(BaseRecipe):
             total,
             minimum,
             figures.warmup,
+        )
+
+    def _adamw(self, steps_per_epoch: int, **options: Any) -> AdamW:
+        """An `AdamW` of the recipe's figures; `options` are others of it."""
+        figures: Any = self
+        accumulation = figures.gradient_accumulation_steps
+        return AdamW(
+            self.schedule(steps_per_epoch),
+            weight_decay=figures.weight_decay,
+            beta_1=figures.beta_1,
+            beta_2=figures.beta_2,
+            epsilon=figures.epsilon,
+            global_clipnorm=figures.global_clipnorm,
+            gradient_accumulation_steps=(
+                accumulation if accumulation > 1 else None
+            ),
+            **options,
         )
 
 

@@ -505,24 +505,16 @@ class Recipe(EpochRecipe):
         recipe = self.for_model(model)
         accumulation = recipe.gradient_accumulation_steps
         first = recipe.head_epochs * steps_per_epoch // accumulation
-        return AdamW(
-            recipe.schedule(steps_per_epoch),
-            weight_decay=recipe.weight_decay,
-            beta_1=recipe.beta_1,
-            beta_2=recipe.beta_2,
-            epsilon=recipe.epsilon,
+        return recipe._adamw(
+            steps_per_epoch,
             learning_rate_scales=layer_decay_scales(
                 model, recipe.layer_decay, recipe.layer_decay_groups
             ),
             trained_from=(
                 freezing.trained_from(model, first) if first else None
             ),
-            global_clipnorm=recipe.global_clipnorm,
             use_ema=recipe.ema_decay is not None,
             ema_momentum=recipe.ema_decay or 0.0,
-            gradient_accumulation_steps=(
-                accumulation if accumulation > 1 else None
-            ),
         )
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
