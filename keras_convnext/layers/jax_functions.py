@@ -6,18 +6,43 @@ its outputs it was computed three times. It is kept out of matrix products and
 of what an optimization barrier hides.
 """
 
+import contextlib
+import contextvars
 import functools
 import math
 
 import keras
 
+_TARGET: contextvars.ContextVar[str | None] = contextvars.ContextVar(
+    "target", default=None
+)
 
-def is_jax_on_cpu():
+
+def is_jax_for_cpu():
+    """Whether what JAX traces now is compiled for CPUs.
+
+    The one place that tells: a program for TPUs may be compiled on a host
+    that has none.
+    """
     if keras.backend.backend() != "jax":
         return False
     import jax
 
-    return jax.default_backend() == "cpu"
+    return (_TARGET.get() or jax.default_backend()) == "cpu"
+
+
+@contextlib.contextmanager
+def compiling_for(platform):
+    """What is traced inside is for devices other than those that are here.
+
+    Args:
+        platform: `"cpu"`, `"gpu"` or `"tpu"`.
+    """
+    token = _TARGET.set(platform)
+    try:
+        yield
+    finally:
+        _TARGET.reset(token)
 
 
 def layer_normalization(inputs, gamma, beta, epsilon):

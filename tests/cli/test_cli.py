@@ -208,8 +208,7 @@ def test_errors_are_one_line_without_a_traceback(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "command, missing",
     [
-        (("plan",), ("--model", "--devices", "--memory")),
-        (("plan", "--devices", "8"), ("--model", "--memory")),
+        (("plan", "--devices", "8"), ("--model",)),
         (("train",), ("--data", "--output")),
         (("records",), ("data", "--output")),
     ],

@@ -34,6 +34,7 @@ MODULES = (
 # What is computed and read, but never given.
 RESULTS = {
     "Plan",
+    "CompiledPlan",
     "Evaluation",
     "Cluster",
     "Detections",

@@ -105,18 +105,34 @@ def set_up(devices, hosts, host_index, model_parallel, oversubscribe=False):
             int(from_environment(f"{ENVIRONMENT}PROCESS_ID")),
         )
     names = _names(devices)
-    if len(names) == model_parallel == 1:
-        # A training step that is spread over one is compiled three times.
-        keras.distribution.set_distribution(None)
-        return Cluster()
-    if model_parallel > 1:
-        spread = _sharded(names, model_parallel)
-    else:
-        spread = keras.distribution.DataParallel(
-            devices=names, auto_shard_dataset=False
+    if model_parallel > 1 and jax.process_count() > 1:
+        raise ValueError(
+            "`model_parallel` shards weights over devices of one process. "
+            f"Received: model_parallel={model_parallel}, {len(names)} devices "
+            f"in {jax.process_count()} processes"
         )
+    spread = spread_over(names, model_parallel)
     keras.distribution.set_distribution(spread)
+    if spread is None:
+        return Cluster()
     return JaxCluster(len(names) // model_parallel)
+
+
+def spread_over(devices, model_parallel):
+    """How so many devices train together; `None` for one.
+
+    Args:
+        devices: list of Keras' names of devices, or of JAX' own.
+        model_parallel: int, over how many of them weights are sharded.
+    """
+    if len(devices) == model_parallel == 1:
+        # A training step that is spread over one is compiled three times.
+        return None
+    if model_parallel > 1:
+        return _sharded(devices, model_parallel)
+    return keras.distribution.DataParallel(
+        devices=devices, auto_shard_dataset=False
+    )
 
 
 def _connect(address, count, index):
@@ -146,20 +162,16 @@ def _names(devices):
     return names
 
 
-def _sharded(names, model_parallel):
-    import jax
-
-    if jax.process_count() > 1 or len(names) % model_parallel:
+def _sharded(devices, model_parallel):
+    if len(devices) % model_parallel:
         raise ValueError(
-            "`model_parallel` shards weights over devices of one process, "
-            "whose number it must divide. Received: model_parallel="
-            f"{model_parallel}, {len(names)} devices in "
-            f"{jax.process_count()} processes"
+            "`model_parallel` must divide the number of devices. Received: "
+            f"model_parallel={model_parallel}, {len(devices)} devices"
         )
     mesh = keras.distribution.DeviceMesh(
-        (len(names) // model_parallel, model_parallel),
+        (len(devices) // model_parallel, model_parallel),
         ["batch", "model"],
-        names,
+        devices,
     )
     layouts = keras.distribution.LayoutMap(mesh)
     for pattern, axes in LAYOUT.items():

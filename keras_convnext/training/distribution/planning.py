@@ -38,7 +38,7 @@ WIDTH = max(map(len, MIXED)) + 2
 FILL = 0.9
 # Fewer images at once leave a device idle: ours.
 FEWEST_IMAGES = 8
-ACCUMULATIONS = (1, 2, 4, 8, 16, 32, 64)
+ACCUMULATIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 # A second forward pass beside a forward and a backward one of twice its work.
 REMATERIALIZED_WORK = 4 / 3
 
@@ -97,21 +97,33 @@ class Plan:
             "step_seconds": self.step_seconds,
         }
 
+    def described(self) -> str:
+        """What a batch is made of."""
+        return (
+            f"batch of {self.batch_size}: {self.device_batch} images on each "
+            f"device × {self.devices} devices × "
+            f"{self.gradient_accumulation_steps} micro-batches"
+        )
+
+    def options(self) -> str:
+        """The options of the command `train` for this plan."""
+        return (
+            f"--batch-size {self.batch_size} --gradient-accumulation-steps "
+            f"{self.gradient_accumulation_steps} --dtype {self.dtype}"
+            + (" --rematerialize" if self.rematerialize else "")
+        )
+
     def __str__(self):
         rows = {**self.state, "activations": self.activations}
         lines = [
             f"{self.model}, {self.parameters:,} parameters, on {self.devices} "
-            f"devices of {_as_text(self.memory)}",
+            f"devices of {as_text(self.memory)}",
             "",
             *(_row(name, size) for name, size in rows.items()),
             _row("needed on a device", self.needed),
             "",
-            f"batch of {self.batch_size}: {self.device_batch} images on each "
-            f"device × {self.devices} devices × "
-            f"{self.gradient_accumulation_steps} micro-batches",
-            f"--batch-size {self.batch_size} --gradient-accumulation-steps "
-            f"{self.gradient_accumulation_steps} --dtype {self.dtype}"
-            + (" --rematerialize" if self.rematerialize else ""),
+            self.described(),
+            self.options(),
         ]
         if self.step_seconds is not None:
             shortest, longest = self.step_seconds
@@ -135,6 +147,8 @@ def plan(
     average: bool = True,
     rate: Positive | None = None,
     bandwidth: Positive | str | None = None,
+    gradient_accumulation_steps: Count | None = None,
+    rematerialize: bool | None = None,
 ) -> Plan:
     """How a model fits on devices, and how long a step takes.
 
@@ -158,6 +172,8 @@ def plan(
         rate: images/s at which one such device trains the model, measured
             in this `dtype` and without rematerialization.
         bandwidth: bytes/s between devices, each way, int or such as `"50GB"`.
+        gradient_accumulation_steps: int, micro-batches; chosen if `None`.
+        rematerialize: whether to compute blocks again; chosen if `None`.
 
     Returns:
         A `Plan`: of those that fit the one with the fewest micro-batches that
@@ -199,17 +215,24 @@ def plan(
         _candidate(
             costs, devices, available, batch_size, steps, again, dtype, average
         )
-        for again in (False, True)
-        for steps in ACCUMULATIONS
+        for again in _asked(rematerialize, (False, True))
+        for steps in _asked(gradient_accumulation_steps, ACCUMULATIONS)
         if _is_even(batch_size // devices, steps)
     ]
+    if not candidates:
+        raise ValueError(
+            "Micro-batches must divide a device's images, and have at least "
+            f"{FEWEST_IMAGES}. Received: gradient_accumulation_steps="
+            f"{gradient_accumulation_steps}, batch_size={batch_size}, "
+            f"devices={devices}"
+        )
     fitting = [x for x in candidates if x.needed <= FILL * available]
     if not fitting:
         least = min(candidates, key=lambda plan: plan.needed)
         raise ValueError(
-            f"A device needs at least {_as_text(least.needed / FILL)} for "
+            f"A device needs at least {as_text(least.needed / FILL)} for "
             f"{name!r} and batches of {batch_size} on {devices} devices. "
-            f"Received: memory={_as_text(available)}. Take more devices, or "
+            f"Received: memory={as_text(available)}. Take more devices, or "
             "shard the weights on JAX (`--model-parallel`)"
         )
     return _with_times(fitting[0], rate, bandwidth)
@@ -270,6 +293,10 @@ def kept_elements(costs):
     return between, sum(blocks.values()), max(blocks.values(), default=0)
 
 
+def _asked(value, choices):
+    return choices if value is None else (value,)
+
+
 def _is_even(share, steps):
     """Whether micro-batches of a device are whole, and none too small."""
     return share % steps == 0 and (
@@ -317,8 +344,8 @@ def _with_times(plan, rate, bandwidth):
 
 
 def _row(name, size):
-    return f"{name:{WIDTH}}{_as_text(size):>10}"
+    return f"{name:{WIDTH}}{as_text(size):>10}"
 
 
-def _as_text(size):
+def as_text(size):
     return f"{size / 1e9:,.2f} GB"

@@ -1,0 +1,261 @@
+"""Training steps compiled for TPUs, of which none is here."""
+
+import importlib.util
+import json
+
+import keras
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import keras_convnext
+from keras_convnext import distribution
+from keras_convnext.cli import app
+from keras_convnext.layers import activations
+from keras_convnext.layers import depthwise
+from keras_convnext.layers import jax_functions
+from keras_convnext.layers import norms
+from keras_convnext.training.distribution import compiling
+from keras_convnext.training.distribution import hlo
+from keras_convnext.training.distribution.chips import CHIPS
+
+BACKEND = keras.backend.backend()
+ON_JAX = pytest.mark.skipif(BACKEND != "jax", reason="JAX compiles for TPUs")
+# By XLA for four CPU devices in a mesh of two times two, from `psum` over both
+# axes, `all_gather` and `ppermute` over the first and `psum_scatter` over the
+# second, of float32[8, 64] and in bfloat16; shortened.
+FOUR_DEVICES = """\
+HloModule jit_f, is_scheduled=true, num_partitions=4
+
+%region_0.0 (psum.0: f32[], psum.1: f32[]) -> f32[] {
+  %psum.0 = f32[] parameter(0), metadata={op_name="psum"}
+  %psum.1 = f32[] parameter(1), metadata={op_name="psum"}
+  ROOT %add.0 = f32[] add(%psum.0, %psum.1), metadata={op_name="add"}
+}
+
+%fused_computation (param_0.1: f32[4,32]) -> f32[4,32] {
+  %param_0.1 = f32[4,32]{1,0} parameter(0)
+  %convert.4 = bf16[4,32]{1,0} convert(%param_0.1), metadata={op_name="jit(f)"}
+  ROOT %convert.9 = f32[4,32]{1,0} convert(%convert.4)
+}
+
+ENTRY %main.0_spmd (param.1: f32[4,32]) -> (f32[4,32], f32[8,32], bf16[2,32]) {
+  %param.1 = f32[4,32]{1,0} parameter(0), sharding={devices=[2,2]<=[4]}
+  %convert_fusion = f32[4,32]{1,0} fusion(%param.1), kind=kLoop, calls=%fused_computation
+  %ppermute.3 = f32[4,32]{1,0} collective-permute(%param.1), channel_id=1, source_target_pairs={{0,2},{2,0},{1,3},{3,1}}, metadata={op_name="jit(f)/shard_map/ppermute"}
+  %psum.7 = f32[4,32]{1,0} all-reduce(%param.1), channel_id=1, replica_groups={{0,1,2,3}}, use_global_device_ids=true, to_apply=%region_0.0, metadata={op_name="jit(f)/shard_map/psum"}
+  %all_gather.3 = f32[8,32]{1,0} all-gather(%param.1), channel_id=1, replica_groups={{0,2},{1,3}}, dimensions={0}, metadata={op_name="jit(f)/shard_map/all_gather"}
+  %reduce_scatter.8 = f32[2,32]{1,0} reduce-scatter(%convert_fusion), channel_id=1, replica_groups={{0,1},{2,3}}, dimensions={0}, to_apply=%region_0.0
+  ROOT %tuple.5 = (f32[4,32]{1,0}, f32[8,32]{1,0}, f32[2,32]{1,0}) tuple(%psum.7, %all_gather.3, %reduce_scatter.8)
+}
+"""  # noqa: E501
+
+
+def collective(kind, devices, size):
+    return hlo.Collective(kind, devices, 1, size)
+
+
+@pytest.mark.once
+def test_exchanges_are_read_from_a_program():
+    found = hlo.collectives(FOUR_DEVICES, 4)
+    assert found == [
+        collective("all-gather", 2, 4 * 8 * 32),
+        collective("collective-permute", 4, 4 * 4 * 32),
+        collective("all-reduce", 4, 4 * 4 * 32),
+        collective("reduce-scatter", 2, 4 * 2 * 32),
+    ]
+    # Rings: half of what is gathered, all that is passed on, three quarters
+    # twice, and half of what is scattered.
+    assert [one.sent for one in found] == [512, 512, 768, 256]
+    assert not hlo.collectives(FOUR_DEVICES.partition("%ppermute")[0], 4)
+
+
+# In the words of the compiler for TPUs: begun apart, in tiles, and in groups
+# that are counted.
+ON_TPUS = """\
+ENTRY %main (p: f32[96]) -> f32[96] {
+  %p.1 = f32[100,96]{1,0:T(8,128)} parameter(0)
+  %p.2 = bf16[2,56,56,96]{3,0,2,1:T(8,128)(2,1)} parameter(1)
+  %all-reduce-start.1 = (f32[96]{0:T(128)}, f32[100,96]{1,0:T(8,128)}) all-reduce-start(%b, %p.1), replica_groups=[2,8]<=[16], to_apply=%add
+  %all-reduce-done.1 = (f32[96]{0:T(128)}, f32[100,96]{1,0:T(8,128)}) all-reduce-done(%all-reduce-start.1)
+  %all-gather-start = (bf16[4]{0}, bf16[8]{0}) all-gather-start(%p.3), replica_groups=[8,2]<=[16], dimensions={0}
+  %copy = bf16[2,56,56,96]{3,0,2,1:T(8,128)(2,1)S(1)} copy(%p.2), metadata={op_name="jit(step)/stem_conv/copy"}
+  ROOT %fusion = (f32[100,96]{1,0:T(8,128)}, pred[3]{0}) fusion(%copy, %p.1), kind=kLoop, calls=%c
+}
+"""  # noqa: E501
+
+
+@pytest.mark.once
+def test_programs_of_tpus_are_read():
+    assert hlo.collectives(ON_TPUS, 16) == [
+        collective("all-reduce", 8, 4 * 96 * 101),
+        collective("all-gather", 2, 2 * 8),
+    ]
+    *_, copy, fusion = hlo.traffic(ON_TPUS)
+    # Tiles of 8 × 128 over the channels and, above them, the batch.
+    padded, size = (2 * 56 * 56 * n for n in (8 * 128, 2 * 96))
+    assert copy == ("copy", "jit(step)/stem_conv/copy", padded, size)
+    # What lies on the chip is free.
+    array, laid_out = 4 * 100 * 96, 4 * 104 * 128
+    assert fusion == ("fusion", "", 2 * laid_out + 3, 2 * array + 3)
+
+
+@pytest.mark.once
+def test_figures_of_chips_are_those_that_jax_has():
+    tpu_info = pytest.importorskip("jax._src.pallas.mosaic.tpu_info")
+    kinds = {"v5e": "TPU v5e", "v5p": "TPU v5p", "v6e": "TPU v6e"}
+    assert kinds.keys() == CHIPS.keys()
+    for name, kind in kinds.items():
+        version = tpu_info.chip_version_from_device_kind(kind)
+        cores = version.num_physical_tensor_cores_per_chip
+        known = tpu_info._get_tpu_info_impl(version, cores)
+        chip = CHIPS[name]
+        # JAX has them by cores, in three digits, and a lower speed of v5p's
+        # memory than Google publishes.
+        for found, expected, rtol in (
+            (chip.flops, known.bf16_ops_per_second, 0.01),
+            (chip.memory, known.hbm_capacity_bytes, 0.01),
+            (chip.bandwidth, known.mem_bw_bytes_per_second, 0.13),
+        ):
+            assert found == pytest.approx(cores * expected, rel=rtol)
+
+
+@ON_JAX
+def test_forms_are_those_of_the_target():
+    import jax
+
+    images = np.ones((1, 4, 4, 8), "float32")
+    layers = {
+        "depthwise": keras_convnext.layers.DepthwiseConv2D(3),
+        "norm": norms.LayerNormalization(),
+        "gelu": keras.layers.Activation(activations.gelu),
+    }
+
+    for layer in layers.values():
+        layer.build(images.shape)
+
+    def program(layer):
+        # Of a function that was not traced before.
+        return str(jax.make_jaxpr(lambda x: layer(x))(images))
+
+    here = {name: program(layer) for name, layer in layers.items()}
+    assert depthwise.choose_implementation() == "shifted"
+    with jax_functions.compiling_for("tpu"):
+        assert depthwise.choose_implementation() == "native"
+        there = {name: program(layer) for name, layer in layers.items()}
+    assert "conv_general_dilated" in there["depthwise"]
+    assert "conv_general_dilated" not in here["depthwise"]
+    # What only CPUs are better off with.
+    assert "dot_general" in here["norm"] and "custom_vjp" in here["gelu"]
+    assert "dot_general" not in there["norm"]
+    assert "custom_vjp" not in there["gelu"]
+    assert depthwise.choose_implementation() == "shifted"
+
+
+def invoke(*words):
+    return CliRunner().invoke(app, ["plan", "--model", "convnext_tiny", *words])
+
+
+@pytest.mark.parametrize(
+    "topology", ["v9:2x2", "v5e", "v5e:", "v5e:2", "2x2", "v5e:2x2x2x2", ""]
+)
+@pytest.mark.once
+def test_topologies_that_do_not_exist_are_refused(topology):
+    with pytest.raises(ValueError, match=r"v5e, v5p, v6e, such as 'v5e:8x8'"):
+        compiling.devices_of(topology)
+
+
+@pytest.mark.once
+def test_options_of_the_other_kind_of_plan_are_refused():
+    for words, message in (
+        (("--topology", "v5e:2x2", "--devices", "4"), "Leave them out"),
+        (("--topology", "v5e:2x2", "--rate", "4"), "Leave them out"),
+        (("--devices", "4"), "or a `--topology` of TPUs"),
+        (
+            ("--devices", "4", "--memory", "8GB", "--recipe", "digits"),
+            "Leave them out",
+        ),
+    ):
+        error = invoke(*words).exception
+        assert isinstance(error, ValueError) and message in str(error)
+
+
+def test_what_compiles_for_tpus_is_named(monkeypatch):
+    monkeypatch.setattr(compiling, "_is_installed", lambda package: False)
+    with pytest.raises((ValueError, ImportError)) as told:
+        compiling.devices_of("v5e:2x2")
+    if BACKEND == "jax":
+        assert 'pip install "libtpu==' in str(told.value)
+    else:
+        assert "Set `KERAS_BACKEND=jax`" in str(told.value)
+
+
+def abstract_step(monkeypatch, *arguments):
+    """What the compiler would be given of a step."""
+    given = []
+    monkeypatch.setattr(
+        compiling, "_compiled", lambda *asked: given.append(asked)
+    )
+    compiling.compile_step(*arguments)
+    ((lowered, _),) = given
+    return lowered
+
+
+@ON_JAX
+def test_steps_are_made_of_shapes_alone(monkeypatch):
+    """The real step of a small model, for this CPU, with nothing in memory."""
+    import jax
+
+    recipe = keras_convnext.recipes.small_data.replace(
+        batch_size=4, image_size=32, ema_decay=0.9, mixup_alpha=0.8
+    )
+    (device, *_) = jax.devices()
+    before = len(jax.live_arrays())
+    lowered = abstract_step(
+        monkeypatch, recipe, "test_convnext", 3, [device], "float32", False, 1
+    )
+    assert len(jax.live_arrays()) - before < 10
+    model = recipe.build("test_convnext", 3)
+    count = model.count_params()
+    state, (images, labels) = lowered.in_avals[0]
+    trainable, _, slots, _ = state
+    assert sum(x.size for x in trainable) == count
+    # Two moments and the average, and a few scalars.
+    assert 0 <= sum(x.size for x in slots) - 3 * count < 10
+    assert images.shape == (4, 32, 32, 3) and labels.shape == (4, 3)
+    assert keras.distribution.distribution() is None
+
+
+@ON_JAX
+@pytest.mark.long
+@pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None,
+    reason="libtpu compiles for TPUs: pip install the version that jax[tpu] "
+    "asks for",
+)
+def test_a_step_is_compiled_for_tpus(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    words = ["--topology", "v5e:2x2", "--recipe", "small_data"]
+    words += ["--image-size", "64", "--batch-size", "32", "--json"]
+    words[:0] = ["--model", "convnext_atto"]
+    found = json.loads(CliRunner().invoke(app, ["plan", *words]).output)
+    program = found["program"]
+    count = found["plan"]["parameters"]
+    # Weights, two moments and the average.
+    images = 8 * 64 * 64 * 3 * 4
+    assert program["arguments"] == pytest.approx(16 * count + images, rel=0.1)
+    (exchange, *_) = program["collectives"]
+    assert exchange["kind"] == "all-reduce" and exchange["devices"] == 4
+    total = sum(one["size"] for one in program["collectives"])
+    assert total == pytest.approx(4 * count, rel=0.02)
+    costs = keras_convnext.profile(
+        keras_convnext.create_model(
+            "convnext_atto", weights=None, input_shape=(64, 64, 3)
+        )
+    )
+    # Forward, and twice as much backward.
+    assert program["flops"] == pytest.approx(6 * 8 * costs.macs, rel=0.2)
+    again = json.loads(CliRunner().invoke(app, ["plan", *words]).output)
+    assert again == found  # with the seconds of the first time
+    with pytest.raises(ValueError, match="one that Google offers"):
+        distribution.compiled_plan("convnext_atto", "v5e:3x3")
