@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 
+from keras_convnext._util.telling import is_quiet
+
 # Seconds until what has no bar says what it does, and between its lines.
 FIRST_LINE = 5.0
 LINES = 30.0
@@ -33,7 +35,8 @@ class Lines:
         Args:
             text: function without arguments, called if there is a line.
         """
-        if time.monotonic() - self.said_at >= LINES:
+        is_due = time.monotonic() - self.said_at >= LINES
+        if is_due and not is_quiet():
             self.said_at = time.monotonic()
             print(text(), file=sys.stderr, flush=True)
 
@@ -61,7 +64,7 @@ def new_bar(has_total=True, unit=None, units_per_step=1, verbose=True):
         rich_progress.TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not (verbose and console.is_terminal),
+        disable=not (verbose and console.is_terminal) or is_quiet(),
     )
 
 

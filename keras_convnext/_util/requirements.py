@@ -2,7 +2,8 @@
 
 import importlib
 import importlib.util
-import sys
+
+from keras_convnext._util.telling import tell
 
 # By the module to import: the name on PyPI, and the extra that brings it.
 PACKAGES = {
@@ -71,8 +72,7 @@ def tell_left_out(made):
     """
     for package, what in made.items():
         if not is_installed(package):
-            print(
+            tell(
                 f"No {what} without {package}: "
-                'pip install "keras-convnext[train]"',
-                file=sys.stderr,
+                'pip install "keras-convnext[train]"'
             )

@@ -14,6 +14,7 @@ import warnings
 from importlib.util import find_spec
 
 from keras_convnext._util import backend_choice
+from keras_convnext._util.ctrl_c import end_at_once_by_ctrl_c
 from keras_convnext._util.ctrl_c import is_command
 
 # What ends a command with its message alone.
@@ -29,7 +30,11 @@ NOISE = re.compile(
     rb"I\d{4} .*|WARNING: All log messages before absl::InitializeLog\(\).*"
 )
 
-_saying: list[threading.Timer] = []
+SHOW_IN_FULL = warnings.showwarning
+
+
+class WentWrong(Exception):
+    """The input of a command was good, its run was not."""
 
 
 def begin() -> None:
@@ -40,10 +45,27 @@ def begin() -> None:
     sys.excepthook = _tell
     warnings.showwarning = show_warning
     hide_warnings()
-    if sys.stderr is not None and sys.stderr.isatty():
-        _saying.append(threading.Timer(SAID_AFTER, _say))
-        _saying[0].daemon = True
-        _saying[0].start()
+
+
+@contextlib.contextmanager
+def starting():
+    """Imports that take seconds: says so, and Ctrl-C ends them at once."""
+    if not is_command():
+        yield
+        return
+    timer = threading.Timer(SAID_AFTER, _say)
+    timer.daemon = True
+    is_quiet = "--quiet" in sys.argv
+    if not is_quiet and sys.stderr is not None and sys.stderr.isatty():
+        timer.start()
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        end_at_once_by_ctrl_c()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, before)
 
 
 def import_keras(backend: str | None) -> None:
@@ -111,8 +133,6 @@ def running():
 
     `finally` is heeded, and what was not written whole is removed.
     """
-    for timer in _saying:
-        timer.cancel()
     handlers = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -150,6 +170,16 @@ def hide_warnings():
             warnings.simplefilter("ignore", category)
 
 
+@contextlib.contextmanager
+def showing_all(is_wanted=True):
+    """All warnings, each with the line of code that it came from."""
+    with warnings.catch_warnings():
+        if is_wanted:
+            warnings.simplefilter("default")
+            warnings.showwarning = SHOW_IN_FULL
+        yield
+
+
 def show_warning(message, category, filename, lineno, file=None, line=None):
     """A warning in one line, without the line of code that it came from."""
     text = " ".join(str(message).split())
@@ -169,4 +199,3 @@ def _say():
 
 
 begin()
-import_keras(backend_choice.choose())

@@ -12,6 +12,8 @@ from pathlib import Path
 import filelock
 from safetensors import SafetensorError
 
+from keras_convnext._util.startup import WentWrong
+
 # Folders of what is being written. Whoever writes holds the lock in it: of a
 # process that was killed it is free, and the next writer removes the folder.
 UNFINISHED, LOCK = "unfinished_", "writing.lock"
@@ -34,7 +36,7 @@ WRITING = re.compile(
 OTHERWISE = "Check that the disk has room, and that you may write there"
 
 
-class NotWritten(OSError):
+class NotWritten(WentWrong, OSError):
     """What a command or function writes cannot be written.
 
     Attributes:

@@ -1,20 +1,28 @@
-"""The `keras-convnext` command: one module per subcommand, named like it."""
+"""The `keras-convnext` command: one module per subcommand, named like it.
 
+The module of a subcommand is imported when it is called: `--help`, `--version`,
+`models` and `weights` answer before Keras would have started.
+"""
+
+import ast
 import functools
 import importlib
+import inspect
 import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from keras_convnext._util import startup
+from keras_convnext._util import telling
 from keras_convnext._util.ranges import in_range
+from keras_convnext._util.version import __version__
 from keras_convnext._util.writing import FULL
-from keras_convnext._util.writing import NotWritten
 from keras_convnext._util.writing import not_written
 from keras_convnext.cli import advice
 from keras_convnext.cli import options
-from keras_convnext.training.checkpoints import CheckpointError
-from keras_convnext.weights.hub import Unreachable
 
 # In the order of the help.
 COMMANDS = (
@@ -22,32 +30,86 @@ COMMANDS = (
     *("segment", "detect", "explain"),
     *("models", "weights", "records", "roadmap", "plan", "convert", "export"),
 )
+# Those that need no Keras.
+LIGHT = ("models", "weights")
 
-# The input was good, the run was not.
-WENT_WRONG = (NotWritten, CheckpointError, ArithmeticError, Unreachable)
+
+class Commands(typer.core.TyperGroup):
+    """Subcommands that are imported when they are called."""
+
+    def list_commands(self, ctx):
+        return list(COMMANDS)
+
+    def get_command(self, ctx, name):
+        """A name and a line, for the help."""
+        if name in COMMANDS:
+            return typer.core.TyperCommand(name, help=_documented(name))
+
+    def resolve_command(self, ctx, args):
+        # Which says of an unknown name which it is like.
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, command_of(name), rest
+
 
 app = typer.Typer(
+    cls=Commands,
     name="keras-convnext",
-    help="ConvNeXt for Keras 3, on the backend that is installed: of several "
-    "TensorFlow, else JAX. KERAS_BACKEND=tensorflow, jax or torch chooses "
-    "another.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 
-def _options_of(name):
-    parameters = typer.main.get_command(app).commands[name].params
-    return advice.options_of(parameters)
+def _print_version(is_asked):
+    if is_asked:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
-for name in COMMANDS:
+@app.callback()
+def _command(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Print the version.",
+        ),
+    ] = False,
+) -> None:
+    """ConvNeXt for Keras 3, on the backend that is installed.
+
+    Of several it takes TensorFlow, else JAX. KERAS_BACKEND=tensorflow, jax or
+    torch chooses another.
+    """
+
+
+@functools.cache
+def command_of(name):
+    """A subcommand, as Click has it: with its options."""
+    if name not in LIGHT:
+        # All of it: what a file holds may be of any room.
+        with startup.starting():
+            importlib.import_module("keras_convnext._api")
     module = importlib.import_module(f"keras_convnext.cli.{name}")
     function = in_range(getattr(module, name))
-    app.command(cls=options.Command)(
-        advice.for_command(function, functools.partial(_options_of, name))
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command(name, cls=options.Command)(
+        options.with_manners(
+            advice.for_command(
+                function, lambda: advice.options_of(command_of(name).params)
+            )
+        )
     )
+    return typer.main.get_command(alone)
+
+
+def _documented(name):
+    """The docstring of a subcommand, read without importing it."""
+    tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text())
+    functions = (x for x in tree.body if isinstance(x, ast.FunctionDef))
+    (function,) = (x for x in functions if x.name == name)
+    return inspect.cleandoc(ast.get_docstring(function))
 
 
 def main():
@@ -56,7 +118,10 @@ def main():
         with startup.running():
             app()
     except startup.ERRORS as error:
+        if telling.is_verbose():
+            traceback.print_exc()
         if getattr(error, "errno", None) in FULL:
             error = not_written(error.filename or "standard output", error)
         typer.echo(f"keras-convnext: {error}", err=True)
-        sys.exit(1 if isinstance(error, WENT_WRONG) else 2)
+        went_wrong = isinstance(error, startup.WentWrong | ArithmeticError)
+        sys.exit(1 if went_wrong else 2)

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from keras_convnext import convert_weights
 from keras_convnext._util.progress import progress
 from keras_convnext.cli import options
+from keras_convnext.models.conversion import convert_weights
 
 
 def convert(

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import typer
-
 import keras_convnext
 from keras_convnext._util.checks import one_of
+from keras_convnext._util.telling import tell
 from keras_convnext.artifacts import keras_file
 from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts import running
@@ -56,10 +55,9 @@ def load_on_backbone(name, weights, build):
     if _is_keras(name):
         return load_model(name, weights)
     if weights == "none":
-        typer.echo(
+        tell(
             "keras-convnext: the weights are random, and the classes mean "
-            "nothing",
-            err=True,
+            "nothing"
         )
         weights = None
     backbone = keras_convnext.create_model(
@@ -87,10 +85,9 @@ def open_classifier(name, weights, is_rgb=False, trust=False, **arguments):
     else:
         is_file = _is_keras(name)
         if weights == "none" and not is_file:
-            typer.echo(
+            tell(
                 "keras-convnext: the weights are random, and the predictions "
-                "mean nothing",
-                err=True,
+                "mean nothing"
             )
         model = load_model(name, weights, trust, **arguments)
         what = f"a {type(model).__name__} from {model.input_shape}"

@@ -8,11 +8,11 @@ import typer
 from rich.table import Column
 from rich.table import Table
 
-from keras_convnext import VARIANTS
-from keras_convnext import list_models
 from keras_convnext._util.checks import did_you_mean
 from keras_convnext._util.tables import new_console
 from keras_convnext.cli import options
+from keras_convnext.facts.variants import VARIANTS
+from keras_convnext.facts.variants import list_models
 
 WHOLE = ("name", "license")
 

@@ -1,11 +1,15 @@
 """Options that several commands have, declared once."""
 
+import functools
+import inspect
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from keras_convnext._util import ranges
+from keras_convnext._util import startup
+from keras_convnext._util import telling
 
 Model = Annotated[
     str, typer.Option(help="A name, see `models`, or a `.keras` file.")
@@ -207,6 +211,45 @@ ModelParallel = Annotated[
         help="Devices over which Dense kernels are sharded; JAX only.",
     ),
 ]
+
+
+# Of all commands.
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", help="Print results, warnings and errors alone."),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        help="Print warnings of all kinds, and where in the code they and "
+        "errors arise.",
+    ),
+]
+
+
+def with_manners(command):
+    """A command with the options of all commands."""
+
+    @functools.wraps(command)
+    def run(*args, quiet, verbose, **kwargs):
+        telling.choose_amount(quiet, verbose)
+        with startup.showing_all(verbose):
+            return command(*args, **kwargs)
+
+    manners = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False,
+            annotation=annotation,
+        )
+        for name, annotation in (("quiet", Quiet), ("verbose", Verbose))
+    ]
+    signature = inspect.signature(command)
+    parameters = [*signature.parameters.values(), *manners]
+    run.__signature__ = signature.replace(parameters=parameters)
+    return run
 
 
 class Command(typer.core.TyperCommand):

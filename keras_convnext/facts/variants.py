@@ -4,6 +4,7 @@ To add an architecture, add one `Variant` to `_RECORDS`; the builder,
 `list_models`, the model zoo and the tests read this table.
 """
 
+import fnmatch
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,3 +153,13 @@ _RECORDS = (
 VARIANTS = {record.name: record for record in _RECORDS}
 # Messages name this in the place of all of them.
 LISTED_BY = "`keras_convnext.list_models()`"
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of all variants that match a shell-style pattern.
+
+    Examples:
+        >>> keras_convnext.list_models("convnextv2_*o")
+        ['convnextv2_atto', 'convnextv2_femto', 'convnextv2_pico', 'convnextv2_nano']
+    """  # noqa: E501
+    return fnmatch.filter(VARIANTS, pattern)

@@ -1,6 +1,5 @@
 """The public constructors: thin over the table of variants."""
 
-import fnmatch
 import inspect
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -59,16 +58,6 @@ def create_model(name: str, *args: Any, **kwargs: Any) -> ConvNeXtModel:
         )
     given.arguments["weights"] = tag
     return build(variant, *given.args, **given.kwargs)
-
-
-def list_models(pattern: str = "*") -> list[str]:
-    """Names of all variants that match a shell-style pattern.
-
-    Examples:
-        >>> keras_convnext.list_models("convnextv2_*o")
-        ['convnextv2_atto', 'convnextv2_femto', 'convnextv2_pico', 'convnextv2_nano']
-    """  # noqa: E501
-    return fnmatch.filter(VARIANTS, pattern)
 
 
 @in_range

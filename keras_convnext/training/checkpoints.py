@@ -25,6 +25,7 @@ from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.json_files import read_object
 from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import in_range
+from keras_convnext._util.startup import WentWrong
 from keras_convnext._util.writing import NotWritten
 from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import remove_unfinished
@@ -36,7 +37,7 @@ DAMAGES = (OSError, ValueError, LookupError, TypeError, SafetensorError)
 FIELDS = {"sha256": str, "step": int, "record": dict}
 
 
-class CheckpointError(OSError):
+class CheckpointError(WentWrong, OSError):
     """A checkpoint cannot be written, or none of those there can be read."""
 
 

@@ -20,6 +20,7 @@ from keras_convnext._util.backend_choice import keras_home
 from keras_convnext._util.checks import some
 from keras_convnext._util.network import unreachable
 from keras_convnext._util.progress import progress
+from keras_convnext._util.startup import WentWrong
 from keras_convnext._util.version import __version__
 from keras_convnext._util.writing import ADVICE
 from keras_convnext._util.writing import NotWritten
@@ -39,7 +40,7 @@ BROKEN = {"NetworkError", "ReadTimeout", "RemoteProtocolError", "ReadError"}
 NOT_BEGUN = {"ConnectError", "ConnectTimeout"}
 
 
-class Unreachable(ValueError):
+class Unreachable(WentWrong, ValueError):
     """There is no network, or the server is down: another time it may work."""
 
 

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
 import keras_convnext
 from keras_convnext import cli
@@ -15,7 +14,7 @@ from keras_convnext.cli import advice
 pytestmark = pytest.mark.once
 
 PACKAGE = Path(keras_convnext.__file__).parent
-COMMANDS = typer.main.get_command(cli.app).commands
+COMMANDS = {name: cli.command_of(name) for name in cli.COMMANDS}
 OPTIONS = {
     name: advice.options_of(command.params)
     for name, command in COMMANDS.items()

@@ -14,12 +14,20 @@ import warnings
 import pytest
 from conftest import BACKEND
 from conftest import long_where_compiled
+from runs import invoke
 from runs import new_model
 from runs import write_photographs
+from typer.testing import CliRunner
 
+import keras_convnext
+from keras_convnext import VARIANTS
+from keras_convnext import cli
 from keras_convnext._util import ctrl_c
 from keras_convnext._util import startup
 from keras_convnext._util import subprocesses
+from keras_convnext._util import telling
+from keras_convnext.cli import app
+from keras_convnext.cli import models
 
 pytestmark = pytest.mark.once
 
@@ -65,7 +73,7 @@ def test_a_wrong_start_is_one_line(variables, settings, tmp_path):
     (tmp_path / "keras.json").write_text(settings)
     if settings == "[]":  # which counts only where no variable does
         variables = {"KERAS_BACKEND": ""}
-    process = start("models", KERAS_HOME=str(tmp_path), **variables)
+    process = start("plan", KERAS_HOME=str(tmp_path), **variables)
     printed, said = process.communicate(timeout=60)
     assert (process.returncode, printed) == (2, "")
     (line,) = said.splitlines()
@@ -82,7 +90,7 @@ def test_ctrl_c_while_keras_is_imported_is_quiet(tmp_path):
         f"try:\n    time.sleep(60)\n"
         f"except BaseException as error:\n    raise ValueError(str(error))\n"
     )
-    process = start("models", PYTHONPATH=f"{tmp_path}:{subprocesses.ROOT}")
+    process = start("plan", PYTHONPATH=f"{tmp_path}:{subprocesses.ROOT}")
     until = time.monotonic() + 30
     while not mark.exists() and time.monotonic() < until:
         time.sleep(0.01)
@@ -103,7 +111,7 @@ def test_the_backend_is_not_heard_while_it_is_imported(tmp_path):
     )
     path = f"{tmp_path}:{subprocesses.ROOT}"
     for level, before in (("2", ""), ("0", noise)):
-        process = start("models", PYTHONPATH=path, TF_CPP_MIN_LOG_LEVEL=level)
+        process = start("plan", PYTHONPATH=path, TF_CPP_MIN_LOG_LEVEL=level)
         printed, said = process.communicate(timeout=30)
         assert (printed, process.returncode) == ("", 2)
         assert said == f"{before}E0000 bad\nkeras-convnext: no Keras\n"
@@ -134,12 +142,48 @@ def test_a_training_imports_nothing_it_does_not_use(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "arguments, printed",
+    [
+        (["--help"], "segment"),
+        (["--version"], keras_convnext.__version__),
+        (["models", "*_huge"], "convnextv2_huge"),
+        (["weights", "*atto.fcmae", "--json"], "convnextv2_atto"),
+    ],
+)
+def test_listings_do_not_wait_for_keras(arguments, printed):
+    process = start(*arguments, options=("-X", "importtime"), KERAS_BACKEND="?")
+    output, said = process.communicate(timeout=60)
+    assert process.returncode == 0 and printed in output
+    imported = re.findall(r"\| +(\w+)\.", said)
+    assert "typer" in imported
+    assert not {"keras", *HEAVY} & set(imported)
+
+
+def test_the_shell_completes_commands_and_their_options():
+    for words, expected in (
+        ("keras-convnext pr", ["pretrain", "probe", "predict"]),
+        ("keras-convnext models --js", ["--json"]),
+    ):
+        completing = {
+            "_KERAS_CONVNEXT_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        }
+        result = CliRunner().invoke(
+            app, prog_name="keras-convnext", env=completing
+        )
+        assert result.output.split() == expected
+
+
+@pytest.mark.parametrize(
     "argv, orig_argv, expected",
     [
         (["/bin/keras-convnext", "models"], ["python", "…"], True),
         ([r"C:/Scripts/keras-convnext.exe"], ["python", "…"], True),
         (["-m", "models"], ["python", "-m", "keras_convnext", "models"], True),
         (["-m"], ["python", "-X", "dev", "-mkeras_convnext"], True),
+        (["/lib/keras_convnext/__main__.py"], ["python", "…"], True),
+        (["/lib/pytest/__main__.py"], ["python", "…"], False),
         (["-m"], ["python", "-m", "pytest"], False),
         (["script.py"], ["python", "script.py"], False),
         (["-c"], ["python", "-c", "import keras_convnext"], False),
@@ -190,6 +234,42 @@ def test_a_signal_that_is_ignored_stays_so():
             os.kill(os.getpid(), signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_who_wants_quiet_is_told_nothing_beside_the_result(monkeypatch):
+    def told_of(pattern):
+        telling.tell("a note")
+        return VARIANTS
+
+    monkeypatch.setattr(models, "list_models", told_of)
+    for flags, told in (((), "a note\n"), (("--quiet",), "")):
+        assert invoke("models", *flags).stderr == told
+    assert telling.is_quiet()
+    invoke("models")
+    assert not telling.is_quiet()
+    result = invoke("models", "--quiet", "--verbose")
+    assert "Choose one of" in str(result.exception)
+
+
+def test_who_wants_all_sees_where_warnings_and_errors_arise(
+    monkeypatch, capsys
+):
+    monkeypatch.setattr(sys, "argv", ["…", "models", "--verbose"])
+    shown = []
+    monkeypatch.setattr(
+        startup, "SHOW_IN_FULL", lambda *x, **_: shown.append(x)
+    )
+
+    def listed(pattern):
+        warnings.warn("soon gone", DeprecationWarning, stacklevel=1)
+        raise ValueError("bad")
+
+    monkeypatch.setattr(models, "list_models", listed)
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = capsys.readouterr().err
+    assert [str(x[0]) for x in shown] == ["soon gone"]
+    assert "Traceback" in said and said.endswith("keras-convnext: bad\n")
 
 
 def test_warnings_are_one_line_and_those_for_programmers_none(capsys):

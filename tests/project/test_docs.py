@@ -26,6 +26,7 @@ from hub_server import serve
 from typer.testing import CliRunner
 
 import keras_convnext
+from keras_convnext import cli
 from keras_convnext import recipes
 from keras_convnext.cli import app
 
@@ -139,8 +140,8 @@ def test_commands_and_options_exist(page, line):
     """Parsed as the shell would, without being run."""
     group = typer.main.get_command(app)
     name, *arguments = shlex.split(line)[1:]
-    command = group.commands[name]
-    command.make_context(name, arguments, parent=click.Context(group))
+    parent = click.Context(group)
+    cli.command_of(name).make_context(name, arguments, parent=parent)
 
 
 def modules():
