@@ -29,8 +29,8 @@ EVERYTHING = ("pyproject.toml", "constraints.txt", "tests/conftest.py")
 EVERYTHING += ("tests/environment.py",)
 # Files that tests read, by the beginning of their path.
 READ_BY = {
-    "README.md": ("test_docs",),
-    "docs/": ("test_docs",),
+    "README.md": ("test_docs", "test_prose"),
+    "docs/": ("test_docs", "test_prose"),
     "notebooks/": ("test_notebooks",),
     "conversion/": ("test_conversion_tools",),
     "Makefile": ("test_benchmark", "test_packaging"),

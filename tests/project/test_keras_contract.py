@@ -1,8 +1,8 @@
 """What the package takes from Keras beyond its public API still is there.
 
-`docs/design.md` lists it in a table, with the reasons. Each of its rows is one
-test here, which fails by the row's name: a hook that Keras no longer calls does
-nothing any more, and says nothing either.
+`docs/decisions/borrowed_from_keras.md` lists it in a table, with the reasons.
+Each of its rows is one test here, which fails by the row's name: a hook that
+Keras no longer calls does nothing any more, and says nothing either.
 """
 
 import ast
@@ -304,7 +304,7 @@ def torch_hooks(_):
     handle.remove()
 
 
-# In the order of the table in docs/design.md, by its first column.
+# In the order of the table in borrowed_from_keras.md, by its first column.
 CONTRACT = {
     **{f"Optimizer.{name}": is_called(name) for name in sorted(CALLS)},
     "Optimizer.update_step": update_step,
@@ -343,10 +343,9 @@ def test_keras_still_has(row, fitted, tmp_path):
 
 
 def test_the_table_is_what_is_tested():
-    page = (ROOT / "docs" / "design.md").read_text()
-    _, _, part = page.partition("## What Keras does not promise")
-    table, _, _ = part.partition("\n## ")
-    assert re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE) == [*CONTRACT]
+    decisions = ROOT / "docs" / "decisions"
+    page = (decisions / "borrowed_from_keras.md").read_text()
+    assert re.findall(r"^\| `(.+?)` \|", page, re.MULTILINE) == [*CONTRACT]
 
 
 def test_all_overridden_hooks_are_in_the_table():

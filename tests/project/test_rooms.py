@@ -5,6 +5,7 @@
 
 from pathlib import Path
 
+import draw_rooms
 import grimp
 import pytest
 
@@ -53,3 +54,15 @@ def test_a_pyramid_needs_neither_training_nor_data(graph):
     assert "keras_convnext.layers" in rooms
     assert not {"keras_convnext.data", "keras_convnext.training"} & rooms
     assert "keras_convnext.artifacts" not in rooms
+
+
+def test_the_picture_shows_the_rooms_as_they_are(graph):
+    picture = draw_rooms.drawn(graph)
+    stale = "run python conversion/draw_rooms.py"
+    assert draw_rooms.PICTURE.read_text() == picture, stale
+
+
+def test_arrows_that_follow_from_others_are_left_out():
+    arrows = {("a", "b"), ("b", "c"), ("a", "c"), ("a", "d"), ("d", "c")}
+    expected = arrows - {("a", "c")}
+    assert draw_rooms.without_detours(arrows) == expected

@@ -1,0 +1,103 @@
+"""The check of the documentation's English finds what it should."""
+
+import prose
+import pytest
+
+pytestmark = pytest.mark.once
+
+OPENING = "Read this if you train; at the end you have a model.\n\n"
+LONG = " ".join(["word"] * 31) + "."
+BAD_PAGES = {
+    "31 words": OPENING + LONG,
+    "31 words in a list": OPENING + "- Short.\n- " + LONG,
+    "31 words in a table": OPENING + f"| {LONG} | short |",
+    '"What …" as a subject': OPENING + "What is missing is refused.",
+    '"Whoever …" as a subject': OPENING + "Fine. Whoever trains waits.",
+    '"tower" is a word': OPENING + "The left tower learns.",
+    "the first paragraph must say": "# Title\n\nA model learns.",
+    "say in a line before": OPENING + "## Title\n\n```sh\nls\n```",
+    "say in a line before this": OPENING + "```sh\nls\n```\n\n```sh\nls\n```",
+}
+GOOD_PAGE = f"""\
+# Title
+
+{OPENING}
+What is a stem? The `first` layers, e.g. a convolution. [All of
+them](page.md) learn:
+
+```python
+# What a comment says is no prose, as all of the code of a page. {LONG}
+```
+
+| one cell | {" ".join(["word"] * 20)} | {" ".join(["word"] * 20)} |
+| --- | --- | --- |
+
+- {" ".join(["word"] * 29)},
+  ends.
+- A list has items.
+"""
+MODULE = '''
+def train(model):
+    """{line}
+
+    Args:
+        model: {item}
+
+    Examples:
+        >>> train("What is code.")
+    """
+'''
+
+
+@pytest.mark.parametrize("expected", BAD_PAGES)
+def test_a_bad_page_is_told(expected):
+    (found,) = prose.complaints_of_page("page.md", BAD_PAGES[expected])
+    assert str(found).startswith(f"page.md:{found.line}: ")
+    assert expected.partition(" in a ")[0] in found.remedy
+
+
+def test_a_good_page_passes():
+    assert not [*prose.complaints_of_page("page.md", GOOD_PAGE)]
+
+
+def test_the_line_is_named():
+    text = f"{OPENING}One.\n\n- Two.\n- {LONG}\n"
+    (found,) = prose.complaints_of_page("page.md", text)
+    assert text.splitlines()[found.line - 1] == f"- {LONG}"
+    assert found.text == LONG
+
+
+def test_what_the_glossary_explains_is_allowed():
+    assert {"stem", "room", "rooms"} <= prose.glossary_terms()
+    assert r"towers?" in prose.forbidden({"stem"})
+    assert r"towers?" not in prose.forbidden({"stem", "tower"})
+
+
+@pytest.mark.parametrize(
+    "line, item, words",
+    [
+        ("Trains.", "the model.", ()),
+        ("What trains.", "the model.", ["What trains."]),
+        ("Trains.", "What is trained.", ["What is trained."]),
+        ("Trains.", LONG, [LONG]),
+        (LONG, "the model.", [LONG]),
+    ],
+)
+def test_docstrings_of_the_reference_are_read(line, item, words):
+    text = MODULE.format(line=line, item=item)
+    found = prose.complaints_of_module("module.py", text, {"train"})
+    assert [x.text for x in found] == [*words]
+    assert not [*prose.complaints_of_module("module.py", text, {"evaluate"})]
+
+
+def test_the_reference_names_functions_of_modules():
+    assert {"train", "AdamW", "MaskRCNN"} <= prose.names_in_reference()
+
+
+def test_status_and_messages(monkeypatch, capsys):
+    found = prose.Complaint("page.md", 7, "What is.", "name the thing")
+    monkeypatch.setattr(prose, "all_complaints", lambda: [found])
+    assert prose.main() == 1
+    assert "page.md:7: name the thing\n    What is." in capsys.readouterr().out
+    monkeypatch.setattr(prose, "all_complaints", list)
+    assert prose.main() == 0
