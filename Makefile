@@ -95,7 +95,8 @@ lint: $(TEST_VENV)/ready  ## check style, types and which room imports which; 1 
 	$(TEST_VENV)/bin/mypy
 	$(TEST_VENV)/bin/lint-imports --no-logo
 
-docs: $(TEST_VENV)/ready  ## build the documentation into site/, and check its links; 1 min
+docs: $(TEST_VENV)/ready  ## build the documentation into site/, and check its links and its English; 1 min
+	$(TEST_VENV)/bin/python tests/prose.py
 	NO_MKDOCS_2_WARNING=1 $(TEST_VENV)/bin/mkdocs build --strict
 
 format: $(TEST_VENV)/ready  ## fix style

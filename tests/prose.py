@@ -41,8 +41,8 @@ WITHOUT_SUBJECT = re.compile(r"(What|Whoever|Whatever)\b")
 
 ABBREVIATIONS = re.compile(r"\b(e\.g|i\.e|vs|etc|al|cf|approx|Fig|No)\.")
 SENTENCE_END = re.compile(r"(?<=[.!?])[)\"*_]*\s+(?=[\"'(*_\[]*[A-Z0-9`§])")
-SECTIONS_OF_ITEMS = ("Args:", "Attributes:", "Raises:")
-SECTION = re.compile(r"[A-Z]\w+:$")
+SECTIONS_OF_ITEMS = ("Args:", "Attributes:", "Call arguments:", "Raises:")
+SECTION = re.compile(r"[A-Z][\w ]+:$")
 
 
 @dataclasses.dataclass(frozen=True)

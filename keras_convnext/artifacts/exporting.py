@@ -78,8 +78,8 @@ def export(
     Returns:
         A `verification.Report`. The outputs of the artifact are `scores` (what
         the model returns), `logits` (before the softmax) and `features`, as
-        far as there are; of a model of regression `values`, in the units of
-        their targets; of a detector its own.
+        far as there are. A model of regression has `values`, in the units of
+        their targets. A detector has its own.
 
     Raises:
         ValueError: for arguments out of range, models whose graph is not

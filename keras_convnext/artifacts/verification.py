@@ -34,7 +34,7 @@ LEAST_SIMILARITY = 0.95
 
 @dataclass(frozen=True)
 class Report:
-    """What an export measured.
+    """The measurements of an export.
 
     Attributes:
         path, format, quantization: what was written.
@@ -97,7 +97,7 @@ class Report:
 
     @property
     def problem(self) -> str:
-        """What is wrong with the artifact, or `""`."""
+        """The fault of the artifact in words, or `""`."""
         if self.difference is None:
             return ""
         if self.bound is not None:

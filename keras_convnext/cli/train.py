@@ -194,10 +194,10 @@ def train(
 ) -> None:
     """Train a model on images; killed at any moment, it goes on.
 
-    The same command again goes on from the last checkpoint. Ends with status
+    The same command again resumes from the last checkpoint. Ends with status
     1 if the loss is no number any more or a file cannot be written, and with
-    130 or 143 after SIGINT or SIGTERM; started by torchrun, with torchrun's
-    status.
+    130 or 143 after SIGINT or SIGTERM. Started by torchrun, it ends with
+    torchrun's status.
 
     Example: keras-convnext train --data photos --output run
 

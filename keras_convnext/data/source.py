@@ -38,10 +38,10 @@ class Source:
 
     Attributes:
         classes: tuple of class names in the order of the labels.
-        labels: `int32` array `(n,)` of class numbers; or, where an image may
-            have several classes or none, `uint8` array `(n, classes)` of 0
-            and 1; or, where images have numbers in place of classes, finite
-            `float64` array `(n, targets)`. Then `classes` names the targets.
+        labels: `int32` array `(n,)` of class numbers. Where an image may have
+            several classes or none, `uint8` array `(n, classes)` of 0 and 1.
+            Where images have numbers in place of classes, finite `float64`
+            array `(n, targets)`. Then `classes` names the targets.
         groups: `int32` array `(n,)`: images of one number are never parted by
             a hold-out; `None` if all are apart.
         is_upright: whether the EXIF orientation of photographs is to be
@@ -104,7 +104,7 @@ class Source:
     def image(
         self, number: int, photograph: type[Photograph] = Photograph
     ) -> Photograph | Array:
-        """What encoded bytes come to, or the array.
+        """The image of encoded bytes, or the array.
 
         Raises:
             Unreadable: if the bytes cannot be read.
@@ -125,7 +125,7 @@ class Source:
         raise NotImplementedError
 
     def name(self, number: int) -> str:
-        """What messages call an image: its path, or a number in a file."""
+        """The name of an image in messages: a path, or a number in a file."""
         raise NotImplementedError
 
     def filename(self, number: int) -> str:
@@ -144,7 +144,7 @@ class Source:
         return {"": lambda: self}
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a run is held to: images, classes and digests of them.
+        """Images, classes and digests of them, by which a run knows its data.
 
         Up to 4096 images, or 256 MiB of them, are read: all of a small data
         set, and of a large one those that chance takes, always the same.

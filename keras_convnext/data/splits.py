@@ -56,13 +56,12 @@ def open_splits(
         data: string or path. A folder with a folder of images for each class,
             or with `train/` and `val/` (`validation/`, `valid/`, `dev/`,
             `eval/`, `test/`, `testing/`; upper or lower case) that are
-            arranged so; a folder of records, see `write_records`, or
-            two of them, likewise; a list, see `ImageList`; an `.npz` file with
+            arranged so. A folder of records, see `write_records`, or two of
+            them, likewise. A list, see `ImageList`. An `.npz` file with
             `images` and `labels` as for `Arrays`, or with `x_train`,
             `y_train`, `x_test` and `y_test`, and perhaps the names of the
-            `classes`;
-            `"tfds:NAME"` or `"tfds:NAME@FOLDER"`, see `Tfds`; `"digits"`, see
-            `load_digits`. Or a `Source`.
+            `classes`. `"tfds:NAME"` or `"tfds:NAME@FOLDER"`, see `Tfds`.
+            `"digits"`, see `load_digits`. Or a `Source`.
         validation: what to hold out, of the same kinds, if it is not part of
             `data`.
         validation_split: float of at least 0 and below 1, the part of every
@@ -73,11 +72,10 @@ def open_splits(
             scikit-learn.
         seed: int, which images that are.
         folds: int of at least 2: in place of a part, hold out one of so many
-            folds, as scikit-learn's `StratifiedKFold` or, where there are
-            groups, `StratifiedGroupKFold` makes them with `shuffle=True` and
-            `random_state=seed`; of many labels `KFold` and `GroupKFold`. A
-            class that training would lack keeps an
-            image, or a group.
+            folds. They are those of scikit-learn's `StratifiedKFold` or, where
+            there are groups, `StratifiedGroupKFold`, with `shuffle=True` and
+            `random_state=seed`. Of many labels: `KFold` and `GroupKFold`. A
+            class that training would lack keeps an image, or a group.
         fold: int, which of them, from 1 to `folds`.
 
     Returns:

@@ -31,8 +31,8 @@ class TrainLoader(Batches):
     """Augmented batches of a source; training can go on from any of them.
 
     Steps count over all epochs: step `s` is in epoch `s // steps_per_epoch`.
-    What a batch holds follows from the seed and the number of its step, and
-    neither from the batches before nor from threads. Order, crops and
+    A batch depends on the seed and the number of its step, and neither on the
+    batches before nor on threads. Order, crops and
     augmentation are the same in every process count and with every loader;
     only the loaders' decoders differ, by less than a gray level in the mean.
     It is also a `keras.utils.PyDataset`: `fit` takes it epoch after epoch.

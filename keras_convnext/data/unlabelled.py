@@ -17,7 +17,7 @@ class ImageFiles(Files):
     """All images in a folder and below it, without labels.
 
     Args:
-        path: the folder. What counts in it is as for `ImageFolder`, but that
+        path: the folder. The same files count as for `ImageFolder`, but
             folders are no classes.
         is_upright: whether to apply the EXIF orientation of photographs.
 
@@ -55,10 +55,10 @@ def open_images(data: PathLike | Source) -> Source:
     """Opens images to learn from without labels.
 
     Args:
-        data: a folder of images, flat or with folders in it; one with
-            `train/` beside `val/`, `test/` or the like, of which the first
-            is taken; or anything that `open_splits` takes, likewise. Its
-            labels are left alone.
+        data: a folder of images, flat or with folders in it. Of one with
+            `train/` beside `val/`, `test/` or the like, the first is taken.
+            Or anything that `open_splits` takes, likewise. Its labels are
+            left alone.
 
     Returns:
         A `Source`.

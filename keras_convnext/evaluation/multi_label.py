@@ -34,15 +34,15 @@ from keras_convnext.training import label_metrics
 
 @dataclass(frozen=True)
 class MultiLabelEvaluation:
-    """What an evaluation of many labels measured, and of what.
+    """The figures of an evaluation of many labels, and their origin.
 
     Attributes:
         model, weights, license, quantization, file, images, unreadable,
             matched_by, outputs, preprocessing, applies_exif, seconds: see
             `Evaluation`.
         figures: dict of the parts 0–1 `map_macro` and `map_micro` (mean
-            average precision), and at the score of 0.5 `precision_…`,
-            `recall_…` and `f1_…` of both kinds and `subset_accuracy`, the
+            average precision). At the score of 0.5 it has `precision_…`,
+            `recall_…` and `f1_…` of both kinds, and `subset_accuracy`, the
             part of images with all labels right.
         at_thresholds: dict of the same that depend on scores, at the model's
             own thresholds, or `None` if it has none.

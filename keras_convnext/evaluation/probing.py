@@ -34,15 +34,15 @@ IDENTITY = ("model", "weights", "license", "quantization")
 
 @dataclass(frozen=True)
 class Probe:
-    """What features told of the classes of images, and of which.
+    """How well features separate the classes of images, and of which.
 
     Attributes:
         model, weights, license, quantization: what was probed.
         features: int, the numbers of each vector.
         classes: names of the classes of the data.
         train_images, test_images: how many could be read.
-        linear: dict of `accuracy` and `interval`; of the `strength` that was
-            chosen, scikit-learn's `C`, and whether the fit `converged`; of
+        linear: dict of `accuracy` and `interval`. Of the `strength` that was
+            chosen, scikit-learn's `C`, and whether the fit `converged`. Of
             `strengths`, a list with the `accuracy` of each on the `held_out`
             part of the training images. `None` if not asked for.
         knn: dict of `accuracy`, `interval`, `neighbors` and `temperature`, or
@@ -143,8 +143,8 @@ def probe(
 ) -> Probe:
     """Measures the features of a model by classifiers that train in seconds.
 
-    The model stays as it is. Its features are what its classifier is given, or
-    what a new one on it would be: the mean of the last feature map over all
+    The model stays as it is. Its features are the inputs of its classifier, or
+    of a new one on it. They are the mean of the last feature map over all
     positions, and the layers of the head behind it, such as `head_norm`. Of an
     encoder from masked pre-training that norm is the one it was built with: it
     has learned nothing. They are computed once, as the weights' own evaluation

@@ -34,15 +34,15 @@ from keras_convnext.visualize import predicted_against_true
 
 @dataclass(frozen=True)
 class RegressionEvaluation:
-    """What an evaluation of predicted numbers measured, and of what.
+    """The figures of an evaluation of predicted numbers, and their origin.
 
     Attributes:
         model, weights, license, quantization, file, images, unreadable,
             matched_by, outputs, preprocessing, applies_exif, seconds, tta,
             bootstrap: see `Evaluation`; `temperature` is `None`.
-        figures: dict of the means over targets of `mae` and `rmse`, the mean
-            and root mean squared error; `r2`, the part of the variance that
-            is explained, at most 1; and `spearman`, the correlation of ranks.
+        figures: dict of the means over targets. `mae` and `rmse` are the mean
+            and root mean squared error; `r2` is the part of the variance that
+            is explained, at most 1; `spearman` is the correlation of ranks.
             Of one image or targets all alike `r2` is 1 if all is exact and
             else 0; `spearman` is 0 where either side is all alike.
         targets: list with `target`, its name, and the same figures of each, in

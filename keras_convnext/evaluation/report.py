@@ -41,7 +41,7 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation measured, and of what.
+    """The figures of an evaluation, and their origin.
 
     Attributes:
         model, weights, license, quantization: what was evaluated.

@@ -102,7 +102,7 @@ def evaluate(
         tta: test-time augmentation. `"flip"`: the scores of an image are the
             means of its own and of those of its mirror image. `"five-crop"`:
             of those of the center and the four corners, at the model's size,
-            of the image as it is resized before the crop; where nothing is
+            of the image as it is resized before the crop. Where nothing is
             left around the center (`crop_pct` 1) it is refused, and so are
             views by the rules `"a"`, `"r"` and `"c"`. `None` is one view.
 

@@ -25,7 +25,7 @@ FIGURES = ("cross_entropy", "brier", "ece")
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a temperature was fitted on, and what came of it.
+    """A temperature, its images, and the figures before and after.
 
     Attributes:
         temperature: what the logits were divided by.
@@ -46,7 +46,7 @@ class Calibration:
     reliability_after: list
 
     def lines(self) -> list[str]:
-        """What to tell of it."""
+        """The same as text."""
         halves = " and ".join(f"{x:.4g}" for x in self.halves)
         return [
             f"calibrated: logits are divided by {self.temperature:.4g}, "

@@ -44,7 +44,7 @@ class Preprocessing:
 
     Call arguments:
         image: path, encoded bytes, `PIL.Image`, or `uint8` array
-            `(height, width, 3)` or `(height, width)` of 0–255; or a
+            `(height, width, 3)` or `(height, width)` of 0–255. Or a
             TensorFlow tensor as `tf_load_image` takes it, inside of `tf.data`.
         apply_exif: whether to turn photographs upright. Published results
             ignore the orientation: pass `False` to repeat them. Tensors are

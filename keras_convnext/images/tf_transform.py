@@ -37,7 +37,8 @@ def tf_load_image(
     Raises:
         ImportError: if TensorFlow is not installed.
         ValueError: for arguments out of range and tensors of other types.
-            What cannot be decoded raises TensorFlow's `InvalidArgumentError`.
+            An image that cannot be decoded raises TensorFlow's
+            `InvalidArgumentError`.
 
     Examples:
         >>> files = tf.data.Dataset.list_files("*.jpg")  # doctest: +SKIP

@@ -57,7 +57,7 @@ class GlobalResponseNormalization(keras.layers.Layer):
         return inputs * scale + self.beta
 
     def scale(self, inputs: Tensor) -> Tensor:
-        """What `call` multiplies by: `(batch, 1, 1, channels)`."""
+        """The factors of `call`: `(batch, 1, 1, channels)`."""
         x = ops.cast(inputs, at_least_float32(self.compute_dtype))
         if keras.backend.backend() == "torch":
             energy = torch_functions.sum_of_squares(x)

@@ -49,11 +49,11 @@ class Options:
         weights: `None` for random weights; an alias (`"imagenet"`,
             `"imagenet22k"`, `"imagenet22k_ft_imagenet"`, `…_384`) or tag of
             `keras_convnext.list_weights()`; `"hf://org/repository[@revision]"`;
-            a URL; or a file, index or folder of this package, the official
+            or a URL. Or a file, index or folder of this package, the official
             repositories, timm, transformers, torchvision, mmpretrain or
             keras.applications. `#name` behind it chooses one of several
-            models. What is no part of the model is left out, with a warning,
-            where the classifier is not the file's.
+            models. Tensors that are no part of the model are left out, with a
+            warning, where the classifier is not the file's.
         input_tensor: a Keras tensor to build upon, possibly the output of
             another layer, in place of a new input.
         input_shape: shape of one image; height and width may be `None` for

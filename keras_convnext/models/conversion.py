@@ -57,10 +57,10 @@ def convert_weights(
             `.weights.h5`, `.safetensors`, `.pth`, `.pt` or `.bin`.
         to: `"keras"`, `"official"`, `"timm"`, `"transformers"`,
             `"torchvision"`, `"mmpretrain"` or `"fcmae"`, the official
-            repository's checkpoint of masked pre-training, which has no head;
-            of detectors that is the
-            backbone, and the whole is `"official_mmdet"`, for mmdet 2 with the
-            official repository's backbone, or `"mmdet"`, for mmdet 3.
+            repository's checkpoint of masked pre-training, which has no head.
+            Of detectors these write the backbone. The whole detector is
+            `"official_mmdet"`, for mmdet 2 with the official repository's
+            backbone, or `"mmdet"`, for mmdet 3.
         model: name of the variant; `None` to recognize it.
         overwrite: whether `target` may exist.
 

@@ -33,8 +33,8 @@ def optimize_for_inference(
 ) -> keras.Model:
     """A copy of a model without what only training needs.
 
-    Layer scale is multiplied into the dense layer before it, dropout,
-    stochastic depth and Keras' random augmentation are left out, and the
+    Layer scale is multiplied into the dense layer before it. Dropout,
+    stochastic depth and Keras' random augmentation are left out. The
     normalization of the image becomes part of the first convolution, where
     that pads nothing: a patch stem.
     LoRA is added to the kernels, and rematerialized blocks become plain ones.

@@ -19,7 +19,7 @@ def with_sigmoid(
 ) -> keras.Model:
     """A classifier that returns a score of 0 to 1 for each of its labels.
 
-    What `keras_convnext.train` saves for recipes of many labels. Exported, it
+    `keras_convnext.train` saves it for recipes of many labels. Exported, it
     has `scores` beside its `logits`.
 
     Args:

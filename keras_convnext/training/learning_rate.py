@@ -42,7 +42,7 @@ LEAST_STEPS = 20
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What a range test found, see `find_learning_rate`.
+    """The result of a range test, see `find_learning_rate`.
 
     Attributes:
         suggestion: float, a learning rate for the recipe.

@@ -76,15 +76,15 @@ def train(
             in the targets' units, see `recipes.with_units`.
         recipe: a `Recipe`, whose `loss` fits the labels.
         data: a `Source` of training images, see `keras_convnext.data`.
-        output: path of a folder for checkpoints, `last.keras`, `best.keras`
-            and `best_raw.keras` (by accuracy on `validation`, of many labels
-            by the mean average precision, of numbers by R²; the first has
-            the averaged weights where the recipe averages; without
+        output: path of a folder for checkpoints, `last.keras`, `best.keras`,
+            `best_raw.keras`, `history.csv`, `curves.png`, TensorBoard logs and
+            `run.json`, whose `status` is "running", "complete", "stopped" or
+            "failed". The best is by accuracy on `validation`, of many labels
+            by the mean average precision, of numbers by R². `best.keras` has
+            the averaged weights where the recipe averages. Without
             `validation` there is `last.keras` alone, and of such a recipe
-            `last_averaged.keras`),
-            `history.csv`, `curves.png`, TensorBoard logs and `run.json`, whose
-            `status` is "running", "complete", "stopped" or "failed". If it
-            holds the beginning of this run, the run goes on.
+            `last_averaged.keras`. If the folder holds the beginning of this
+            run, the run resumes.
         validation: a `Source` of the same classes, or `None`.
         seed: int that order, augmentation and mixing follow from.
         resume: `"auto"`, or `"never"` to refuse a folder with checkpoints.

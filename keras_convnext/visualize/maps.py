@@ -84,8 +84,8 @@ def feature_maps(
         image: array `(height, width, channels)`, or `(channels, height,
             width)`, as `model` takes it.
         layer: name of a layer with maps of the image, channels last, as all
-            are inside a ConvNeXt of either layout; also of a layer in a
-            nested model, or `"model/layer"` where several have it.
+            are inside a ConvNeXt of either layout. Or of a layer in a nested
+            model, or `"model/layer"` where several have it.
         count: int, how many channels.
         figure: matplotlib figure or subfigure to draw into; a new one if
             `None`.

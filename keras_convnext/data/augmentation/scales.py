@@ -23,8 +23,8 @@ class RandomScales:
     """Flips an image, and resizes it, or a crop of it, to a random size.
 
     Half of the images are resized at once. The others are resized, cropped,
-    and then resized like the first. What is drawn follows from the image's
-    size and the seed: the steps are known before the image is read.
+    and then resized like the first. The draws depend on the image's size and
+    the seed alone: the steps are known before the image is read.
 
     Args:
         shortest: ints, pixels of the short side, each as likely as the others.
@@ -92,7 +92,7 @@ class RandomScales:
     def steps(
         self, height: Count, width: Count, seed: Sequence[Seed]
     ) -> list[Step]:
-        """What is done to an image, one after the other.
+        """The steps for one image, in their order.
 
         Args:
             height, width: ints, pixels of the image.

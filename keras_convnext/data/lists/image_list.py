@@ -53,15 +53,15 @@ class ImageList(Source):
             as those of another list; all that are in it, sorted, if `None`.
         is_upright: whether to apply the EXIF orientation of photographs.
         on_error: what to do where files do not exist: `"skip"` leaves them
-            out and warns with their count, `"raise"` ends. What exists and
-            cannot be read, loaders tell.
+            out and warns with their count, `"raise"` ends. Loaders warn of
+            files that exist and cannot be read.
 
     Attributes:
         path, classes, labels, groups, is_upright: see `Source`.
 
     Raises:
         ValueError: if the list is empty, broken, or lacks a column or values,
-            which are named by their lines; if it has a file twice with another
+            which are named by their lines. If it has a file twice with another
             label, split or group; and if none of the files exists.
         ImportError: for Parquet, if pyarrow is not installed.
 

@@ -26,9 +26,9 @@ def read_coco(path: PathLike, images: PathLike | None = None) -> ObjectSource:
     Args:
         path: of the JSON file.
         images: the folder that its `file_name`s are in. If `None`, the first
-            that has the first image of: the file's folder; one beside it, or
-            beside its folder, called `images` or as the part in the file's
-            name, `train2017` for `instances_train2017.json`.
+            folder that has the first image: the file's own, or one beside it
+            or beside its folder. That is called `images`, or as the part in
+            the file's name: `train2017` for `instances_train2017.json`.
 
     Returns:
         An `ObjectSource`. Images without annotations are among them, and

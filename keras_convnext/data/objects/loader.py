@@ -34,9 +34,9 @@ Batch = tuple[dict[str, Array], dict[str, Array]]
 class ObjectLoader(keras.utils.PyDataset):
     """Batches to train a detector on, epoch after epoch or from any step on.
 
-    Steps count over all epochs. What a batch holds follows from the seed and
-    the number of its step, and neither from the batches before nor from
-    threads; with the same `group` also not from how many processes there are.
+    Steps count over all epochs. A batch depends on the seed and the number of
+    its step. It depends neither on the batches before nor on threads, and with
+    the same `group` not on the number of processes.
 
     A batch is a pair of dicts, of `n` images and `g` rows for objects:
 

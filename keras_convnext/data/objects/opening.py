@@ -43,8 +43,8 @@ def open_objects(
     Args:
         data: string or path. A JSON file in COCO's format, or a folder with
             `annotations/instances_train2017.json` and the like, or with a JSON
-            file in it, or in `train/` and `valid/`; a YAML file of YOLO, or a
-            folder with `data.yaml`; a folder with Pascal VOC's XML files.
+            file in it, or in `train/` and `valid/`. A YAML file of YOLO, or a
+            folder with `data.yaml`. A folder with Pascal VOC's XML files.
         validation: what to hold out, of the same kinds, if it is not part of
             `data`.
         validation_split: float of at least 0 and below 1, the part of the

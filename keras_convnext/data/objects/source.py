@@ -31,7 +31,7 @@ from keras_convnext.images.reading import Unreadable
 
 @dataclass(frozen=True)
 class Objects:
-    """What is to be found in one image.
+    """The objects of one image.
 
     Attributes:
         boxes: `float64` array `(n, 4)` of x1, y1, x2, y2 in pixels, as they
@@ -159,7 +159,7 @@ class ObjectSource(Source):
         )
 
     def objects(self, number: int) -> Objects:
-        """What is to be found in an image, by the image's number."""
+        """The objects of an image, by the image's number."""
         rows = slice(*self._starts[number : number + 2])
         part = {key: x[rows] for key, x in self._columns.items()}
         height, width = self.sizes[number].tolist()

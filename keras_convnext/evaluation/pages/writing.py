@@ -85,7 +85,7 @@ def write_report(
         overwrite: whether `path` may exist.
 
     Returns:
-        What `evaluate` returns.
+        The result of `evaluate`.
 
     Raises:
         ValueError: as `evaluate`; before any work for a path that exists, or

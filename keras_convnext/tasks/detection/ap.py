@@ -43,10 +43,10 @@ SHOWN = 10
 class AveragePrecision:
     """How good detections are, by COCO's rules.
 
-    Figures are parts of 1, `None` where there is nothing to find: `ap`, the
-    mean over ten overlaps of 0.5 to 0.95; `ap50`, `ap75`; `ap_small`,
-    `ap_medium`, `ap_large`, by area below and above 32² and 96² pixels;
-    `recall`, of 100 detections in an image.
+    Figures are parts of 1, `None` where there is nothing to find. `ap` is the
+    mean over ten overlaps of 0.5 to 0.95, beside `ap50` and `ap75`. `ap_small`,
+    `ap_medium` and `ap_large` are by area below and above 32² and 96² pixels.
+    `recall` is of 100 detections in an image.
 
     Attributes:
         images: int, how many were searched.

@@ -39,7 +39,7 @@ STRIDE = 32
 
 @dataclass(frozen=True)
 class Options:
-    """What the constructors of both detectors take; see `MaskRCNN`."""
+    """The arguments of the constructors of both detectors; see `MaskRCNN`."""
 
     classes: int | Sequence[str] | None
     weights: object

@@ -18,7 +18,7 @@ from keras_convnext.tasks.detection.inference import as_record
 def detect_exported(
     artifact: Artifact, image: PathLike | Images, score: Part = 0.05
 ) -> Detections:
-    """What `detect` does, by an `Artifact`.
+    """Finds the objects in one image as `detect` does, by an `Artifact`.
 
     Args:
         artifact: a detector that `keras_convnext.export` wrote, opened by

@@ -83,7 +83,7 @@ def detect(
     """Finds the objects in one image.
 
     The image is resized as the published detectors were evaluated, by
-    OpenCV's rule: to a short side of 800 pixels and a long one of at most
+    OpenCV's rule. Its short side gets 800 pixels and its long one at most
     1333, or whatever `model.info.preprocessing.image_size` is. One call gives
     the same bits again.
 
@@ -110,8 +110,8 @@ def detect(
 
     Raises:
         ValueError: for a model that is no detector or takes images of another
-            size only, an image that cannot be read or becomes too large for
-            the memory, and arguments out of range.
+            size only. For an image that cannot be read or becomes too large
+            for the memory, and for arguments out of range.
 
     Source: `object_detection/configs/_base_/datasets/coco_instance.py` of the
     official repository, and mmdet's `single_gpu_test`.

@@ -57,11 +57,11 @@ class DetectionModel(keras.Model):
         else is float32.
 
         The model fills images up to a multiple of 32, and normalizes such
-        pixels to zero, whatever they are. What else is in the batch changes
-        nothing, but a canvas that is larger than an image needs does: layer
-        norms and biases turn zeros into something, and what lies beyond the
-        edge is seen near it. Batch images of one size, or of sizes that have
-        the same multiple of 32, for results that do not depend on it.
+        pixels to zero, whatever they are. The other images of a batch change
+        nothing. A canvas that is larger than an image needs does: layer norms
+        and biases turn zeros into other numbers, which are seen near the edge.
+        Batch images of one size, or of sizes that have the same multiple of
+        32, for results that do not depend on it.
 
     Examples:
         >>> backbone = keras_convnext.ConvNeXtAtto(
@@ -116,14 +116,14 @@ class DetectionModel(keras.Model):
 
     @property
     def prefix(self) -> str:
-        """What the names of all layers begin with."""
+        """The beginning of the names of all layers."""
         # A backbone of four stages has levels.
         levels: dict = self.info.pyramid_level_inputs  # type: ignore
         return parse(next(iter(levels.values()))).prefix
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """What stands in the names of the heads' layers for each stage: `("",)`
+        """The part for each stage in the names of the heads' layers: `("",)`
         in a Mask R-CNN, `("_0", "_1", "_2")` in a Cascade Mask R-CNN."""
         names = {layer.name for layer in self.layers}
         is_one = f"{self.prefix}box_classifier" in names
@@ -168,8 +168,8 @@ class DetectionModel(keras.Model):
         Args:
             x: dict, as to call the model.
             y: dict of what is to be found. `boxes`: `(batch, g, 4)`, x1, y1,
-                x2, y2 in pixels of the images; `classes`, `valid`: `(batch,
-                g)`, of which rows are no padding; `masks`: `(batch, g,
+                x2, y2 in pixels of the images. `classes`, `valid`: `(batch,
+                g)`, of which rows are no padding. `masks`: `(batch, g,
                 height, width)` of the size of `images`, 0 or 1, which may be
                 left out.
             trunk: what the model returns in training; computed if `None`.

@@ -50,8 +50,8 @@ class MaskedAutoencoder(keras.Model):
 
     Returns:
         Float tensor `(batch, rows, columns, values)`, float32 under mixed
-        policies: the pixels of every patch in the order of row, column and
-        channel, normalized to a mean of 0 and a variance of 1 in each patch.
+        policies. It has the pixels of every patch in the order of row, column
+        and channel, normalized to a mean of 0 and a variance of 1 in each.
 
     Examples:
         >>> encoder = keras_convnext.ConvNeXtV2Atto(
@@ -181,7 +181,7 @@ def FCMAE(
         width: int, channels of the decoder.
         grn_statistics: `"image"`: GRN takes its norms over the visible
             positions of each image, as the paper's JAX code and fine-tuning
-            do; `"batch"`: over those of the whole batch, as the official
+            do. `"batch"`: over those of the whole batch, as the official
             sparse code does.
         name: name of the model.
 

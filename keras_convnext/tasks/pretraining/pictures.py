@@ -29,7 +29,7 @@ PICTURES = 4  # images that each picture of a run shows
 def reconstructed(
     model: MaskedAutoencoder, images: Images, visible: ArrayLike
 ) -> dict[str, Array]:
-    """What a masked autoencoder sees of images, and what it makes of it.
+    """The images as a masked autoencoder sees and completes them.
 
     A prediction is relative to mean and variance of its patch, which are
     those of the image here.

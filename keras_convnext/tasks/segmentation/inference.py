@@ -47,7 +47,7 @@ def segment(
     """The class of every pixel of one image.
 
     The image is resized so that its short side has `crop` pixels and its long
-    side at most four times as many, times each of the scales; the
+    side at most four times as many, times each of the scales. The
     probabilities are resized back and averaged.
 
     The published single-scale figures are those of `mode="slide"`, the
@@ -73,9 +73,9 @@ def segment(
 
     Raises:
         ValueError: for a model that is no segmenter or takes images of
-            another size only, an image that cannot be read or becomes smaller
-            than 32 pixels or too large for the memory, and arguments out of
-            range.
+            another size only. For an image that cannot be read or becomes
+            smaller than 32 pixels or too large for the memory. For arguments
+            out of range.
 
     Source: official `semantic_segmentation/configs`, `*_ss.py` and `*_ms.py`,
     and mmseg's `slide_inference` and `aug_test`.
@@ -114,7 +114,7 @@ def class_probabilities(
     stride: Count | None = None,
     verbose: bool = True,
 ) -> Array:
-    """What `segment` takes the largest of.
+    """The probabilities of all classes, of which `segment` takes the largest.
 
     Args:
         model, …, verbose: as for `segment`.

@@ -24,8 +24,8 @@ class Cluster:
     """One process with one device; the backends' own derive from it.
 
     Every process runs the same training from top to bottom; only the first
-    writes. What the processes must do together are the methods here, which
-    all of them call in the same order.
+    writes. The methods here are the common steps of all processes, which call
+    them in the same order.
 
     Attributes:
         process_index, process_count: ints.

@@ -148,7 +148,7 @@ def compiled_plan(
     rematerialize: bool | None = None,
     model_parallel: Count = 1,
 ) -> CompiledPlan:
-    """What a training step takes on TPUs, compiled for them without one.
+    """Memory and work of a training step on TPUs, compiled without one.
 
     On the JAX backend, with `libtpu` installed, on x86 and Linux. The step is
     that of `keras_convnext.train`: model, recipe, AdamW, moving average and

@@ -98,7 +98,7 @@ class Plan:
         }
 
     def described(self) -> str:
-        """What a batch is made of."""
+        """The parts of a batch."""
         return (
             f"batch of {self.batch_size}: {self.device_batch} images on each "
             f"device × {self.devices} devices × "
@@ -152,9 +152,9 @@ def plan(
 ) -> Plan:
     """How a model fits on devices, and how long a step takes.
 
-    Memory is what data parallelism needs on every device: the state of each
-    parameter, and one output of every layer for each image, which going
-    backward needs; compilers that fuse layers keep less. It may fill nine
+    Memory is what data parallelism needs on every device. That is the state of
+    each parameter, and one output of every layer for each image, which going
+    backward needs. Compilers that fuse layers keep less. It may fill nine
     tenths of a device. Time is that of the images on one device, as measured,
     and of a ring all-reduce of the gradients, `2 (n - 1) / n · bytes /
     bandwidth`, for every micro-batch.

@@ -34,17 +34,17 @@ def layer_decay_scales(
         layer_decay: number above 0 and at most 1; 1 scales nothing.
         groups: `"group"`: the official V1 groups. The stem, the first and the
             second stage have one each, the third has one for every three
-            blocks, the last stage one; with 27 blocks these are the official
+            blocks, the last stage one. With 27 blocks these are the official
             12, with nine the 6 of the official detectors. `"single"`: V2's
             groups of one block, the stem with the first block and each
             downsampling with the block that follows. Models of other than
             four stages, isotropic ones among them, have under `"group"` one
-            group for the stem and one for every block (ours: the official
-            code does not know them).
+            group for the stem and one for every block. The official code does
+            not know them.
 
     Returns:
-        Dict from layer name to factor, for layers with weights. What it does
-        not name (norm, head, layers of others) has factor 1.
+        Dict from layer name to factor, for layers with weights. The others
+        (norm, head, layers of other packages) have factor 1.
 
     Raises:
         ValueError: if `layer_decay` is out of range, `groups` unknown, or

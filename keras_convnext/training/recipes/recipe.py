@@ -91,11 +91,11 @@ class Recipe(EpochRecipe):
             are both.
         label_smoothing: part of the target that goes to all classes; with
             many labels, part of every label that becomes one half.
-        loss: `"softmax"`, for one class in each image; or for many labels, or
+        loss: `"softmax"`, for one class in each image. For many labels, or
             none, with a sigmoid for each: `"binary"` cross-entropy,
-            `"asymmetric"` (see `AsymmetricLoss`) or `"focal"`; or for numbers
-            in place of classes `"huber"`, which grows linearly from an error
-            of one standard deviation of the targets on, or `"squared"`.
+            `"asymmetric"` (see `AsymmetricLoss`) or `"focal"`. For numbers in
+            place of classes: `"squared"`, or `"huber"`, which grows linearly
+            from an error of one standard deviation of the targets on.
         class_weight_exponent: weigh classes by inverse frequency to this
             power, 0 to 1: 0 for none. With one class in each image the weights
             are n/(K·nᶜ) at 1 (K classes, nᶜ of n images), and their mean over
@@ -148,10 +148,10 @@ class Recipe(EpochRecipe):
             teacher's softened answers, times the temperature squared (Hinton
             et al., arXiv:1503.02531); the rest is the loss of the labels. It
             and the temperature are by default those of Keras' `Distiller`.
-        distillation_feature_weight: what the squared difference is multiplied
-            with between the teacher's last feature maps, standardized over
-            channels at every place, and a linear projection of the student's,
-            which is thrown away after the run; 0 for none.
+        distillation_feature_weight: factor of the squared difference between
+            the last feature maps, 0 for none. The teacher's are standardized
+            over channels at every place. The student's pass a linear
+            projection, which is thrown away after the run.
 
     Examples:
         >>> recipe = keras_convnext.recipes.imagenet1k.replace(epochs=100)
@@ -221,7 +221,7 @@ class Recipe(EpochRecipe):
 
     @property
     def task(self) -> str:
-        """What it trains for: that of the `Source`s it is for."""
+        """The task that it trains for: that of the `Source`s it is for."""
         return OBJECTIVES[self.loss].task
 
     def trained_variables(self, model: keras.Model) -> list[keras.Variable]:
@@ -262,8 +262,8 @@ class Recipe(EpochRecipe):
             seed: int that the weights of a projection follow from.
 
         Returns:
-            A model of the student's layers and weights. What it learns, the
-            student has learned.
+            A model of the student's layers and weights: training it trains
+            the student.
 
         Raises:
             ValueError: for a teacher that does not fit.
@@ -445,15 +445,15 @@ class Recipe(EpochRecipe):
             options: further arguments of `model.compile`.
 
         Returns:
-            The model. What the recipe freezes is not trainable any more, until
-            `model.trainable` is set to `False` and to `True` again; layers have
-            the LoRA that it asks for; with `head_epochs`, `fit` needs
-            `callbacks`.
+            The model. The parts that the recipe freezes are not trainable any
+            more, until `model.trainable` is set to `False` and to `True`
+            again. Layers have the LoRA that it asks for. With `head_epochs`,
+            `fit` needs `callbacks`.
 
         Raises:
             ValueError: if the model has an activation after its logits, one
                 output for a softmax, a drop path of another rate than the
-                recipe, or none of the parts that it freezes; and if classes
+                recipe, or none of the parts that it freezes. If classes
                 are to be weighed in a loss of your own, or without `data`.
                 And in `fit`, if the labels of the first batch are other.
 
