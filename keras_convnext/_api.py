@@ -12,6 +12,7 @@ from keras_convnext import layers
 from keras_convnext import training
 from keras_convnext import visualize
 from keras_convnext._util.version import __version__
+from keras_convnext.artifacts import accelerate
 from keras_convnext.artifacts import export
 from keras_convnext.artifacts import open_artifact
 from keras_convnext.evaluation import evaluate
@@ -94,6 +95,7 @@ __all__ = [
     "VARIANTS",
     "Variant",
     "__version__",
+    "accelerate",
     "convert_weights",
     "create_model",
     "data",

@@ -1,12 +1,11 @@
 """What the figures were measured on."""
 
-import contextlib
-import importlib.metadata
 import os
 import platform
-from pathlib import Path
 
-from keras_convnext import training
+from keras_convnext._util import requirements
+from keras_convnext._util.machine import cpu_name
+from keras_convnext._util.machine import usable_cores
 
 PACKAGES = (
     "onnxruntime",
@@ -18,17 +17,10 @@ PACKAGES = (
 )
 
 
-def usable_cores():
-    """Numbers of the processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count()))
-
-
 def describe():
     """Processor, cores, memory and system as a dict of JSON's types."""
     return {
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "usable_cores": len(usable_cores()),
         "memory_bytes": _memory(),
         "os": platform.platform(),
@@ -37,20 +29,9 @@ def describe():
 
 def versions():
     """Of everything that takes part, as far as installed."""
-    found = training.versions()
+    found = requirements.versions((*requirements.COMPUTING, *PACKAGES))
     del found["backend"]
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
     return found
-
-
-def _cpu():
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _memory():

@@ -54,6 +54,11 @@ def keras_home():
     return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
 
 
+def cache_folder():
+    """The path of what this package keeps there."""
+    return keras_home() / "models" / "keras_convnext"
+
+
 def _settings():
     return keras_home() / "keras.json"
 

@@ -1,9 +1,13 @@
 """Optional packages, and the error that says how to get them."""
 
+import contextlib
 import importlib
+import importlib.metadata
 import importlib.util
+import sys
 
 from keras_convnext._util.telling import tell
+from keras_convnext._util.version import __version__
 
 # By the module to import: the name on PyPI, and the extra that brings it.
 PACKAGES = {
@@ -23,6 +27,8 @@ PACKAGES = {
     "torch": ("torch", "torch"),
     "wandb": ("wandb", "wandb"),
 }
+# By their names on PyPI, those that decide how a model computes.
+COMPUTING = ("jax", "numpy", "pillow", "tensorflow", "tensorflow-cpu", "torch")
 
 
 def is_installed(module):
@@ -76,3 +82,19 @@ def tell_left_out(made):
                 f"No {what} without {package}: "
                 'pip install "keras-convnext[train]"'
             )
+
+
+def versions(packages: tuple[str, ...] = COMPUTING) -> dict[str, str]:
+    """Of this package, Keras and what it may run on, as far as installed."""
+    import keras
+
+    result = {
+        "keras_convnext": __version__,
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+        "python": sys.version.split()[0],
+    }
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            result[name] = importlib.metadata.version(name)
+    return result

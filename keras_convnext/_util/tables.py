@@ -1,4 +1,4 @@
-"""Tables and lines on stdout, cut to the width of a terminal alone.
+"""Tables and lines, cut to the width of a terminal alone.
 
 `rich` is imported where something is printed: `import keras_convnext` does
 without.
@@ -10,13 +10,22 @@ import sys
 ANY_WIDTH = 100_000
 
 
-def new_console():
+def new_console(is_aside=False):
     """A `rich` console for stdout, which takes text as it is.
 
     Names of classes and files may hold brackets and colons.
+
+    Args:
+        is_aside: whether it is for stderr.
     """
     from rich.console import Console
 
     # Terminals have the width that they tell, or that of COLUMNS.
-    width = None if sys.stdout.isatty() else ANY_WIDTH
-    return Console(width=width, markup=False, emoji=False, highlight=False)
+    stream = sys.stderr if is_aside else sys.stdout
+    return Console(
+        width=None if stream.isatty() else ANY_WIDTH,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        stderr=is_aside,
+    )

@@ -256,11 +256,16 @@ def of_model(model, name, size=None):
     )
 
 
-def _open_onnx(path):
-    """An ONNX file in ONNX Runtime, on the CPU."""
+def open_onnx(path, threads=0):
+    """An ONNX file in ONNX Runtime, on the CPU.
+
+    Args:
+        threads: as many as ONNX Runtime takes, if 0.
+    """
     onnxruntime = require("onnxruntime", "ONNX files")
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
+    settings.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
         str(path), settings, providers=["CPUExecutionProvider"]
     )
@@ -305,16 +310,22 @@ def _open_saved_model(path):
     return embedded.from_json(text), run
 
 
-def _open_openvino(path):
-    """OpenVINO IR on the CPU, in float32."""
+def open_openvino(path, threads=0, precision="f32"):
+    """OpenVINO IR or an ONNX file in OpenVINO, on the CPU.
+
+    Args:
+        threads: as many as OpenVINO takes, if 0.
+        precision: `"f32"`, or `"bf16"` where the processor has it.
+    """
     openvino = require("openvino", "OpenVINO files")
     core = openvino.Core()
     model = core.read_model(path)
     info = model.get_rt_info()
     text = info[embedded.KEY].value if embedded.KEY in info else None
-    compiled = core.compile_model(
-        model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
+    settings = {"INFERENCE_PRECISION_HINT": precision}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    compiled = core.compile_model(model, "CPU", settings)
     return embedded.from_json(text), compiled
 
 
@@ -335,10 +346,10 @@ CODE = {"": saved_model_graph.code_in, ".pt2": torch_archive.code_in}
 RUNTIMES = {
     "": _open_saved_model,
     ".keras": keras_file.load,
-    ".onnx": _open_onnx,
+    ".onnx": open_onnx,
     ".pt2": _open_torch,
     ".tflite": _open_tflite,
-    ".xml": _open_openvino,
+    ".xml": open_openvino,
 }
 
 

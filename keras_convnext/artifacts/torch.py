@@ -16,6 +16,16 @@ from keras_convnext.artifacts import metadata
 
 def write(exportable, path, images=None):
     """Writes a program for batches of any size."""
+    files = {metadata.FILE: exportable.text}
+    # Writing to a full disk itself, PyTorch ends the process.
+    content = io.BytesIO()
+    torch.export.save(program_of(exportable), content, extra_files=files)
+    with writing(path):
+        path.write_bytes(content.getbuffer())
+
+
+def program_of(exportable):
+    """The model as a `torch.export.ExportedProgram`."""
     shape = [side or 224 for side in exportable.input_shape]
     dtype = getattr(torch, exportable.metadata["input_dtype"])
     images = torch.zeros((2, *shape), dtype=dtype)
@@ -23,15 +33,9 @@ def write(exportable, path, images=None):
     for axis, side in enumerate(exportable.input_shape, 1):
         if side is None:
             dynamic[axis] = torch.export.Dim.AUTO
-    program = torch.export.export(
+    return torch.export.export(
         _Program(exportable).eval(), (images,), dynamic_shapes=(dynamic,)
     )
-    files = {metadata.FILE: exportable.text}
-    # Writing to a full disk itself, PyTorch ends the process.
-    content = io.BytesIO()
-    torch.export.save(program, content, extra_files=files)
-    with writing(path):
-        path.write_bytes(content.getbuffer())
 
 
 class _Program(torch.nn.Module):

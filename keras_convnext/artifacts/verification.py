@@ -22,7 +22,7 @@ from keras_convnext.artifacts import running
 from keras_convnext.models import inspection
 
 # Largest difference as a part of the largest logit, at least of 1.
-BOUNDS = {None: 1e-4, "float16": 1e-2}
+BOUNDS = {None: 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 # Of numbers the scale is one deviation of the target; of a large mean float32
 # has no more digits than that.
 LEAST_PART_OF_MEAN = 1e-2
@@ -139,7 +139,7 @@ def verify(exportable, path, batches):
         images=sum(map(len, batches)),
         latency_ms=milliseconds,
     )
-    return _compared(report, expected, outputs, exportable.metadata["units"])
+    return compared(report, expected, outputs, exportable.metadata["units"])
 
 
 def outputs_of(exportable, batches):
@@ -210,7 +210,15 @@ def run_saved_model(path, inputs):
         return pickle.loads(exchange.read_bytes())
 
 
-def _compared(report, expected, outputs, units):
+def compared(report, expected, outputs, units):
+    """A report, with how far outputs are from those of the model.
+
+    Args:
+        report: a `Report`, whose `quantization` decides what is allowed.
+        expected, outputs: of each batch a dict from names to arrays. Outputs
+            may have more names.
+        units: those of the metadata.
+    """
     is_detector = metadata.BOXES in expected[0]
     if is_detector:
         pairs = zip(expected, outputs)

@@ -14,6 +14,8 @@ from keras_convnext import evaluation
 from keras_convnext import visualize
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.ranges import PartAboveZero
+from keras_convnext.artifacts.acceleration.accelerated import of_artifact
+from keras_convnext.artifacts.acceleration.engines import MODEL
 from keras_convnext.cli import calibrating
 from keras_convnext.cli import lists
 from keras_convnext.cli import options
@@ -123,6 +125,7 @@ def evaluate(
     ] = None,
     tta: options.Tta = None,
     batch_size: options.BatchSize = 32,
+    engine: options.Engine = MODEL,
     detector: options.Detector = "mask_rcnn",
     as_json: options.Json = False,
     output: Annotated[
@@ -227,6 +230,7 @@ def evaluate(
             "interpolation": interpolation is not None,
             "apply_exif": apply_exif is not None,
             "tta": tta is not None,
+            "engine": engine != MODEL,
             "calibrate": calibrate is not None,
             "reliability": reliability is not None,
             "plot": plot is not None,
@@ -252,7 +256,7 @@ def evaluate(
         names = [name for _, name in metadata["classes"] or ()]
         of_lists["target"] = names or None
     source = _opened(data, labels, counting, of_lists, task)
-    artifact = known or open_model()
+    artifact = of_artifact(known or open_model(), engine)
     if plot is not None and artifact.metadata["units"] is None:
         raise ValueError(
             "`plot` is for models that predict numbers. Received: "

@@ -56,6 +56,14 @@ Trust = Annotated[
     typer.Option("--trust", help="Open the model even if it runs code."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="What runs the model: keras (the model itself), auto (the fastest "
+        "of those installed that agrees with it), optimized, onnxruntime, "
+        "openvino or inductor."
+    ),
+]
 Exif = Annotated[
     bool,
     typer.Option(

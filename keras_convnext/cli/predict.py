@@ -9,6 +9,8 @@ import typer
 
 from keras_convnext._util.progress import progress
 from keras_convnext._util.ranges import Part
+from keras_convnext.artifacts.acceleration.accelerated import of_artifact
+from keras_convnext.artifacts.acceleration.engines import MODEL
 from keras_convnext.cli import options
 from keras_convnext.cli.files import find_images
 from keras_convnext.cli.files import if_none_is_readable
@@ -40,6 +42,7 @@ def predict(
     as_json: options.Json = False,
     tta: options.Tta = None,
     batch_size: options.BatchSize = 32,
+    engine: options.Engine = MODEL,
     apply_exif: options.Exif = True,
     trust: options.Trust = False,
 ) -> None:
@@ -57,11 +60,14 @@ def predict(
     Example: keras-convnext predict photos --model tags.keras --threshold 0.3
 
     Example: keras-convnext predict photos --tta five-crop
+
+    Example: keras-convnext predict photos --engine auto
     """
     paths = find_images(images)
     results = if_none_is_readable(paths)
     if not results:
         artifact = open_classifier(model, weights, is_rgb=True, trust=trust)
+        artifact = of_artifact(artifact, engine)
         views.check(tta, artifact.preprocessing)
         choose = _chooser(artifact.metadata, top, threshold)
         read = _reader(artifact.preprocessing, apply_exif, tta)

@@ -1,5 +1,6 @@
 """Training runs that survive their machine."""
 
+from keras_convnext._util.requirements import versions
 from keras_convnext.training.checkpoints import CheckpointError
 from keras_convnext.training.checkpoints import Checkpoints
 from keras_convnext.training.dry_run import describe
@@ -9,7 +10,6 @@ from keras_convnext.training.learning_rate import find_learning_rate
 from keras_convnext.training.repeatability import make_repeatable
 from keras_convnext.training.run import Interrupted
 from keras_convnext.training.run import NotFinite
-from keras_convnext.training.run import versions
 from keras_convnext.training.train import train
 
 __all__ = [

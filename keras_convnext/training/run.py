@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import datetime
-import importlib.metadata
 import json
 import math
 import shlex
@@ -16,8 +15,8 @@ import keras
 
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.json_files import check_fields
+from keras_convnext._util.requirements import versions
 from keras_convnext._util.serialization import is_registered
-from keras_convnext._util.version import __version__
 from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import only_writer
 from keras_convnext._util.writing import written_aside
@@ -31,7 +30,6 @@ from keras_convnext.training.sharing import from_writer
 RESUME = ("auto", "never")
 # What a checkpoint's record holds.
 RECORD = {"settings": dict, "history": list, "best": dict}
-PACKAGES = ("jax", "numpy", "pillow", "tensorflow", "tensorflow-cpu", "torch")
 
 
 class Interrupted(SystemExit):
@@ -347,20 +345,6 @@ def _with_new_names(values):
         ): value
         for name, value in values.items()
     }
-
-
-def versions() -> dict[str, str]:
-    """Of this package, Keras and what it may run on, as far as installed."""
-    result = {
-        "keras_convnext": __version__,
-        "keras": keras.__version__,
-        "backend": keras.backend.backend(),
-        "python": sys.version.split()[0],
-    }
-    for name in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            result[name] = importlib.metadata.version(name)
-    return result
 
 
 def _now():

@@ -17,10 +17,10 @@ import keras
 
 from keras_convnext._util.json_files import check_fields
 from keras_convnext._util.json_files import read_object
+from keras_convnext._util.requirements import versions
 from keras_convnext._util.writing import written_aside
 from keras_convnext.training.card import card_of
 from keras_convnext.training.run import status_of
-from keras_convnext.training.run import versions
 from keras_convnext.training.trackers import TRACKERS
 from keras_convnext.training.trackers import Facts
 from keras_convnext.training.trackers import Results

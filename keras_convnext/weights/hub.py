@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from keras_convnext._util.backend_choice import keras_home
+from keras_convnext._util.backend_choice import cache_folder
 from keras_convnext._util.checks import some
 from keras_convnext._util.network import unreachable
 from keras_convnext._util.progress import progress
@@ -228,8 +228,7 @@ def fetch_url(url):
 def _folder(url):
     """Holds `SHA256/NAME` of a URL's file."""
     digest = hashlib.sha256(url.encode()).hexdigest()[:12]
-    cache = keras_home() / "models" / "keras_convnext"
-    return cache / "downloads" / digest
+    return cache_folder() / "downloads" / digest
 
 
 def _name(url):

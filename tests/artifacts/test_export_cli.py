@@ -423,7 +423,7 @@ def test_int8_tells_the_largest_difference_of_all_batches():
     logits = np.array([[1.0, 2.0, 4.0]])
     batches = [{"scores": logits, "logits": logits}] * 2
     outputs = [batches[0], {"scores": logits, "logits": logits + 0.5}]
-    compared = verification._compared(report, batches, outputs, None)
+    compared = verification.compared(report, batches, outputs, None)
     assert (compared.difference, compared.bound) == (0.5, None)
     assert (compared.agreement, compared.problem) == (1.0, "")
 

@@ -225,7 +225,7 @@ REPORT = verification.Report("path", "onnx", None, 0)
 def test_differences_are_allowed_by_the_deviation(units, error, is_right):
     expected = np.array(units["mean"]) + np.array([[-1], [1]]) * units["std"]
     outputs = [{"values": expected + error}]
-    report = verification._compared(
+    report = verification.compared(
         REPORT, [{"values": expected}], outputs, units
     )
     assert (report.problem == "") == is_right, report

@@ -1,5 +1,6 @@
 """Sections: figures, what was evaluated, and how to repeat it."""
 
+from keras_convnext._util.requirements import versions
 from keras_convnext.evaluation.pages.markup import folded
 from keras_convnext.evaluation.pages.markup import join
 from keras_convnext.evaluation.pages.markup import name_of
@@ -13,7 +14,6 @@ from keras_convnext.evaluation.report import figure_of
 from keras_convnext.evaluation.report import text_of
 from keras_convnext.evaluation.report import title_of
 from keras_convnext.evaluation.rules import RULES
-from keras_convnext.training.run import versions
 from keras_convnext.visualize import predicted_against_true
 from keras_convnext.visualize import reliability_diagram
 

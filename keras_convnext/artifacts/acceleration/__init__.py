@@ -1,0 +1,1 @@
+"""A model run by whatever is fastest for it here."""
