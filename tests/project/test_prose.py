@@ -2,8 +2,13 @@
 
 import prose
 import pytest
+import yaml
 
 pytestmark = pytest.mark.once
+
+QUESTIONS = yaml.safe_load((prose.ROOT / "docs" / "questions.yml").read_text())
+# Pages of docstrings, and of reasons.
+WITHOUT_QUESTIONS = ("docs/reference/", "docs/decisions/", "docs/readers.md")
 
 OPENING = "Read this if you train; at the end you have a model.\n\n"
 LONG = " ".join(["word"] * 31) + "."
@@ -101,3 +106,22 @@ def test_status_and_messages(monkeypatch, capsys):
     assert "page.md:7: name the thing\n    What is." in capsys.readouterr().out
     monkeypatch.setattr(prose, "all_complaints", list)
     assert prose.main() == 0
+
+
+def test_every_page_has_questions():
+    pages = {prose.name_of(path) for path in prose.pages()}
+    asked = {x for x in pages if not x.startswith(WITHOUT_QUESTIONS)}
+    assert asked <= QUESTIONS.keys() <= pages | {*prose.GENERATED}
+    assert {len(x) for x in QUESTIONS.values()} <= {3, 4, 5}
+
+
+@pytest.mark.parametrize("page", QUESTIONS)
+def test_a_page_has_its_answers(page):
+    text = joined((prose.ROOT / page).read_text())
+    for row in QUESTIONS[page]:
+        assert row["question"].endswith("?")
+        assert joined(str(row["found"])) in text, row["question"]
+
+
+def joined(text):
+    return " ".join(text.split())

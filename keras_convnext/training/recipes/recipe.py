@@ -452,10 +452,11 @@ class Recipe(EpochRecipe):
 
         Raises:
             ValueError: if the model has an activation after its logits, one
-                output for a softmax, a drop path of another rate than the
-                recipe, or none of the parts that it freezes. If classes
-                are to be weighed in a loss of your own, or without `data`.
-                And in `fit`, if the labels of the first batch are other.
+                output for a softmax, or a drop path of another rate than the
+                recipe. If it has none of the parts that the recipe freezes. If
+                classes are to be weighed in a loss of your own, or without
+                `data`. And in `fit`, if the labels of the first batch are
+                other.
 
         Labels may be class numbers, one-hot or mixed; many labels are rows
         `(batch, classes)` of 0 to 1. Numbers are rows `(batch, targets)`.
