@@ -45,12 +45,13 @@ def accelerate(
 ) -> "Accelerated":
     """Runs a model by the fastest engine that is installed, and proves it.
 
-    At the first batch all engines run it in turn. Who differs from the model
-    by more than 1e-4 of its largest logit (at least of 1), or fails, is out;
-    of the others the fastest runs this batch and all of about its size. The
-    table is printed on stderr. The choice is kept in the package's cache
-    folder for the same weights, machine and versions: other processes do not
-    race, but open the engine and prove it on their first batch.
+    At the first batch all engines run it in turn. An engine is out if it
+    differs from the model by more than 1e-4 of its largest logit (at least of
+    1), or fails. The fastest of the others runs this batch and all of about
+    its size. The table is printed on stderr. The choice is kept in the
+    package's cache folder for the same weights, machine and versions. Other
+    processes do not race, but open the engine and prove it on their first
+    batch.
 
     Engines take copies of the weights. A model that goes on learning is
     noticed by samples of its weights, and refused.
@@ -61,9 +62,9 @@ def accelerate(
             take images that fill their tensor, and give boxes in their pixels.
         engine: `"auto"`, or one without a race: `"keras"` (the model),
             `"optimized"` (of `optimize_for_inference`), `"onnxruntime"`,
-            `"openvino"`, or `"inductor"` (PyTorch's compiler, on its backend),
-            which compiles for minutes and races where neither of these two is
-            installed.
+            `"openvino"`, or `"inductor"` (PyTorch's compiler, on its backend).
+            The last one compiles for minutes, and races where neither
+            `"onnxruntime"` nor `"openvino"` is installed.
         quantization: `None` (float32); `"bfloat16"` or `"int8"` for engines
             that have them, which need to agree less, as exported files do.
         representative_data: for `"int8"`, as for `export`.

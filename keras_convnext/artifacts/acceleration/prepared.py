@@ -51,7 +51,7 @@ class Plan:
 
     @property
     def facts(self):
-        """What a choice depends on beside model, batch and machine."""
+        """The settings that a choice depends on, beside model and machine."""
         calibration = None
         if self.calibration is not None:
             calibration = hashlib.blake2b(self.calibration.data).hexdigest()
