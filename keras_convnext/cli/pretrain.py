@@ -62,7 +62,7 @@ def pretrain(
     """Pre-train a ConvNeXt V2 on images without labels (FCMAE).
 
     It learns to fill in hidden parts of images. The result is `encoder.keras`,
-    which `train --weights` takes. The same command again goes on from the last
+    which `train --weights` takes. The same command again resumes from the last
     checkpoint; it ends with the statuses of `train`.
 
     Example: keras-convnext pretrain --data photos --output run --epochs 200

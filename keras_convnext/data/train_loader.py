@@ -51,8 +51,8 @@ class TrainLoader(Batches):
             TensorFlow, `None` for `tf.data` on the TensorFlow backend.
         mixup_group: int, how many images of a batch are mixed with one
             another; those of a process if `None`. With a number, batches are
-            the same in every process count; what a process mixes with images
-            of another it reads itself.
+            the same for every number of processes. A process then also reads
+            the images of other processes that it mixes with its own.
 
     Attributes:
         steps_per_epoch: int; images of a last batch that is not full are left

@@ -88,8 +88,8 @@ def evaluate(
         confused: how many of the most confused pairs to keep.
         verbose: whether to show progress on stderr, where that is a terminal.
         labels: for `rule="real"`: path of `real.json`.
-        all_classes: for `rule="a"` and `"r"`: let all outputs compete, which
-            is the other reading, and gives less.
+        all_classes: for `rule="a"` and `"r"`: let all outputs compete, not
+            only the 200 classes of the set. The accuracy is then lower.
         partial: for `rule="c"`: whether corruptions and severities may be
             missing; there is no mCE then.
         preprocessing: a `Preprocessing` in place of the weights' own.

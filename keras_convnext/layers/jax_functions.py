@@ -1,9 +1,9 @@
-"""What XLA compiles well on CPUs, where the obvious formulas fare badly.
+"""Formulas that XLA compiles well on CPUs, where the obvious ones are slow.
 
-XLA fuses a cheap producer into every one that reads it. A depthwise
-convolution looks cheap: fused into both sums of a layer normalization and into
-its outputs it was computed three times. It is kept out of matrix products and
-of what an optimization barrier hides.
+XLA fuses an operation that it takes for cheap into each one that reads it. A
+depthwise convolution looks cheap: fused into both sums of a layer
+normalization and into its outputs, it was computed three times. XLA does not
+fuse it into matrix products, nor past an optimization barrier.
 """
 
 import contextlib

@@ -33,8 +33,8 @@ PLAIN_DTYPES = {"float32", "float64"}
 
 @dataclass
 class Step:
-    """A layer, the names of its inputs and output, what it is the last to
-    need, and whether it may write into its input."""
+    """The call of one layer: the numbers of its inputs and output, the values
+    that no later call needs, and whether it may write into its input."""
 
     layer: keras.layers.Layer
     inputs: list

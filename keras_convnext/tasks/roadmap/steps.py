@@ -67,7 +67,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Regime:
-    """A size in which the way is gone.
+    """Depths, widths and image size for which the steps are built.
 
     Attributes:
         depths: blocks per stage by `Design.stage_ratio`.

@@ -50,7 +50,7 @@ class PaddedLoader(EvalLoader):
         return images, labels, weights
 
     def remove_padding(self, model, cluster):
-        """Takes what filled up out of the metrics' counts.
+        """Subtracts the padding of the last batches from the metrics' counts.
 
         Args:
             model: whose metrics have seen all batches.
