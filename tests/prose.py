@@ -1,7 +1,7 @@
 """Checks that the documentation is plain English: `make docs` runs it.
 
 It reads the pages of the site, README.md, CONTRIBUTING.md, and the docstrings
-of the names in docs/reference, as text: nothing is imported.
+of the names in docs/reference and of commands, as text: nothing is imported.
 """
 
 import ast
@@ -78,8 +78,9 @@ def all_complaints() -> Iterator[Complaint]:
         yield from complaints_of_page(name_of(path), path.read_text())
     documented = names_in_reference()
     for path in sorted(ROOT.glob("keras_convnext/**/*.py")):
+        command = {path.stem} if path.parent.name == "cli" else set()
         yield from complaints_of_module(
-            name_of(path), path.read_text(), documented
+            name_of(path), path.read_text(), documented | command
         )
 
 

@@ -147,7 +147,7 @@ Pattern = Annotated[
 # Of runs that train.
 RunFolder = Annotated[
     Path,
-    typer.Option(help="Folder for the results, and to go on from."),
+    typer.Option(help="Folder for the results, and to resume from."),
 ]
 Deterministic = Annotated[
     bool,
@@ -159,7 +159,7 @@ Deterministic = Annotated[
 Resume = Annotated[
     str,
     typer.Option(
-        help="auto: go on where the run in the folder was stopped. never: "
+        help="auto: resume where the run in the folder was stopped. never: "
         "refuse a folder with a run."
     ),
 ]

@@ -37,7 +37,7 @@ def records(
     on_error: options.OnError = "skip",
     as_json: options.Json = False,
 ) -> None:
-    """Write images as TFRecord shards; killed at any moment, it goes on.
+    """Write images as TFRecord shards; if killed, it resumes.
 
     The same command again writes what is missing. Ends with status 0, also if
     images were left out, which are named.

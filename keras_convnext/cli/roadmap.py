@@ -37,13 +37,13 @@ def roadmap(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option(help="Folder for what is trained; goes on in it."),
+        typer.Option(help="Folder for the trained steps; resumes in it."),
     ] = Path("roadmap_output"),
     as_json: options.Json = False,
 ) -> None:
     """Print what each step of the roadmap costs; optionally train them all.
 
-    Training writes roadmap.png, roadmap.md and roadmap.json, and goes on
+    Training writes roadmap.png, roadmap.md and roadmap.json, and resumes
     where it was interrupted.
 
     Example: keras-convnext roadmap --regime base

@@ -192,7 +192,7 @@ def train(
     as_json: options.Json = False,
     **changes: str | None,
 ) -> None:
-    """Train a model on images; killed at any moment, it goes on.
+    """Train a model on images; if killed, it resumes.
 
     The same command again resumes from the last checkpoint. Ends with status
     1 if the loss is no number any more or a file cannot be written, and with
