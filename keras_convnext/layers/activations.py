@@ -16,7 +16,7 @@ def gelu(x):
     """The exact GELU; TensorFlow's rounds √2 to float32, also in float64."""
     if keras.backend.standardize_dtype(x.dtype) == "float64":
         return 0.5 * x * (1.0 + ops.erf(x * math.sqrt(0.5)))
-    if jax_functions.is_jax_for_cpu() and not isinstance(x, keras.KerasTensor):
+    if jax_functions.target() == "cpu" and not isinstance(x, keras.KerasTensor):
         return jax_functions.exact_gelu()(x)
     return keras.activations.gelu(x)
 

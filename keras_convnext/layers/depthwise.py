@@ -76,7 +76,7 @@ def choose_implementation():
     one_of(SETTING, setting, CHOICES)
     if setting != "auto":
         return setting
-    return "shifted" if jax_functions.is_jax_for_cpu() else "native"
+    return "shifted" if jax_functions.target() == "cpu" else "native"
 
 
 @register

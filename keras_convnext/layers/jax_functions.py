@@ -18,17 +18,17 @@ _TARGET: contextvars.ContextVar[str | None] = contextvars.ContextVar(
 )
 
 
-def is_jax_for_cpu():
-    """Whether what JAX traces now is compiled for CPUs.
+def target():
+    """What JAX compiles for what it traces now: "cpu", "gpu" or "tpu".
 
     The one place that tells: a program for TPUs may be compiled on a host
-    that has none.
+    that has none. `None` on other backends.
     """
     if keras.backend.backend() != "jax":
-        return False
+        return None
     import jax
 
-    return (_TARGET.get() or jax.default_backend()) == "cpu"
+    return _TARGET.get() or jax.default_backend()
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ class LayerNormalization(keras.layers.LayerNormalization):
     def call(self, inputs):
         if (
             self.dtype_policy.name == "float32"
-            and jax_functions.is_jax_for_cpu()
+            and jax_functions.target() == "cpu"
         ):
             return jax_functions.layer_normalization(
                 inputs,

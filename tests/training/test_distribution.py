@@ -34,9 +34,9 @@ from keras_convnext.data import EvalLoader
 from keras_convnext.training import Checkpoints
 from keras_convnext.training import sharing
 from keras_convnext.training.distribution import cluster as cluster_module
-from keras_convnext.training.distribution import planning
 from keras_convnext.training.distribution import shared_draws
 from keras_convnext.training.distribution import validation
+from keras_convnext.training.distribution.keeping import LAYER_BY_LAYER
 from keras_convnext.training.distribution.replicas import Replicas
 from keras_convnext.training.recipes import small_data
 
@@ -877,7 +877,7 @@ def test_planned_activations_are_those_that_torch_keeps(name, again):
     model = keras_convnext.create_model(
         name, weights=None, input_shape=(64, 64, 3), drop_path_rate=0.1
     )
-    between, inside, _ = planning.kept_elements(keras_convnext.profile(model))
+    between, inside, _ = LAYER_BY_LAYER.elements(keras_convnext.profile(model))
     expected = between if again else between + inside
     if again:
         model = keras_convnext.rematerialized(model)

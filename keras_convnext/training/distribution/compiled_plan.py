@@ -5,14 +5,18 @@ from dataclasses import asdict
 from dataclasses import dataclass
 from typing import Any
 
+from keras_convnext._util.checks import one_of
 from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import in_range
 from keras_convnext.training.distribution import compiling
 from keras_convnext.training.distribution.chips import Chip
+from keras_convnext.training.distribution.keeping import ON_TPUS
+from keras_convnext.training.distribution.planning import ACTIVATION_BYTES
 from keras_convnext.training.distribution.planning import Plan
 from keras_convnext.training.distribution.planning import as_text
+from keras_convnext.training.distribution.planning import best
 from keras_convnext.training.distribution.planning import full_name
-from keras_convnext.training.distribution.planning import plan
+from keras_convnext.training.distribution.planning import possible
 from keras_convnext.training.recipes.records import RECIPES
 from keras_convnext.training.recipes.records import get_recipe
 
@@ -183,21 +187,26 @@ def compiled_plan(
         >>> plan.program.needed, plan.step_seconds  # doctest: +SKIP
     """
     name = full_name(model)
+    one_of("dtype", dtype, ACTIVATION_BYTES)
     chip, devices = compiling.devices_of(topology)
     chosen = (get_recipe(recipe) if recipe else _recipe_for(name)).for_model(
         name
     )
-    estimate = plan(
-        name,
-        len(devices),
-        chip.memory,
-        batch_size,
-        image_size,
-        classes,
-        dtype,
-        average,
-        gradient_accumulation_steps=gradient_accumulation_steps,
-        rematerialize=rematerialize,
+    # Where nothing fits by the formulas, the compiler has the last word.
+    estimate = best(
+        possible(
+            name,
+            len(devices),
+            chip.memory,
+            batch_size,
+            image_size,
+            classes,
+            dtype,
+            average,
+            gradient_accumulation_steps,
+            rematerialize,
+            ON_TPUS,
+        )
     )
     changed = chosen.replace(
         batch_size=batch_size,

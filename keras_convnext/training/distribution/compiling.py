@@ -12,6 +12,7 @@ import math
 import os
 import re
 import time
+import warnings
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import fields
@@ -30,6 +31,13 @@ from keras_convnext.training.distribution.chips import CHIPS
 
 # Whatever else changes a program is in its text, or a name of its own below.
 ENVIRONMENT = ("LIBTPU_INIT_ARGS", "XLA_FLAGS")
+# JAX' settings of how hard to try, and what they are without being set.
+EFFORTS = {
+    "jax_exec_time_optimization_effort": 0.0,
+    "jax_memory_fitting_effort": 0.0,
+    "jax_optimization_level": "UNKNOWN",
+    "jax_memory_fitting_level": "O2",
+}
 PACKAGES = ("jax", "jaxlib", "libtpu")
 # Away from a TPU the library would ask Google's servers where it is; and one
 # process alone may have it, though none takes a TPU here.
@@ -56,7 +64,7 @@ class Program:
         bytes_accessed: float, of all memories, by the compiler.
         collectives: list of `Collective`.
         seconds: how long compiling took, of all cores together.
-        compiler: names of packages and versions.
+        compiler: names of packages and versions, and JAX' settings for it.
         text: the compiled program; empty where it does not fit.
     """
 
@@ -246,6 +254,7 @@ def _place_of_batch(device):
 def _compiled(lowered, devices):
     """The `Program`, from the cache if it was compiled before."""
     versions = [f"{name} {metadata.version(name)}" for name in PACKAGES]
+    versions += _efforts()
     around = [os.environ.get(name, "") for name in ENVIRONMENT]
     places = [str(device) for device in devices]
     key = [lowered.as_text(), devices[0].device_kind, places, versions, around]
@@ -265,6 +274,18 @@ def _compiled(lowered, devices):
     return program
 
 
+def _efforts():
+    """JAX' settings that somebody has changed, as text."""
+    import jax
+
+    values = {name: getattr(jax.config, name, None) for name in EFFORTS}
+    return [
+        f"{name}={value}"
+        for name, value in values.items()
+        if value not in (None, EFFORTS[name])
+    ]
+
+
 def _read(path):
     found = json.loads(gzip.decompress(path.read_bytes()))
     found["collectives"] = [hlo.Collective(**x) for x in found["collectives"]]
@@ -275,7 +296,11 @@ def _read(path):
 
 def _figures(lowered, count):
     try:
-        compiled = lowered.compile()
+        with warnings.catch_warnings():
+            # JAX' own cache, where somebody has one, cannot open programs
+            # without their devices.
+            warnings.filterwarnings("ignore", "Error .* compilation cache")
+            compiled = lowered.compile()
     except Exception as error:  # XLA's own, from C++
         found = TOO_MUCH.search(str(error))
         if not found:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import replace
 
 # `%name = type opcode(operands), attributes`; types have no space before "(".
 INSTRUCTION = re.compile(
@@ -14,6 +15,7 @@ SHAPE = re.compile(r"\b([a-z]\w*)\[([\d,]*)\](?:\{([\d,]*)(?::([^}]*))?\})?")
 OPERANDS = re.compile(r"%([\w.-]+)")
 LABEL = re.compile(r'op_name="([^"]*)"')
 GROUPS = re.compile(r"replica_groups=(?:\{\{([\d,]*)\}|\[\d+,(\d+)\])")
+CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 BITS = re.compile(r"\d+")
 KINDS = (
     "all-reduce",
@@ -24,6 +26,7 @@ KINDS = (
 )
 # Names for what is there already.
 FREE = ("parameter", "constant", "tuple", "get-tuple-element", "bitcast")
+PREFETCHES = ("copy-start", "slice-start")
 # A memory space other than that beside the chip: S(1) is on it.
 ON_CHIP = re.compile(r"S\([1-9]")
 
@@ -61,6 +64,24 @@ class Instruction:
     operands: tuple[str, ...]
     label: str
     text: str
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one instruction takes.
+
+    Attributes:
+        opcode, label: as of `Instruction`.
+        padded: bytes between chip and memory, as laid out.
+        size: bytes of the numbers among them.
+        cycles: of the chip, as TPUs' compiler estimates; 0 if it does not.
+    """
+
+    opcode: str
+    label: str
+    padded: int
+    size: int
+    cycles: int
 
 
 @dataclass(frozen=True)
@@ -120,13 +141,10 @@ def collectives(text: str, devices: int) -> list[Collective]:
     return sorted(every, key=lambda one: -one.size)
 
 
-def traffic(text: str) -> list[tuple[str, str, int, int]]:
-    """Bytes that each instruction of the main computation moves, as laid out.
+def traffic(text: str) -> list[Traffic]:
+    """What each instruction of the main computation moves and takes.
 
     Arrays on the chip are free. What loops and branches do inside is left out.
-
-    Returns:
-        List of `(opcode, label, bytes as laid out, bytes of the numbers)`.
     """
     lines = list(instructions(text[text.index("ENTRY ") :]))
     by_name = {line.name: line for line in lines}
@@ -134,16 +152,27 @@ def traffic(text: str) -> list[tuple[str, str, int, int]]:
     for line in lines:
         if line.opcode in FREE or line.opcode.endswith("-done"):
             continue
-        # What begins here lists its operands again.
-        begins = line.opcode.endswith("-start")
-        shapes = list(line.shapes[: 1 if begins else None])
-        for name in line.operands:
-            if name in by_name and by_name[name].opcode != "tuple":
-                shapes += by_name[name].shapes[:1]
+        shapes = list(line.shapes)
+        if line.opcode in PREFETCHES:
+            # Source, target and a counter: all that moves is the target.
+            least = min(shape.padded for shape in shapes[:2])
+            shapes = [x for x in shapes[:2] if x.padded == least][:1]
+            shapes = [replace(shape, is_on_chip=False) for shape in shapes]
+        else:
+            for name in line.operands:
+                if name in by_name and by_name[name].opcode != "tuple":
+                    shapes += by_name[name].shapes[:1]
         moved = [shape for shape in shapes if not shape.is_on_chip]
-        padded = sum(shape.padded for shape in moved)
-        size = sum(shape.size for shape in moved)
-        rows.append((line.opcode, line.label, padded, size))
+        cycles = CYCLES.search(line.text)
+        rows.append(
+            Traffic(
+                line.opcode,
+                line.label,
+                sum(shape.padded for shape in moved),
+                sum(shape.size for shape in moved),
+                int(cycles[1]) if cycles else 0,
+            )
+        )
     return rows
 
 

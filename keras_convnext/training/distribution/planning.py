@@ -11,29 +11,17 @@ from keras_convnext._util import checks
 from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import in_range
-from keras_convnext.facts.layer_names import Part
-from keras_convnext.facts.layer_names import parse
 from keras_convnext.facts.variants import LISTED_BY
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.models.applications import create_model
 from keras_convnext.models.profiling import profile
 from keras_convnext.models.profiling import without_numbers
-from keras_convnext.models.rematerialization import OUTSIDE
+from keras_convnext.training.distribution.keeping import LAYER_BY_LAYER
 
 UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-# Bytes of a parameter's state. Keras keeps weights, gradients and slots in
-# float32 under mixed precision, too.
-STATE = {"weights": 4, "gradients": 4, "moments": 8}
-# Casts of the weights, which going backward needs as well.
-MIXED = {"weights in half precision": 2}
-AVERAGE = {"average": 4}
-BUCKETS = {"all-reduce buckets": 4}  # see `gradients.AveragedGradients`
-ACCUMULATORS = {"accumulated gradients": 4}
-# A sum keeps none of its terms, and a card passes on what it is given.
-NOT_KEPT = (Part.DROP_PATH, Part.CARD)
 ACTIVATION_BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
-WIDTH = max(map(len, MIXED)) + 2
+WIDTH = 27
 # For workspaces of kernels, fragments and the backend itself: ours.
 FILL = 0.9
 # Fewer images at once leave a device idle: ours.
@@ -80,6 +68,11 @@ class Plan:
     def needed(self) -> int:
         """Bytes of state and activations on a device."""
         return sum(self.state.values()) + self.activations
+
+    @property
+    def fits(self) -> bool:
+        """Whether nine tenths of a device hold it."""
+        return self.needed <= FILL * self.memory
 
     @property
     def step_seconds(self) -> tuple[float, float] | None:
@@ -192,15 +185,60 @@ def plan(
     name = full_name(model)
     available = as_bytes("memory", memory)
     checks.one_of("dtype", dtype, ACTIVATION_BYTES)
-    if batch_size % devices:
-        raise ValueError(
-            "The batch must be divisible by the number of devices. Received: "
-            f"batch_size={batch_size}, devices={devices}"
-        )
     if (rate is None) != (bandwidth is None):
         raise ValueError(
             "A step's time follows from `rate` and `bandwidth` together. "
             f"Received: rate={rate}, bandwidth={bandwidth}"
+        )
+    candidates = possible(
+        name,
+        devices,
+        available,
+        batch_size,
+        image_size,
+        classes,
+        dtype,
+        average,
+        gradient_accumulation_steps,
+        rematerialize,
+        LAYER_BY_LAYER,
+    )
+    chosen = best(candidates)
+    if not chosen.fits:
+        raise ValueError(
+            f"A device needs at least {as_text(chosen.needed / FILL)} for "
+            f"{name!r} and batches of {batch_size} on {devices} devices. "
+            f"Received: memory={as_text(available)}. Take more devices, or "
+            "shard the weights on JAX (`--model-parallel`)"
+        )
+    return _with_times(chosen, rate, bandwidth)
+
+
+def possible(
+    name,
+    devices,
+    memory,
+    batch_size,
+    image_size,
+    classes,
+    dtype,
+    average,
+    gradient_accumulation_steps,
+    rematerialize,
+    keeping,
+):
+    """The `Plan`s there are, the better ones first, whether they fit or not.
+
+    Args:
+        name: of an architecture.
+        memory: int, bytes of a device.
+        keeping: a `Keeping`.
+        The others as for `plan`.
+    """
+    if batch_size % devices:
+        raise ValueError(
+            "The batch must be divisible by the number of devices. Received: "
+            f"batch_size={batch_size}, devices={devices}"
         )
     with without_numbers():
         costs = profile(
@@ -211,31 +249,29 @@ def plan(
                 input_shape=(image_size, image_size, 3),
             )
         )
-    candidates = [
-        _candidate(
-            costs, devices, available, batch_size, steps, again, dtype, average
+    share = batch_size // devices
+    plans = [
+        _plan(
+            costs, devices, memory, share, steps, again, dtype, average, keeping
         )
         for again in _asked(rematerialize, (False, True))
         for steps in _asked(gradient_accumulation_steps, ACCUMULATIONS)
-        if _is_even(batch_size // devices, steps)
+        if _is_even(share, steps)
     ]
-    if not candidates:
+    if not plans:
         raise ValueError(
             "Micro-batches must divide a device's images, and have at least "
             f"{FEWEST_IMAGES}. Received: gradient_accumulation_steps="
             f"{gradient_accumulation_steps}, batch_size={batch_size}, "
             f"devices={devices}"
         )
-    fitting = [x for x in candidates if x.needed <= FILL * available]
-    if not fitting:
-        least = min(candidates, key=lambda plan: plan.needed)
-        raise ValueError(
-            f"A device needs at least {as_text(least.needed / FILL)} for "
-            f"{name!r} and batches of {batch_size} on {devices} devices. "
-            f"Received: memory={as_text(available)}. Take more devices, or "
-            "shard the weights on JAX (`--model-parallel`)"
-        )
-    return _with_times(fitting[0], rate, bandwidth)
+    return plans
+
+
+def best(plans):
+    """The first plan that fits, or else the one that needs least."""
+    fitting = [plan for plan in plans if plan.fits]
+    return fitting[0] if fitting else min(plans, key=lambda plan: plan.needed)
 
 
 def full_name(model):
@@ -268,31 +304,6 @@ def as_bytes(name, size):
     return int(number)
 
 
-def kept_elements(costs):
-    """Elements that going backward needs of one image: each layer's output.
-
-    Args:
-        costs: a `Profile`.
-
-    Returns:
-        `(between, inside, largest)`: those between blocks, those inside of
-        all blocks, and of the largest one, which is all that is kept of blocks
-        when they are rematerialized.
-    """
-    between, blocks = 0, {}
-    for layer in costs.layers:
-        size = math.prod(layer.output_shape)
-        name = parse(layer.name)
-        if name.part in NOT_KEPT:
-            continue
-        if name.block is None or name.part in OUTSIDE:
-            between += size
-        else:
-            block = name.of("")
-            blocks[block] = blocks.get(block, 0) + size
-    return between, sum(blocks.values()), max(blocks.values(), default=0)
-
-
 def _asked(value, choices):
     return choices if value is None else (value,)
 
@@ -304,25 +315,29 @@ def _is_even(share, steps):
     )
 
 
-def _candidate(costs, devices, memory, batch, steps, again, dtype, average):
-    kinds = STATE | (AVERAGE if average else {})
-    kinds |= MIXED if dtype.startswith("mixed") else {}
-    kinds |= BUCKETS if devices > 1 else {}
-    kinds |= ACCUMULATORS if steps > 1 else {}
-    images = batch // devices // steps
-    between, inside, largest = kept_elements(costs)
-    elements = (between + (largest if again else inside)) * images
+def _plan(costs, devices, memory, share, steps, again, dtype, average, keeping):
+    images = share // steps
+    between, inside, largest = keeping.elements(costs)
+    elements = between + (largest if again else inside)
+    of_an_image = elements * ACTIVATION_BYTES[dtype]
+    of_an_image += math.prod(costs.input_shape) * keeping.pixel_bytes
     return Plan(
         model=costs.name,
         parameters=costs.parameters,
         devices=devices,
-        batch_size=batch,
+        batch_size=share * devices,
         gradient_accumulation_steps=steps,
         device_batch=images,
         rematerialize=again,
         dtype=dtype,
-        state={name: size * costs.parameters for name, size in kinds.items()},
-        activations=elements * ACTIVATION_BYTES[dtype],
+        state=keeping.state(
+            costs.parameters,
+            devices,
+            steps,
+            dtype.startswith("mixed"),
+            average,
+        ),
+        activations=of_an_image * images,
         memory=memory,
         compute_seconds=None,
         reduce_seconds=None,

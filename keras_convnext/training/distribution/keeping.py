@@ -1,0 +1,103 @@
+"""What a device has to keep while it trains, by who computes."""
+
+import math
+from dataclasses import dataclass
+
+from keras_convnext.facts.layer_names import Part
+from keras_convnext.facts.layer_names import parse
+from keras_convnext.models.rematerialization import OUTSIDE
+
+# A sum keeps none of its terms, and a card passes on what it is given.
+NOTHING = (Part.DROP_PATH, Part.CARD)
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What is kept; the bytes are those of each parameter.
+
+    Attributes:
+        always, mixed, average, several, accumulating: dicts from what it is to
+            bytes: in any training, in mixed precision, with a moving average,
+            on several devices, and with several micro-batches.
+        again: parts whose outputs are computed again going backward.
+        lanes: int, numbers of channels are filled up to multiples of it.
+        pixel_bytes: of a number of the images, which are kept apart.
+    """
+
+    always: dict
+    mixed: dict
+    average: dict
+    several: dict
+    accumulating: dict
+    again: tuple
+    lanes: int
+    pixel_bytes: int
+
+    def state(self, parameters, devices, steps, is_mixed, average):
+        """Bytes of what there is for each parameter, by name."""
+        kinds = dict(self.always)
+        kinds |= self.average if average else {}
+        kinds |= self.mixed if is_mixed else {}
+        kinds |= self.several if devices > 1 else {}
+        kinds |= self.accumulating if steps > 1 else {}
+        return {name: size * parameters for name, size in kinds.items()}
+
+    def elements(self, costs):
+        """Elements that going backward needs of one image.
+
+        Args:
+            costs: a `Profile`.
+
+        Returns:
+            `(between, inside, largest)`: those between blocks, those inside of
+            all blocks, and of the largest one, which is all that is kept of
+            blocks when they are rematerialized.
+        """
+        between, blocks = 0, {}
+        for layer in costs.layers:
+            name = parse(layer.name)
+            if name.part in NOTHING + self.again:
+                continue
+            *places, channels = layer.output_shape or (1,)
+            filled = math.ceil(channels / self.lanes) * self.lanes
+            size = math.prod(places) * filled
+            if name.block is None or name.part in OUTSIDE:
+                between += size
+            else:
+                block = name.of("")
+                blocks[block] = blocks.get(block, 0) + size
+        inside = sum(blocks.values())
+        return between, inside, max(blocks.values(), default=0)
+
+
+# Keras keeps weights, gradients and slots in float32 under mixed precision,
+# too. Going backward needs the casts of the weights as well.
+LAYER_BY_LAYER = Keeping(
+    always={"weights": 4, "gradients": 4, "moments": 8},
+    mixed={"weights in half precision": 2},
+    average={"average": 4},
+    several={"all-reduce buckets": 4},  # see `gradients.AveragedGradients`
+    accumulating={"accumulated gradients": 4},
+    again=(),
+    lanes=1,
+    pixel_bytes=0,
+)
+# As XLA's compiler for TPUs does it, by benchmarks/tpu: gradients go into the
+# weights at once where nobody else has to know them, casts are part of the
+# products, and normalizations and products with a vector cost less than room.
+ON_TPUS = Keeping(
+    always={"weights": 4, "moments": 8},
+    mixed={},
+    average={"average": 4},
+    several={"gradients": 4},
+    accumulating={"accumulated gradients": 4},
+    again=(
+        Part.NORMALIZATION,
+        Part.STEM_NORM,
+        Part.DOWNSAMPLE_NORM,
+        Part.NORM,
+        Part.LAYER_SCALE,
+    ),
+    lanes=128,
+    pixel_bytes=4,
+)
