@@ -109,7 +109,7 @@ def devices_of(topology):
         raise ValueError(
             "Programs for TPUs are compiled on the JAX backend. Received: "
             f"topology={topology!r} on {keras.backend.backend()}. Set "
-            "`KERAS_BACKEND=jax`, or plan without `topology`"
+            "KERAS_BACKEND to jax, or plan without `topology`"
         )
     if not _is_installed("libtpu"):
         raise ImportError(
