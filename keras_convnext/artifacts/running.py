@@ -310,23 +310,36 @@ def _open_saved_model(path):
     return embedded.from_json(text), run
 
 
-def open_openvino(path, threads=0, precision="f32"):
-    """OpenVINO IR or an ONNX file in OpenVINO, on the CPU.
+def _open_openvino(path):
+    """OpenVINO IR on the CPU, in float32."""
+    model = read_openvino(path)
+    info = model.get_rt_info()
+    text = info[embedded.KEY].value if embedded.KEY in info else None
+    return embedded.from_json(text), compile_openvino(model)
+
+
+def read_openvino(path):
+    """OpenVINO IR or an ONNX file as an `openvino.Model`."""
+    return require("openvino", "OpenVINO files").Core().read_model(path)
+
+
+def compile_openvino(model, shape=None, threads=0, precision="f32"):
+    """A function from a batch to outputs by name, on the CPU.
 
     Args:
+        model: of `read_openvino`; left as it is.
+        shape: of all batches, if it is known.
         threads: as many as OpenVINO takes, if 0.
         precision: `"f32"`, or `"bf16"` where the processor has it.
     """
     openvino = require("openvino", "OpenVINO files")
-    core = openvino.Core()
-    model = core.read_model(path)
-    info = model.get_rt_info()
-    text = info[embedded.KEY].value if embedded.KEY in info else None
+    if shape is not None:
+        model = model.clone()
+        model.reshape(list(shape))
     settings = {"INFERENCE_PRECISION_HINT": precision}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = core.compile_model(model, "CPU", settings)
-    return embedded.from_json(text), compiled
+    return openvino.Core().compile_model(model, "CPU", settings)
 
 
 def _open_torch(path):
@@ -349,7 +362,7 @@ RUNTIMES = {
     ".onnx": open_onnx,
     ".pt2": _open_torch,
     ".tflite": _open_tflite,
-    ".xml": open_openvino,
+    ".xml": _open_openvino,
 }
 
 
