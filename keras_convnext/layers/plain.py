@@ -15,6 +15,7 @@ from keras import ops
 from keras_convnext._util.serialization import register
 from keras_convnext.layers import forms
 from keras_convnext.layers import torch_functions
+from keras_convnext.layers.arithmetic import at_least_float32
 from keras_convnext.layers.arithmetic import mean
 
 
@@ -32,7 +33,8 @@ class Add(keras.layers.Add):
 class RowBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` of rows some of which do not count.
 
-    Keras would hand a mask on to the layers behind, which take none.
+    It keeps float64. Keras would hand a mask on to the layers behind, which
+    take none.
 
     Call arguments:
         inputs: tensor `(rows, height, width, channels)`.
@@ -42,19 +44,28 @@ class RowBatchNormalization(keras.layers.BatchNormalization):
     Attributes:
         total: function of a tensor that returns the sum of those of all
             programs that share a batch, so that each has the statistics of
-            the whole; `None` where there is one.
+            the whole.
     """
 
-    total = None
+    @staticmethod
+    def total(x):
+        return x
 
     def call(self, inputs, counts=None, training=None):
-        if self.total is not None and training and self.trainable:
-            return self._by_all(inputs, counts)
-        return super().call(inputs, training=training, mask=counts)
+        x = ops.cast(inputs, at_least_float32(self.compute_dtype))
+        if training and self.trainable:
+            mean, variance = self._statistics(x, counts)
+        else:
+            mean, variance = self.moving_mean, self.moving_variance
+        numbers = mean, variance, self.beta, self.gamma
+        mean, variance, beta, gamma = (ops.cast(n, x.dtype) for n in numbers)
+        outputs = ops.batch_normalization(
+            x, mean, variance, -1, beta, gamma, self.epsilon
+        )
+        return ops.cast(outputs, self.compute_dtype)
 
-    def _by_all(self, inputs, counts):
-        """As Keras has it, but for sums over all programs."""
-        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+    def _statistics(self, x, counts):
+        """Mean and variance of what counts, which the moving ones follow."""
         rows = ops.ones_like(x[:, :1, :1, :1], dtype="bool")
         if counts is not None:
             rows = ops.cast(counts, "bool")[..., None]
@@ -74,10 +85,7 @@ class RowBatchNormalization(keras.layers.BatchNormalization):
         ):
             before = ops.cast(moving, x.dtype)
             moving.assign(before + (1.0 - self.momentum) * (value - before))
-        outputs = ops.batch_normalization(
-            x, mean, variance, -1, self.beta, self.gamma, self.epsilon
-        )
-        return ops.cast(outputs, self.compute_dtype)
+        return mean, variance
 
     def compute_output_spec(self, inputs, counts=None, training=None):
         return keras.KerasTensor(inputs.shape, self.compute_dtype)

@@ -57,7 +57,7 @@ def own_name(name):
 
 
 def losses(kind, case):
-    """The losses of a training step by name, in the order of the gradients."""
+    """The losses of a training step by name."""
     return {
         name.partition("/")[2]: float(x)
         for name, x in load(kind).items()
@@ -66,8 +66,8 @@ def losses(kind, case):
 
 
 def gradients(kind, case):
-    """By weight, in official names: `formula.thin` of the gradient of each
-    loss, one row for each."""
+    """By weight, in official names: `formula.thin` of the gradient of the sum
+    of all losses."""
     start = f"{case}/gradients/"
     return {
         name.removeprefix(start): x

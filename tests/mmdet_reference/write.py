@@ -7,6 +7,7 @@ CPU, onnxruntime 1.31.1, mmdet 3.3.0, mmcv-lite 2.1.0 and mmengine 0.10.7.
 """
 
 import contextlib
+import copy
 import functools
 import sys
 from pathlib import Path
@@ -58,7 +59,7 @@ TINY = (
     *OFFICIAL_PROPOSALS,
 )
 NARROW = (TINY[0], *SIZES[1:4], *TINY[4:])
-# Of these the gradients of every loss are saved, thinned.
+# Of these the gradients are saved, thinned.
 WATCHED = (
     "backbone.downsample_layers.0.0.weight",
     "backbone.stages.0.0.dwconv.weight",
@@ -156,10 +157,15 @@ def in_double(model):
     float32, by a method of tensors; and its anchors are made so."""
     generator = model.rpn_head.prior_generator
     priors = functools.partial(generator.grid_priors, dtype=torch.float64)
+    patched = functools.partial(mock.patch.object, generator)
     with (
         mock.patch.object(torch.Tensor, "float", torch.Tensor.double),
-        mock.patch.object(generator, "grid_priors", priors),
+        patched("grid_priors", priors),
+        patched("ratios", generator.ratios.double()),
+        patched("scales", generator.scales.double()),
+        patched("base_anchors", generator.base_anchors),
     ):
+        generator.base_anchors = generator.gen_base_anchors()
         torch.set_default_dtype(torch.float64)
         yield
         torch.set_default_dtype(torch.float32)
@@ -170,16 +176,10 @@ def steps(model):
     fill(model)
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), formula.STEP_RATE)
-    x = torch.from_numpy(formula.batch("float64"))
-    x = x.permute(0, 3, 1, 2).contiguous()
-    rows = []
+    x, rows = inputs(dtype="float64"), []
     with in_double(model):
         for _ in range(formula.STEPS):
-            given = samples(x)
-            for sample in given:
-                objects = sample.gt_instances
-                objects.bboxes = objects.bboxes.double()
-            losses = totals(model.loss(x, given))
+            losses = totals(model.loss(x, samples(x)))
             optimizer.zero_grad()
             sum(losses.values()).backward()
             optimizer.step()
@@ -260,9 +260,9 @@ def fill(model, salt=formula.SALT):
     model.load_state_dict({k: torch.from_numpy(x) for k, x in values})
 
 
-def inputs(only=None):
+def inputs(only=None, dtype="float32"):
     """The normalized images, channels first; one alone in its own canvas."""
-    batch = formula.batch()
+    batch = formula.batch(dtype)
     if only is not None:
         height, width = (-(-x // 32) * 32 for x in formula.SIZES[only])
         batch = batch[only : only + 1, :height, :width]
@@ -503,20 +503,24 @@ def in_65535ths(probabilities):
 
 
 def training(model):
-    """Every loss with its gradients, and what the heads were given."""
-    result = {}
+    """Every loss, the gradient of their sum, and batch statistics.
+
+    In float64. In float32 rounding decides on the sign of some of the 800,000
+    inputs of ReLUs in a Cascade's box heads, and one sign is 1 % of a gradient.
+    """
+    result, model = {}, copy.deepcopy(model).double()
     for case, objects in formula.CASES.items():
-        proposals, losses = trained(model, objects)
-        for (stage, index), boxes in proposals.items():
-            result[f"{case}/proposals_{stage}_{index}"] = boxes
+        with in_double(model):
+            _, losses = trained(model, objects)
+            found = gradients(model, losses)
         for name, loss in losses.items():
             result[f"{case}/{name}"] = loss.detach().reshape(()).numpy()
-        for key, values in gradients(model, losses).items():
+        for key, values in found.items():
             result[f"{case}/gradients/{key}"] = values
         state = model.state_dict()
         for name in STATISTICS:
             if name in state:
-                result[f"{case}/{name}"] = state[name].numpy().copy()
+                result[f"{case}/{name}"] = state[name].float().numpy()
     return result
 
 
@@ -527,7 +531,8 @@ def trained(model, objects):
     """
     fill(model)
     model.train()
-    x, proposals = inputs(), {}
+    dtype = model.state_dict()["backbone.norm0.weight"].numpy().dtype
+    x, proposals = inputs(dtype=dtype), {}
     with contextlib.ExitStack() as stack:
         for stage, assigner in enumerate(stages(model.roi_head.bbox_assigner)):
 
@@ -555,7 +560,11 @@ def stages(parts):
 
 
 def gradients(model, losses):
-    """By weight: one row for each loss."""
+    """Of the sum of all losses, by weight, thinned.
+
+    Raises:
+        ValueError: if a loss has none.
+    """
     parameters = dict(model.named_parameters())
     watched = [x for x in WATCHED if x in parameters]
     of_losses = [
@@ -568,7 +577,10 @@ def gradients(model, losses):
         )
         for loss in losses.values()
     ]
+    for (name, loss), found in zip(losses.items(), of_losses):
+        if loss and not any(x.any() for x in found):
+            raise ValueError(f"{name} moves none of the watched weights")
     return {
-        key: np.stack([formula.thin(x.numpy()) for x in values])
-        for key, values in zip(watched, zip(*of_losses))
+        key: np.float32(formula.thin(sum(of_weight).numpy()))
+        for key, of_weight in zip(watched, zip(*of_losses))
     }

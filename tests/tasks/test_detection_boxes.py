@@ -152,6 +152,33 @@ def _with_strides(grid_anchors):
     return lambda grids, _: grid_anchors(grids, strides)
 
 
+def test_float64_stays_float64(torchvision, float64):
+    a, b = (random_boxes(30, seed) / np.float64(3) for seed in (0, 1))
+    ours_a, ours_b = map(ops.convert_to_tensor, (a, b))
+    a, b = map(torch.tensor, (a, b))
+    deltas = 0.3 * (a - b) / a.max()
+    coder = torchvision.models.detection._utils.BoxCoder([1 / x for x in STDS])
+    ramp = np.tile(np.arange(40.0)[:, None, None], (1, 1, 40, 1))
+    box = np.array([[[10 / 3, 16 / 3, 80 / 3, 85 / 3]]])
+    middles = 16 / 3 - 0.5 + 69 / 3 * (np.arange(7) + 0.5) / 7
+    for found, expected in (
+        (detection.box_iou(ours_a, ours_b), torchvision.ops.box_iou(a, b)),
+        (
+            boxes.clip(ours_a[None], np.array([[20, 30]]))[0],
+            torchvision.ops.clip_boxes_to_image(a, (20, 30)),
+        ),
+        (boxes.encode(ours_a, ours_b, STDS), coder.encode_single(b, a)),
+        (
+            boxes.decode(ours_a, ops.convert_to_tensor(deltas.numpy()), STDS),
+            coder.decode_single(deltas, a),
+        ),
+        (detection.roi_align(ramp, box, 7)[0, 0, :, 3, 0], middles),
+    ):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(found), expected, rtol=1e-12, atol=1e-12
+        )
+
+
 @pytest.mark.parametrize(
     "size, count",
     [((800, 1216), 242_991), ((800, 1344), 268_569), ((320, 320), 25_575)],

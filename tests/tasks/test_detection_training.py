@@ -13,16 +13,12 @@ from mmdet_reference import formula
 from safetensors.numpy import load_file
 
 from keras_convnext import convert_weights
+from keras_convnext import optimizers
 from keras_convnext.tasks.detection.training import Sampling
 
 # A rate that is a power of two loses no digit, and leaves few of the weight.
 RATE = 2.0**10
-# Behind a batch norm some of the 800,000 ReLUs of a Cascade's box heads have an
-# input so near to 0 that rounding decides on its sign: to move the regions by
-# 3e-7 of their size changes the gradients in front of one by up to 1.2 % of the
-# largest. What is nearer to the losses is not touched.
-KINKS = 2e-2
-IN_FRONT = ("backbone", "neck", "shared_convs.0")
+BOUNDS = {"float32": 1e-4, "float64": 1e-6}
 MANY = 10**6
 EVERYTHING = Sampling(MANY, MANY, 2000, formula.TRAINING_PROPOSALS, MANY, MANY)
 FEW = Sampling(64, 32, 100, 30, 32, 8)
@@ -39,10 +35,10 @@ def inputs():
     }
 
 
-def targets(case, rows=5):
+def targets(case, rows=5, dtype="float32"):
     """What is to be found in a case of the reference, in padded rows."""
     result = {
-        "boxes": np.zeros((2, rows, 4), "float32"),
+        "boxes": np.zeros((2, rows, 4), dtype),
         "classes": np.zeros((2, rows), "int32"),
         "valid": np.zeros((2, rows), bool),
         "masks": np.zeros((2, rows, *formula.CANVAS), "uint8"),
@@ -74,43 +70,47 @@ def official(model, folder):
     return load_file(target)
 
 
+# A Cascade in float64: behind batch norms some of the 800,000 inputs of ReLUs
+# in its box heads are so near to 0 (3e-8) that rounding to float32 decides on
+# their sign, and one sign is 1 % of a gradient.
 CASES = [
-    pytest.param(kind, case, marks=marks)
-    for kind, case, marks in (
-        ("mask_rcnn", "objects", []),
-        ("mask_rcnn", "half", pytest.mark.long),
-        ("mask_rcnn", "none", LONG_WHERE_COMPILED),
-        ("cascade", "objects", pytest.mark.long),
-        ("cascade", "half", LONG_WHERE_COMPILED),
-        ("cascade", "none", pytest.mark.long),
+    pytest.param(kind, case, dtype, marks=marks)
+    for kind, case, dtype, marks in (
+        ("mask_rcnn", "objects", "float32", []),
+        ("mask_rcnn", "half", "float32", pytest.mark.long),
+        ("mask_rcnn", "none", "float32", LONG_WHERE_COMPILED),
+        ("mask_rcnn", "objects", "float64", pytest.mark.long),
+        ("cascade", "objects", "float64", pytest.mark.long),
+        ("cascade", "half", "float64", LONG_WHERE_COMPILED),
+        ("cascade", "none", "float64", pytest.mark.long),
     )
 ]
 
 
-@pytest.mark.parametrize("kind, case", CASES)
-def test_a_step_is_mmdetections(kind, case, tmp_path):
+@pytest.mark.parametrize("kind, case, dtype", CASES)
+def test_a_step_is_mmdetections(kind, case, dtype, tmp_path, request):
     """Losses, the gradient of their sum, and statistics of batch norms."""
+    keras.config.set_dtype_policy(dtype)
+    if dtype == "float64":
+        request.getfixturevalue("float64")
+    bound = BOUNDS[dtype]
     model = small(kind, file_of(kind, tmp_path))
     model.sampling = EVERYTHING
     model.compile(keras.optimizers.SGD(RATE))
     before = official(model, tmp_path)
-    losses = trained(model, targets(case))
+    losses = trained(model, targets(case, dtype=dtype))
     after = official(model, tmp_path)
     expected = answers.losses(kind, case)
     total = losses.pop("loss")
-    np.testing.assert_allclose(total, sum(expected.values()), 1e-4, 1e-7)
+    np.testing.assert_allclose(total, sum(expected.values()), bound, 1e-7)
     by_name = {ours(name): x for name, x in expected.items()}
     assert set(losses) == set(by_name)
     for name, loss in losses.items():
         np.testing.assert_allclose(
-            loss, by_name[name], rtol=1e-4, atol=1e-7, err_msg=name
+            loss, by_name[name], rtol=bound, atol=1e-7, err_msg=name
         )
-    for key, rows in answers.gradients(kind, case).items():
+    for key, wanted in answers.gradients(kind, case).items():
         gradient = (before[key].astype("float64") - after[key]) / RATE
-        wanted = rows.sum(0)
-        bound = 1e-4
-        if kind == "cascade" and any(part in key for part in IN_FRONT):
-            bound = KINKS
         np.testing.assert_allclose(
             formula.thin(gradient),
             wanted,
@@ -121,9 +121,10 @@ def test_a_step_is_mmdetections(kind, case, tmp_path):
     for name, values in answers.load(kind).items():
         key = name.removeprefix(f"{case}/")
         if name.startswith(case) and "running" in key:
-            # PyTorch divides by one less.
+            # PyTorch divides by one less of some 6,000.
+            rtol = 2e-4 if key.endswith("var") else bound
             np.testing.assert_allclose(
-                after[key], values, rtol=1e-3, atol=1e-4, err_msg=key
+                after[key], values, rtol=rtol, atol=1e-6, err_msg=key
             )
 
 
@@ -138,8 +139,7 @@ def test_thirty_steps_in_float64(tmp_path):
     model.compile(keras.optimizers.SGD(formula.STEP_RATE))
     expected = answers.load("steps")
     names = [ours(str(name)) for name in expected["names"]]
-    y = targets("objects")
-    y["boxes"] = y["boxes"].astype("float64")
+    y = targets("objects", dtype="float64")
     assert len(expected["losses"]) == formula.STEPS
     for row in expected["losses"]:
         losses = trained(model, y)
@@ -216,10 +216,22 @@ def test_draws_follow_from_the_seed_and_evaluation_changes_none(model):
 
 @long_where_compiled
 def test_targets_without_masks_train_boxes(model):
+    """And the heads of masks rest, though others decay."""
+    model.compile(optimizers.AdamW(1e-3, weight_decay=0.5))
+    before = {
+        x.path: keras.ops.convert_to_numpy(x).copy()
+        for x in model.trainable_variables
+    }
     y = targets("objects")
     del y["masks"]
     losses = trained(model, y)
     assert losses["mask_loss"] == 0 < losses["box_loss"]
+    still = [
+        x.path
+        for x in model.trainable_variables
+        if np.array_equal(keras.ops.convert_to_numpy(x), before[x.path])
+    ]
+    assert still == [x for x in before if x.startswith("mask_")] != []
 
 
 @long_where_compiled

@@ -11,6 +11,8 @@ from keras import ops
 
 from keras_convnext._util.annotations import ArrayLike
 from keras_convnext._util.annotations import Tensor
+from keras_convnext.layers.arithmetic import maximum
+from keras_convnext.layers.arithmetic import minimum
 
 # Of a logarithm of two sides: beyond it no box of one pixel has its target.
 LIMIT = abs(math.log(16 / 1000))
@@ -61,11 +63,9 @@ def giou(a, b):
     """
     a, b = as_boxes(a), as_boxes(b)
     shared = _shared_area(a, b)
-    union = ops.maximum(area(a) + area(b) - shared, EPSILON)
-    sides = ops.maximum(a[..., 2:], b[..., 2:]) - ops.minimum(
-        a[..., :2], b[..., :2]
-    )
-    hull = ops.maximum(_product(sides), EPSILON)
+    union = maximum(area(a) + area(b) - shared, EPSILON)
+    sides = maximum(a[..., 2:], b[..., 2:]) - minimum(a[..., :2], b[..., :2])
+    hull = maximum(_product(sides), EPSILON)
     return shared / union - (hull - union) / hull
 
 
@@ -91,7 +91,7 @@ def encode(boxes, targets, stds):
     deltas = ops.concatenate(
         [(goal - center) / sides, ops.log(goal_sides / sides)], axis=-1
     )
-    return deltas / ops.cast(stds, deltas.dtype)
+    return deltas / ops.convert_to_tensor(stds, deltas.dtype)
 
 
 def decode(boxes, deltas, stds, size=None):
@@ -115,7 +115,8 @@ def decode(boxes, deltas, stds, size=None):
         [1.0, 1.0, 2.0, 3.0]
     """
     center, sides = _middle(boxes)
-    deltas = ops.cast(deltas, sides.dtype) * ops.cast(stds, sides.dtype)
+    stds = ops.convert_to_tensor(stds, sides.dtype)
+    deltas = ops.cast(deltas, sides.dtype) * stds
     center = center + sides * deltas[..., :2]
     half = 0.5 * sides * ops.exp(ops.clip(deltas[..., 2:], -LIMIT, LIMIT))
     moved = ops.concatenate([center - half, center + half], axis=-1)
@@ -142,7 +143,7 @@ def clip(boxes, sizes):
     width_height = ops.stack([sizes[:, 1], sizes[:, 0]] * 2, axis=-1)
     places = (1,) * (len(boxes.shape) - 2)
     limits = ops.reshape(width_height, (-1, *places, 4))
-    return ops.minimum(ops.maximum(boxes, 0.0), limits)
+    return minimum(maximum(boxes, 0.0), limits)
 
 
 def area(boxes):
@@ -158,9 +159,9 @@ def as_boxes(boxes):
 
 
 def _shared_area(a, b):
-    starts = ops.maximum(a[..., :2], b[..., :2])
-    ends = ops.minimum(a[..., 2:], b[..., 2:])
-    return _product(ops.maximum(ends - starts, 0.0))
+    starts = maximum(a[..., :2], b[..., :2])
+    ends = minimum(a[..., 2:], b[..., 2:])
+    return _product(maximum(ends - starts, 0.0))
 
 
 def _product(sides):

@@ -134,8 +134,10 @@ class Proposals(BoxLayer):
 
     def call(self, map, scores, deltas, sizes):
         height, width = (STRIDES[0] * x for x in ops.shape(map)[1:3])
-        every, start, levels = anchors(height, width), 0, []
-        every = ops.cast(every, box_functions.as_boxes(deltas[0]).dtype)
+        dtype = keras.backend.standardize_dtype(
+            box_functions.as_boxes(deltas[0]).dtype
+        )
+        every, start, levels = anchors(height, width, dtype), 0, []
         for count, level, moves in zip(counts(height, width), scores, deltas):
             own = every[start : start + count]
             levels.append(self._best(own, level, moves))

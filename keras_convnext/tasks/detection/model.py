@@ -207,10 +207,9 @@ class DetectionModel(keras.Model):
     def _share(self, replicas):
         self.replicas = replicas
         vars(self).pop("_parts", None)
-        total = None if replicas.count == 1 else replicas.total
         for layer in self.layers:
             if isinstance(layer, RowBatchNormalization):
-                layer.total = total
+                layer.total = replicas.total
 
     def learning(self, has_masks: bool) -> list[keras.Variable]:
         """The trainable variables that losses depend on.

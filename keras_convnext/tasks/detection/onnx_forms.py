@@ -207,7 +207,7 @@ def _anchors(g, stride, height, width):
         g.add("Mul", x, np.float32([1, 0, 1, 0])),
         g.add("Mul", y, np.float32([0, 1, 0, 1])),
     )
-    boxes = g.add("Add", centers, around_zero(stride))
+    boxes = g.add("Add", centers, around_zero(stride).astype("float32"))
     return g.add("Reshape", boxes, [-1, 4])
 
 

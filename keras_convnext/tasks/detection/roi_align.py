@@ -203,4 +203,7 @@ def _of_level(maps, scales, levels, dtype):
         name: ops.take(ops.cast(ops.stack(values), "int32"), levels)
         for name, values in columns.items()
     }
-    return {**of_box, "scale": ops.take(ops.cast(scales, dtype), levels)}
+    return {
+        **of_box,
+        "scale": ops.take(ops.convert_to_tensor(scales, dtype), levels),
+    }

@@ -2,6 +2,10 @@
 
 from keras import ops
 
+from keras_convnext.layers.arithmetic import floor
+from keras_convnext.layers.arithmetic import maximum
+from keras_convnext.layers.arithmetic import minimum
+
 # Samples of an adaptive grid are more than half a pixel apart: of them at most
 # these many in a row are within one pixel of a place.
 NEAR = 5
@@ -39,8 +43,8 @@ def axis(starts, ends, limits, size, sampling_ratio):
     bins = ops.arange(size, dtype=extent.dtype)
     last_sample = ops.maximum(wide["samples"], 1.0) - 1.0
     ends = [_position(wide, bins, index) for index in (0.0, last_sample)]
-    low = ops.floor(ops.minimum(*ends))
-    high = ops.floor(ops.maximum(*ends)) + 1.0
+    low = floor(minimum(*ends))
+    high = floor(maximum(*ends)) + 1.0
     last = wide["limit"] - 1.0
     low, high = (_integer(ops.clip(x, 0.0, last)) for x in (low, high))
     count = ops.max(high - low, axis=1) + 1
@@ -70,12 +74,12 @@ def shares(grid, bins, pixels, sampling_ratio):
         step = grid["bin"] / ops.maximum(samples, 1.0)
         step = ops.where(step > 0, step, ops.ones_like(step))
         start = _position(grid, bins, 0.0)
-        first = ops.floor((pixels - 1.0 - start) / step)
+        first = floor((pixels - 1.0 - start) / step)
         index = index + ops.maximum(first, 0.0)
     place = _position(grid, bins, index)
     counts = (index < samples) & (place >= -1.0) & (place <= grid["limit"])
     place = ops.clip(place, 0.0, grid["limit"] - 1.0)
-    share = ops.maximum(1.0 - ops.abs(place - pixels), 0.0)
+    share = maximum(1.0 - ops.abs(place - pixels), 0.0)
     share = ops.where(counts, share, ops.zeros_like(share))
     return ops.sum(share / ops.maximum(samples, 1.0), axis=-1)
 

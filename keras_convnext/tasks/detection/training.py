@@ -237,7 +237,8 @@ class Step:
 
     def _of_anchors(self, finest, scores, deltas):
         height, width = (STRIDES[0] * x for x in ops.shape(finest)[1:3])
-        every = ops.cast(anchors(height, width), self.objects.dtype)
+        dtype = keras.backend.standardize_dtype(self.objects.dtype)
+        every = anchors(height, width, dtype)
         scores, deltas = (ops.concatenate(x, 1) for x in (scores, deltas))
         valid = ops.ones_like(scores, dtype="bool")
         if self.objective.inside:
