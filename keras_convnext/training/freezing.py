@@ -219,6 +219,51 @@ def restored(model: keras.Model) -> Iterator[None]:
             variable.trainable = True
 
 
+def jax_step(
+    model: keras.Model,
+    learning: Sequence[keras.Variable],
+    step: Callable[..., Any],
+    state: Sequence[Any],
+    data: Any,
+) -> tuple[Any, Any]:
+    """A step of JAX's trainer that keeps all other variables still.
+
+    Args:
+        model: is compiled with our `AdamW`; Keras' optimizers train all.
+        learning: the variables to train, of those that are trainable.
+        step: as `model.train_step`.
+        state, data: what it is called with.
+
+    Returns:
+        What it returns, for the variables that are trainable now.
+    """
+    trainable, others, *further = state
+    before = model.trainable_variables, model.non_trainable_variables
+    values = _by_variable(before, (trainable, others))
+    chosen = {id(x) for x in learning}
+    resting = [x for x in before[0] if id(x) not in chosen]
+    for variable in resting:
+        variable.trainable = False
+    try:
+        now = model.trainable_variables, model.non_trainable_variables
+        given = [[values[id(x)] for x in part] for part in now]
+        logs, (*moved, optimizer, metrics) = step((*given, *further), data)
+    finally:
+        for variable in resting:
+            variable.trainable = True
+    values = _by_variable(now, moved)
+    given = [[values[id(x)] for x in part] for part in before]
+    return logs, (*given, optimizer, metrics)
+
+
+def _by_variable(variables, values):
+    return {
+        id(variable): value
+        for of_part in zip(variables, values)
+        for variable, value in zip(*of_part)
+    }
+
+
 def _backbone(model, field):
     layers = backbone_layers(model)
     if not layers:

@@ -179,6 +179,36 @@ def test_weights_trained_later_have_steps_of_their_own():
         )
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="of JAX")
+def test_weights_rest_in_a_step_that_leaves_them_out():
+    """They do not decay, nor do their average and slots move."""
+    layers = [keras.layers.Dense(2, name=x) for x in "abc"]
+    resting, learning = [], []
+
+    class Model(keras.Sequential):
+        def train_step(self, *inputs):
+            return freezing.jax_step(
+                self, learning, super().train_step, *inputs
+            )
+
+    model = Model(layers)
+    model.build((None, 2))
+    model.compile(optimizers.AdamW(0.1, 0.5, use_ema=True), "mse")
+    learning += [*layers[0].trainable_variables, layers[2].kernel]
+    resting += [*layers[1].trainable_variables, layers[2].bias]
+    before = [keras.ops.convert_to_numpy(x) for x in resting + learning]
+    x = np.ones((4, 2), "float32")
+    model.fit(x, x, epochs=2, verbose=0)
+    assert len(model.trainable_variables) == 6
+    after = [keras.ops.convert_to_numpy(x) for x in resting + learning]
+    same = [np.array_equal(*pair) for pair in zip(before, after)]
+    assert same == [True] * 3 + [False] * 3
+    averages = model.optimizer._model_variables_moving_average
+    for variable, average in zip(model.trainable_variables, averages):
+        moved = not np.array_equal(variable, average)
+        assert moved == any(variable is x for x in learning)
+
+
 def test_fit_trains_the_head_first_by_the_callbacks(data):
     model = new_model()
     recipe = RECIPE.replace(head_epochs=1, freeze="stem", ema_decay=None)

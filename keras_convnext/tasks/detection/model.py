@@ -20,8 +20,11 @@ from keras_convnext.tasks.detection.training import Parts
 from keras_convnext.tasks.detection.training import Sampling
 from keras_convnext.tasks.detection.training import Step
 from keras_convnext.tasks.detection.training import loss_names
+from keras_convnext.training import freezing
 from keras_convnext.training.distribution.replicas import ALONE
 from keras_convnext.training.distribution.replicas import Replicas
+from keras_convnext.training.optimizers.adamw import AdamW
+from keras_convnext.training.optimizers.averaging import inner_optimizer
 from keras_convnext.weights.detection_tables import STAGES
 
 CARD = "detection_card"
@@ -210,6 +213,15 @@ class DetectionModel(keras.Model):
         for layer in self.layers:
             if isinstance(layer, RowBatchNormalization):
                 layer.total = replicas.total
+
+    def train_step(self, *inputs):
+        *state, data = inputs  # a state on JAX alone
+        is_ours = isinstance(inner_optimizer(self), AdamW)
+        if not (state and is_ours) or "masks" in data[1]:
+            return super().train_step(*inputs)
+        # Where others have no gradients JAX has zeros, and weights decay.
+        learning = self.learning(has_masks=False)
+        return freezing.jax_step(self, learning, super().train_step, *inputs)
 
     def learning(self, has_masks: bool) -> list[keras.Variable]:
         """The trainable variables that losses depend on.
