@@ -30,6 +30,7 @@ from keras_convnext import detection
 from keras_convnext import profile
 from keras_convnext.facts import coco
 from keras_convnext.models.construction import build
+from keras_convnext.models.graph_execution import GraphExecution
 from keras_convnext.models.profiling import without_numbers
 from keras_convnext.weights import hub
 
@@ -348,3 +349,26 @@ def test_what_cannot_carry_a_detector():
     ):
         with pytest.raises(ValueError, match=message):
             small("mask_rcnn", **options)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="others run a graph")
+def test_what_a_detector_has_read_is_forgotten(monkeypatch):
+    """Through Keras' own ways to call it, which pass masks on."""
+    model = small("mask_rcnn", proposals=5, detections=2)
+    sizes = np.full((1, 2), 64, "int32")
+    x = {
+        "images": np.zeros((1, 64, 64, 3), "float32"),
+        "image_sizes": sizes,
+        "original_sizes": sizes,
+    }
+    calls, run = [], GraphExecution.__call__
+
+    def noted(self, inputs):
+        calls.append(inputs)
+        return run(self, inputs)
+
+    monkeypatch.setattr(GraphExecution, "__call__", noted)
+    model(x, training=False)
+    model.predict_on_batch(x)
+    model.predict(x, verbose=0)
+    assert len(calls) == 3

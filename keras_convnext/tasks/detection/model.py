@@ -135,7 +135,9 @@ class DetectionModel(keras.Model):
     def call(self, inputs, training=None, mask=None):
         if training:  # the rest depends on the targets
             return self._trunk(inputs, training)
-        if mask is None and self._runs_directly(inputs):
+        # Of a dict of inputs Keras makes a dict of masks, of which none is one.
+        has_masks = any(x is not None for x in keras.tree.flatten(mask))
+        if not has_masks and self._runs_directly(inputs):
             return self._execution(inputs)
         return super().call(inputs, training=training, mask=mask)
 
