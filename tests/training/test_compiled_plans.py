@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -221,6 +222,97 @@ def test_the_formulas_are_within_a_tenth_of_the_compiler():
     asked = 64, 224, 1000, "mixed_bfloat16", True, 1, False, ON_TPUS
     (plan,) = planning.possible("convnext_tiny", 1, memory, *asked)
     assert plan.needed == pytest.approx(compiled, rel=0.1)
+
+
+class Counted:
+    """What was lowered, and how often it is compiled.
+
+    Args:
+        lowered: by JAX, for this CPU.
+        error: what the compiler raises, or `None`.
+    """
+
+    def __init__(self, lowered, error=None):
+        self.lowered, self.error, self.count = lowered, error, 0
+
+    def as_text(self):
+        return self.lowered.as_text()
+
+    def compile(self):
+        self.count += 1
+        if self.error:
+            raise RuntimeError(self.error)
+        return self.lowered.compile()
+
+
+@pytest.fixture
+def counted(tmp_path, monkeypatch):
+    import jax
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(compiling, "PACKAGES", ("jax",))  # without libtpu
+    return Counted(jax.jit(lambda x: x @ x).lower(np.ones((64, 64), "float32")))
+
+
+@ON_JAX
+def test_a_program_is_compiled_once(counted, tmp_path):
+    import jax
+
+    devices = jax.devices()[:1]
+    program = compiling._compiled(counted, devices)
+    assert program.fits and program.arguments == 2 * 4 * 64**2
+    assert program.flops == pytest.approx(2 * 64**3, rel=0.01)
+    assert compiling._compiled(counted, devices) == program
+    assert counted.count == 1
+    jax.config.update("jax_exec_time_optimization_effort", -0.5)
+    try:
+        other = compiling._compiled(counted, devices)
+    finally:
+        jax.config.update("jax_exec_time_optimization_effort", 0.0)
+    assert counted.count == 2 and other.compiler.endswith("effort=-0.5")
+    for path in tmp_path.glob("**/*.json.gz"):
+        path.write_bytes(path.read_bytes()[:50])
+    assert compiling._compiled(counted, devices).flops == program.flops
+    assert counted.count == 3
+
+
+@ON_JAX
+def test_what_does_not_fit_is_said(counted):
+    import jax
+
+    # As libtpu has said it to others.
+    counted.error = (
+        "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of "
+        "memory in memory space hbm. Used 21.95G of 15.48G hbm."
+    )
+    program = compiling._compiled(counted, jax.devices()[:1])
+    assert not program.fits and program.needed == int(21.95 * 2**30)
+    asked = 64, 64, 10, "float32", True, 1, False, ON_TPUS
+    (plan,) = planning.possible("convnext_atto", 1, 2**34, *asked)
+    found = distribution.CompiledPlan(
+        "v5e:1x1", CHIPS["v5e"], "digits", plan, program
+    )
+    assert "does not fit" in str(found) and "23.57 GB by the comp" in str(found)
+    assert "step_seconds" not in found.as_dict()
+    with pytest.raises(RuntimeError, match="another"):
+        compiling._figures(Counted(counted.lowered, "another"), 1)
+
+
+@pytest.mark.once
+def test_the_slowest_of_three_bounds_a_step():
+    exchanged = [collective("all-reduce", 4, 100_000_000)]
+    program = compiling.Program(
+        1, 2, 3, 0, 197e10, 819e7, exchanged, 5.0, "libtpu", ""
+    )
+    plan = SimpleNamespace(gradient_accumulation_steps=2)
+    found = distribution.CompiledPlan(
+        "v5e:2x2", CHIPS["v5e"], "digits", plan, program
+    )
+    # A hundredth of a second for each of two, and 150 MB at 200 GB/s.
+    expected = {"compute": 0.01, "memory": 0.01, "exchange": 0.00075}
+    assert found.seconds == pytest.approx(expected, rel=1e-6)
+    assert found.step_seconds == pytest.approx(0.02, rel=1e-6)
+    assert program.needed == 6
 
 
 def abstract_step(monkeypatch, *arguments):

@@ -133,8 +133,9 @@ class CompiledPlan:
             f"does not fit: {self.plan.described()} needs "
             f"{as_text(self.program.needed)} by the compiler, "
             f"{as_text(self.plan.needed)} by the formulas, of "
-            f"{as_text(self.program.available)}. Take more "
-            "`gradient_accumulation_steps`, `rematerialize=True`, or more chips"
+            f"{as_text(self.program.available)}. Take "
+            "--gradient-accumulation-steps for smaller micro-batches, "
+            "--rematerialize, or more chips"
         )
 
 

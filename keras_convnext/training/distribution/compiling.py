@@ -21,6 +21,7 @@ from importlib import metadata
 import keras
 
 from keras_convnext._util.backend_choice import keras_home
+from keras_convnext._util.version import __version__
 from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import written_aside
 from keras_convnext.layers.jax_functions import compiling_for
@@ -254,15 +255,15 @@ def _place_of_batch(device):
 def _compiled(lowered, devices):
     """The `Program`, from the cache if it was compiled before."""
     versions = [f"{name} {metadata.version(name)}" for name in PACKAGES]
-    versions += _efforts()
+    versions += [f"keras_convnext {__version__}", *_efforts()]
     around = [os.environ.get(name, "") for name in ENVIRONMENT]
     places = [str(device) for device in devices]
     key = [lowered.as_text(), devices[0].device_kind, places, versions, around]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     folder = keras_home() / "models" / "keras_convnext" / "programs"
     path = folder / f"{digest}.json.gz"
-    if path.exists():
-        return _read(path)
+    with contextlib.suppress(OSError, EOFError, ValueError, LookupError):
+        return _read(path)  # unless it is damaged, or not there
     began = time.process_time()
     figures = _figures(lowered, len(devices))
     seconds = time.process_time() - began
@@ -313,8 +314,8 @@ def _figures(lowered, count):
             "temporaries": used,
             "code": 0,
             "available": limit,
-            "flops": math.nan,
-            "bytes_accessed": math.nan,
+            "flops": 0.0,
+            "bytes_accessed": 0.0,
             "collectives": [],
             "text": "",
         }
