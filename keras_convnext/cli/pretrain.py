@@ -8,6 +8,7 @@ import typer
 from keras_convnext import data as sources
 from keras_convnext import training
 from keras_convnext._util.progress import progress
+from keras_convnext.cli import lists
 from keras_convnext.cli import options
 from keras_convnext.cli.devices import start_devices
 from keras_convnext.cli.loading import check_model
@@ -15,6 +16,7 @@ from keras_convnext.cli.loading import load_model
 from keras_convnext.cli.printing import show
 from keras_convnext.cli.recipe_options import changed
 from keras_convnext.cli.recipe_options import recipe_options
+from keras_convnext.data.lists.tables import is_list
 from keras_convnext.tasks import pretraining
 from keras_convnext.tasks.pretraining.recipe import PretrainingRecipe
 from keras_convnext.tasks.pretraining.run import RESULT
@@ -27,11 +29,14 @@ def pretrain(
     data: Annotated[
         str,
         typer.Option(
-            help="Folder of images, flat or with folders in it, or anything "
-            "else that `train` takes; labels are not looked at."
+            help="Folder of images, flat or with folders in it; a .csv, .jsonl "
+            "or .parquet file that lists images; or anything else that `train` "
+            "takes. Labels are not looked at, and need not be there."
         ),
     ],
     output: options.RunFolder,
+    path_column: options.PathColumn = None,
+    split_column: options.SplitColumn = None,
     model: options.Model = "convnextv2_tiny",
     weights: options.Weights = "none",
     seed: options.Seed = 0,
@@ -76,8 +81,14 @@ def pretrain(
     if not dry_run:
         start_devices(devices, hosts, host_index, model_parallel, oversubscribe)
     training.make_repeatable(seed, deterministic)
+    lists.refuse_columns(
+        data, path_column=path_column, split_column=split_column
+    )
     with progress(f"looking for images in {data}", None):
-        source = sources.open_images(data)
+        listed = is_list(data) and sources.ListedImages(
+            data, path_column, split_column, on_error=on_error
+        )
+        source = sources.open_images(listed or data)
     recipe = changed(pretraining.v2_pretrain, changes, len(source))
     # What is printed does not depend on the weights' values.
     network = _model(model, "none" if dry_run else weights, dtype, recipe)

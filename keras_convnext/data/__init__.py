@@ -31,6 +31,7 @@ from keras_convnext.data.targets import open_targets
 from keras_convnext.data.tfds import Tfds
 from keras_convnext.data.train_loader import TrainLoader
 from keras_convnext.data.unlabelled import ImageFiles
+from keras_convnext.data.unlabelled import ListedImages
 from keras_convnext.data.unlabelled import open_images
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "ImageFiles",
     "ImageFolder",
     "ImageList",
+    "ListedImages",
     "ObjectLoader",
     "ObjectSource",
     "ObjectSubset",

@@ -12,7 +12,9 @@ from pyarrow import parquet
 
 from keras_convnext.data import ImageFolder
 from keras_convnext.data import ImageList
+from keras_convnext.data import ListedImages
 from keras_convnext.data import lists
+from keras_convnext.data import open_images
 from keras_convnext.data import open_splits
 from keras_convnext.data.lists.tables import open_table
 from keras_convnext.data.splits import open_data
@@ -506,6 +508,47 @@ def test_files_that_two_lists_share_are_told(splits, tmp_path, recwarn):
         "which is validated on: '5.jpg'"
     )
     assert told == [expected] * (splits == "train train")
+
+
+# Without labels
+
+
+@pytest.mark.parametrize("columns", [COLUMNS[:1], COLUMNS, ("path", "value")])
+@pytest.mark.parametrize(
+    "suffix, made",
+    [("csv", as_csv), ("jsonl", as_json_lines), ("parquet", as_parquet)],
+)
+def test_lists_need_no_labels_to_learn_without(
+    suffix, made, columns, tmp_path, capsys
+):
+    """And those that they have need not be any."""
+    rows = [(x, "", split)[: len(columns)] for x, _, split in ROWS]
+    rows.append(("a/1.jpg", "dog", "train")[: len(columns)])
+    content = made(rows, columns)
+    path = write(tmp_path, f"list.{suffix}", content, [x[0] for x in ROWS])
+    with pytest.warns(UserWarning, match="more than once"):
+        source = open_images(path)
+    kept = [x for x in ROWS if "split" not in columns or x[2] == "train"]
+    assert filenames(source) == [x[0] for x in kept]
+    assert source.classes == () and source.labels.tolist() == [0] * len(kept)
+    assert [source.read(i).decode() for i in range(len(kept))] == [
+        x[0] for x in kept
+    ]
+    assert "label from" not in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="more than once"):
+        again = ListedImages(path, "path", split_column="none")
+    assert filenames(again) == [x[0] for x in ROWS]
+    assert open_images(again) is again
+
+
+def test_what_lists_without_labels_need(tmp_path):
+    path = write(tmp_path, "a.csv", "image,part\n1.jpg,train\n", ["1.jpg"])
+    with pytest.raises(ValueError, match="must be a column of .*path_column"):
+        ListedImages(path, "file")
+    with pytest.raises(ValueError, match="part for train.* validation alone"):
+        open_images(write(tmp_path, "b.csv", "image,split\n1.jpg,val\n"))
+    with pytest.raises(ValueError, match="files that do not exist, 1 of 1"):
+        open_images(write(tmp_path, "c.csv", "image\n2.jpg\n"))
 
 
 # Memory
