@@ -20,6 +20,7 @@ from devices import start
 from devices import two_devices
 from PIL import Image
 
+import keras_convnext
 from keras_convnext import VARIANTS
 from keras_convnext import ConvNeXt
 from keras_convnext import data
@@ -272,6 +273,9 @@ def test_a_run_ends_with_an_encoder(end, photographs):
     ]
     rest = {x.path for x in after.weights} - set(moved)
     assert rest == {"head_norm/gamma", "head_norm/beta"}
+    # Where it is evaluated nobody has to know it.
+    opened = keras_convnext.open_artifact(output / "encoder.keras")
+    assert opened.preprocessing.image_size == (SIZE, SIZE)
     for epoch in (1, 2):
         path = output / "reconstructions" / f"epoch_{epoch:04}.png"
         with Image.open(path) as picture:
@@ -406,11 +410,18 @@ def test_two_devices_train_as_one(end, photographs, tmp_path):
 
 
 def test_a_dry_run_writes_nothing(photographs, tmp_path):
+    """Of a list without labels, whose validation images are left alone."""
     new_encoder().save(tmp_path / "small.keras")
-    printed = runs.printed(
-        *words(photographs, tmp_path / "small.keras", tmp_path / "run"),
-        "--dry-run",
-    )
+    rows = ["where,part", *(f"{x},train" for x in photographs.rglob("*.jpg"))]
+    for number in range(4):
+        path = tmp_path / f"{number}.jpg"
+        path.write_bytes((photographs / "flat_0.jpg").read_bytes())
+        rows.append(f"{path},val")
+    listed = tmp_path / "photographs.csv"
+    listed.write_text("\n".join(rows))
+    arguments = words(listed, tmp_path / "small.keras", tmp_path / "run")
+    columns = ("--path-column", "where", "--split-column", "part")
+    printed = runs.printed(*arguments, *columns, "--dry-run")
     for part in (
         "v2_pretrain: V2 on images without labels",
         f"2 epochs of 3 steps on {BACKEND}",
@@ -431,6 +442,8 @@ def test_what_does_not_fit_is_refused(photographs, tmp_path):
     arguments = words(photographs, path, tmp_path / "run")
     said = runs.refused(*arguments, "--dtype", "float32")
     assert "`--dtype` is for a model by name" in said
+    said = runs.refused(*arguments, "--path-column", "file")
+    assert "`--path-column` is for lists" in said
     said = runs.refused(*arguments, "--image-size", "18")
     assert "`--image-size` must be a multiple of 4" in said
     said = runs.refused(*arguments, "--mask-ratio", "0.99")

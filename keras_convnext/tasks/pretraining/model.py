@@ -173,7 +173,8 @@ def FCMAE(
 
     Args:
         encoder: a `ConvNeXtModel` of V2, best `include_top=False`. Its layers
-            and weights are used, not copied.
+            and weights are used, not copied. For images of any size, it has
+            `image_size` in its `preprocessing` from here on.
         image_size: int, side of the images in pixels; that of `encoder` if
             `None`, or 224.
         mask_ratio: part of the patches that are hidden; at least one is, and
@@ -227,6 +228,10 @@ def FCMAE(
         outputs,
         name=name or f"{encoder.name}_autoencoder",
     )
+    if height is None:
+        # What evaluates the encoder is to do so at the size it learned at.
+        sized = encoder.preprocessing.at_size((size, size))
+        encoder.update_info(preprocessing=sized)
     # Beside Keras, which would count layers of the head to this model.
     model.__dict__["_encoder"] = encoder
     return model
