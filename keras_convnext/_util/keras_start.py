@@ -3,4 +3,6 @@
 from keras_convnext._util import backend_choice
 from keras_convnext._util import startup
 
-startup.import_keras(backend_choice.choose())
+_backend = backend_choice.choose()
+startup.prefer_onednn(_backend)
+startup.import_keras(_backend)

@@ -5,6 +5,7 @@ The package imports this before Keras, and everything here is light.
 
 import contextlib
 import os
+import platform
 import re
 import signal
 import sys
@@ -66,6 +67,17 @@ def starting():
     finally:
         timer.cancel()
         signal.signal(signal.SIGINT, before)
+
+
+def prefer_onednn(backend: str | None) -> None:
+    """Lets TensorFlow take oneDNN's operations on every x86 processor.
+
+    Left to itself it takes them from AVX-512 VNNI on. TensorFlow reads the
+    variable as it starts; what the user set stays.
+    """
+    is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+    if backend == "tensorflow" and "tensorflow" not in sys.modules and is_x86:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def import_keras(backend: str | None) -> None:

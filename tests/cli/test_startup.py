@@ -211,6 +211,29 @@ def test_a_library_is_left_alone():
     assert before == after
 
 
+@pytest.mark.parametrize(
+    "backend, machine, told, started, expected",
+    [
+        ("tensorflow", "x86_64", None, False, "1"),
+        ("tensorflow", "x86_64", "0", False, "0"),
+        ("tensorflow", "x86_64", None, True, None),
+        ("tensorflow", "aarch64", None, False, None),
+        ("jax", "x86_64", None, False, None),
+    ],
+)
+@pytest.mark.once
+def test_onednn_is_for_tensorflow_that_has_not_started(
+    backend, machine, told, started, expected, monkeypatch
+):
+    name = "TF_ENABLE_ONEDNN_OPTS"
+    monkeypatch.setattr(startup.platform, "machine", lambda: machine)
+    monkeypatch.setattr(sys, "modules", {"tensorflow": 0} if started else {})
+    environment = {} if told is None else {name: told}
+    monkeypatch.setattr(os, "environ", environment)
+    startup.prefer_onednn(backend)
+    assert environment.get(name) == expected
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_the_work_and_put_away_what_was_begun(number, tmp_path):
     begun = tmp_path / "begun"
