@@ -39,6 +39,14 @@ def _torch(layer, inputs):
     return layer.call(inputs)
 
 
+def _torch_into(layer, inputs):
+    import torch
+
+    if layer.activation in (gelu, keras.activations.gelu):
+        return torch.ops.aten.gelu_(inputs)
+    return layer.call(inputs)
+
+
 def _tensorflow(layer, x):
     """The GELU of float64 models is a formula that LiteRT has no word for."""
     is_formula = layer.activation is gelu
@@ -49,5 +57,6 @@ forms.add(
     keras.layers.Activation,
     onnx=forms.onnx_activation,
     torch=_torch,
+    torch_into=_torch_into,
     tensorflow=_tensorflow,
 )

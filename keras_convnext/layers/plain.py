@@ -166,6 +166,8 @@ class GlobalAveragePooling2D(keras.layers.GlobalAveragePooling2D):
 
 
 FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)
+# Of fewer, as of images, pixels are dearer to move than kernels to order.
+PATCH_CHANNELS = 16
 
 
 def onnx_convolution(g, layer, x, weights, groups, padding):
@@ -315,6 +317,13 @@ def _on_torch(layer, inputs, padding):
     if is_product and layer.groups == 1:
         kernel = ops.convert_to_tensor(layer.kernel)[0, 0]
         return torch_functions.linear(inputs, kernel, layer.bias)
+    is_patches = (
+        layer.kernel_size == layer.strides
+        and (padding, layer.groups) == ((0, 0), 1)
+        and inputs.shape[-1] >= PATCH_CHANNELS
+    )
+    if is_patches and torch_functions.runs_eagerly_on_cpu(inputs):
+        return torch_functions.patches_product(inputs, layer.kernel, layer.bias)
     return torch_functions.convolution(
         inputs,
         layer.kernel,
@@ -333,7 +342,8 @@ def _torch_conv2d(layer, inputs):
 
 
 def _torch_add(layer, inputs):
-    if len({tensor.shape for tensor in inputs}) > 1:
+    # One by one: sizes that a compiler does not know go into no set.
+    if any(tensor.shape != inputs[0].shape for tensor in inputs):
         return layer.call(inputs)
     return sum(inputs[1:], start=inputs[0])
 

@@ -47,6 +47,30 @@ def convolution(inputs, kernel, bias, **kwargs):
     return outputs.permute(0, 2, 3, 1)
 
 
+def runs_eagerly_on_cpu(inputs):
+    """Whether functions run as they are called, for no compiler or file."""
+    import torch
+
+    is_recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    return inputs.device.type == "cpu" and not is_recorded
+
+
+def patches_product(inputs, kernel, bias):
+    """`convolution` whose strides are the kernel's sides, without padding.
+
+    Pixels are moved once, and the kernel stays as it is: oneDNN would order
+    it anew in each call, which takes as long as the product of one image.
+    """
+    rows, columns, channels, filters = kernel.shape
+    height, width = (
+        x // side for x, side in zip(inputs.shape[1:], (rows, columns))
+    )
+    x = inputs[:, : height * rows, : width * columns]
+    x = x.unflatten(2, (width, columns)).unflatten(1, (height, rows))
+    x = x.transpose(2, 3).flatten(3)
+    return linear(x, ops.reshape(kernel, (-1, filters)), bias)
+
+
 def transposed_convolution(inputs, kernel, bias, strides):
     """The same the other way: kernel `(height, width, out, in)`."""
     from torch.nn import functional

@@ -18,6 +18,8 @@ from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.variants import Variant
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.layers import forms
+from keras_convnext.models.compilation import Compilable
+from keras_convnext.models.compilation import is_followed
 from keras_convnext.models.execution import execution_of
 from keras_convnext.models.names import Named
 
@@ -92,12 +94,34 @@ class ConvNeXtModel(Named, keras.Model):
     ):
         super().__init__(inputs, outputs, name=name, **kwargs)
         self._execution = execution_of(self)
+        self._compilable = None
+        if self._execution is not None:
+            self._compilable = Compilable(self._execution)
 
     def call(self, inputs, training=None, mask=None, **kwargs):
-        if self._runs_directly(inputs) and mask is None and not kwargs:
+        if self._may_run_directly(inputs) and mask is None and not kwargs:
             inputs = ops.convert_to_tensor(inputs, self.inputs[0].dtype)
-            return self._execution(inputs, training)
+            outputs = self._run_directly(inputs, training)
+            if outputs is not None:
+                return outputs
         return super().call(inputs, training=training, mask=mask, **kwargs)
+
+    def train_step(self, *args: Any, **kwargs: Any) -> Any:
+        """Keras' own; on torch, `jit_compile=True` compiles the model alone."""
+        return self._step(super().train_step, *args, **kwargs)
+
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
+        """As `train_step`."""
+        return self._step(super().test_step, *args, **kwargs)
+
+    def predict_step(self, *args: Any, **kwargs: Any) -> Any:
+        """As `train_step`."""
+        return self._step(super().predict_step, *args, **kwargs)
+
+    def _step(self, step, *args, **kwargs):
+        if self._compilable is not None and is_followed():
+            return self._compilable.step(step, *args, **kwargs)
+        return step(*args, **kwargs)
 
     def export(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
         """Keras' own export, whose errors name this package's.
@@ -119,15 +143,25 @@ class ConvNeXtModel(Named, keras.Model):
                 "`keras_convnext.export(model, 'model.onnx')`"
             ) from error
 
-    def _runs_directly(self, inputs):
+    def _may_run_directly(self, inputs):
         """Whether it is one array or tensor of the right rank, for PyTorch."""
         return (
             self._execution is not None
             and not isinstance(inputs, keras.KerasTensor)
             and hasattr(inputs, "shape")
             and len(inputs.shape) == len(self.inputs[0].shape)
-            and self._execution.is_free()
         )
+
+    def _run_directly(self, inputs, training):
+        """Outputs without Keras' work around the layers; `None` where it has
+        to be done."""
+        if is_followed():
+            return self._compilable(inputs, training)
+        if self._compilable.is_in_step:
+            return self._compilable.compiled(inputs, training)
+        if self._execution.is_free():
+            return self._execution(inputs, training)
+        return None
 
     def summary(
         self,

@@ -9,6 +9,7 @@ import pytest
 from keras import layers
 
 import keras_convnext
+from keras_convnext.models import execution
 from keras_convnext.models.execution import execution_of
 
 pytestmark = pytest.mark.skipif(
@@ -66,6 +67,27 @@ def test_memory_is_written_twice_without_gradients_only(name, images):
             found = predict(model, images)
             np.testing.assert_allclose(found, expected, rtol=1e-5)
     model(images).sum().backward()
+
+
+@pytest.mark.parametrize("name", ["convnext_atto", "convnextv2_atto"])
+def test_wide_batches_go_through_blocks_in_parts(name, images, monkeypatch):
+    import torch
+
+    model = keras_convnext.create_model(name, **SIZES)
+    images = np.concatenate([images, images[:1] / 2])
+    expected = as_keras_does(model, images)
+    widths = []
+    grouped = torch.cat
+    # Of one image: 16 × 16 positions, 4 × 40 channels, 4 bytes.
+    monkeypatch.setattr(execution, "WIDE_BYTES", 3 * 4 * 16**2 * 160)
+    monkeypatch.setattr(execution, "CACHED_BYTES", 2 * 4 * 16**2 * 160)
+    monkeypatch.setattr(
+        torch, "cat", lambda x: widths.append([*map(len, x)]) or grouped(x)
+    )
+    with torch.no_grad():
+        found = predict(model, images)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert widths == [[2, 1]] * 2  # the blocks of the first stage alone
 
 
 def test_what_is_needed_later_is_not_written_to():
@@ -162,7 +184,7 @@ def test_layers_that_do_more_are_called_whole(images):
     assert len(model.losses) == 1
     with keras.RematScope(mode="full"):
         model = keras_convnext.ConvNeXtAtto(**SIZES)
-    assert not any(step.plain for step in model._execution._steps)
+    assert not any(step.plain for step in model._execution.steps)
 
 
 def test_other_graphs_are_left_to_keras():
