@@ -56,6 +56,7 @@ from keras_convnext.models.model import ConvNeXtModel
 from keras_convnext.models.profiling import profile
 from keras_convnext.models.pyramid import feature_pyramid
 from keras_convnext.models.rematerialization import rematerialized
+from keras_convnext.publishing import publish
 from keras_convnext.tasks import detection
 from keras_convnext.tasks import pretraining
 from keras_convnext.tasks import roadmap
@@ -117,6 +118,7 @@ __all__ = [
     "preprocess_input",
     "pretraining",
     "profile",
+    "publish",
     "recipes",
     "rematerialized",
     "roadmap",

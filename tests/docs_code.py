@@ -60,6 +60,7 @@ SMALL = (
 )
 # Slow whatever the model's size. They take the arguments and do nothing.
 HAVE_TESTS_OF_THEIR_OWN = (
+    (keras_convnext, "publish"),
     # Each format has a runtime to start: test_export.py.
     (keras_convnext, "export"),
     # test_training_runs.py, and the folder's test of test_docs.py.

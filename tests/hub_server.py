@@ -1,7 +1,9 @@
 """A local server that behaves like the Hugging Face hub, and misbehaves."""
 
+import base64
 import contextlib
 import hashlib
+import json
 import re
 import threading
 from http.server import BaseHTTPRequestHandler
@@ -23,6 +25,11 @@ class Server:
             beginning.
         requests: `(method, path)` in the order of arrival.
         headers: those of the requests.
+        token: what writers must have, or `None`: nobody writes.
+        refuses: part of the path of requests that it refuses.
+        repositories: names of those that were made, and whether privately.
+        blobs: large files that were uploaded, by their SHA-256.
+        commits: pairs of a repository and the names of the files.
     """
 
     def __init__(self):
@@ -31,12 +38,95 @@ class Server:
         self.keeps_versions = True
         self.requests, self.headers = [], []
         self.address = self.storage = None
+        self.token, self.refuses = None, None
+        self.repositories, self.blobs, self.commits = {}, {}, []
 
     def add_repository(self, name, files, revision="main"):
         for filename, content in files.items():
             self.files[f"/{name}/resolve/{revision}/{filename}"] = content
             commit = commit_of(revision)
             self.files[f"/{name}/resolve/{commit}/{filename}"] = content
+
+    # How it is written to, as `huggingface_hub` does: a function for each
+    # request, from its content to what is answered.
+
+    def create(self, content):
+        request = json.loads(content)
+        name = f"{request['organization']}/{request['name']}"
+        status = 409 if name in self.repositories else 200
+        private = request.get("visibility") == "private"
+        self.repositories.setdefault(name, private or request.get("private"))
+        return status, {"url": f"{self.address}/{name}"}
+
+    def validate(self, content):
+        return 200, {"errors": [], "warnings": []}
+
+    def preupload(self, content, name):
+        if name not in self.repositories:
+            return 404, {}
+        return 200, {
+            "files": [
+                {
+                    "path": x["path"],
+                    "uploadMode": self.mode_of(x["path"]),
+                    "shouldIgnore": False,
+                }
+                for x in json.loads(content)["files"]
+            ]
+        }
+
+    def mode_of(self, path):
+        return "lfs" if path.endswith((".safetensors", ".h5")) else "regular"
+
+    def batch(self, content, name):
+        objects = []
+        for asked in json.loads(content)["objects"]:
+            address = f"{self.storage}/lfs/{asked['oid']}?signature=very-secret"
+            actions = {"actions": {"upload": {"href": address}}}
+            is_there = asked["oid"] in self.blobs
+            objects.append({**asked, **({} if is_there else actions)})
+        return 200, {"transfer": "basic", "objects": objects}
+
+    def put(self, content, digest):
+        assert hashlib.sha256(content).hexdigest() == digest
+        self.blobs[digest] = content
+        return 200, {}
+
+    def commit(self, content, name):
+        files = {}
+        for line in map(json.loads, content.splitlines()):
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.blobs[value["oid"]]
+        self.add_repository(name, files)
+        self.commits.append((name, sorted(files)))
+        oid = commit_of("main")
+        address = f"{self.address}/{name}/commit/{oid}"
+        return 200, {"commitUrl": address, "commitOid": oid}
+
+    def answer_to_writer(self, path, content, token):
+        is_storage = path.startswith("/lfs/")
+        is_allowed = self.token and token == f"Bearer {self.token}"
+        if not (is_storage or is_allowed):
+            return 401, {"error": "who are you?"}
+        if self.refuses and self.refuses in path:
+            return 403, {"error": "not now"}
+        for pattern, answer in WRITES.items():
+            if found := re.fullmatch(pattern, path):
+                return answer(self, content, *found.groups())
+        return 404, {}
+
+
+WRITES = {
+    "/api/repos/create": Server.create,
+    "/api/validate-yaml": Server.validate,
+    "/api/models/(.+)/preupload/main": Server.preupload,
+    r"/(.+)\.git/info/lfs/objects/batch": Server.batch,
+    "/lfs/([0-9a-f]+)": Server.put,
+    "/api/models/(.+)/commit/main": Server.commit,
+}
 
 
 @contextlib.contextmanager
@@ -51,6 +141,19 @@ def serve():
 
         def do_GET(self):
             self.answer(with_body=True)
+
+        def do_POST(self):
+            path = self.path.split("?")[0]
+            server.requests.append((self.command, path))
+            server.headers.append(self.headers)
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            token = self.headers["Authorization"]
+            status, values = server.answer_to_writer(path, content, token)
+            content = json.dumps(values).encode()
+            headers = {"Content-Type": "application/json"}
+            self.reply(status, content, headers, with_body=True)
+
+        do_PUT = do_POST
 
         def answer(self, with_body):
             path = self.path.split("?")[0]

@@ -24,7 +24,9 @@ PACKAGES = {
     "tensorboard": ("tensorboard", "train"),
     "tensorflow": ("tensorflow", "tensorflow"),
     "tensorflow_datasets": ("tensorflow-datasets", "tfds"),
+    "timm": ("timm", "publish"),
     "torch": ("torch", "torch"),
+    "transformers": ("transformers", "publish"),
     "wandb": ("wandb", "wandb"),
 }
 # By their names on PyPI, those that decide how a model computes.

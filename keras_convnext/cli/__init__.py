@@ -29,6 +29,7 @@ COMMANDS = (
     *("demo", "train", "pretrain", "evaluate", "probe", "predict"),
     *("segment", "detect", "explain"),
     *("models", "weights", "records", "roadmap", "plan", "convert", "export"),
+    "publish",
 )
 # Those that need no Keras.
 LIGHT = ("models", "weights")

@@ -76,7 +76,7 @@ def fetch_checkpoint(checkpoint):
         return path
     sources = {}
     if repository:
-        sources[_endpoint()] = fetch_hub, repository
+        sources[endpoint()] = fetch_hub, repository
     if url:
         sources[url] = fetch_url, url
     failing = {}
@@ -95,7 +95,8 @@ def fetch_checkpoint(checkpoint):
     raise type(failures[0])("; ".join(map(str, failures)))
 
 
-def _endpoint():
+def endpoint():
+    """The address of the hub, or of its mirror."""
     from huggingface_hub import constants
 
     return os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
@@ -137,15 +138,15 @@ def fetch_hub(repository, revision=None):
     from huggingface_hub import constants
     from huggingface_hub import errors
 
-    endpoint = os.environ.get("HF_ENDPOINT")
-    failing = {} if _is_offline() else unreachable([_endpoint()])
+    mirror = os.environ.get("HF_ENDPOINT")
+    failing = {} if _is_offline() else unreachable([endpoint()])
 
     def fetched(filename):
         return huggingface_hub.hf_hub_download(
             repository,
             filename,
             revision=revision,
-            endpoint=endpoint,
+            endpoint=mirror,
             local_files_only=bool(failing),
         )
 

@@ -127,7 +127,7 @@ def test_a_folder_is_trained_and_evaluated(enter):
 
 
 COMMANDS = [
-    (names(page), line.split("  #")[0])
+    (names(page), re.split("  #| > ", line)[0])
     for page in PAGES
     for code in blocks(page.read_text(), "sh")
     for line in code.replace("\\\n", " ").splitlines()
