@@ -22,39 +22,49 @@ PAGE = Path(__file__).parent.parent / "docs" / "model_zoo.md"
 INTRODUCTION = """\
 | column | meaning |
 | --- | --- |
-| tag | the name of the weights, as in timm where timm has them; bold is `imagenet` |
+| tag | the name of the weights, as in timm where timm has them; bold is \
+`imagenet` |
 | size | height and width in pixels at which the weights are evaluated |
-| crop | `center 0.875`: the short side is resized to size ÷ 0.875, and the center \
-is cut out. `squash 1`: both sides are resized to the size, and nothing is cut off. |
+| crop | `center 0.875`: the short side is resized to size ÷ 0.875, and the \
+center is cut out. `squash 1`: both sides are resized to the size, and \
+nothing is cut off. |
 | classes | the number of outputs; – for weights without a classifier |
-| top-1 | the percentage of ImageNet-1k's validation images whose class is right; \
-– if none is reported |
+| top-1 | the percentage of ImageNet-1k's validation images whose class is \
+right; – if none is reported |
 | license | the license of the weights |
 | alias | another name of the tag, of this architecture |
 
 top-1 is ImageNet-1k accuracy at the given size, as reported by timm or by the
-official repositories. The weights whose tags begin with `clip_` and have no `ft_in`
-compare images with texts. They return 640 to 1024 numbers, which are no classes.
+official repositories. The weights whose tags begin with `clip_` and have no
+`ft_in` compare images with texts. They return 640 to 1024 numbers, which are
+no classes.
 
 Tags and names are made of these parts:
 
 | part | meaning |
 | --- | --- |
-| `fb`, `mm` | trained by the authors at Facebook, or by the mmpretrain project |
-| `in1k`, `in12k`, `in22k` | trained on ImageNet with 1,000, 11,821 or 21,841 classes |
-| `ft` | fine-tuned: `in12k_ft_in1k` learned from ImageNet-12k, then ImageNet-1k |
-| `160`, `224`, `320`, `384`, `512`, also after an `r` | the size of the images |
+| `fb`, `mm` | trained by the authors at Facebook, or by the mmpretrain \
+project |
+| `in1k`, `in12k`, `in22k` | trained on ImageNet with 1,000, 11,821 or \
+21,841 classes |
+| `ft` | fine-tuned: `in12k_ft_in1k` learned from ImageNet-12k, then \
+ImageNet-1k |
+| `160`, `224`, `320`, `384`, `512`, also after an `r` | the size of the \
+images |
 | `noema` | the last weights of the training, not their moving average |
 | `fcmae` | pre-trained without labels, as ConvNeXt V2 is |
-| `clip_laion2b`, `clip_laiona` | pre-trained on pairs of images and texts of LAION |
+| `clip_laion2b`, `clip_laiona` | pre-trained on pairs of images and texts \
+of LAION |
 | `dinov3`, `eupe` | pre-trained by other methods, without a classifier |
-| `a2h`, `d1`, `ra4` and the like | recipes of timm; the package does not have them |
-| `_ols`, `_hnf`, `_mlp`, `_rms` in a model | another stem; the norm of the head \
-before its pooling; a hidden layer in the head; another norm than LayerNorm |
+| `a2h`, `d1`, `ra4` and the like | recipes of timm; the package does not \
+have them |
+| `_ols`, `_hnf`, `_mlp`, `_rms` in a model | another stem; the norm of the \
+head before its pooling; a hidden layer in the head; another norm than \
+LayerNorm |
 
 Each section has the cost of an architecture with 1000 classes. GMACs are 10⁹
-multiply-adds, and M activations are 10⁶ outputs. Both count convolutions and dense
-layers, for one image.""".splitlines()
+multiply-adds, and M activations are 10⁶ outputs. Both count convolutions and
+dense layers, for one image.""".splitlines()
 
 
 def main():
