@@ -10,6 +10,7 @@ from test_publish import publish
 
 import keras_convnext
 from keras_convnext.publishing.hub import NotUploaded
+from keras_convnext.publishing.hub import _said
 
 SECRET = "hf_0123456789abcdef"
 ADDRESS = "hf://someone/flowers"
@@ -108,3 +109,9 @@ def test_without_a_token_or_a_name_nothing_begins(model, hub, monkeypatch):
     with pytest.raises(NotUploaded, match="the token may write"):
         publish(model, ADDRESS, verify=False)
     assert hub.commits == []
+
+
+@pytest.mark.once
+def test_what_signs_an_address_is_not_told():
+    error = OSError("PUT http://storage/x?signature=very-secret timed out")
+    assert _said(error) == "OSError: PUT http://storage/x timed out"
