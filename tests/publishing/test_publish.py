@@ -71,6 +71,7 @@ def assert_agree(theirs, ours):
     np.testing.assert_allclose(theirs, ours, rtol=0, atol=bound)
 
 
+@long_where_compiled
 def test_timm_loads_it_as_the_model(tmp_path):
     model = new_model()
     publish(model, tmp_path / "out", "timm", verify=False)
