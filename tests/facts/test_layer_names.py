@@ -371,6 +371,9 @@ ALLOWED = {
         "weight.name.startswith('lora_')": "a variable of Keras"
     },
     "facts/variants.py": {"'stem_norm'": "a field of `Variant`"},
+    "publishing/transformers_layout.py": {
+        "'stem_norm'": "a field of `Variant`"
+    },
     "tasks/detection/model.py": {
         "x.name.endswith(ends)": "a detector's own card and classifiers"
     },

@@ -566,7 +566,7 @@ WRONG = {
     "jax": [
         *OF_HOSTS,
         ({"devices": 99}, "devices=99, and . CPU devices .* Take at most ."),
-        ({"devices": 1, "model_parallel": 2}, "must divide the number of devices"),
+        ({"devices": 1, "model_parallel": 2}, "must divide the number of"),
     ],
     "tensorflow": [
         ({"devices": 99}, "devices=99, and . CPU devices .* Take at most ."),
