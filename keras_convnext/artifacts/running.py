@@ -320,7 +320,14 @@ def _open_openvino(path):
 
 def read_openvino(path):
     """OpenVINO IR or an ONNX file as an `openvino.Model`."""
-    return require("openvino", "OpenVINO files").Core().read_model(path)
+    return _openvino_core().read_model(path)
+
+
+@functools.cache
+def _openvino_core():
+    """One for the process: with a second, OpenVINO 2026.4 ended by a
+    segmentation fault on Ctrl-C, once programs of both had gone."""
+    return require("openvino", "OpenVINO files").Core()
 
 
 def compile_openvino(model, shape=None, threads=0, precision="f32"):
@@ -332,14 +339,13 @@ def compile_openvino(model, shape=None, threads=0, precision="f32"):
         threads: as many as OpenVINO takes, if 0.
         precision: `"f32"`, or `"bf16"` where the processor has it.
     """
-    openvino = require("openvino", "OpenVINO files")
     if shape is not None:
         model = model.clone()
         model.reshape(list(shape))
     settings = {"INFERENCE_PRECISION_HINT": precision}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    return openvino.Core().compile_model(model, "CPU", settings)
+    return _openvino_core().compile_model(model, "CPU", settings)
 
 
 def _open_torch(path):
