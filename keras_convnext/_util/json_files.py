@@ -26,6 +26,12 @@ def read_object(path, fields):
     return value
 
 
+def write_object(path, value):
+    """Writes an object into a new file, for people to read, too."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
 def check_fields(value, fields, name):
     """Raises `ValueError` unless a value is an object with these fields.
 

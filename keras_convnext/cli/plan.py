@@ -1,6 +1,5 @@
 """`keras-convnext plan`: a training on many devices, on paper."""
 
-import json
 from typing import Annotated
 from typing import Any
 
@@ -9,6 +8,7 @@ import typer
 from keras_convnext._util.progress import progress
 from keras_convnext._util.ranges import Positive
 from keras_convnext.cli import options
+from keras_convnext.cli import printing
 from keras_convnext.training import distribution
 
 
@@ -122,8 +122,7 @@ def plan(
             result = distribution.plan(
                 model, devices, memory, rate=rate, bandwidth=bandwidth, **common
             )
-    text = json.dumps(result.as_dict(), indent=2) if as_json else str(result)
-    typer.echo(text)
+    printing.show(result.as_dict(), as_json, [str(result)])
 
 
 def _check_unset(reason, **values):

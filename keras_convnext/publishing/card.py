@@ -34,13 +34,14 @@ def card_of(subject, report, name, here, summary, metrics, has_curves):
     """
     from huggingface_hub import ModelCardData
 
+    usage = LAYOUTS[report.layout].module.USAGE
     data = ModelCardData(**metadata_of(subject, report, name, metrics))
     parts = [
         f"---\n{data.to_yaml()}\n---",
         f"# {name}",
         _summary_of(subject),
         "## Use",
-        f"```python\n{LAYOUTS[report.layout].usage.format(here=here)}```",
+        f"```python\n{usage.format(here=here)}```",
         "## Model",
         of_run.table(("", ""), _model(subject).items()),
         "## Images",

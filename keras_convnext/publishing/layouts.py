@@ -4,8 +4,8 @@ To add one, add a `Layout`: a file here that checks and writes, and in
 `opening.py` a function that opens what was written in the other library.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.requirements import is_installed
@@ -20,19 +20,17 @@ class Layout:
     """What a library asks of a folder.
 
     Attributes:
-        check: function of a `Subject`; raises `ValueError` for what the
-            library does not have.
-        write: function of a `Subject`, the path of its `.keras` file, and the
-            folder.
-        usage: Python code of three lines; `{here}` stands for the model.
+        module: its `check`, a function of a `Subject`, raises `ValueError`
+            for what the library does not have. Its `write` is one of a
+            `Subject`, the path of its `.keras` file, and the folder. Its
+            `USAGE` is Python code of three lines; `{here}` stands for the
+            model.
         here: how the code names the folder that it runs in.
         there: how it names a repository of the hub, `{name}`.
         package: what opens it in a process of its own, or `None`.
     """
 
-    check: Callable
-    write: Callable
-    usage: str
+    module: ModuleType
     here: str
     there: str
     package: str | None = None
@@ -40,24 +38,18 @@ class Layout:
 
 LAYOUTS = {
     "keras": Layout(
-        keras_layout.check,
-        keras_layout.write,
-        keras_layout.USAGE,
+        keras_layout,
         here=".",
         there="hf://{name}",
     ),
     "timm": Layout(
-        timm_layout.check,
-        timm_layout.write,
-        timm_layout.USAGE,
+        timm_layout,
         here="local-dir:.",
         there="hf-hub:{name}",
         package="timm",
     ),
     "transformers": Layout(
-        transformers_layout.check,
-        transformers_layout.write,
-        transformers_layout.USAGE,
+        transformers_layout,
         here=".",
         there="{name}",
         package="transformers",

@@ -106,7 +106,7 @@ def publish(
         model = keras_file.load(os.fspath(model))
     subject = Subject.of(model)
     for name in names:
-        layouts.LAYOUTS[name].check(subject)
+        layouts.LAYOUTS[name].module.check(subject)
     license = licenses.license_of(subject.info.license, license)
     measured = read_metrics(metrics, subject.model.variant.name, data_name)
     curves = folder_of_run and folder_of_run / CURVES
@@ -156,7 +156,7 @@ def _written(subject, names, target, folder):
     for name in names:
         part = target.part(folder, name)
         part.mkdir(parents=True)
-        layouts.LAYOUTS[name].write(subject, file, part)
+        layouts.LAYOUTS[name].module.write(subject, file, part)
         parts.append(part)
     return parts
 

@@ -1,8 +1,8 @@
 """A folder for `timm.create_model("local-dir:FOLDER", pretrained=True)`."""
 
-import json
 from dataclasses import replace
 
+from keras_convnext._util.json_files import write_object
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.models.conversion import convert_weights
 
@@ -57,8 +57,7 @@ def check_rgb(subject, library):
 def write(subject, file, folder):
     """Writes `config.json` and `model.safetensors`."""
     convert_weights(file, folder / "model.safetensors", "timm")
-    text = json.dumps(config_of(subject), indent=2, ensure_ascii=False)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    write_object(folder / "config.json", config_of(subject))
 
 
 def config_of(subject):

@@ -1,7 +1,6 @@
 """A folder for `transformers.pipeline("image-classification", FOLDER)`."""
 
-import json
-
+from keras_convnext._util.json_files import write_object
 from keras_convnext.models.conversion import convert_weights
 from keras_convnext.publishing.timm_layout import ELSEWHERE
 from keras_convnext.publishing.timm_layout import check_rgb
@@ -97,12 +96,9 @@ def _not_expressed(preprocessing):
 def write(subject, file, folder):
     """Writes `config.json`, `preprocessor_config.json` and the weights."""
     convert_weights(file, folder / "model.safetensors", "transformers")
-    for name, values in (
-        ("config.json", config_of(subject)),
-        ("preprocessor_config.json", processor_of(subject.preprocessing)),
-    ):
-        text = json.dumps(values, indent=2, ensure_ascii=False)
-        (folder / name).write_text(text + "\n", encoding="utf-8")
+    write_object(folder / "config.json", config_of(subject))
+    processor = processor_of(subject.preprocessing)
+    write_object(folder / "preprocessor_config.json", processor)
 
 
 def config_of(subject):

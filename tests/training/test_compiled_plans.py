@@ -192,7 +192,7 @@ def test_options_of_the_other_kind_of_plan_are_refused():
 
 
 def test_what_compiles_for_tpus_is_named(monkeypatch):
-    monkeypatch.setattr(compiling, "_is_installed", lambda package: False)
+    monkeypatch.setattr(compiling, "is_installed", lambda module: False)
     with pytest.raises((ValueError, ImportError)) as told:
         compiling.devices_of("v5e:2x2")
     if BACKEND == "jax":

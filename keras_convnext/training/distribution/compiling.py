@@ -20,7 +20,8 @@ from importlib import metadata
 
 import keras
 
-from keras_convnext._util.backend_choice import keras_home
+from keras_convnext._util.backend_choice import cache_folder
+from keras_convnext._util.requirements import is_installed
 from keras_convnext._util.version import __version__
 from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import written_aside
@@ -112,7 +113,7 @@ def devices_of(topology):
             f"topology={topology!r} on {keras.backend.backend()}. Set "
             "KERAS_BACKEND to jax, or plan without `topology`"
         )
-    if not _is_installed("libtpu"):
+    if not is_installed("libtpu"):
         raise ImportError(
             "libtpu is not installed, which compiles for TPUs. Run `pip "
             f'install "{wanted_compiler()}"`; no TPU is needed'
@@ -153,12 +154,6 @@ def compile_step(
             return _compiled(lowered, devices)
     finally:
         keras.distribution.set_distribution(before)
-
-
-def _is_installed(package):
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        return bool(metadata.version(package))
-    return False
 
 
 def _devices(topology, sides):
@@ -260,7 +255,7 @@ def _compiled(lowered, devices):
     places = [str(device) for device in devices]
     key = [lowered.as_text(), devices[0].device_kind, places, versions, around]
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-    folder = keras_home() / "models" / "keras_convnext" / "programs"
+    folder = cache_folder() / "programs"
     path = folder / f"{digest}.json.gz"
     with contextlib.suppress(OSError, EOFError, ValueError, LookupError):
         return _read(path)  # unless it is damaged, or not there
