@@ -320,14 +320,15 @@ def _open_openvino(path):
 
 def read_openvino(path):
     """OpenVINO IR or an ONNX file as an `openvino.Model`."""
-    return _openvino_core().read_model(path)
+    core = _openvino_core(require("openvino", "OpenVINO files"))
+    return core.read_model(path)
 
 
 @functools.cache
-def _openvino_core():
+def _openvino_core(openvino):
     """One for the process: with a second, OpenVINO 2026.4 ended by a
     segmentation fault on Ctrl-C, once programs of both had gone."""
-    return require("openvino", "OpenVINO files").Core()
+    return openvino.Core()
 
 
 def compile_openvino(model, shape=None, threads=0, precision="f32"):
@@ -345,7 +346,8 @@ def compile_openvino(model, shape=None, threads=0, precision="f32"):
     settings = {"INFERENCE_PRECISION_HINT": precision}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
-    return _openvino_core().compile_model(model, "CPU", settings)
+    core = _openvino_core(require("openvino", "OpenVINO files"))
+    return core.compile_model(model, "CPU", settings)
 
 
 def _open_torch(path):

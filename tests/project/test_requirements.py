@@ -79,6 +79,14 @@ def test_every_error_says_what_is_missing_for_what_and_how_to_get_it(
     )
 
 
+def test_openvino_is_asked_for_in_a_second_call_too(folder, monkeypatch):
+    with pytest.raises(ValueError):
+        open_artifact(folder / "m.xml")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ImportError, match="which is needed for OpenVINO files"):
+        open_artifact(folder / "m.xml")
+
+
 def test_what_is_installed_is_imported():
     assert requirements.require("json", "this test").loads("[]") == []
     assert requirements.is_installed("json")
