@@ -11,6 +11,8 @@ from http.server import ThreadingHTTPServer
 
 
 def commit_of(revision):
+    if re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
     return hashlib.sha1(revision.encode()).hexdigest()
 
 
@@ -42,10 +44,21 @@ class Server:
         self.repositories, self.blobs, self.commits = {}, {}, []
 
     def add_repository(self, name, files, revision="main"):
+        commit = commit_of(revision)
         for filename, content in files.items():
             self.files[f"/{name}/resolve/{revision}/{filename}"] = content
-            commit = commit_of(revision)
             self.files[f"/{name}/resolve/{commit}/{filename}"] = content
+        listing = [
+            {"type": "file", "path": x, "size": len(content), "oid": commit}
+            for x, content in files.items()
+        ]
+        about = {
+            f"revision/{revision}": {"id": name, "sha": commit},
+            f"tree/{commit}": listing,
+        }
+        for path, answer in about.items():
+            address = f"/api/models/{name}/{path}"
+            self.files[address] = json.dumps(answer).encode()
 
     # How it is written to, as `huggingface_hub` does: a function for each
     # request, from its content to what is answered.
