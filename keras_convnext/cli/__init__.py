@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+import keras_convnext
 from keras_convnext._util import startup
 from keras_convnext._util import telling
 from keras_convnext._util.ranges import in_range
@@ -85,13 +86,22 @@ def _command(
     """
 
 
+def start_keras():
+    """Imports all of the package: what a file holds may be of any room.
+
+    Then it has its public names, as in programs.
+    """
+    with startup.starting():
+        api = importlib.import_module("keras_convnext._api")
+    names = {name: getattr(api, name) for name in api.__all__}
+    vars(keras_convnext).update(names)
+
+
 @functools.cache
 def command_of(name):
     """A subcommand, as Click has it: with its options."""
     if name not in LIGHT:
-        # All of it: what a file holds may be of any room.
-        with startup.starting():
-            importlib.import_module("keras_convnext._api")
+        start_keras()
     module = importlib.import_module(f"keras_convnext.cli.{name}")
     function = in_range(getattr(module, name))
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -141,6 +141,15 @@ def test_a_training_imports_nothing_it_does_not_use(tmp_path):
     assert epochs == ["1/1", "1/1"]
 
 
+def test_a_command_has_the_public_names(monkeypatch):
+    """Which programs get as they import the package, and commands later."""
+    for name in keras_convnext.__all__:
+        monkeypatch.delattr(keras_convnext, name)
+    cli.start_keras()
+    assert keras_convnext.VARIANTS is VARIANTS
+    assert all(hasattr(keras_convnext, x) for x in keras_convnext.__all__)
+
+
 @pytest.mark.parametrize(
     "arguments, printed",
     [
