@@ -98,6 +98,7 @@ lint: $(TEST_VENV)/ready  ## check style, types and which room imports which; 1 
 docs: $(TEST_VENV)/ready  ## build the documentation into site/, and check its links and its English; 1 min
 	$(TEST_VENV)/bin/python tests/prose.py
 	NO_MKDOCS_2_WARNING=1 $(TEST_VENV)/bin/mkdocs build --strict
+	$(TEST_VENV)/bin/python tests/browse_site.py
 
 format: $(TEST_VENV)/ready  ## fix style
 	$(TEST_VENV)/bin/ruff check --fix .

@@ -1,147 +1,250 @@
-"""Writes `docs/model_zoo.md` from the tables of variants and checkpoints.
+"""Writes `docs/model_zoo.md` and its chart from the package's tables.
 
-python conversion/make_model_zoo.py            # writes the page
-python conversion/make_model_zoo.py --check    # exit status 1 if stale
+python conversion/make_model_zoo.py            # writes both
+python conversion/make_model_zoo.py --check    # exit status 1 if one is stale
 """
 
 import argparse
 import contextlib
+import csv
+import functools
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "torch"  # counts without memory
 
+from zoo_chart import draw
+
+from keras_convnext import detection
+from keras_convnext import segmentation
 from keras_convnext.facts.variants import VARIANTS
 from keras_convnext.models.applications import create_model
 from keras_convnext.models.profiling import profile
 from keras_convnext.models.profiling import without_numbers
 from keras_convnext.weights import registry
 
-PAGE = Path(__file__).parent.parent / "docs" / "model_zoo.md"
-INTRODUCTION = """\
-| column | meaning |
-| --- | --- |
-| tag | the name of the weights, as in timm where timm has them; bold is \
-`imagenet` |
-| size | height and width in pixels at which the weights are evaluated |
-| crop | `center 0.875`: the short side is resized to size ÷ 0.875, and the \
-center is cut out. `squash 1`: both sides are resized to the size, and \
-nothing is cut off. |
-| classes | the number of outputs; – for weights without a classifier |
-| top-1 | the percentage of ImageNet-1k's validation images whose class is \
-right; – if none is reported |
-| license | the license of the weights |
-| alias | another name of the tag, of this architecture |
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "model_zoo.md"
+CHART = ROOT / "docs" / "model_zoo.svg"
+# Measured by benchmarks/models.py.
+SPEEDS = ROOT / "benchmarks" / "speed" / "models.csv"
+BACKBONE = 'create_model("{0.model}", include_top=False, weights=None)'
 
-top-1 is ImageNet-1k accuracy at the given size, as reported by timm or by the
-official repositories. The weights whose tags begin with `clip_` and have no
-`ft_in` compare images with texts. They return 640 to 1024 numbers, which are
-no classes.
 
-Tags and names are made of these parts:
+@dataclass(frozen=True)
+class Task:
+    """How the page shows the checkpoints of one task.
 
-| part | meaning |
-| --- | --- |
-| `fb`, `mm` | trained by the authors at Facebook, or by the mmpretrain \
-project |
-| `in1k`, `in12k`, `in22k` | trained on ImageNet with 1,000, 11,821 or \
-21,841 classes |
-| `ft` | fine-tuned: `in12k_ft_in1k` learned from ImageNet-12k, then \
-ImageNet-1k |
-| `160`, `224`, `320`, `384`, `512`, also after an `r` | the size of the \
-images |
-| `noema` | the last weights of the training, not their moving average |
-| `fcmae` | pre-trained without labels, as ConvNeXt V2 is |
-| `clip_laion2b`, `clip_laiona` | pre-trained on pairs of images and texts \
-of LAION |
-| `dinov3`, `eupe` | pre-trained by other methods, without a classifier |
-| `a2h`, `d1`, `ra4` and the like | recipes of timm; the package does not \
-have them |
-| `_ols`, `_hnf`, `_mlp`, `_rms` in a model | another stem; the norm of the \
-head before its pooling; a hidden layer in the head; another norm than \
-LayerNorm |
+    Attributes:
+        name: what a reader chooses.
+        head: builds the model on a backbone; `None` if it is a classifier.
+        shape: of the images whose cost is shown, from the size of a row.
+        line: loads a row.
+        scores: pairs of a field of a row and its name.
+    """
 
-Each section has the cost of an architecture with 1000 classes. GMACs are 10⁹
-multiply-adds, and M activations are 10⁶ outputs. Both count convolutions and
-dense layers, for one image.""".splitlines()
+    name: str
+    head: Callable | None
+    shape: Callable
+    line: str
+    scores: tuple
+
+
+def square(size):
+    return size, size
+
+
+def paper_detection(size):
+    """As in Table 3 of the paper."""
+    return size, size * 8 // 5
+
+
+def dense(name, head, shape, scores):
+    line = f'{head.__name__}({BACKBONE}, weights="{{0.tag}}")'
+    return Task(name, head, shape, line, scores)
+
+
+AP = (("box_ap", "box AP"), ("mask_ap", "mask AP"))
+TASKS = {
+    "classify": Task(
+        "classify",
+        None,
+        square,
+        'create_model("{0.model}", weights="{0.tag}")',
+        (("top1", "top-1"),),
+    ),
+    "segment": dense(
+        "segment", segmentation.UperNet, square, (("miou", "mIoU"),)
+    ),
+    "mask_rcnn": dense("detect", detection.MaskRCNN, paper_detection, AP),
+    "cascade_mask_rcnn": dense(
+        "detect", detection.CascadeMaskRCNN, paper_detection, AP
+    ),
+}
+TEMPLATE = Path(__file__).parent / "model_zoo_page.md"
+LEAST = 70  # per cent in the chart: the others are models for tests
+# The columns of the table of checkpoints, and their alignment.
+COLUMNS = {
+    "checkpoint": "---",
+    "task": "---",
+    "score": "---:",
+    "size": "---:",
+    "M params": "---:",
+    "GMACs": "---:",
+    "images/s": "---:",
+    "license": "---",
+    "line that loads it": "---",
+    "crop": "---",
+    "classes": "---:",
+    "alias": "---",
+}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    page = make_page()
-    if check:
-        if not PAGE.exists() or PAGE.read_text() != page:
-            sys.exit(f"{PAGE} is stale: run python {sys.argv[0]}")
-        return
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page)
-    print(f"wrote {PAGE}")
+    for path, text in ((CHART, make_chart()), (PAGE, make_page())):
+        if not check:
+            path.write_text(text)
+            print(f"wrote {path}")
+        elif not path.exists() or path.read_text() != text:
+            sys.exit(f"{path} is stale: run python {sys.argv[0]}")
 
 
 def make_page():
-    rows = registry.checkpoints()
-    models = {row.model for row in rows}
-    lines = [
-        "# Model zoo",
-        "",
-        "<!-- Written by conversion/make_model_zoo.py; do not edit. -->",
-        "",
-        f"{len(rows)} published checkpoints of {len(models)} of the "
-        f"{len(VARIANTS)} architectures. The argument `weights=` takes a tag "
-        "or an alias. To choose one for your images, see "
-        "[weights](how_to/weights.md).",
-        "",
-        *INTRODUCTION,
-    ]
-    for variant in VARIANTS.values():
-        lines += [
-            "",
-            f"## {variant.name}",
-            "",
-            f"Depths {variant.depths}, dims {variant.dims}. " + costs(variant),
-            "",
-        ]
-        own = [row for row in rows if row.model == variant.name]
-        if not own:
-            lines.append("No published weights.")
-            continue
-        lines += [
-            "| tag | size | crop | classes | top-1 | license | alias |",
-            "| --- | ---: | --- | ---: | ---: | --- | --- |",
-        ]
-        aliases = aliases_of(variant.name)
-        for row in own:
-            names = [x for x, tag in aliases.items() if tag == row.tag]
-            tag = f"**{row.tag}**" if "imagenet" in names else row.tag
-            lines.append(
-                f"| {tag} | {row.image_size} | {row.crop_mode} "
-                f"{row.crop_pct:g} | {row.classes or '–'} | "
-                f"{'–' if row.top1 is None else row.top1} | {row.license} | "
-                f"{', '.join(f'`{x}`' for x in names)} |"
-            )
-    return "\n".join(lines) + "\n"
-
-
-def costs(variant):
-    """Parameters, multiply-adds and activations at the variant's own size."""
-    with without_numbers():
-        found = profile(create_model(variant.name, weights=None))
-    return (
-        f"{found.parameters / 1e6:.1f} M parameters, {found.macs / 1e9:.3g} "
-        f"GMACs and {found.activations / 1e6:.3g} M activations at "
-        f"{variant.image_size} pixels."
+    rows = {task: registry.checkpoints(task) for task in TASKS}
+    everything = [row for task in TASKS for row in rows[task]]
+    return TEMPLATE.read_text().format(
+        classifiers=len(rows["classify"]),
+        models=len({row.model for row in rows["classify"]}),
+        variants=len(VARIANTS),
+        segmenters=len(rows["segment"]),
+        detectors=len(rows["mask_rcnn"]) + len(rows["cascade_mask_rcnn"]),
+        head=" | ".join(COLUMNS),
+        rule=" | ".join(COLUMNS.values()),
+        checkpoints="\n".join(map(checkpoint, everything)),
+        speeds=told_speeds(),
+        architectures="\n".join(map(architecture, VARIANTS.values())),
     )
 
 
-def aliases_of(model):
-    """From each alias that a model has to its tag."""
-    found = {}
-    for alias in registry.ALIASES:
+def make_chart():
+    points = [
+        (row, counts.macs / 1e9, counts.parameters / 1e6)
+        for row in registry.checkpoints()
+        if (row.top1 or 0) > LEAST
+        for counts in [counts_of(row)]
+    ]
+    return draw(points, anchor)
+
+
+def checkpoint(row):
+    """A row of the table of checkpoints."""
+    task, counts = TASKS[row.task], counts_of(row)
+    scores = [
+        f"{value:g} {name}"
+        for field, name in task.scores
+        if (value := getattr(row, field)) is not None
+    ]
+    cells = [
+        f'<span id="{anchor(row)}"></span>{row.name}',
+        task.name,
+        ", ".join(scores) or "–",
+        str(row.image_size),
+        f"{counts.parameters / 1e6:.1f}",
+        billions(counts.macs),
+        speeds().get((row.task, row.model, row.image_size), "–"),
+        row.license,
+        f"`{task.line.format(row)}`",
+        f"{row.crop_mode} {row.crop_pct:g}",
+        str(row.classes or "–"),
+        ", ".join(f"`{x}`" for x in aliases_of(row)),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def architecture(variant):
+    counts = costs("classify", variant.name, variant.image_size, 1000)
+    own = [x for x in registry.checkpoints() if x.model == variant.name]
+    cells = [
+        variant.name,
+        *map(str, (variant.depths, variant.dims, variant.image_size)),
+        f"{counts.parameters / 1e6:.1f}",
+        billions(counts.macs),
+        f"{counts.activations / 1e6:.3g}",
+        str(len(own)),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def billions(count):
+    count /= 1e9
+    return f"{count:.0f}" if count >= 100 else f"{count:.3g}"
+
+
+def anchor(row):
+    return f"{row.model}-{row.tag}"
+
+
+def counts_of(row):
+    return costs(row.task, row.model, row.image_size, row.classes)
+
+
+@functools.cache
+def costs(task, model, size, classes):
+    """Parameters, multiply-adds and activations for one image."""
+    shape = (*TASKS[task].shape(size), 3)
+    with without_numbers():
+        if TASKS[task].head is None:
+            top = {"classes": classes} if classes else {"include_top": False}
+            built = create_model(model, weights=None, input_shape=shape, **top)
+        else:
+            backbone = create_model(
+                model, weights=None, include_top=False, input_shape=shape
+            )
+            built = TASKS[task].head(backbone, classes=classes)
+        return profile(built)
+
+
+@functools.cache
+def measured():
+    """Rows of the measured speeds, if there are any."""
+    if not SPEEDS.exists():
+        return []
+    with SPEEDS.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def speeds():
+    return {
+        ("classify", row["model"], int(row["size"])): row["images_per_second"]
+        for row in measured()
+    }
+
+
+def told_speeds():
+    """How they were measured."""
+    if not measured():
+        return "No speed is measured yet."
+    row = measured()[0]
+    return (
+        f"Speeds were measured by `benchmarks/models.py` on {row['date']}: "
+        f"single images on PyTorch, float32, {row['processor']}, "
+        f"{row['threads']} threads, random weights."
+    )
+
+
+def aliases_of(row):
+    """The other names of a tag."""
+    found = []
+    for alias in registry.TASKS[row.task][1]:
         with contextlib.suppress(ValueError):
-            found[alias] = registry.find(model, alias).tag
+            if registry.find(row.model, alias, row.task).tag == row.tag:
+                found.append(alias)
     return found
 
 

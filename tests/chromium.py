@@ -18,7 +18,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-dev-shm-usage"),
     *("--no-first-run", "--remote-debugging-pipe"),
 )
-SECONDS = 60  # until it is ended
+SECONDS = 60  # until it is ended, if nothing else is said
 # Chromium reads from file 3 and writes to file 4.
 START = """
 import fcntl, os, sys
@@ -84,7 +84,7 @@ class Browser:
         answer = self.send(
             "Runtime.evaluate", expression=expression, returnByValue=True
         )
-        return answer["result"]["value"]
+        return answer["result"].get("value")
 
     def told(self, *methods):
         """What it told of some kinds."""
@@ -103,11 +103,12 @@ class Browser:
 
 
 @contextlib.contextmanager
-def browser(path):
-    """A `Browser` for as long as the context lasts."""
+def browser(path, seconds=SECONDS):
+    """A `Browser` for as long as the context lasts, and for so long at most."""
     theirs, to_browser = os.pipe()
     from_browser, ours = os.pipe()
-    with tempfile.TemporaryDirectory() as folder:
+    # Its children may still write there when it has ended.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-c", START, str(theirs), str(ours)),
@@ -117,7 +118,7 @@ def browser(path):
             stderr=subprocess.DEVNULL,
             pass_fds=(theirs, ours),
         )
-        watchdog = threading.Timer(SECONDS, process.kill)
+        watchdog = threading.Timer(seconds, process.kill)
         watchdog.start()
         os.close(theirs)
         os.close(ours)

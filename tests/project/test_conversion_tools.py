@@ -1,5 +1,6 @@
 """The maintainers' batch tools, on checkpoints from a local server."""
 
+import ast
 import importlib.util
 import json
 import re
@@ -67,12 +68,34 @@ def test_checkpoints_are_converted_compared_and_listed(
 
 @pytest.mark.once
 def test_the_model_zoo_names_all_models_and_checkpoints():
+    """And each line that loads one: of which model and which tag."""
     text = (CONVERSION.parent / "docs" / "model_zoo.md").read_text()
-    for name in VARIANTS:
-        (section,) = re.findall(rf"## {name}\n(.*?)(?:\n## |\Z)", text, re.S)
-        tags = re.findall(r"^\| (?:\*\*)?([^ |*]+)", section, re.M)[2:]
-        expected = {x.tag for x in registry.matching(name) if x.model == name}
-        assert set(tags) == expected, name
+    rows = re.findall(r'^\| <span id="[^"]+"></span>(.*) \|$', text, re.M)
+    loaded = {}
+    for row in rows:
+        name, *_, line, _, _, _ = row.split(" | ")
+        (call,) = ast.parse(line.strip("`")).body
+        texts = [
+            x.value
+            for x in ast.walk(call)
+            if isinstance(x, ast.Constant) and isinstance(x.value, str)
+        ]
+        model, tag = texts
+        assert name == f"{model}.{tag}"
+        loaded[name] = call.value.func.id
+    checkpoints = [
+        x for task in registry.TASKS for x in registry.checkpoints(task)
+    ]
+    assert len(rows) == len(checkpoints)
+    builders = {
+        "classify": "create_model",
+        "segment": "UperNet",
+        "mask_rcnn": "MaskRCNN",
+        "cascade_mask_rcnn": "CascadeMaskRCNN",
+    }
+    assert loaded == {x.name: builders[x.task] for x in checkpoints}
+    architectures = re.findall(r"^\| (\w+) \| \(", text, re.M)
+    assert architectures == list(VARIANTS)
 
 
 @pytest.mark.long

@@ -1,0 +1,118 @@
+"""The site in headless Chromium: what a reader must not meet, and the zoo."""
+
+import browse_site
+import chromium
+import markdown
+import pytest
+
+ASSETS = browse_site.ROOT / "docs" / "assets"
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(
+        not chromium.find(),
+        reason="no Chromium is installed: `apt-get install chromium`",
+    ),
+]
+FAULTY = """<!doctype html><meta charset="utf-8"><link rel="icon" href="data:,">
+<body style="margin: 0">{}</body>"""
+FAULTS = {
+    "": [],
+    '<p style="width: 1500px">x': ["it is 1500 pixels wide"],
+    '<img src="http://other.invalid/x.png">': [
+        "it asks other.invalid for http://other.invalid/x.png",
+        "the console says 'Failed to load resource: "
+        "net::ERR_NAME_NOT_RESOLVED'",
+    ],
+    "<script>missing()</script>": ["a script fails: 'Uncaught'"],
+    "<script>console.log(7)</script>": [
+        "a script writes [{'type': 'number', 'value': 7, 'description': '7'}]"
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium.browser(chromium.find()) as browser:
+        yield browser
+
+
+@pytest.mark.parametrize("body", FAULTS)
+def test_faults_of_a_page_are_told(body, browser, tmp_path):
+    (tmp_path / "page.html").write_text(FAULTY.format(body))
+    with browse_site.served(tmp_path) as address:
+        browser.open(f"{address}/page.html", 1200)
+        found = [*browse_site.complaints(browser, address, 1200)]
+    assert found == FAULTS[body]
+
+
+@pytest.fixture(scope="module")
+def zoo(browser, tmp_path_factory):
+    """The page of the model zoo, with its script."""
+    folder = tmp_path_factory.mktemp("zoo")
+    text = (ASSETS.parent / "model_zoo.md").read_text()
+    body = markdown.markdown(text, extensions=["tables", "md_in_html"])
+    script = f"<script>{(ASSETS / 'zoo.js').read_text()}</script>"
+    (folder / "page.html").write_text(FAULTY.format(body + script))
+    with browse_site.served(folder) as address:
+        browser.open(f"{address}/page.html", 1200)
+        yield browser
+        assert not browser.told("Runtime.exceptionThrown", "Log.entryAdded")
+
+
+def column(browser, number):
+    """The cells of a column that are to be seen."""
+    return browser.value(
+        "[...document.querySelectorAll('.zoo tbody tr')].filter(x => !x.hidden)"
+        f".map(x => x.cells[{number}].textContent)"
+    )
+
+
+def enter(browser, label, value):
+    browser.value(
+        "(() => { const label = [...document.querySelectorAll('.zoo label')]"
+        f".find(x => x.textContent.startsWith('{label}'));"
+        f"label.lastChild.value = '{value}'; label.lastChild.dispatchEvent("
+        "new Event('input', {bubbles: true})) })()"
+    )
+
+
+def click(browser, head):
+    browser.value(
+        "[...document.querySelectorAll('.zoo th button')]"
+        f".find(x => x.textContent === '{head}').click()"
+    )
+
+
+def test_the_zoo_sorts(zoo):
+    click(zoo, "GMACs")
+    found = [float(x) for x in column(zoo, 5)]
+    assert found == sorted(found, reverse=True) and found[0] > 1000
+    click(zoo, "GMACs")
+    assert [float(x) for x in column(zoo, 5)] == found[::-1]
+    click(zoo, "score")  # without a score comes last
+    scores = column(zoo, 2)
+    first = [float(x.split()[0]) for x in scores if x != "–"]
+    assert first == sorted(first, reverse=True)
+    assert set(scores[len(first) :]) == {"–"}
+    click(zoo, "checkpoint")
+    assert column(zoo, 0) == sorted(column(zoo, 0))
+
+
+def test_the_zoo_filters(zoo):
+    everything = column(zoo, 0)
+    enter(zoo, "Name", "TINY fb_")
+    names = column(zoo, 0)
+    assert names == [x for x in everything if "tiny" in x and "fb_" in x]
+    enter(zoo, "Task", "detect")
+    assert set(column(zoo, 1)) == {"detect"}
+    enter(zoo, "Name", "")
+    enter(zoo, "License", "apache-2.0")
+    assert set(column(zoo, 7)) == {"apache-2.0"}
+    enter(zoo, "Task", "")
+    enter(zoo, "GMACs", "5")
+    enter(zoo, "M params", "9")
+    assert max(float(x) for x in column(zoo, 5)) <= 5
+    assert max(float(x) for x in column(zoo, 4)) <= 9
+    assert zoo.value("document.querySelector('.zoo output').textContent") == (
+        f"{len(column(zoo, 0))} of {len(everything)}"
+    )
