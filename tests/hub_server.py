@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import re
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
@@ -240,3 +241,12 @@ def serve():
     finally:
         httpd.shutdown()
         httpd.server_close()
+
+
+def no_host(monkeypatch):
+    """As without a network: no name can be resolved."""
+
+    def fail(*args, **kwargs):
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)

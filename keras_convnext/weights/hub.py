@@ -10,8 +10,6 @@ import hashlib
 import os
 import re
 import shutil
-import time
-import urllib.parse
 from pathlib import Path
 
 from filelock import FileLock
@@ -19,42 +17,24 @@ from filelock import FileLock
 from keras_convnext._util.backend_choice import cache_folder
 from keras_convnext._util.checks import some
 from keras_convnext._util.network import unreachable
-from keras_convnext._util.progress import progress
-from keras_convnext._util.startup import WentWrong
-from keras_convnext._util.version import __version__
 from keras_convnext._util.writing import ADVICE
-from keras_convnext._util.writing import NotWritten
 from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import sha256_of
 from keras_convnext._util.writing import writing
 from keras_convnext._util.writing import written_aside
+from keras_convnext.weights import downloading
 from keras_convnext.weights import files
 from keras_convnext.weights import registry
+from keras_convnext.weights.downloading import Unreachable
+from keras_convnext.weights.downloading import is_offline
+from keras_convnext.weights.downloading import name_of
+from keras_convnext.weights.downloading import without_secrets
 
 SHA256 = "[0-9a-f]" * 64
-SECONDS = 60.0
-# How often, and after how many seconds each, a connection that breaks without
-# having brought anything is made anew.
-WAITS = (0.5, 2.0, 5.0)
-BROKEN = {"NetworkError", "ReadTimeout", "RemoteProtocolError", "ReadError"}
-NOT_BEGUN = {"ConnectError", "ConnectTimeout"}
-
-
-class Unreachable(WentWrong, ValueError):
-    """There is no network, or the server is down: another time it may work."""
 
 
 def is_remote(weights):
     return weights.startswith(("hf://", "http://", "https://"))
-
-
-def without_secrets(address):
-    """An address to show and to store: no user, signature or other query."""
-    parts = urllib.parse.urlsplit(address)
-    host = parts.netloc.rpartition("@")[2]
-    if parts.scheme == "hf":
-        return address
-    return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
 def fetch(address):
@@ -80,7 +60,7 @@ def fetch_checkpoint(checkpoint):
     if url:
         sources[url] = fetch_url, url
     failing = {}
-    if len(sources) > 1 and not _is_offline():  # both at the same time
+    if len(sources) > 1 and not is_offline():  # both at the same time
         failing = unreachable(sources)
         if len(failing) == len(sources):
             raise _no_network(checkpoint.name, failing.values())
@@ -100,12 +80,6 @@ def endpoint():
     from huggingface_hub import constants
 
     return os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
-
-
-def _is_offline():
-    import huggingface_hub
-
-    return huggingface_hub.is_offline_mode()
 
 
 def _no_network(name, reasons):
@@ -139,7 +113,7 @@ def fetch_hub(repository, revision=None):
     from huggingface_hub import errors
 
     mirror = os.environ.get("HF_ENDPOINT")
-    failing = {} if _is_offline() else unreachable([endpoint()])
+    failing = {} if is_offline() else unreachable([endpoint()])
 
     def fetched(filename):
         return huggingface_hub.hf_hub_download(
@@ -223,7 +197,7 @@ def fetch_url(url):
     folder = _folder(url)
     make_folder(folder)
     with FileLock(folder / ".lock"):  # others that want it wait
-        return _cached(url) or _downloaded(url, folder / _name(url))
+        return _cached(url) or _downloaded(url, folder / name_of(url))
 
 
 def _folder(url):
@@ -232,13 +206,9 @@ def _folder(url):
     return cache_folder() / "downloads" / digest
 
 
-def _name(url):
-    return without_secrets(url).rstrip("/").split("/")[-1]
-
-
 def _cached(url):
     for folder in _folder(url).glob(SHA256):
-        path = folder / _name(url)
+        path = folder / name_of(url)
         if not path.exists():
             continue
         if _is_whole(path, folder.name, folder.stat()):
@@ -267,7 +237,11 @@ def _downloaded(url, target):
     in_name = re.search(r"-([0-9a-f]{8,64})\.\w+$", target.name)
     expected = before or (in_name[1] if in_name else "")
     with written_aside(target) as unfinished:
-        _download(url, unfinished)
+        downloading.download(
+            url,
+            unfinished,
+            lambda reason: _no_network(without_secrets(url), [reason]),
+        )
         if not files.is_whole(unfinished):
             with open(unfinished, "rb") as file:
                 start = file.read(40)
@@ -286,99 +260,3 @@ def _downloaded(url, target):
             )
     make_folder(folder / digest)
     return target.replace(folder / digest / target.name)
-
-
-def _download(url, path):
-    import huggingface_hub
-
-    if _is_offline():
-        raise ValueError(
-            "Downloads are forbidden by HF_HUB_OFFLINE, and the file is not in "
-            f"the cache. Received: {without_secrets(url)}"
-        )
-    for reason in unreachable([url]).values():
-        raise _no_network(without_secrets(url), [reason])
-    try:
-        _stream(huggingface_hub.get_session(), url, path)
-    except NotWritten:  # is no matter of the network
-        raise
-    # The session's errors are those of httpx or httpx2, by the hub's version.
-    except Exception as error:
-        said = type(error).__name__
-        if said != "InvalidURL":  # which quotes passwords
-            said += f": {error}"
-        raise ValueError(
-            f"The download failed ({said}). Check the address and the "
-            f"network. Received: {without_secrets(url)}"
-        ) from None
-
-
-# Not `keras.utils.get_file`: it writes where the whole file is expected, and
-# shows the address with its secrets.
-def _stream(session, url, path):
-    """By the hub's session, which knows the user's proxies and certificates.
-
-    A connection that breaks is made anew, and goes on from where it broke if
-    the server still has the same file.
-    """
-    version, waits = None, list(WAITS)
-    with open(path, "wb") as file:
-        while True:
-            before = file.tell()
-            try:
-                with _answer(session, url, version, before) as response:
-                    version = _version(response)
-                    _receive(response, file, _name(url))
-                return
-            except Exception as error:
-                if not _is_broken(error) or not (waits or file.tell() > before):
-                    raise
-                waits = list(WAITS) if file.tell() > before else waits
-                time.sleep(waits.pop(0))
-
-
-def _answer(session, url, version, start):
-    headers = {
-        "User-Agent": f"keras-convnext/{__version__}",
-        # Compressed bytes cannot be counted.
-        "Accept-Encoding": "identity",
-    }
-    if version and start:
-        headers |= {"Range": f"bytes={start}-", "If-Range": version}
-    options = {"timeout": SECONDS, "follow_redirects": True}
-    return session.stream("GET", url, headers=headers, **options)
-
-
-def _version(response):
-    """What tells this version of the file from others, or `None`."""
-    tag = response.headers.get("ETag", "")
-    return None if not tag or tag.startswith("W/") else tag
-
-
-def _receive(response, file, name):
-    """Writes what comes; a whole file takes the place of a part."""
-    if response.status_code not in (200, 206):
-        raise OSError(f"HTTP status {response.status_code}")
-    begins = f"bytes {file.tell()}-"
-    is_rest = response.headers.get("Content-Range", "").startswith(begins)
-    if response.status_code == 200 or not is_rest:
-        if response.status_code == 206:
-            raise OSError("the server sent another part than was asked for")
-        file.seek(0)
-        file.truncate()
-    length = response.headers.get("Content-Length")
-    total = None if length is None else file.tell() + int(length)
-    with progress(name, total, "bytes") as advance:
-        advance(file.tell())
-        # As it arrives: what waits for a whole chunk is lost with the rest.
-        for chunk in response.iter_bytes():
-            with writing(file.name):
-                file.write(chunk)
-                file.flush()
-            advance(len(chunk))
-
-
-def _is_broken(error):
-    """Whether a connection ended early, rather than never began."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    return bool(kinds & BROKEN) and not kinds & NOT_BEGUN

@@ -19,6 +19,7 @@ from keras_convnext.weights import choosing
 from keras_convnext.weights import files
 from keras_convnext.weights import hub
 from keras_convnext.weights import registry
+from keras_convnext.weights.downloading import without_secrets
 
 SHOWN = 6  # parts of a file in a message
 STRIP = 128  # outputs, of which a kernel is copied at a time
@@ -72,7 +73,7 @@ def find(variant, weights, task="classify"):
     if isinstance(weights, str):
         if hub.is_remote(weights):
             address, choice = files.split_choice(weights)
-            path, name = hub.fetch(address), hub.without_secrets(address)
+            path, name = hub.fetch(address), without_secrets(address)
             return from_file(variant, path, name, choice, task)
         # Before paths: a folder named "imagenet" may well lie around.
         if registry.is_name(weights, task) or not files.is_path(weights):

@@ -16,6 +16,7 @@ from conftest import long_where_compiled
 from conftest import predict
 from conftest import random_images
 from hub_server import commit_of
+from hub_server import no_host
 from huggingface_hub import constants
 from peers import assert_logits_agree
 from peers import official_state
@@ -26,6 +27,7 @@ from safetensors.torch import save as to_safetensors
 import keras_convnext
 from keras_convnext import VARIANTS
 from keras_convnext._util import network
+from keras_convnext.weights import downloading
 from keras_convnext.weights import files
 from keras_convnext.weights import hub
 from keras_convnext.weights import registry
@@ -167,7 +169,7 @@ def test_an_interrupted_download_leaves_nothing(
 ):
     whole = server.files["/w/model.safetensors"]
     server.truncate, server.keeps_versions = 1_000_000, False
-    monkeypatch.setattr(hub, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(downloading, "WAITS", (0.0, 0.0))
     with pytest.raises(ValueError, match="download failed.*/w/model.safe"):
         hub.fetch_url(file_url)
     assert downloads(tmp_path) == []
@@ -179,7 +181,7 @@ def test_an_interrupted_download_leaves_nothing(
 def test_a_broken_connection_goes_on_where_it_broke(
     server, file_url, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(hub, "WAITS", (0.0,))
+    monkeypatch.setattr(downloading, "WAITS", (0.0,))
     whole = server.files["/w/model.safetensors"]
     server.truncate = len(whole) // 4 + 1
     assert hub.fetch_url(file_url).read_bytes() == whole
@@ -200,7 +202,7 @@ def test_a_file_that_is_renewed_meanwhile_is_taken_whole(
     def renew(seconds):
         server.files["/w/model.safetensors"], server.truncate = new, None
 
-    monkeypatch.setattr(hub.time, "sleep", renew)
+    monkeypatch.setattr(downloading.time, "sleep", renew)
     assert hub.fetch_url(file_url).read_bytes() == new
 
 
@@ -229,15 +231,6 @@ def test_a_page_that_was_kept_once_is_fetched_anew(
     assert hub.fetch_url(file_url).read_bytes() == whole
 
 
-def no_host(monkeypatch):
-    """As without a network: no name can be resolved."""
-
-    def fail(*args, **kwargs):
-        raise socket.gaierror(-3, "Temporary failure in name resolution")
-
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
-
-
 @pytest.mark.parametrize("weights", ["imagenet", "hf://org/name"])
 def test_without_a_network_one_line_says_what_is_there(
     weights, server, monkeypatch
@@ -248,8 +241,8 @@ def test_without_a_network_one_line_says_what_is_there(
     server.requests.clear()
     no_host(monkeypatch)
     waits = []
-    monkeypatch.setattr(hub.time, "sleep", waits.append)
-    with pytest.raises(hub.Unreachable) as error:
+    monkeypatch.setattr(downloading.time, "sleep", waits.append)
+    with pytest.raises(downloading.Unreachable) as error:
         load(weights)
     message = str(error.value)
     for word in ("cannot be resolved", row.name, "weights=None", "path"):
@@ -269,7 +262,9 @@ def test_a_server_that_is_down_is_not_waited_for(server, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    with pytest.raises(hub.Unreachable, match="127.0.0.1 cannot be reached"):
+    with pytest.raises(
+        downloading.Unreachable, match="127.0.0.1 cannot be reached"
+    ):
         hub.fetch_url(f"http://127.0.0.1:{port}/m.pth")
 
 
@@ -316,7 +311,7 @@ def test_a_full_disk_leaves_nothing(server, file_url, tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(hub, "_stream", half)
+        patch.setattr(downloading, "_stream", half)
         with pytest.raises(ValueError, match="OSError: No space left"):
             hub.fetch_url(file_url)
     assert downloads(tmp_path) == []
