@@ -243,6 +243,11 @@ KINDS = {
             "voc": object_files.write_voc,
         }.items()
     },
+    "voc_masks": Kind(
+        write_objects(object_files.write_voc_masks),
+        open_objects,
+        is_damaged=lambda x: "SegmentationObject" in x.parts,
+    ),
     "checkpoints": Kind(write_checkpoints, open_checkpoints, True),
     "onnx": Kind(write_model("m.onnx"), open_model("m.onnx")),
     "tflite": Kind(write_model("m.tflite"), open_model("m.tflite"), True),

@@ -93,6 +93,39 @@ def write_yolo(folder, polygons=True):
     return folder / "data.yaml"
 
 
+def octagon(box, height, width):
+    """The mask of `polygon(box)`: pixels whose centers are inside."""
+    left, top, right, bottom = box
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    x = np.minimum(columns - left, right - columns) / (right - left)
+    y = np.minimum(rows - top, bottom - rows) / (bottom - top)
+    return (x > 0) & (y > 0) & (x + y > 0.25)
+
+
+def mask_numbers(name):
+    """What VOC's picture of an image's masks holds: the later of two objects
+    hides the other; all have a border that is none's."""
+    height, width, objects = IMAGES[name]
+    numbers = np.zeros((height, width), "uint8")
+    for left, top, right, bottom in (box for _, box, _ in objects):
+        around = left - 1, top - 1, right + 1, bottom + 1
+        numbers[octagon(around, height, width)] = 255
+    for i, (_, box, _) in enumerate(objects):
+        numbers[octagon(box, height, width)] = i + 1
+    return numbers
+
+
+def write_voc_masks(folder):
+    write_voc(folder)
+    for name in IMAGES:
+        image = Image.fromarray(mask_numbers(name))
+        image.putpalette(np.random.default_rng(0).bytes(768))
+        path = (folder / "SegmentationObject" / name).with_suffix(".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+    return folder
+
+
 def write_voc(folder):
     write_images(folder / "JPEGImages")
     (folder / "ImageSets" / "Main").mkdir(parents=True)

@@ -1,5 +1,6 @@
 """What the tests of training runs share: data, a model, a command."""
 
+import json
 import os
 import subprocess
 import sys
@@ -133,6 +134,13 @@ def printed(*arguments):
     result = invoke(*map(str, arguments))
     assert result.exit_code == 0, (result.output, result.exception)
     return result.output
+
+
+def printed_json(*arguments):
+    """The same, read as JSON; progress is shown beside it if it takes long."""
+    result = invoke(*map(str, arguments))
+    assert result.exit_code == 0, (result.output, result.exception)
+    return json.loads(result.stdout)
 
 
 def refused(*arguments):

@@ -17,6 +17,7 @@ import keras
 
 from keras_convnext.layers import states
 from keras_convnext.models import low_rank
+from keras_convnext.training.optimizers.adamw import AdamW
 from keras_convnext.training.optimizers.averaging import inner_optimizer
 from keras_convnext.training.optimizers.layer_decay import backbone_layers
 
@@ -229,7 +230,8 @@ def jax_step(
     """A step of JAX's trainer that keeps all other variables still.
 
     Args:
-        model: is compiled with our `AdamW`; Keras' optimizers train all.
+        model: is compiled with any optimizer. Our `AdamW` leaves alone its
+            slots and averages of the others, too.
         learning: the variables to train, of those that are trainable.
         step: as `model.train_step`.
         state, data: what it is called with.
@@ -241,6 +243,14 @@ def jax_step(
     before = model.trainable_variables, model.non_trainable_variables
     values = _by_variable(before, (trainable, others))
     chosen = {id(x) for x in learning}
+    if not isinstance(inner_optimizer(model), AdamW):
+        # Keras' take all variables, or none: what they did is undone.
+        logs, (moved, *rest) = step(state, data)
+        moved = [
+            new if id(x) in chosen else old
+            for x, old, new in zip(before[0], trainable, moved)
+        ]
+        return logs, (moved, *rest)
     resting = [x for x in before[0] if id(x) not in chosen]
     for variable in resting:
         variable.trainable = False

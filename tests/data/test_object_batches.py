@@ -269,6 +269,25 @@ def test_boxes_alone_have_no_masks(tmp_path):
 
 
 @pytest.mark.once
+def test_batches_tell_of_which_objects_there_are_masks(tmp_path):
+    folder = object_files.write_voc_masks(tmp_path)
+    (folder / "SegmentationObject/deep/b.png").unlink()
+    source = read_voc(folder)
+    loader = loaders(source, group=2, loader="tf")
+    batch = loader[0]
+    _, targets = batch
+    # a.png has two objects, b.png one.
+    is_first = targets["valid"].sum(axis=1, keepdims=True) == 2
+    assert 0 < is_first.sum() < len(is_first)
+    np.testing.assert_array_equal(
+        targets["masked"], targets["valid"] & is_first
+    )
+    assert targets["masks"].any((1, 2, 3)).tolist() == is_first[:, 0].tolist()
+    (same,) = loader.batches().take(1).as_numpy_iterator()
+    keras.tree.map_structure(np.testing.assert_array_equal, same, batch)
+
+
+@pytest.mark.once
 def test_images_that_cannot_be_read(source, tmp_path):
     images = {f"{x}.png": object_files.IMAGES["a.png"] for x in "abcd"}
     content = object_files.coco(images)

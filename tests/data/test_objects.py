@@ -31,6 +31,7 @@ WRITERS = {
     "yolo": (object_files.write_yolo, read_yolo),
     "yolo_boxes": (lambda x: object_files.write_yolo(x, False), read_yolo),
     "voc": (object_files.write_voc, read_voc),
+    "voc_masks": (object_files.write_voc_masks, read_voc),
 }
 
 
@@ -46,8 +47,8 @@ def test_every_format_tells_the_same_objects(source):
     assert source.classes == NAMES and len(source) == len(IMAGES)
     names = [source.filename(i) for i in range(3)]
     assert sorted(names) == sorted(IMAGES)
-    is_mask = source.kind in ("coco", "yolo")
-    assert source.has_masks == is_mask
+    is_mask = source.kind in ("coco", "yolo", "voc_masks")
+    assert source.has_masks == source.has_all_masks == is_mask
     for number, name in enumerate(names):
         height, width, expected = IMAGES[name]
         found = source.objects(number)
@@ -56,11 +57,17 @@ def test_every_format_tells_the_same_objects(source):
         assert len(found) == source.labels[number] == len(expected)
         order = np.lexsort(found.boxes.T)
         found = found.only(order)
+        boxes = [box for _, box, _ in expected]
         expected = sorted(expected, key=lambda x: x[1][::-1])
         for i, (label, box, _) in enumerate(expected):
             assert found.classes[i] == label and not found.is_crowd[i]
             np.testing.assert_allclose(found.boxes[i], box, rtol=0, atol=1e-4)
             area = (box[2] - box[0]) * (box[3] - box[1])
+            if source.kind == "voc_masks":
+                mask = object_files.mask_numbers(name) == 1 + boxes.index(box)
+                np.testing.assert_array_equal(found.masks()[i], mask)
+                assert found.areas[i] == mask.sum() > 0
+                continue
             part = 0.875 if is_mask else 1
             np.testing.assert_allclose(found.areas[i], part * area, rtol=1e-6)
             if not is_mask:
@@ -458,6 +465,89 @@ def test_damaged_voc_is_refused(text, words, tmp_path):
     assert str(path) in str(error.value)
 
 
+def renumbered(path, change):
+    """A picture of masks, with its array changed."""
+    with Image.open(path) as image:
+        numbers = np.array(image)
+    Image.fromarray(change(numbers)).save(path)
+
+
+def masks_of(folder, name="a.png"):
+    source = read_voc(folder)
+    numbers = [source.filename(i) for i in range(len(source))]
+    return source.objects(numbers.index(name)).masks()
+
+
+def voc_colors(numbers):
+    """VOC's color map by its own formula, bit by bit."""
+    colors = np.zeros((256, 3), "uint8")
+    for number in range(256):
+        rest = number
+        for shift in range(7, -1, -1):
+            for channel in range(3):
+                colors[number, channel] |= (rest >> channel & 1) << shift
+            rest >>= 3
+    return colors[numbers]
+
+
+def test_masks_of_voc_in_color_and_in_another_order(tmp_path):
+    folder = object_files.write_voc_masks(tmp_path)
+    path = folder / "SegmentationObject/a.png"
+    expected = masks_of(folder)
+    assert expected.any((1, 2)).all() and len(expected) == 2
+    # Without the border there is nothing else.
+    assert (expected.sum(0) <= 1).all()
+    swapped = np.arange(256, dtype="uint8")
+    swapped[[1, 2]] = 2, 1
+    for change in (lambda x: swapped[x], voc_colors):
+        renumbered(path, change)
+        np.testing.assert_array_equal(masks_of(folder), expected)
+
+
+def test_voc_with_masks_of_some(tmp_path):
+    """The rest keep their boxes."""
+    folder = object_files.write_voc_masks(tmp_path)
+    (folder / "SegmentationObject/deep/b.png").unlink()
+    source = read_voc(folder)
+    assert source.has_masks and not source.has_all_masks
+    counts = summarize_objects(source)
+    assert (counts.objects, counts.with_masks) == (3, 2)
+
+
+def test_masks_and_objects_that_lack_each_other(tmp_path):
+    folder = object_files.write_voc_masks(tmp_path)
+
+    def change(numbers):
+        numbers[numbers == 1] = 0
+        numbers[:3, :3] = 9
+        return numbers
+
+    renumbered(folder / "SegmentationObject/a.png", change)
+    with pytest.warns(UserWarning, match="a.png' 1 such .* 1 such masks"):
+        masks = masks_of(folder)
+    assert masks.any((1, 2)).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    "write, words",
+    [
+        (lambda x: x.write_bytes(b"no PNG"), "not an image"),
+        (lambda x: Image.new("P", (60, 41)).save(x), "has 41×60 pixels.*40×60"),
+        (
+            lambda x: Image.new("RGB", (60, 40), (1, 0, 0)).save(x),
+            r"color \[1, 0, 0\].*Save the numbers",
+        ),
+    ],
+)
+def test_pictures_of_masks_that_are_none(write, words, tmp_path):
+    folder = object_files.write_voc_masks(tmp_path)
+    path = folder / "SegmentationObject/a.png"
+    write(path)
+    with pytest.raises(Unreadable, match=words) as error:
+        read_voc(folder)
+    assert str(path) in str(error.value)
+
+
 def test_a_list_of_images_that_are_not_there(tmp_path):
     folder = object_files.write_voc(tmp_path)
     (folder / "ImageSets/Main/train.txt").write_text("a\nmissing\n")
@@ -473,7 +563,9 @@ def test_pipes_in_the_place_of_files(name, tmp_path):
     """Opening one would never end."""
     write, read = WRITERS[name]
     path = write(tmp_path)
-    victims = {"coco": path, "voc": tmp_path / "Annotations/a.xml"}
+    xml = tmp_path / "Annotations/a.xml"
+    png = tmp_path / "SegmentationObject/a.png"
+    victims = {"coco": path, "voc": xml, "voc_masks": png}
     victim = victims.get(name, tmp_path / "labels/train/a.txt")
     victim.unlink()
     os.mkfifo(victim)

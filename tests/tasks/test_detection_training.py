@@ -70,9 +70,9 @@ def official(model, folder):
     return load_file(target)
 
 
-# A Cascade in float64: behind batch norms some of the 800,000 inputs of ReLUs
-# in its box heads are so near to 0 (3e-8) that rounding to float32 decides on
-# their sign, and one sign is 1 % of a gradient.
+# Gradients of a Cascade in float64: behind batch norms some of the 800,000
+# inputs of ReLUs in its box heads are so near to 0 (3e-8) that rounding to
+# float32 decides on their sign, and one sign is 1 % of a gradient.
 CASES = [
     pytest.param(kind, case, dtype, marks=marks)
     for kind, case, dtype, marks in (
@@ -80,6 +80,7 @@ CASES = [
         ("mask_rcnn", "half", "float32", pytest.mark.long),
         ("mask_rcnn", "none", "float32", LONG_WHERE_COMPILED),
         ("mask_rcnn", "objects", "float64", pytest.mark.long),
+        ("cascade", "objects", "float32", LONG_WHERE_COMPILED),
         ("cascade", "objects", "float64", pytest.mark.long),
         ("cascade", "half", "float64", LONG_WHERE_COMPILED),
         ("cascade", "none", "float64", pytest.mark.long),
@@ -109,7 +110,10 @@ def test_a_step_is_mmdetections(kind, case, dtype, tmp_path, request):
         np.testing.assert_allclose(
             loss, by_name[name], rtol=bound, atol=1e-7, err_msg=name
         )
-    for key, wanted in answers.gradients(kind, case).items():
+    gradients = answers.gradients(kind, case)
+    if (kind, dtype) == ("cascade", "float32"):
+        gradients = {}
+    for key, wanted in gradients.items():
         gradient = (before[key].astype("float64") - after[key]) / RATE
         np.testing.assert_allclose(
             formula.thin(gradient),
@@ -129,10 +133,8 @@ def test_a_step_is_mmdetections(kind, case, dtype, tmp_path, request):
 
 
 @pytest.mark.long
-def test_thirty_steps_in_float64(tmp_path):
+def test_thirty_steps_in_float64(tmp_path, float64):
     """With all samples, which are the same on both sides."""
-    if COMPILES:
-        pytest.skip("tried on PyTorch; others are compared step by step")
     keras.config.set_dtype_policy("float64")
     model = small("mask_rcnn", file_of("mask_rcnn", tmp_path))
     model.sampling = EVERYTHING
@@ -215,9 +217,10 @@ def test_draws_follow_from_the_seed_and_evaluation_changes_none(model):
 
 
 @long_where_compiled
-def test_targets_without_masks_train_boxes(model):
+@pytest.mark.parametrize("optimizer", [optimizers.AdamW, keras.optimizers.Lion])
+def test_targets_without_masks_train_boxes(optimizer, model):
     """And the heads of masks rest, though others decay."""
-    model.compile(optimizers.AdamW(1e-3, weight_decay=0.5))
+    model.compile(optimizer(1e-3, weight_decay=0.5))
     before = {
         x.path: keras.ops.convert_to_numpy(x).copy()
         for x in model.trainable_variables
@@ -232,6 +235,28 @@ def test_targets_without_masks_train_boxes(model):
         if np.array_equal(keras.ops.convert_to_numpy(x), before[x.path])
     ]
     assert still == [x for x in before if x.startswith("mask_")] != []
+
+
+@long_where_compiled
+def test_masks_of_some_objects_train(model):
+    """What the others' rows hold has no effect."""
+
+    def losses(masked=None, change=None):
+        y = targets("objects")
+        if masked is not None:
+            y["masked"] = np.tile(np.array(masked), (2, 1))
+        if change is not None:
+            y["masks"][:, change] = 1 - y["masks"][:, change]
+        found = model.losses_of(inputs(), y, training=False)
+        return {name: float(x) for name, x in found.items()}
+
+    every = losses()
+    assert losses([True] * 5) == every
+    some = [False, True, True, True, True]
+    assert losses(some) == losses(some, change=0)
+    assert losses(some)["mask_loss"] != every["mask_loss"]
+    assert losses(change=0)["mask_loss"] != every["mask_loss"]
+    assert losses([False] * 5) == {**every, "mask_loss": 0.0}
 
 
 @long_where_compiled

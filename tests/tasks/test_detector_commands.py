@@ -288,12 +288,12 @@ def test_a_trained_detector_is_measured_and_finds(objects, ends, tmp_path):
     assert record["status"] == "complete" and record["step"] == STEPS
     best = record["best"]["val_boxes_ap"]
     model = ("--model", output / "best.keras")
-    measured = runs.printed("evaluate", "--data", objects, *model, "--json")
-    assert json.loads(measured)["boxes"]["ap"] == pytest.approx(best)
-    image = next((objects / "val").glob("**/*.png"))
-    found = json.loads(
-        runs.printed("detect", image, *model, "--score", 0, "--json")
+    measured = runs.printed_json(
+        "evaluate", "--data", objects, *model, "--json"
     )
+    assert measured["boxes"]["ap"] == pytest.approx(best)
+    image = next((objects / "val").glob("**/*.png"))
+    found = runs.printed_json("detect", image, *model, "--score", 0, "--json")
     assert len(found[0]["detections"]) == WIDTHS["detections"]
 
 

@@ -12,7 +12,9 @@ MULTIPLE = 32
 SALT = 2
 
 
-def sample(image, objects, steps, max_objects, has_masks, seed=(0,)):
+def sample(
+    image, objects, steps, max_objects, has_masks, is_told=False, seed=(0,)
+):
     """One image, with the objects that are to be found in it.
 
     Args:
@@ -21,10 +23,12 @@ def sample(image, objects, steps, max_objects, has_masks, seed=(0,)):
         steps: see `RandomScales.steps`.
         max_objects: int; of more, chance takes these.
         has_masks: whether to fill masks.
+        is_told: whether to tell of which objects there are some.
         seed: ints that the choice follows from.
 
     Returns:
-        A dict of `images`, `boxes`, `classes`, and perhaps `masks`.
+        A dict of `images`, `boxes`, `classes`, and perhaps `masks` and
+        `masked`.
     """
     objects = counted(objects)
     view = View.of(image, objects.boxes)
@@ -35,6 +39,8 @@ def sample(image, objects, steps, max_objects, has_masks, seed=(0,)):
         order = np.random.default_rng([*seed, SALT]).permutation(len(view.kept))
         view = view.only(np.sort(order[:max_objects]))
     masks = {"masks": view.masks(objects)} if has_masks else {}
+    if is_told:
+        masks["masked"] = [objects.outlines[i] is not None for i in view.kept]
     classes = objects.classes[view.kept]
     return {
         **{"images": view.image, "boxes": view.boxes, "classes": classes},
@@ -65,6 +71,8 @@ def batch(samples, canvas, max_objects):
     if "masks" in samples[0]:
         shape = count, max_objects, height, width
         targets["masks"] = np.zeros(shape, "uint8")
+    if "masked" in samples[0]:
+        targets["masked"] = np.zeros((count, max_objects), bool)
     for i, (one, (rows, columns)) in enumerate(zip(samples, sizes)):
         images[i, :rows, :columns] = one["images"]
         found = len(one["classes"])
@@ -72,6 +80,8 @@ def batch(samples, canvas, max_objects):
         valid[i, :found] = True
         if "masks" in targets:
             targets["masks"][i, :found, :rows, :columns] = one["masks"]
+        if "masked" in targets:
+            targets["masked"][i, :found] = one["masked"]
     sizes = np.array(sizes, "int32")
     inputs = {"images": images, "image_sizes": sizes}
     # Boxes are those of the resized images.

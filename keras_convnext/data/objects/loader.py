@@ -51,7 +51,9 @@ class ObjectLoader(keras.utils.PyDataset):
     - `classes`: `int32` `(n, g)`;
     - `valid`: `bool` `(n, g)`, false where there is no object, but zeros;
     - `masks`: `uint8` `(n, g, height, width)`, 0 or 1, unless the source has
-      boxes alone.
+      boxes alone;
+    - `masked`: `bool` `(n, g)`, of which objects there are masks, unless all
+      objects of the source have some.
 
     Args:
         source: an `ObjectSource`, or a part of one. Images without annotation,
@@ -192,6 +194,10 @@ class ObjectLoader(keras.utils.PyDataset):
         samples = [*self._pool.map(sample, *part)]
         return batching.batch(samples, canvas, self.max_objects)
 
+    @property
+    def _tells_masked(self):
+        return self.source.has_masks and not self.source.has_all_masks
+
     def _with(self, seed):
         def sample(image, number):
             pixels = image if isinstance(image, np.ndarray) else image.pixels()
@@ -201,6 +207,7 @@ class ObjectLoader(keras.utils.PyDataset):
                 self._steps(number, seed),
                 self.max_objects,
                 self.source.has_masks,
+                self._tells_masked,
                 seed,
             )
 
@@ -219,7 +226,11 @@ class ObjectLoader(keras.utils.PyDataset):
             return keras.InputSpec(dtype=dtype, shape=(self._count, *shape))
 
         rows = self.max_objects
-        masks = {"masks": spec("uint8", rows, None, None)}
+        masks = {}
+        if self.source.has_masks:
+            masks["masks"] = spec("uint8", rows, None, None)
+        if self._tells_masked:
+            masks["masked"] = spec("bool", rows)
         return (
             {
                 "images": spec("uint8", None, None, 3),
@@ -230,6 +241,6 @@ class ObjectLoader(keras.utils.PyDataset):
                 "boxes": spec("float32", rows, 4),
                 "classes": spec("int32", rows),
                 "valid": spec("bool", rows),
-                **(masks if self.source.has_masks else {}),
+                **masks,
             },
         )

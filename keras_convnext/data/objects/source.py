@@ -113,7 +113,8 @@ class ObjectSource(Source):
 
     Attributes:
         labels: `int32` array `(n,)`: how many objects an image has.
-        has_masks: whether every object that is no crowd has an outline.
+        has_masks: whether any object that is no crowd has an outline.
+        has_all_masks: whether each of them has one.
         path, folder, sizes, classes, ids, class_ids: see above.
 
     Examples:
@@ -128,6 +129,7 @@ class ObjectSource(Source):
     ids: list[Any]
     class_ids: list[int]
     has_masks: bool
+    has_all_masks: bool
     path: Path
 
     @in_range
@@ -152,11 +154,11 @@ class ObjectSource(Source):
         counts = np.bincount(self._columns["image"], minlength=len(self.ids))
         self.labels = counts.astype("int32")
         self._starts = np.concatenate([[0], np.cumsum(counts)])
-        lengths = np.diff(self._ends, prepend=0)
-        counted = ~self._columns["is_crowd"]
-        self.has_masks = bool(len(lengths)) and bool(
-            (lengths[self._columns["place"]][counted] > 0).all()
-        )
+        self._is_masked = np.diff(self._ends, prepend=0) > 0
+        self._is_masked = self._is_masked[self._columns["place"]]
+        is_masked = self._is_masked[~self._columns["is_crowd"]]
+        self.has_masks = bool(is_masked.any())
+        self.has_all_masks = self.has_masks and bool(is_masked.all())
 
     def objects(self, number: int) -> Objects:
         """The objects of an image, by the image's number."""
@@ -179,9 +181,10 @@ class ObjectSource(Source):
 
         Returns:
             A dict of arrays with a row for each object: `image` and `class`,
-            numbers, `box`, `area` and `is_crowd`.
+            numbers, `box`, `area`, `is_crowd` and `is_masked`.
         """
-        return {k: x for k, x in self._columns.items() if k != "place"}
+        columns = {k: x for k, x in self._columns.items() if k != "place"}
+        return {**columns, "is_masked": self._is_masked}
 
     def image(
         self, number: int, photograph: type[Photograph] = Photograph
@@ -248,6 +251,7 @@ class ObjectSubset(Subset):
     ids: list[Any]
     class_ids: list[int]
     has_masks: bool
+    has_all_masks: bool
     path: Path
 
     def __init__(
@@ -256,8 +260,10 @@ class ObjectSubset(Subset):
         super().__init__(source, numbers)
         self.sizes = source.sizes[self.numbers]
         self.ids = [source.ids[i] for i in self.numbers]
-        self.class_ids, self.has_masks = source.class_ids, source.has_masks
-        self.path = source.path
+        self.class_ids, self.path = source.class_ids, source.path
+        # Of the whole, so that all parts of a data set are batches alike.
+        self.has_masks = source.has_masks
+        self.has_all_masks = source.has_all_masks
 
     def objects(self, number: int) -> Objects:
         return self.source.objects(self.numbers[number])

@@ -23,7 +23,7 @@ class ObjectSummary:
     Attributes:
         images, without_objects: ints; the second are those with none at all.
         objects, crowds: ints; crowds are none of the objects.
-        has_masks: whether every object has a mask.
+        with_masks: int, how many of the objects have one.
         classes: list with `class`, `images` and `objects` of each.
         objects_per_image: dict of `least`, `median`, `mean` and `most`.
         sizes: dict of how many objects are `small`, `medium` and `large`, by
@@ -37,7 +37,7 @@ class ObjectSummary:
     without_objects: int
     objects: int
     crowds: int
-    has_masks: bool
+    with_masks: int
     classes: list[dict[str, Any]]
     objects_per_image: dict[str, float]
     sizes: dict[str, int]
@@ -52,7 +52,9 @@ class ObjectSummary:
         """Prints all of it, with the classes in a table."""
         console = new_console()
         crowds = f" and {self.crowds} crowds" if self.crowds else ""
-        masks = "with masks" if self.has_masks else "boxes alone"
+        masks = {0: "boxes alone", self.objects: "with masks"}.get(
+            self.with_masks, f"{self.with_masks} of them with masks"
+        )
         console.print(
             f"{self.images} images, {self.without_objects} without objects; "
             f"{self.objects} objects{crowds}, {masks}"
@@ -119,7 +121,7 @@ def summarize_objects(source: ObjectSource | ObjectSubset) -> ObjectSummary:
         without_objects=int((per_image == 0).sum()),
         objects=len(labels),
         crowds=int(is_crowd.sum()),
-        has_masks=source.has_masks,
+        with_masks=int(columns["is_masked"][~is_crowd].sum()),
         classes=[
             {"class": name, "images": int(x), "objects": int(y)}
             for name, x, y in zip(source.classes, in_images, in_all)

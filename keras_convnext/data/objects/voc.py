@@ -9,9 +9,11 @@ from xml.parsers import expat
 from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.checks import some
 from keras_convnext._util.limits import check_file
+from keras_convnext.data.objects import voc_masks
 from keras_convnext.data.objects.places import sizes_of
 from keras_convnext.data.objects.source import ObjectSource
 from keras_convnext.data.objects.source import Table
+from keras_convnext.images import rle
 from keras_convnext.images.folders import is_image
 from keras_convnext.images.folders import walk
 
@@ -23,13 +25,18 @@ LARGEST = 2**24
 def read_voc(path: PathLike, part: str | None = None) -> ObjectSource:
     """Images with objects, from files in the format of Pascal VOC.
 
-    Boxes alone: VOC's pictures of masks are not read. Its numbers count pixels
-    from 1; here a box from pixel 1 to pixel `w` is 0 to `w`, and difficult
-    objects are crowds.
+    VOC's numbers count pixels from 1; here a box from pixel 1 to pixel `w` is
+    0 to `w`, and difficult objects are crowds.
+
+    A PNG in `SegmentationObject/` has the masks of an image's objects. The
+    pixels of one number are a mask. The number is that of the object in the XML
+    file, unless the mask fits another object's box better. The border, 255, is
+    part of no mask.
 
     Args:
-        path: a folder with `Annotations/` and `JPEGImages/`, or one with
-            images and an XML file beside each.
+        path: a folder with `Annotations/`, `JPEGImages/` and perhaps
+            `SegmentationObject/`, or one with images and an XML file beside
+            each.
         part: `"train"` or the like, for the images that
             `ImageSets/Main/train.txt` lists; all if `None`.
 
@@ -39,6 +46,9 @@ def read_voc(path: PathLike, part: str | None = None) -> ObjectSource:
 
     Raises:
         ValueError: for damaged files, naming what is wrong where.
+
+    Warns:
+        If a PNG has a mask that no object has, or lacks one.
 
     Examples:
         >>> source = keras_convnext.data.read_voc(
@@ -65,13 +75,25 @@ def read_voc(path: PathLike, part: str | None = None) -> ObjectSource:
     names = [*contents]
     if part is not None:
         names = _listed(path / SETS / f"{part}.txt", names)
+    sizes = sizes_of(folder, names)
+    pictures = [
+        (path / voc_masks.FOLDER / name).with_suffix(".png") for name in names
+    ]
+    outlines = voc_masks.outlines_of(
+        [x if x.exists() else None for x in pictures],
+        [[box for _, box, _ in contents[name]] for name in names],
+        sizes,
+    )
     table = Table()
     for number, image in enumerate(names):
-        for name, (left, top, right, bottom), is_difficult in contents[image]:
-            box = left - 1, top - 1, right, bottom
-            area = max(right - left + 1, 0) * max(bottom - top + 1, 0)
-            table.add(number, labels[name], box, area, is_difficult)
-    sizes = sizes_of(folder, names)
+        for (name, box, is_difficult), outline in zip(
+            contents[image], outlines[number]
+        ):
+            left, top, right, bottom = box
+            area = max(right - left, 0) * max(bottom - top, 0)
+            if outline is not None:
+                area = rle.area(outline)
+            table.add(number, labels[name], box, area, is_difficult, outline)
     return ObjectSource(path, folder, names, sizes, sorted(classes), table)
 
 
@@ -121,7 +143,8 @@ def _object(element):
         if not abs(values[-1]) < 1e9:
             raise ValueError(f"with {text[:40]!r} as {field} of {name!r}")
     difficult = (element.findtext("difficult") or "0").strip()
-    return name, values, difficult not in ("0", "")
+    left, top, right, bottom = values
+    return name, (left - 1, top - 1, right, bottom), difficult not in ("0", "")
 
 
 def _parsed(path):

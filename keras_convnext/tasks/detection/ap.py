@@ -230,7 +230,9 @@ def average_precision(
                 f"Expected results with the data's `{key}`s. Received: "
                 f"{some(sorted(unknown))}, which the data does not have"
             )
-    has_masks = source.has_masks and all("segmentation" in x for x in results)
+    has_masks = source.has_all_masks and all(
+        "segmentation" in x for x in results
+    )
     figures, by_class = {}, {}
     for name, kind in KINDS.items():
         if name == "boxes" or has_masks:

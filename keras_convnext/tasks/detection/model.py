@@ -23,8 +23,6 @@ from keras_convnext.tasks.detection.training import loss_names
 from keras_convnext.training import freezing
 from keras_convnext.training.distribution.replicas import ALONE
 from keras_convnext.training.distribution.replicas import Replicas
-from keras_convnext.training.optimizers.adamw import AdamW
-from keras_convnext.training.optimizers.averaging import inner_optimizer
 from keras_convnext.weights.detection_tables import STAGES
 
 CARD = "detection_card"
@@ -176,7 +174,8 @@ class DetectionModel(keras.Model):
                 x2, y2 in pixels of the images. `classes`, `valid`: `(batch,
                 g)`, of which rows are no padding. `masks`: `(batch, g,
                 height, width)` of the size of `images`, 0 or 1, which may be
-                left out.
+                left out. `masked`: `(batch, g)`, of which rows there are
+                masks, if not of all.
             trunk: what the model returns in training; computed if `None`.
             training: whether stochastic depth and batch norms are in training.
 
@@ -218,8 +217,7 @@ class DetectionModel(keras.Model):
 
     def train_step(self, *inputs):
         *state, data = inputs  # a state on JAX alone
-        is_ours = isinstance(inner_optimizer(self), AdamW)
-        if not (state and is_ours) or "masks" in data[1]:
+        if not state or "masks" in data[1]:
             return super().train_step(*inputs)
         # Where others have no gradients JAX has zeros, and weights decay.
         learning = self.learning(has_masks=False)

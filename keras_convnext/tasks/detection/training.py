@@ -200,7 +200,8 @@ class Step:
         sizes: int tensor `(batch, 2)`, heights and widths of the images.
         targets: dict of `boxes` `(batch, g, 4)` in pixels of the images,
             `classes` and `valid` `(batch, g)`, and perhaps `masks` `(batch, g,
-            height, width)` of the canvas.
+            height, width)` of the canvas, and `masked` `(batch, g)` if they
+            are not of all.
         seed: function without arguments that returns a new seed of `draws`.
         training: bool, whether heads run as in training.
     """
@@ -214,6 +215,7 @@ class Step:
         self.classes = ops.cast(targets["classes"], "int32")
         self.present = ops.cast(targets["valid"], "bool")
         self.masks = targets.get("masks")
+        self.masked = targets.get("masked")
         self.images = parts.replicas.places(ops.shape(sizes)[0])
 
     def losses(self, maps, scores, deltas):
@@ -317,6 +319,12 @@ class Step:
         most = min(self.sampling.region_positives, boxes.shape[1])
         boxes, labels = boxes[:, :most], labels[:, :most]
         objects = ops.take_along_axis(found, samples.index[:, :most], axis=1)
+        positive = samples.positive[:, :most]
+        if self.masked is not None:
+            known = ops.cast(self.masked, "bool")
+            owners = ops.maximum(objects, 0)
+            known = ops.take_along_axis(known, owners, axis=1)
+            positive = positive & known
         features = _merged(pooled(maps, boxes, self.parts.mask_side))
         return objective.mask_loss(
             self.parts.mask_heads[stage](features, training=self.training),
@@ -324,7 +332,7 @@ class Step:
             boxes,
             ops.maximum(objects, 0),
             labels,
-            samples.positive[:, :most],
+            positive,
             self.parts.replicas,
         )
 
