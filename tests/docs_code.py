@@ -9,6 +9,7 @@ import contextlib
 import functools
 import inspect
 import re
+import textwrap
 
 import keras
 import numpy as np
@@ -90,7 +91,9 @@ BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 
 def blocks(text, language):
-    return [code for kind, code in BLOCK.findall(text) if kind == language]
+    """Those of one language, also from within tabs."""
+    found = BLOCK.findall(text)
+    return [textwrap.dedent(code) for kind, code in found if kind == language]
 
 
 def run(code, page, names):

@@ -201,6 +201,24 @@ def test_every_public_name_is_in_the_reference():
     assert public <= documented
 
 
+def test_one_page_has_all_names_once():
+    text = (ROOT / "docs" / "reference" / "index.md").read_text()
+    listed = re.findall(r"\[`(\w+)`\]", text)
+    # One stands for all constructors.
+    constructors = {
+        x for x in keras_convnext.__all__ if x.startswith("ConvNeXt")
+    } - {"ConvNeXt", "ConvNeXtModel"}
+    assert len(listed) == len(set(listed))
+    assert {*listed, *constructors, "__version__"} == {*keras_convnext.__all__}
+    assert f"and {len(constructors) - 1} other constructors" in text
+
+
+def test_the_reference_describes_each_name_once():
+    text = "".join(x.read_text() for x in ROOT.glob("docs/reference/*.md"))
+    described = re.findall(r"^::: (\S+)", text, re.MULTILINE)
+    assert len(described) == len(set(described)) > 100
+
+
 def public_modules():
     """The package, and whatever in it says by `__all__` what is public."""
     modules = [keras_convnext, *map(importlib.import_module, packages())]

@@ -1,0 +1,49 @@
+"""Notebooks as pages of the site."""
+
+import base64
+import re
+from pathlib import Path
+
+import notebook_pages
+import pytest
+
+pytestmark = pytest.mark.once
+ROOT = Path(__file__).parents[2]
+
+
+def test_cells_and_outputs_are_shown_in_order():
+    picture = base64.b64encode(b"pixels").decode()
+    notebook = {
+        "cells": [
+            {"cell_type": "markdown", "source": ["# Title\n", "\n", "Text.\n"]},
+            {
+                "cell_type": "code",
+                "source": ["print(1)\n", "figure"],
+                "outputs": [
+                    {"text": ["1\n"]},
+                    {
+                        "data": {
+                            "image/png": picture,
+                            "text/plain": ["<Figure>"],
+                        }
+                    },
+                    {"data": {"text/plain": ["2"]}},
+                    {"text": ["\n"]},
+                ],
+            },
+        ]
+    }
+    text, pictures = notebook_pages.page_of(notebook, "name")
+    assert text == (
+        "# Title\n\nText.\n\n```python\nprint(1)\nfigure\n```\n\n"
+        "```text\n1\n```\n\n![](name_0.png)\n\n```text\n2\n```\n"
+    )
+    assert pictures == {"name_0.png": b"pixels"}
+
+
+def test_every_notebook_is_a_tutorial_of_the_site():
+    notebooks = {x.stem for x in notebook_pages.NOTEBOOKS.glob("*.ipynb")}
+    shown = re.findall(
+        r": tutorials/(\w+)\.md", (ROOT / "mkdocs.yml").read_text()
+    )
+    assert sorted(shown) == sorted(notebooks)
