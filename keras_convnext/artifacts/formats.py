@@ -4,6 +4,7 @@ A module of the same name in this folder writes it.
 """
 
 from dataclasses import dataclass
+from dataclasses import replace
 
 from keras_convnext._util.requirements import is_installed
 from keras_convnext._util.requirements import missing
@@ -20,6 +21,7 @@ class Format:
         backend: that the writer runs on; `None` for any.
         quantizations: beside `None`, which is float32.
         beside: name of the file of weights that may lie beside the first.
+        inside: of a folder, the file in it that tells the format.
     """
 
     ending: str
@@ -28,25 +30,30 @@ class Format:
     backend: str | None = None
     quantizations: tuple[str, ...] = ()
     beside: str | None = None
+    inside: str | None = None
 
 
+ONNX = Format(
+    ".onnx",
+    ("onnx",),
+    running=("onnxruntime",),
+    quantizations=("int8",),
+    beside="{name}.data",  # of large models
+)
 FORMATS = {
-    "saved_model": Format("", ("tensorflow",), backend="tensorflow"),
+    "saved_model": Format(
+        "", ("tensorflow",), backend="tensorflow", inside="saved_model.pb"
+    ),
     "tflite": Format(
         ".tflite",
         ("tensorflow", "ai_edge_litert"),
         backend="tensorflow",
         quantizations=("float16", "dynamic", "int8"),
     ),
-    "onnx": Format(
-        ".onnx",
-        ("onnx",),
-        running=("onnxruntime",),
-        quantizations=("int8",),
-        beside="{name}.data",  # of large models
-    ),
+    "onnx": ONNX,
     "openvino": Format(".xml", ("onnx", "openvino"), beside="{stem}.bin"),
     "torch": Format(".pt2", ("torch",), backend="torch"),
+    "triton": replace(ONNX, ending="", beside=None, inside="config.pbtxt"),
 }
 
 

@@ -109,8 +109,8 @@ def _check_replaceable(path, format, overwrite):
             f"it. Received: {str(path)!r}"
         )
     # Never a folder of something else.
-    is_folder = format == "saved_model"
-    file = path / "saved_model.pb" if is_folder else path
+    inside = FORMATS[format].inside
+    file = path / inside if inside else path
     if not file.is_file():
         raise ValueError(
             f"What stands at the path must be of the format {format!r} to be "

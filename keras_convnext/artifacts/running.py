@@ -32,7 +32,9 @@ def open_artifact(path: PathLike, trust: bool = False) -> "Artifact":
 
     Args:
         path: of a `.keras`, `.onnx`, `.tflite`, `.xml` (OpenVINO) or `.pt2`
-            file, or of the folder of a SavedModel.
+            file, or of the folder of a SavedModel; also of a folder with
+            numbered versions, as TensorFlow Serving and Triton have, of which
+            it takes the newest.
         trust: whether to open what can run code: `.pt2` files with pickles
             or operations of other packages, `.keras` files with `Lambda`
             layers, SavedModels whose operations read or write files.
@@ -49,7 +51,7 @@ def open_artifact(path: PathLike, trust: bool = False) -> "Artifact":
         >>> artifact = open_artifact("model.onnx")  # doctest: +SKIP
         >>> artifact.predict(images).argmax(axis=1)  # doctest: +SKIP
     """
-    path = Path(path)
+    path = newest_version(Path(path))
     kind = "" if path.is_dir() else path.suffix
     is_other = path.is_dir() and not (path / "saved_model.pb").exists()
     if kind not in RUNTIMES or is_other:
@@ -374,8 +376,21 @@ RUNTIMES = {
 }
 
 
+def newest_version(path):
+    """Of a folder of versions what is in the newest; others as they are."""
+    is_folder = path.is_dir() and not (path / "saved_model.pb").exists()
+    folders = [x for x in path.iterdir() if x.is_dir()] if is_folder else []
+    versions = {int(x.name): x for x in folders if x.name.isdecimal()}
+    if not versions:
+        return path
+    newest = versions[max(versions)]
+    file = newest / "model.onnx"  # as Triton calls it
+    return file if file.exists() else newest
+
+
 def operations(path):
     """How often each operation is in a file; `None` where nothing tells."""
+    path = newest_version(path)
     if path.suffix == ".tflite":
         return dict(tflite.operations(path))
     if path.suffix == ".onnx":

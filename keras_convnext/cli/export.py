@@ -19,19 +19,22 @@ def export(
         str, typer.Argument(help="A name, see `models`, or a `.keras` file.")
     ],
     output: Annotated[
-        Path, typer.Option(help="File or, for SavedModel, folder to write.")
+        Path,
+        typer.Option(help="File to write, or folder: SavedModel and Triton."),
     ],
     format: Annotated[
         str | None,
         typer.Option(
-            help="saved_model, tflite, onnx, openvino or torch; by the ending "
-            "of the output if not given."
+            help="saved_model, tflite, onnx, openvino, torch or triton; by the "
+            "ending of the output if not given."
         ),
     ] = None,
     weights: options.Weights = "imagenet",
     quantization: Annotated[
         str | None,
-        typer.Option(help="TFLite: float16, dynamic or int8. ONNX: int8."),
+        typer.Option(
+            help="TFLite: float16, dynamic or int8. ONNX and Triton: int8."
+        ),
     ] = None,
     representative_data: Annotated[
         Path | None,

@@ -248,10 +248,11 @@ def test_saved_models_of_any_size_take_jpeg(tmp_path):
     """Decoded, resized and normalized inside; bicubic in TensorFlow differs
     from PIL by less than a gray level."""
     model, peer = pair("v1", input_shape=(None, None, 3))
-    report = keras_convnext.export(
-        model, tmp_path / "m", "saved_model", verbose=False
-    )
+    folder = tmp_path / "m" / "1"  # as TensorFlow Serving numbers versions
+    folder.parent.mkdir()
+    report = keras_convnext.export(model, folder, "saved_model", verbose=False)
     assert report.difference <= report.bound
+    assert_served(folder)
     images, encoded = photographs(96, 128), []
     for photograph in PHOTOGRAPHS:
         buffer = io.BytesIO()
@@ -260,13 +261,16 @@ def test_saved_models_of_any_size_take_jpeg(tmp_path):
         encoded.append(buffer.getvalue())
     model.save(tmp_path / "model.keras")
     outputs = run_signatures(
-        tmp_path / "m",
+        folder,
         serving_default=images.astype("float32"),
         serving_jpeg=np.array(encoded),
     )
     theirs = peer_logits(peer, images)
     bound = 1e-4 * max(1, np.abs(theirs).max())
     ours = outputs["serving_default/logits"]
+    np.testing.assert_allclose(ours, theirs, atol=bound, rtol=0)
+    artifact = open_artifact(folder.parent)
+    ours = artifact.outputs_of(images)["logits"]
     np.testing.assert_allclose(ours, theirs, atol=bound, rtol=0)
 
     loaded = [
@@ -277,6 +281,23 @@ def test_saved_models_of_any_size_take_jpeg(tmp_path):
     bound = 0.02 * np.ptp(theirs, axis=0).max()
     ours = outputs["serving_jpeg/logits"]
     np.testing.assert_allclose(ours, theirs, atol=bound, rtol=0)
+
+
+def assert_served(folder):
+    """What TensorFlow Serving asks of a version: its tag, its method, and a
+    first axis of any size, along which it puts requests together."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    content = (folder / "saved_model.pb").read_bytes()
+    (graph,) = saved_model_pb2.SavedModel.FromString(content).meta_graphs
+    assert "serve" in graph.meta_info_def.tags
+    for name, given in (("serving_default", "image"), ("serving_jpeg", "jpeg")):
+        signature = graph.signature_def[name]
+        assert signature.method_name == "tensorflow/serving/predict"
+        assert list(signature.inputs) == [given]
+        for tensors in (signature.inputs, signature.outputs):
+            for tensor in tensors.values():
+                assert tensor.tensor_shape.dim[0].size == -1
 
 
 @pytest.mark.parametrize(
