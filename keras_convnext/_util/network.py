@@ -1,5 +1,9 @@
-"""Whether a server can be reached, told in seconds rather than minutes."""
+"""Whether a server can be reached, told in seconds rather than minutes.
 
+And an address to be reached at.
+"""
+
+import ipaddress
 import queue
 import socket
 import threading
@@ -9,6 +13,44 @@ import urllib.request
 
 SECONDS = 4.0
 PORTS = {"http": 80, "https": 443}
+
+
+def bound(host, port):
+    """A TCP socket of an address, on which nobody listens yet.
+
+    Args:
+        host: a name or an address of this machine, of IPv4 or IPv6.
+        port: 0 for any that is free.
+
+    Raises:
+        ValueError: if it cannot be had.
+    """
+    try:
+        (family, *_, address), *_ = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        result = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            # Else a port is taken for minutes after a server has gone.
+            result.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            result.bind(address)
+        except BaseException:
+            result.close()
+            raise
+        return result
+    except (OSError, UnicodeError) as error:
+        raise ValueError(
+            "Expected an address of this machine and a port that is free. "
+            f"Received: host={host!r}, port={port} "
+            f"({getattr(error, 'strerror', None) or error}). Choose another "
+            "port; 0 takes any"
+        ) from error
+
+
+def is_local(listener):
+    """Whether a bound socket is reached from this machine alone."""
+    host, _, _ = listener.getsockname()[0].partition("%")
+    return ipaddress.ip_address(host).is_loopback
 
 
 def unreachable(addresses, seconds=SECONDS):

@@ -12,6 +12,7 @@ from keras_convnext._util.version import __version__
 # By the module to import: the name on PyPI, and the extra that brings it.
 PACKAGES = {
     "ai_edge_litert": ("ai-edge-litert", "export"),
+    "fastapi": ("fastapi", "serve"),
     "matplotlib": ("matplotlib", "train"),
     "mlflow": ("mlflow-skinny", "mlflow"),
     "onnx": ("onnx", "export"),
@@ -19,6 +20,8 @@ PACKAGES = {
     "openvino": ("openvino", "openvino"),
     "pycocotools": ("pycocotools", "detection"),
     "pyarrow": ("pyarrow", "lists"),
+    "prometheus_client": ("prometheus-client", "serve"),
+    "python_multipart": ("python-multipart", "serve"),
     "scipy": ("scipy", "demo"),
     "sklearn": ("scikit-learn", "demo"),
     "tensorboard": ("tensorboard", "train"),
@@ -27,6 +30,7 @@ PACKAGES = {
     "timm": ("timm", "publish"),
     "torch": ("torch", "torch"),
     "transformers": ("transformers", "publish"),
+    "uvicorn": ("uvicorn", "serve"),
     "wandb": ("wandb", "wandb"),
 }
 # By their names on PyPI, those that decide how a model computes.

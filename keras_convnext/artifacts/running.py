@@ -32,9 +32,8 @@ def open_artifact(path: PathLike, trust: bool = False) -> "Artifact":
 
     Args:
         path: of a `.keras`, `.onnx`, `.tflite`, `.xml` (OpenVINO) or `.pt2`
-            file, or of the folder of a SavedModel; also of a folder with
-            numbered versions, as TensorFlow Serving and Triton have, of which
-            it takes the newest.
+            file, or of the folder of a SavedModel. Of a folder with numbered
+            versions, as TensorFlow Serving and Triton have, the newest.
         trust: whether to open what can run code: `.pt2` files with pickles
             or operations of other packages, `.keras` files with `Lambda`
             layers, SavedModels whose operations read or write files.
@@ -51,7 +50,7 @@ def open_artifact(path: PathLike, trust: bool = False) -> "Artifact":
         >>> artifact = open_artifact("model.onnx")  # doctest: +SKIP
         >>> artifact.predict(images).argmax(axis=1)  # doctest: +SKIP
     """
-    path = newest_version(Path(path))
+    path = newest_version(path)
     kind = "" if path.is_dir() else path.suffix
     is_other = path.is_dir() and not (path / "saved_model.pb").exists()
     if kind not in RUNTIMES or is_other:
@@ -376,8 +375,9 @@ RUNTIMES = {
 }
 
 
-def newest_version(path):
+def newest_version(path: PathLike) -> Path:
     """Of a folder of versions what is in the newest; others as they are."""
+    path = Path(path)
     is_folder = path.is_dir() and not (path / "saved_model.pb").exists()
     folders = [x for x in path.iterdir() if x.is_dir()] if is_folder else []
     versions = {int(x.name): x for x in folders if x.name.isdecimal()}

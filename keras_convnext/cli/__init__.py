@@ -30,10 +30,10 @@ COMMANDS = (
     *("demo", "train", "pretrain", "evaluate", "probe", "predict"),
     *("segment", "detect", "explain"),
     *("models", "weights", "records", "roadmap", "plan", "convert", "export"),
-    "publish",
+    *("publish", "serve"),
 )
-# Those that need no Keras.
-LIGHT = ("models", "weights")
+# Those that need no Keras, or start it themselves.
+LIGHT = ("models", "weights", "serve")
 
 
 class Commands(typer.core.TyperGroup):

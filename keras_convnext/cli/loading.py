@@ -10,6 +10,7 @@ from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts import running
 from keras_convnext.facts.variants import LISTED_BY
 from keras_convnext.tasks import detection
+from keras_convnext.tasks import segmentation
 
 DETECTORS = {
     "mask_rcnn": detection.MaskRCNN,
@@ -92,7 +93,7 @@ def open_classifier(name, weights, is_rgb=False, trust=False, **arguments):
         model = load_model(name, weights, trust, **arguments)
         what = f"a {type(model).__name__} from {model.input_shape}"
         if not isinstance(model, keras_convnext.ConvNeXtModel):
-            _refuse(kind, name, what)
+            _refuse(kind, name, what, _command_for(model))
         artifact = running.of_model(model, Path(name) if is_file else name)
     metadata = artifact.metadata
     if metadata["label_set"] == "clip":
@@ -108,9 +109,10 @@ def open_classifier(name, weights, is_rgb=False, trust=False, **arguments):
             f"Received: {name!r}, which does not. Evaluate it from Python with "
             "`evaluate(..., preprocessing=...)`"
         )
-    is_classifier = set(embedded.HEADS) & set(metadata["outputs"])
-    if not is_classifier or (is_rgb and metadata["channels"] != 3):
-        _refuse(kind, name, f"{what} to {metadata['outputs']}")
+    outputs = metadata["outputs"]
+    if not is_classifier(artifact) or (is_rgb and metadata["channels"] != 3):
+        command = "detect" if embedded.BOXES in outputs else None
+        _refuse(kind, name, f"{what} to {outputs}", command)
     return artifact
 
 
@@ -154,9 +156,20 @@ def _is_keras(name):
     return Path(name).suffix == ".keras"
 
 
-def _refuse(kind, name, what):
+def _command_for(model):
+    """What runs a model that is no classifier; `None` if it is not known."""
+    kinds = {
+        "detect": detection.DetectionModel,
+        "segment": segmentation.SegmentationModel,
+    }
+    return next((x for x in kinds if isinstance(model, kinds[x])), None)
+
+
+def _refuse(kind, name, what, command=None):
+    remedy = "Pass a model saved or exported with its classifier"
+    if command:
+        remedy = f"Run it with `keras-convnext {command}`"
     raise ValueError(
         f"Expected a ConvNeXt of this package that classifies {kind}. "
-        f"Received: {name!r}, {what}. Pass a model saved or exported with its "
-        "classifier"
+        f"Received: {name!r}, {what}. {remedy}"
     )

@@ -11,13 +11,12 @@ from keras_convnext._util.progress import progress
 from keras_convnext._util.ranges import Part
 from keras_convnext.artifacts.acceleration.accelerated import of_artifact
 from keras_convnext.artifacts.acceleration.engines import MODEL
+from keras_convnext.artifacts.answers import answering
 from keras_convnext.cli import options
 from keras_convnext.cli.files import find_images
 from keras_convnext.cli.files import if_none_is_readable
 from keras_convnext.cli.loading import open_classifier
-from keras_convnext.facts.labels import best_classes
 from keras_convnext.images import views
-from keras_convnext.training import label_metrics
 
 
 def predict(
@@ -69,10 +68,9 @@ def predict(
         artifact = open_classifier(model, weights, is_rgb=True, trust=trust)
         artifact = of_artifact(artifact, engine)
         views.check(tta, artifact.preprocessing)
-        choose = _chooser(artifact.metadata, top, threshold)
+        answer = answering(artifact, top, threshold)
         read = _reader(artifact.preprocessing, apply_exif, tta)
-        told = _as_number if artifact.metadata["units"] else dict
-        found = _predictions(artifact, paths, choose, batch_size, read, told)
+        found = _predictions(artifact, paths, answer, batch_size, read)
         with progress("predicting", len(paths), "images") as advance:
             for result in found:
                 results.append(result)
@@ -88,37 +86,6 @@ def predict(
         sys.exit(1)
 
 
-def _chooser(metadata, top, threshold):
-    """A function from an image's scores to the numbers of what it shows."""
-    if metadata["units"]:
-        for name, value in (("top", top), ("threshold", threshold)):
-            if value is not None:
-                raise ValueError(
-                    f"`{name}` is for models of classes. Received: {name}="
-                    f"{value} for {metadata['model']!r}, which predicts "
-                    "numbers. Leave it out"
-                )
-        return lambda values: range(len(values))
-    if metadata["activation"] != "sigmoid":
-        if threshold is not None:
-            raise ValueError(
-                "`threshold` is for models of many labels, which end in a "
-                f"sigmoid. Received: threshold={threshold} for "
-                f"{metadata['model']!r}, which names one. Take `top`"
-            )
-        return lambda scores: best_classes(scores, top or 5)
-    least = threshold
-    if threshold is None:
-        least = metadata["thresholds"] or label_metrics.THRESHOLD
-
-    def reaching(scores):
-        numbers = best_classes(scores, top or len(scores))
-        is_there = scores >= np.asarray(least)
-        return [number for number in numbers if is_there[number]]
-
-    return reaching
-
-
 def _reader(preprocessing, apply_exif, tta):
     """A function from a path to the views of its image, mostly one."""
     if tta is None:
@@ -126,7 +93,7 @@ def _reader(preprocessing, apply_exif, tta):
     return lambda path: views.of_image(tta, preprocessing, path, apply_exif)
 
 
-def _predictions(artifact, paths, choose, batch_size, read, told):
+def _predictions(artifact, paths, answer, batch_size, read):
     """Yields one dict per path, in order: with `predictions` or an `error`."""
 
     # One width for all batches: another would be compiled anew.
@@ -145,14 +112,8 @@ def _predictions(artifact, paths, choose, batch_size, read, told):
             of_views = [artifact.predict(x) for x in batch.swapaxes(0, 1)]
             scores = np.mean(of_views, axis=0)
             for result, row in zip(good, scores):
-                named = artifact.named(row, choose(row))
-                result["predictions"] = [told(x) for x in named]
+                result["predictions"] = answer(row)
         yield from results
-
-
-def _as_number(row):
-    """What an image has of a target, in the target's units."""
-    return {"target": row["class"], "value": row["score"]}
 
 
 def _as_text(result):

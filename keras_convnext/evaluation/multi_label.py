@@ -27,6 +27,7 @@ from keras_convnext.evaluation.report import text_of
 from keras_convnext.evaluation.report import title_of
 from keras_convnext.evaluation.temperature import Calibration
 from keras_convnext.facts import classes
+from keras_convnext.facts.labels import THRESHOLD
 from keras_convnext.facts.labels import sigmoid
 from keras_convnext.images.preprocessing import Preprocessing
 from keras_convnext.training import label_metrics
@@ -168,7 +169,7 @@ def measure(classifier, source, identity, verbose, keep_logits=False):
     groups = groups_of(each, source)
     seconds = time.perf_counter() - started
     own = classifier.metadata["thresholds"]
-    thresholds, at_thresholds, intervals = label_metrics.THRESHOLD, None, None
+    thresholds, at_thresholds, intervals = THRESHOLD, None, None
     if own is not None:
         thresholds = np.array(own)[columns]
         at_thresholds = label_metrics.at(labels, scores, thresholds)
@@ -209,7 +210,7 @@ def _calibration(labels, scores, groups):
         "reliability": bins,
         "intervals": bootstrap.intervals(
             len(labels),
-            label_draws.figures(labels, scores, label_metrics.THRESHOLD),
+            label_draws.figures(labels, scores, THRESHOLD),
             bootstrap.means(brier=errors),
             groups=groups,
         ),

@@ -24,6 +24,9 @@ LABEL_SETS = {
     11821: "imagenet12k",
     21841: "imagenet22k",
 }
+# The score from which on an image has one of many labels, where nothing else
+# was chosen.
+THRESHOLD = 0.5
 
 
 @functools.cache

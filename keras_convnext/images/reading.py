@@ -18,6 +18,12 @@ from keras_convnext._util.annotations import PathLike
 from keras_convnext._util.limits import check_file
 from keras_convnext._util.limits import check_memory
 
+# What strangers may send, as Pillow names it (photographs of phones are MPO):
+# other decoders are old, or start programs, as that of EPS does.
+SENT = (
+    *("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF"),
+    "WEBP",
+)
 END_OF_JPEG = b"\xff\xd9"
 # Sizes in which JPEGs can be decoded at once, as parts of their own.
 JPEG_SCALES = (2, 4, 8)
@@ -40,6 +46,10 @@ class Unreadable(ValueError):
             f"image. Received: {description}, {self.reason}. Check that it is "
             "there, whole, and of a format that Pillow reads"
         )
+
+
+class TooLarge(ValueError):
+    """An image with more pixels than are taken."""
 
 
 class Photograph:
@@ -202,6 +212,34 @@ class TfPhotograph(Photograph):
         except tf.errors.InvalidArgumentError:
             return super().region(box, scale)
         return Image.fromarray(pixels.numpy())
+
+
+def check_sent(content, max_pixels):
+    """Refuses encoded bytes by their header; no pixel is decoded.
+
+    Args:
+        content: bytes.
+        max_pixels: of one image.
+
+    Raises:
+        Unreadable: if they are no image, or of a format not in `SENT`.
+        TooLarge: if the image has more pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            format, size = image.format, image.width * image.height
+    except Image.DecompressionBombError as error:  # Pillow's own limit
+        raise TooLarge(f"which has too many pixels ({error})") from error
+    except Exception as error:
+        raise Unreadable(_description(content), error) from error
+    if format not in SENT:
+        unknown = f"its format {format} is none of {', '.join(SENT)}"
+        raise Unreadable(_description(content), ValueError(unknown))
+    if size > max_pixels:
+        raise TooLarge(
+            f"which has {image.width}×{image.height} pixels, and at most "
+            f"{max_pixels} are taken"
+        )
 
 
 def upright_size(path):

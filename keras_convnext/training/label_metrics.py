@@ -10,9 +10,7 @@ import numpy as np
 
 from keras_convnext._util.annotations import Array
 from keras_convnext._util.requirements import require
-
-# Where nothing else was chosen.
-THRESHOLD = 0.5
+from keras_convnext.facts.labels import THRESHOLD
 
 
 def measured(

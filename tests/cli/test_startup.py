@@ -157,6 +157,7 @@ def test_a_command_has_the_public_names(monkeypatch):
         (["--version"], keras_convnext.__version__),
         (["models", "*_huge"], "convnextv2_huge"),
         (["weights", "*atto.fcmae", "--json"], "convnextv2_atto"),
+        (["serve", "--help"], "--queue-size"),
     ],
 )
 def test_listings_do_not_wait_for_keras(arguments, printed):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from PIL import ImageCms
+from PIL import ImageFile
 from sklearn import datasets
 
 from keras_convnext import load_image
@@ -14,6 +15,9 @@ from keras_convnext import tf_load_image
 from keras_convnext._util import limits
 from keras_convnext.images.reading import Photograph
 from keras_convnext.images.reading import TfPhotograph
+from keras_convnext.images.reading import TooLarge
+from keras_convnext.images.reading import Unreadable
+from keras_convnext.images.reading import check_sent
 from keras_convnext.images.tf_transform import _tf_decoded
 
 pytestmark = pytest.mark.once
@@ -172,6 +176,21 @@ def test_profiles_and_alpha_are_left_out():
         Photograph(files["ICC"]).pixels(), Photograph(plain).pixels()
     )
     np.testing.assert_array_equal(Photograph(files["RGBA"]).pixels(), CHINA)
+
+
+def test_what_is_sent_is_checked_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    for format_ in ("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP"):
+        sent = io.BytesIO()
+        Image.fromarray(CHINA).save(sent, format_)
+        check_sent(sent.getvalue(), 60 * 80)
+        with pytest.raises(TooLarge, match="80×60 pixels, and at most 4799"):
+            check_sent(sent.getvalue(), 60 * 80 - 1)
+    for format_, message in (("EPS", "its format EPS is none"), ("PDF", "not")):
+        sent = io.BytesIO()
+        Image.fromarray(CHINA).save(sent, format_)
+        with pytest.raises(Unreadable, match=message):
+            check_sent(sent.getvalue(), 60 * 80)
 
 
 @pytest.mark.parametrize("format_", ["GIF", "PNG", "TIFF", "WEBP"])

@@ -13,6 +13,7 @@ from keras_convnext import tf_load_image
 from keras_convnext._util import requirements
 from keras_convnext.artifacts import open_artifact
 from keras_convnext.artifacts import real_images
+from keras_convnext.cli.serve import serve
 from keras_convnext.data import ImageList
 from keras_convnext.data import Tfds
 from keras_convnext.data import load_digits
@@ -44,6 +45,10 @@ def read_pickle(folder):
     files.read(folder / "weights.pth")
 
 
+def serve_model(folder):
+    serve(folder / "m.onnx", port=0)
+
+
 NEEDS = {
     "figure": ("matplotlib", lambda _: new_figure()),
     "digits": ("sklearn", lambda _: load_digits()),
@@ -58,6 +63,10 @@ NEEDS = {
     "openvino": ("openvino", open_named("m.xml")),
     "pt2": ("torch", open_named("m.pt2")),
     "pickle": ("torch", read_pickle),
+    "serving": ("fastapi", serve_model),
+    "forms": ("python_multipart", serve_model),
+    "metrics": ("prometheus_client", serve_model),
+    "server": ("uvicorn", serve_model),
 }
 
 
