@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
@@ -19,6 +20,8 @@ FLAGS = (
     *("--no-first-run", "--remote-debugging-pipe"),
 )
 SECONDS = 60  # until it is ended, if nothing else is said
+READ = 2**16  # bytes at a time
+DOMAINS = ("Runtime", "Log", "Network")
 # Chromium reads from file 3 and writes to file 4.
 START = """
 import fcntl, os, sys
@@ -45,19 +48,14 @@ class Browser:
     def __init__(self, to_browser, from_browser):
         self._to, self._from = to_browser, from_browser
         self._count, self._session = 0, None
-        self.events = []
+        self._received, self.events = b"", []
 
     def send(self, method, **params):
         """Asks for something, and returns the answer."""
-        self._count += 1
-        message = {"id": self._count, "method": method, "params": params}
-        if self._session:
-            message["sessionId"] = self._session
-        self._to.write(json.dumps(message).encode() + b"\0")
-        self._to.flush()
+        asked = self._write(self._session, method, params)
         while True:
             answer = self._read()
-            if answer.get("id") == self._count:
+            if answer.get("id") == asked:
                 assert "error" not in answer, answer
                 return answer["result"]
 
@@ -67,43 +65,89 @@ class Browser:
             target = self.send("Target.createTarget", url="about:blank")
             answer = self.send("Target.attachToTarget", **target, flatten=True)
             self._session = answer["sessionId"]
-            for domain in ("Page", "Runtime", "Log", "Network"):
+            for domain in ("Page", *DOMAINS):
                 self.send(f"{domain}.enable")
+            # Workers begin once what they do is told, too.
+            self.send(
+                "Target.setAutoAttach",
+                **{"autoAttach": True, "flatten": True},
+                waitForDebuggerOnStart=True,
+            )
         self.events.clear()
+        self.resize(width)
+        self.send("Page.navigate", url=url)
+        while not self.told("Page.loadEventFired"):
+            self._read()
+
+    def resize(self, width):
+        """Gives the page another width, of a phone if it is small."""
         self.send(
             "Emulation.setDeviceMetricsOverride",
             **{"width": width, "height": 900, "deviceScaleFactor": 1},
             mobile=width < 600,
         )
-        self.send("Page.navigate", url=url)
-        while not self.told("Page.loadEventFired"):
-            self._read()
 
     def value(self, expression):
-        """What a piece of JavaScript gives."""
+        """What a piece of JavaScript gives, or its promise."""
         answer = self.send(
-            "Runtime.evaluate", expression=expression, returnByValue=True
+            "Runtime.evaluate",
+            **{"expression": expression, "returnByValue": True},
+            awaitPromise=True,
         )
+        assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def choose(self, selector, path):
+        """Gives a file to an `<input>`, as people do."""
+        root = self.send("DOM.getDocument")["root"]["nodeId"]
+        found = self.send("DOM.querySelector", nodeId=root, selector=selector)
+        self.send("DOM.setFileInputFiles", files=[str(path)], **found)
+
+    def wait(self, expression):
+        """Waits until a piece of JavaScript gives what is true."""
+        while not self.value(expression):
+            time.sleep(0.05)
+
+    def close(self):
+        """Asks it to end; it may answer no more."""
+        self._write(None, "Browser.close", {})
 
     def told(self, *methods):
         """What it told of some kinds."""
         return [x["params"] for x in self.events if x["method"] in methods]
 
+    def _write(self, session, method, params):
+        self._count += 1
+        message = {"id": self._count, "method": method, "params": params}
+        if session:
+            message["sessionId"] = session
+        self._to.write(json.dumps(message).encode() + b"\0")
+        self._to.flush()
+        return self._count
+
     def _read(self):
-        message = b""
-        while not message.endswith(b"\0"):
-            part = self._from.read(1)
+        while b"\0" not in self._received:
+            part = self._from.read1(READ)
             assert part, "the browser has ended"
-            message += part
-        answer = json.loads(message[:-1])
+            self._received += part
+        message, _, self._received = self._received.partition(b"\0")
+        answer = json.loads(message)
         if "method" in answer:
             self.events.append(answer)
+        if answer.get("method") == "Target.attachedToTarget":
+            self._begin(**answer["params"])
         return answer
+
+    def _begin(self, sessionId, targetInfo, waitingForDebugger):
+        """Lets a worker run; nobody waits for the answers."""
+        if waitingForDebugger:
+            for domain in DOMAINS:
+                self._write(sessionId, f"{domain}.enable", {})
+            self._write(sessionId, "Runtime.runIfWaitingForDebugger", {})
 
 
 @contextlib.contextmanager
-def browser(path, seconds=SECONDS):
+def browser(path, seconds=SECONDS, flags=()):
     """A `Browser` for as long as the context lasts, and for so long at most."""
     theirs, to_browser = os.pipe()
     from_browser, ours = os.pipe()
@@ -112,7 +156,7 @@ def browser(path, seconds=SECONDS):
         process = subprocess.Popen(
             [
                 *(sys.executable, "-c", START, str(theirs), str(ours)),
-                *(path, *FLAGS, f"--user-data-dir={folder}"),
+                *(path, *FLAGS, *flags, f"--user-data-dir={folder}"),
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -126,9 +170,15 @@ def browser(path, seconds=SECONDS):
             open(to_browser, "wb") as to_file,
             open(from_browser, "rb") as from_file,
         ):
+            opened = Browser(to_file, from_file)
             try:
-                yield Browser(to_file, from_file)
+                yield opened
             finally:
+                # By itself it ends its children, too.
+                with contextlib.suppress(BrokenPipeError):
+                    opened.close()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
                 watchdog.cancel()
                 process.kill()
                 process.wait()

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 from PIL import Image
 
-VOID = {"meta", "link", "img", "br"}
+VOID = {"meta", "link", "img", "br", "input"}
 
 
 class Page(HTMLParser):
