@@ -53,15 +53,16 @@ def export(
             input. Half-precision models are exported in float32. Detectors
             are exported to ONNX, OpenVINO and SavedModel; they take images
             that fill their tensor, and give boxes in pixels of these.
-        path: file to write, or folder for SavedModel and Triton; OpenVINO's
-            weights are beside it, in a `.bin`.
-        format: `"saved_model"`, `"tflite"`, `"onnx"`, `"openvino"`, `"torch"`
-            or `"triton"`, a model's folder for a repository of Triton, with
-            an ONNX file. `None` goes by the ending of `path`: `.tflite`,
-            `.onnx`, `.xml` or `.pt2`.
+        path: file to write, or folder for SavedModel, Triton and web pages;
+            OpenVINO's weights are beside it, in a `.bin`.
+        format: `"saved_model"`, `"tflite"`, `"onnx"`, `"openvino"`,
+            `"torch"`, `"triton"`, a model's folder for a repository of
+            Triton, with an ONNX file, or `"web"`, a page that runs one in the
+            browser. `None` goes by the ending of `path`: `.tflite`, `.onnx`,
+            `.xml` or `.pt2`.
         quantization: `None` (float32); for TFLite `"float16"`, `"dynamic"`
-            (int8 weights) or `"int8"` (all integers); for ONNX and Triton
-            `"int8"`.
+            (int8 weights) or `"int8"` (all integers); for ONNX, Triton and
+            web pages `"int8"`.
         representative_data: for `"int8"`: array `(n, height, width, channels)`
             of images of 0–255, or a folder of images; some hundred.
         image_size: `None` for the model's own, an int or `(height, width)`,

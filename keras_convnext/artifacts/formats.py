@@ -54,6 +54,7 @@ FORMATS = {
     "openvino": Format(".xml", ("onnx", "openvino"), beside="{stem}.bin"),
     "torch": Format(".pt2", ("torch",), backend="torch"),
     "triton": replace(ONNX, ending="", beside=None, inside="config.pbtxt"),
+    "web": replace(ONNX, ending="", beside=None, inside="keras_convnext.json"),
 }
 
 

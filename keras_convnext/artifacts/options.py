@@ -14,6 +14,7 @@ from keras_convnext.models.builder import total_stride
 # Those with non-maximum suppression, or with loops that compute it.
 DETECTION_FORMATS = ("onnx", "openvino", "saved_model")
 TFLITE_LIMIT = 2**31 - 1
+WEB_LIMIT = 2**31 - 2**24
 
 
 def format_of(path, format):
@@ -59,6 +60,8 @@ def checked(
     check_choices(format, data_format, input_dtype, quantization)
     if format == "tflite":
         _check_tflite_size(model)
+    if format == "web":
+        _check_web_size(model)
     size = _size(model, image_size)
     if None in size and (quantization == "int8"):
         raise ValueError(
@@ -71,9 +74,12 @@ def checked(
             f"{model.name!r}, built with `include_preprocessing=False`, and "
             "input_dtype='uint8'. Pass 'float32'"
         )
-    return metadata.of_model(
+    values = metadata.of_model(
         model, size, data_format, input_dtype, quantization, features
     )
+    if format == "web":
+        _check_shown(values)
+    return values
 
 
 def check_choices(format, data_format, input_dtype, quantization):
@@ -149,4 +155,33 @@ def _check_tflite_size(model):
             "The TFLite converter and its files hold at most 2 GB. Received: "
             f"{model.name!r} with {size / 1e9:.1f} GB of float32 weights. "
             "Choose a smaller model, or export to 'onnx' or 'saved_model'"
+        )
+
+
+def _check_web_size(model):
+    # Browsers hold at most 2 GB in one array, and a file is one there.
+    size = model.count_params() * 4
+    if size > WEB_LIMIT:
+        raise ValueError(
+            "A browser takes models of at most 2 GB. Received: "
+            f"{model.name!r} with {size / 1e9:.1f} GB of float32 weights. "
+            "Choose a smaller model, or serve this one from a server"
+        )
+
+
+def _check_shown(values):
+    """Whether the page can read images for a model, and show its answers."""
+    is_shown = set(metadata.HEADS) & set(values["outputs"])
+    if (
+        values["preprocessing"] is None
+        or values["channels"] != 3
+        or not is_shown
+    ):
+        raise ValueError(
+            "A web page is for models of RGB images that know their "
+            "preprocessing and name classes or numbers. Received: "
+            f"{values['model']!r} of {values['channels']} channels, with "
+            f"preprocessing={values['preprocessing']} and outputs "
+            f"{values['outputs']}. Export it to 'onnx', and write the page "
+            "yourself"
         )

@@ -32,8 +32,9 @@ def open_artifact(path: PathLike, trust: bool = False) -> "Artifact":
 
     Args:
         path: of a `.keras`, `.onnx`, `.tflite`, `.xml` (OpenVINO) or `.pt2`
-            file, or of the folder of a SavedModel. Of a folder with numbered
-            versions, as TensorFlow Serving and Triton have, the newest.
+            file, or of the folder of a SavedModel or a web page. Of a folder
+            with numbered versions, as TensorFlow Serving and Triton have, the
+            newest.
         trust: whether to open what can run code: `.pt2` files with pickles
             or operations of other packages, `.keras` files with `Lambda`
             layers, SavedModels whose operations read or write files.
@@ -381,10 +382,8 @@ def newest_version(path: PathLike) -> Path:
     is_folder = path.is_dir() and not (path / "saved_model.pb").exists()
     folders = [x for x in path.iterdir() if x.is_dir()] if is_folder else []
     versions = {int(x.name): x for x in folders if x.name.isdecimal()}
-    if not versions:
-        return path
-    newest = versions[max(versions)]
-    file = newest / "model.onnx"  # as Triton calls it
+    newest = versions[max(versions)] if versions else path
+    file = newest / "model.onnx"  # as Triton and web pages call it
     return file if file.exists() else newest
 
 

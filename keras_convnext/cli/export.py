@@ -20,20 +20,20 @@ def export(
     ],
     output: Annotated[
         Path,
-        typer.Option(help="File to write, or folder: SavedModel and Triton."),
+        typer.Option(help="File to write, or folder: SavedModel, Triton, web."),
     ],
     format: Annotated[
         str | None,
         typer.Option(
-            help="saved_model, tflite, onnx, openvino, torch or triton; by the "
-            "ending of the output if not given."
+            help="saved_model, tflite, onnx, openvino, torch, triton or web; "
+            "by the ending of the output if not given."
         ),
     ] = None,
     weights: options.Weights = "imagenet",
     quantization: Annotated[
         str | None,
         typer.Option(
-            help="TFLite: float16, dynamic or int8. ONNX and Triton: int8."
+            help="TFLite: float16, dynamic or int8. ONNX, Triton, web: int8."
         ),
     ] = None,
     representative_data: Annotated[
@@ -86,6 +86,8 @@ def export(
 
     Example: keras-convnext export mine.keras --output mine.tflite
     --quantization int8 --representative-data photos
+
+    Example: keras-convnext export mine.keras --output site --format web
     """
 
     # Before the weights are fetched.
