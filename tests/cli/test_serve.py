@@ -166,6 +166,15 @@ def test_a_port_that_is_taken(run_command, started):
     assert f"--port {port} (Address already in use). Choose another" in said
 
 
+@pytest.mark.once
+def test_exported_detectors_are_told_theirs(monkeypatch):
+    metadata = {"outputs": ["boxes", "scores", "classes"]}
+    artifact = TableClassifier(np.eye(2), named("ant", "bee"), **metadata)
+    monkeypatch.setattr(loading.running, "open_artifact", lambda *_: artifact)
+    with pytest.raises(ValueError, match="Run it with `keras-convnext detect`"):
+        loading.open_classifier("m.onnx", "imagenet", is_rgb=True)
+
+
 @pytest.mark.parametrize(
     "kind", ["segment", pytest.param("detect", marks=pytest.mark.long)]
 )

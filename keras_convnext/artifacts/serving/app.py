@@ -7,6 +7,7 @@ from typing import Annotated
 import fastapi
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from python_multipart.exceptions import FormParserError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -148,8 +149,10 @@ async def _received(request, limits):
         ) from error
     except ClientDisconnect as error:
         raise Refused(400, "The request ended before its body") from error
-    except HTTPException as error:  # of Starlette's forms
-        raise Refused(400, f"The form is damaged: {error.detail}") from error
+    # Starlette's, and in older ones what its parser raises.
+    except (HTTPException, FormParserError) as error:
+        text = getattr(error, "detail", error)
+        raise Refused(400, f"The form is damaged: {text}") from error
     if not any(content for _, content in images):
         raise Refused(
             400,
