@@ -149,12 +149,13 @@ def alike(one, other):
 @contextlib.contextmanager
 def server_of(file, options):
     """The port of a server in a process."""
+    queue = max(options.clients, options.batch_size)
+    command = subprocesses.program(
+        *("-m", "keras_convnext", "serve", file, "--port", 0),
+        *("--batch-size", options.batch_size, "--queue-size", queue),
+    )
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "keras_convnext", "serve", file),
-            *("--port", "0", "--batch-size", str(options.batch_size)),
-            *("--queue-size", str(max(options.clients, options.batch_size))),
-        ],
+        [sys.executable, *command],
         env=subprocesses.environment(keras.backend.backend()),
         stdout=subprocess.PIPE,
         text=True,

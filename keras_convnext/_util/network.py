@@ -4,6 +4,7 @@ And an address to be reached at.
 """
 
 import ipaddress
+import os
 import queue
 import socket
 import threading
@@ -31,8 +32,10 @@ def bound(host, port):
         )
         result = socket.socket(family, socket.SOCK_STREAM)
         try:
-            # Else a port is taken for minutes after a server has gone.
-            result.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Else a port is taken for minutes after a server has gone. On
+            # Windows it would let two have it.
+            if os.name == "posix":
+                result.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             result.bind(address)
         except BaseException:
             result.close()

@@ -13,11 +13,13 @@ import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 import served_model
+import serving as load_test
 from PIL import Image
 from PIL import ImageFile
 from prometheus_client import parser
@@ -490,6 +492,42 @@ def test_an_image_alone_does_not_wait_for_others():
 def test_limits_that_cannot_be(change, message):
     with pytest.raises(ValueError, match=f"{message}.*Received: "):
         Limits(**{**served_model.LIMITS, **change})
+
+
+@pytest.mark.parametrize("fault", [None, "lost", "mixed up"])
+def test_the_load_test_tells_what_is_wrong(fault, capsys):
+    """A good answer, one to a broken image, and what may go wrong."""
+    sums = {
+        f"keras_convnext_batch_{x}": 1.0
+        for x in ("images_count", "images_sum", "seconds_sum")
+    }
+    good = {"results": [{"predictions": [{"class": "ant", "score": 0.9}]}]}
+    other = [{"class": "ant", "score": 0.8}]
+    results = [(200, good, 0.1), (400, {}, 0.1)]
+    if fault == "lost":
+        results[1] = (503, {}, 0.1)
+    expected = [other, good["results"][0]["predictions"]]
+    sent = [0 if fault == "mixed up" else 1, 1]
+    options = SimpleNamespace(
+        model="m", image_size=4, batch_size=1, clients=1, rounds=1
+    )
+    arguments = (np.array([False, True]), expected, np.ones((1, 2)), sums)
+    if fault is None:
+        load_test.report(results, sent, *arguments, options)
+    else:
+        with pytest.raises(SystemExit, match="1"):
+            load_test.report(results, sent, *arguments, options)
+    counts = [int(fault == x) for x in ("lost", "mixed up")]
+    told = "lost {}, mixed up {}".format(*counts)
+    assert told in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_the_load_test_runs(capsys):
+    options = {"image-size": 32, "requests": 60, "rounds": 2, "images": 8}
+    options |= {"clients": 8, "batch-size": 4, "broken": 0.2}
+    load_test.main([f"--{name}={value}" for name, value in options.items()])
+    assert "lost 0, mixed up 0" in capsys.readouterr().out
 
 
 @pytest.mark.every_backend

@@ -48,7 +48,7 @@ def test_a_signal_ends_it_when_all_is_answered(number, tmp_path):
     keras_convnext.export(model, file, verify=False, verbose=False)
     command = ("-m", "keras_convnext", "serve", file, "--port", "0")
     process = subprocess.Popen(
-        [sys.executable, *map(str, command)],
+        [sys.executable, *subprocesses.program(*command)],
         env=subprocesses.environment(BACKEND),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
