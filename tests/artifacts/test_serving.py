@@ -390,12 +390,22 @@ def test_what_was_taken_is_answered_before_the_end():
         assert not server.thread.is_alive()
 
 
-def test_a_model_that_fails_is_told_and_goes_on():
+def test_a_model_that_fails_is_told_and_goes_on(monkeypatch, capsys):
+    """To whoever runs the server, and not with its files to clients."""
     table = TABLE.copy()
     table[3] = np.nan
-    with served(classifier(table)) as server:
+    artifact = classifier(table)
+    with served(artifact) as server:
         status, _, content = server.ask(body=encoded(3))
-        assert status == 500 and "are no numbers" in content["error"]
+        assert status == 500 and "The model failed" in content["error"]
+        assert "are no numbers" in capsys.readouterr().err
+        assert server.ask(body=encoded(4))[0] == 200
+        with monkeypatch.context() as patch:
+            patch.setattr(server.service._batcher, "_predict", 1 / 1)
+            status, _, content = server.ask(body=encoded(4))
+        assert status == 500 and [*content] == ["error"]
+        assert "not callable" in capsys.readouterr().err
+        assert samples(server)["requests_total", "500"] == 2
         assert server.ask(body=encoded(4))[0] == 200
         server.service._batcher.close()
         assert server.ask("/health")[0] == 503

@@ -131,11 +131,11 @@ def test_triton_is_told_what_the_file_takes_and_gives(tmp_path):
     np.testing.assert_allclose(logits, theirs, atol=bound, rtol=0)
 
 
-def test_bytes_of_any_size_in_int8_and_numbers(tmp_path):
+def test_bytes_of_any_size_and_numbers(tmp_path):
     """What else the configuration must say otherwise."""
     model, _ = pair("v1", input_shape=(None, None, 3))
     folder = tmp_path / "any"
-    options = {"format": "triton", "verbose": False}
+    options = {"format": "triton", "verbose": False, "verify": False}
     keras_convnext.export(
         model, folder, image_size="dynamic", input_dtype="uint8", **options
     )
@@ -147,16 +147,9 @@ def test_bytes_of_any_size_in_int8_and_numbers(tmp_path):
     # Only its own kind is replaced.
     with pytest.raises(ValueError, match="The path exists: pass `overwrite"):
         keras_convnext.export(model, folder, **options)
-    report = keras_convnext.export(
-        model,
-        folder,
-        quantization="int8",
-        image_size=64,
-        representative_data=crops(8),
-        overwrite=True,
-        **options,
+    keras_convnext.export(
+        model, folder, image_size=64, overwrite=True, **options
     )
-    assert report.images and report.operations["DequantizeLinear"]
     assert list(config_of(folder).input[0].dims) == [64, 64, 3]
     other = tmp_path / "other"
     other.mkdir()
@@ -173,6 +166,21 @@ def test_bytes_of_any_size_in_int8_and_numbers(tmp_path):
     (told,) = config_of(tmp_path / "ages").output
     # Its names are of no classes.
     assert (told.name, told.label_filename) == ("values", "")
+
+
+@pytest.mark.long
+def test_int8_is_that_of_onnx(tmp_path):
+    model, _ = pair("v1")
+    report = keras_convnext.export(
+        model,
+        tmp_path / "m",
+        "triton",
+        quantization="int8",
+        representative_data=crops(8),
+        verbose=False,
+    )
+    assert report.images and report.operations["DequantizeLinear"]
+    assert config_of(tmp_path / "m").max_batch_size == 32
 
 
 @pytest.mark.once

@@ -175,9 +175,8 @@ def test_exported_detectors_are_told_theirs(monkeypatch):
         loading.open_classifier("m.onnx", "imagenet", is_rgb=True)
 
 
-@pytest.mark.parametrize(
-    "kind", ["segment", pytest.param("detect", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("kind", OTHERS)
 def test_other_models_are_told_their_command(kind, run_command, tmp_path):
     OTHERS[kind]().save(tmp_path / "m.keras")
     status, printed, said = run_command(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_convnext._util.telling import tell
 from keras_convnext.artifacts.answers import answering
 from keras_convnext.artifacts.running import Artifact
 from keras_convnext.artifacts.serving.batching import Batcher
@@ -169,8 +170,12 @@ class Service:
             return {**result, "error": text}, 413 if is_large else 400
         try:
             row = await asyncio.wrap_future(self._batcher.submit(pixels))
-        except ValueError as error:
-            raise Refused(500, str(error)) from error
+        except Exception as error:  # each runtime has its own
+            # Its words may name files of this machine.
+            tell(f"keras-convnext: {error}")
+            raise Refused(
+                500, "The model failed. What the server printed says why"
+            ) from error
         return {**result, "predictions": answer(row)}, 200
 
     def _read(self, content):
