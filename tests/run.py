@@ -83,8 +83,6 @@ def run(backend, words):
     command += ["--numprocesses", str(os.cpu_count()), "--dist", "worksteal"]
     command += words
     environment = variables_of(backend)
-    if "--long" in words:  # compiled as users have it
-        environment["XLA_FLAGS"] = ""
     return subprocess.run(command, cwd=ROOT, env=environment).returncode
 
 

@@ -100,7 +100,8 @@ def suppressed(boxes, scores, groups, valid, iou_threshold, max_outputs):
     if scores.shape[1] == 0:
         return ops.full((batch, max_outputs), -1, dtype="int32")
     keys = ops.where(valid, -scores, float("inf"))
-    order = ops.argsort(keys, axis=1)
+    # In float64 JAX counts in int64.
+    order = ops.cast(ops.argsort(keys, axis=1), "int32")
     ends = _ends(valid, order)
     size = min(BLOCK, max(LEAST, 2 * max_outputs))
 
@@ -126,7 +127,6 @@ def suppressed(boxes, scores, groups, valid, iou_threshold, max_outputs):
         places = ops.where(keep, ops.minimum(places, max_outputs), max_outputs)
         kept = _scattered(kept, places, indices)
         counts = counts + ops.sum(ops.cast(keep, "int32"), axis=1)
-        # In float64 JAX adds numbers up in int64.
         counts = ops.cast(ops.minimum(counts, max_outputs), "int32")
         return block + 1, kept, counts
 
