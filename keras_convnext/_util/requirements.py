@@ -27,6 +27,7 @@ PACKAGES = {
     "tensorboard": ("tensorboard", "train"),
     "tensorflow": ("tensorflow", "tensorflow"),
     "tensorflow_datasets": ("tensorflow-datasets", "tfds"),
+    "tf2onnx": ("tf2onnx", "export"),
     "timm": ("timm", "publish"),
     "torch": ("torch", "torch"),
     "transformers": ("transformers", "publish"),

@@ -53,6 +53,9 @@ def export(
             input. Half-precision models are exported in float32. Detectors
             are exported to ONNX, OpenVINO and SavedModel; they take images
             that fill their tensor, and give boxes in pixels of these.
+            Segmenters leave out what helps to train them. To ONNX and
+            OpenVINO, models with layers that have no ONNX form here are
+            converted by tf2onnx, with TensorFlow.
         path: file to write, or folder for SavedModel, Triton and web pages;
             OpenVINO's weights are beside it, in a `.bin`.
         format: `"saved_model"`, `"tflite"`, `"onnx"`, `"openvino"`,
@@ -62,7 +65,8 @@ def export(
             `.xml` or `.pt2`.
         quantization: `None` (float32); for TFLite `"float16"`, `"dynamic"`
             (int8 weights) or `"int8"` (all integers); for ONNX, Triton and
-            web pages `"int8"`.
+            web pages `"float16"`, `"int8_weight_only"` or `"int8"` (weights
+            and activations).
         representative_data: for `"int8"`: array `(n, height, width, channels)`
             of images of 0–255, or a folder of images; some hundred.
         image_size: `None` for the model's own, an int or `(height, width)`,
@@ -82,7 +86,8 @@ def export(
         A `verification.Report`. The outputs of the artifact are `scores` (what
         the model returns), `logits` (before the softmax) and `features`, as
         far as there are. A model of regression has `values`, in the units of
-        their targets. A detector has its own.
+        their targets, a segmenter `decode`, the logits of every pixel. A
+        detector has its own.
 
     Raises:
         ValueError: for arguments out of range, models whose graph is not
@@ -103,7 +108,7 @@ def export(
     path = Path(path)
     format = options.format_of(path, format)
     options.check_target(path, format, overwrite)
-    model = options.of_images(model, format, quantization)
+    model = options.to_export(model, format, quantization)
     metadata = options.checked(
         model,
         format,
@@ -130,14 +135,16 @@ def export(
 
 
 def _write_and_compare(exportable, path, images, batches):
-    backend = FORMATS[exportable.format].backend
+    backend, converter = FORMATS[exportable.format].backend, None
     if backend in (None, keras.backend.backend()):
-        handover.write_here(exportable, path, images)
+        converter = handover.write_here(exportable, path, images)
     else:
         handover.write(backend, exportable, path, images)
-    if not batches:
-        return verification.describe(path, exportable)
-    return verification.verify(exportable, path, batches)
+    if batches:
+        report = verification.verify(exportable, path, batches)
+    else:
+        report = verification.describe(path, exportable)
+    return replace(report, converter=converter)
 
 
 def _move(folder, path, problem):

@@ -37,7 +37,7 @@ ONNX = Format(
     ".onnx",
     ("onnx",),
     running=("onnxruntime",),
-    quantizations=("int8",),
+    quantizations=("float16", "int8_weight_only", "int8"),
     beside="{name}.data",  # of large models
 )
 FORMATS = {
@@ -63,11 +63,11 @@ def check_packages(format, quantization, photographs):
 
     Args:
         format: a key of `FORMATS`.
-        quantization: int8 is calibrated in the runtime.
+        quantization: other than float32, which some runtimes' tools write.
         photographs: whether scikit-learn's are needed to compare on.
     """
     needed = FORMATS[format].writing
-    if photographs or quantization == "int8":
+    if photographs or quantization is not None:
         needed += FORMATS[format].running
     if photographs:
         needed += ("sklearn",)

@@ -66,7 +66,7 @@ def named_outputs(model, features=False):
 
     Numbers in the units of their targets are `values`.
     """
-    if len(model.outputs) > 1 and isinstance(model.output, dict):
+    if isinstance(model.output, dict):
         outputs = dict(model.output)
     elif len(model.outputs) > 1:
         outputs = dict(zip(model.output_names, model.outputs))

@@ -6,6 +6,7 @@ them, writes the artifact, or the error that it met.
 
 import importlib
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -33,11 +34,12 @@ handover.work(sys.argv[1])
 
 
 def write_here(exportable, path, images):
-    """Writes an artifact on the running backend."""
+    """Writes an artifact on the running backend; returns the name of a
+    converter of the whole model, if the format has one and took it."""
     writer = importlib.import_module(
         f"keras_convnext.artifacts.{exportable.format}"
     )
-    writer.write(exportable, path, images)
+    return writer.write(exportable, path, images)
 
 
 def write(backend, exportable, path, images):
@@ -59,7 +61,7 @@ def work(folder):
     folder = Path(folder)
     format, metadata, path, images = pickle.loads((folder / "job").read_bytes())
     try:
-        lean = keras.saving.load_model(folder / "model.keras", compile=False)
+        lean = _loaded(folder / "model.keras")
         write_here(Exportable(format, metadata, lean), path, images)
     except PASSED_ON as error:
         # Subclasses may take other arguments than one message.
@@ -67,6 +69,20 @@ def work(folder):
         passed = kind(str(error))
         vars(passed).update(vars(error))
         (folder / "error").write_bytes(pickle.dumps(passed))
+
+
+def _loaded(path):
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except TypeError as error:  # Keras' for classes that it cannot find
+        reason = " ".join(str(error).split())
+        found = re.search(r"Could not locate \w+ '\w+'", reason)
+        reason = found[0] if found else reason[-300:]
+        raise ValueError(
+            "Expected layers that another process can import. Received: "
+            f"{reason}. Define their classes in a module on PYTHONPATH, "
+            f"or run on KERAS_BACKEND={keras.backend.backend()}"
+        ) from error
 
 
 def run(backend, *arguments):

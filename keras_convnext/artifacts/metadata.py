@@ -21,8 +21,10 @@ from keras_convnext.models.units import units_of
 
 KEY = "keras_convnext"
 FILE = f"{KEY}.json"
-# The output that tells a detector.
-BOXES = "boxes"
+# The outputs that tell a detector. Those of keras-cv have no scores.
+DETECTIONS = ("boxes", "scores", "classes")
+# That of a segmenter: logits of every pixel.
+DECODE = "decode"
 # What a head returns, of which the first there is counts: `values` are numbers
 # in the units of their targets.
 HEADS = ("logits", "scores", "values")
@@ -59,7 +61,7 @@ def of_model(
     """
     outputs = list(graph.named_outputs(model, features))
     card = inspection.info_of(model)
-    if BOXES in outputs:
+    if is_detector(outputs) or DECODE in outputs:
         card = inspection.infos_of(model)[-1]
     info = card or ModelInfo()
     activation = None
@@ -206,6 +208,11 @@ LATER = {
 }
 
 
+def is_detector(outputs):
+    """Whether these are names of the outputs of a detector."""
+    return set(DETECTIONS) <= set(outputs)
+
+
 def inputs(values, images):
     """Images of 0–255, channels last, as an artifact takes them."""
     if not values["normalizes"]:
@@ -238,10 +245,14 @@ def _units(model, outputs):
 
 def _classes(model, info, outputs):
     """Pairs of id and name: the model's own names, or its label set's."""
-    if not set(HEADS) & set(outputs) or info is None:
+    if not {*HEADS, DECODE} & set(outputs) or info is None:
         return None
     names = info.class_names
-    if BOXES in outputs:
+    if DECODE in outputs:
+        # As many as there are, also without names.
+        numbers = map(str, range(model.outputs[0].shape[-1]))
+        return [[x, names[int(x)] if names else x] for x in numbers]
+    if is_detector(outputs):
         return names and [[str(i), name] for i, name in enumerate(names)]
     count = model.outputs[0].shape[-1]
     if "values" in outputs and len(names or ()) != count:

@@ -1,6 +1,7 @@
-"""ONNX files: from every backend, with nothing but the onnx package."""
+"""ONNX files from every backend: of most models by the onnx package alone."""
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -10,28 +11,51 @@ import onnx
 from keras_convnext._util.writing import writing
 from keras_convnext.artifacts import graph
 from keras_convnext.artifacts import metadata
+from keras_convnext.artifacts import onnx_converted
 from keras_convnext.artifacts import onnx_graph
+from keras_convnext.artifacts import onnx_precision
+from keras_convnext.layers import forms
 from keras_convnext.models import rebuilding
 
 # Protocol buffers end at 2 GiB; the nodes need some of it.
 EXTERNAL_DATA_BYTES = 2**31 - 2**24
 INLINE_BYTES = 1024
-CALIBRATION_IMAGES = 200
-# Norms, GELU and GRN stay float: they are cheap, and their range is wide.
-QUANTIZED = ("Conv", "MatMul")
+# By what a file of float32 becomes a graph of fewer bits.
+PRECISIONS = {
+    "float16": onnx_precision.to_float16,
+    "int8_weight_only": onnx_precision.with_int8_weights,
+}
 
 
 def write(exportable, path, images=None):
-    """Writes a float model, and quantizes it where that is asked for."""
-    proto = to_onnx(exportable)
+    """Writes a model; returns the name of what converted it, if anything did.
+
+    Layers that have no form here are left to a converter, with the whole model:
+    parts by both would each need their types and shapes told.
+    """
+    try:
+        proto, converter = to_onnx(exportable), None
+    except forms.UnknownInOnnx as unknown:
+        proto = onnx_converted.converted(exportable, unknown)
+        converter = onnx_converted.CONVERTER
+    finish(proto, exportable, path, images)
+    return converter
+
+
+def finish(proto, exportable, path, images=None):
+    """Writes a graph of float32, in the precision that is asked for."""
     onnx.helper.set_model_props(proto, {metadata.KEY: exportable.text})
-    if exportable.metadata["quantization"] != "int8":
+    quantization = exportable.metadata["quantization"]
+    if quantization is None:
         save(proto, path)
         return
     with tempfile.TemporaryDirectory() as folder:
-        unquantized = Path(folder) / path.name
-        save(proto, unquantized)
-        _quantize(unquantized, path, images)
+        source = Path(folder) / path.name
+        save(proto, source)
+        if quantization == "int8":
+            onnx_precision.quantize(source, path, images)
+        else:
+            save(PRECISIONS[quantization](source), path)
 
 
 def to_onnx(exportable):
@@ -42,9 +66,9 @@ def to_onnx(exportable):
     results = trace(g, model, image, _entrance(g, exportable))
     outputs = []
     for name in exportable.outputs:
-        result, shape, dtype = results[name]
-        g.add("Identity", result, output=name)
-        outputs.append(_value(name, dtype, shape[1:]))
+        result = results[name]
+        g.add("Identity", result.name, output=name)
+        outputs.append(_value(name, result.dtype, result.shape[1:]))
     dtype = exportable.metadata["input_dtype"]
     image = _value("image", dtype, exportable.input_shape)
     return onnx.helper.make_model(
@@ -57,8 +81,17 @@ def to_onnx(exportable):
     )
 
 
+@dataclass(frozen=True)
+class Traced:
+    """An output of a model, and its name in the graph."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
 def trace(g, model, tensor, name):
-    """Writes a model's layers; name, shape and dtype of each of its outputs.
+    """Writes a model's layers; a `Traced` for each of its outputs.
 
     Args:
         tensor: a `keras.Input` of the shape that the model is given.
@@ -73,10 +106,13 @@ def trace(g, model, tensor, name):
             inputs,
         )
         if isinstance(layer, keras.Model):
+            if len(layer.inputs) > 1:
+                raise forms.unknown_in_onnx(layer, "of several inputs")
             inner = rebuilding.functional(layer)
-            (x,) = inputs
+            (x,) = keras.tree.flatten(inputs)
             given = keras.Input(x.shape[1:], dtype=x.dtype)
-            name, *_ = trace(g, inner, given, *xs)
+            traced = trace(g, inner, given, *keras.tree.flatten(xs))
+            name = keras.tree.map_structure(lambda x: x.name, traced)
         else:
             name = onnx_graph.write_layer(g, layer, *xs)
         outputs = step(*inputs, **kwargs)
@@ -87,7 +123,7 @@ def trace(g, model, tensor, name):
 
     copy = rebuilding.rebuild(model, tensor, rebuilding.step, visit)
     return keras.tree.map_structure(
-        lambda output: (names[id(output)], tuple(output.shape), output.dtype),
+        lambda x: Traced(names[id(x)], tuple(x.shape), x.dtype),
         copy.output,
     )
 
@@ -105,29 +141,6 @@ def save(proto, path):
     with writing(path):
         onnx.save(proto, path)
     onnx.checker.check_model(str(path), full_check=True)
-
-
-def _quantize(source, target, images):
-    """Writes `source` with int8 weights and activations, static: calibrated
-    by ONNX Runtime on an array of model inputs."""
-    from onnxruntime import quantization
-
-    class Reader(quantization.CalibrationDataReader):
-        def __init__(self):
-            self.batches = iter(images[:CALIBRATION_IMAGES, None])
-
-        def get_next(self):
-            batch = next(self.batches, None)
-            return None if batch is None else {"image": batch}
-
-    quantization.quantize_static(
-        str(source),
-        str(target),
-        Reader(),
-        quant_format=quantization.QuantFormat.QDQ,
-        op_types_to_quantize=list(QUANTIZED),
-        per_channel=True,
-    )
 
 
 def _entrance(g, exportable):

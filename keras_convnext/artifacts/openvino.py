@@ -10,12 +10,14 @@ from keras_convnext.artifacts import onnx
 
 
 def write(exportable, path, images=None):
-    """Writes `path` (`.xml`) and the weights beside it (`.bin`)."""
+    """Writes `path` (`.xml`) and the weights beside it (`.bin`); returns as
+    `onnx.write`."""
     openvino = require("openvino", "OpenVINO files")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
-        onnx.write(exportable, file)
+        converter = onnx.write(exportable, file)
         converted = openvino.convert_model(file)
         converted.set_rt_info(exportable.text, metadata.KEY)
         with writing(path):
             openvino.save_model(converted, path, compress_to_fp16=False)
+    return converter

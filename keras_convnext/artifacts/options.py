@@ -37,6 +37,13 @@ def format_of(path, format):
     return format
 
 
+def to_export(model, format, quantization):
+    """What is written of a model: of a segmenter and a detector not all."""
+    if hasattr(model, "without_auxiliary"):
+        return model.without_auxiliary()
+    return of_images(model, format, quantization)
+
+
 def of_images(model, format, quantization):
     """The model of images alone, of a detector, which also takes sizes."""
     if not hasattr(model, "of_images"):

@@ -52,7 +52,7 @@ def to_compare(source, metadata, verify):
         height, width = (
             preprocessing.image_size if preprocessing else DEFAULT_SIZE
         )
-        if embedded.BOXES in metadata["outputs"]:
+        if embedded.is_detector(metadata["outputs"]):
             height, width = DETECTOR_SIZE
         sizes = [(height, width), (height + 32, width + 64)]
     return [_photographs(*size, metadata["channels"]) for size in sizes]

@@ -194,7 +194,7 @@ class Artifact:
                 numbers.
         """
         names = self.metadata["outputs"]
-        is_detector = embedded.BOXES in names
+        is_detector = embedded.is_detector(names)
         if is_detector or not set(embedded.HEADS) & set(names):
             raise ValueError(
                 "Expected a model with its classifier. Received: "

@@ -34,7 +34,7 @@ def write(exportable, path, images=None, batch=None):
     is_rgb = exportable.metadata["channels"] == 3
     outputs = exportable.outputs
     # A detector's boxes would be in pixels that nobody knows.
-    is_known = preprocessing is not None and metadata.BOXES not in outputs
+    is_known = preprocessing is not None and not metadata.is_detector(outputs)
     if batch is None and is_rgb and is_known:
         signatures[JPEG] = _from_jpeg(tf, exportable, forward, preprocessing)
     module = tf.Module()

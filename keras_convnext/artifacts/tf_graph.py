@@ -11,7 +11,8 @@ def twin(model, tensor):
     """The same graph and weights on a new input, with layers rewritten."""
 
     def step(layer):
-        if isinstance(layer, keras.Model):
+        is_model = isinstance(layer, keras.Model)
+        if is_model and len(layer.inputs) == 1:
             inner = twin(rebuilding.functional(layer), _any_input(layer))
             return rebuilding.step(layer, lambda layer, x: inner(x))
         return rebuilding.step(layer, forms.of(layer).tensorflow)

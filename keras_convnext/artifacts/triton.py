@@ -38,11 +38,12 @@ parameters {{ key: "{key}" value {{ string_value: {metadata} }} }}
 
 
 def write(exportable, path, images=None):
-    """Writes the model's folder, which belongs into a model repository."""
+    """Writes the model's folder, which belongs into a model repository;
+    returns as `onnx.write`."""
     file = path / "1" / FILE
     with writing(path):
         file.parent.mkdir(parents=True)
-    onnx_files.write(exportable, file, images)
+    converter = onnx_files.write(exportable, file, images)
     classes = exportable.metadata["classes"]
     graph = onnx.load(file, load_external_data=False).graph
     with writing(path):
@@ -52,6 +53,7 @@ def write(exportable, path, images=None):
         config = path / FORMATS["triton"].inside
         text = _config(graph, exportable.metadata, bool(classes))
         config.write_text(text, encoding="utf-8")
+    return converter
 
 
 def _config(graph, metadata, has_labels):

@@ -42,13 +42,15 @@ class Report:
         images: how many real images were compared; 0 without verification.
         difference: largest of any output, logits first of all.
         bound: what `difference` may be, or `None` for int8.
-        agreement: part of the images whose best class is the same, or `None`
-            without a classifier.
+        agreement: part of the images, of a segmenter of the pixels, whose best
+            class is the same, or `None` without a classifier.
         similarity: least cosine between logits less their mean; of numbers 1
             less the mean squared difference, in variances of the target.
         latency_ms: median at batch 1 in the target runtime.
         operations: how often each operation is in the graph, where the format
             tells.
+        converter: `"tf2onnx"` where it converted the whole model, as some layer
+            has no ONNX form here; `None` where layers were written one by one.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class Report:
     similarity: float | None = None
     latency_ms: float | None = None
     operations: dict | None = None
+    converter: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as JSON can hold them."""
@@ -94,6 +97,8 @@ class Report:
             counts = sorted(self.operations.items(), key=lambda x: -x[1])
             shown = ", ".join(f"{count} {name}" for name, count in counts)
             console.print(f"operations: {shown}")
+        if self.converter:
+            console.print(f"converted by {self.converter}")
 
     @property
     def problem(self) -> str:
@@ -219,7 +224,7 @@ def compared(report, expected, outputs, units):
             may have more names.
         units: those of the metadata.
     """
-    is_detector = metadata.BOXES in expected[0]
+    is_detector = metadata.is_detector(expected[0])
     if is_detector:
         pairs = zip(expected, outputs)
         outputs = [detection_rows.in_order(*pair) for pair in pairs]
@@ -247,9 +252,9 @@ def compared(report, expected, outputs, units):
     scales = np.array([max(least, np.abs(a).max()) for a, _ in measured])
     worst = np.argmax(differences / scales)
     best = [
-        a.argmax(1) == b.argmax(1)
+        (a.argmax(-1) == b.argmax(-1)).ravel()
         for name, a, b in pairs
-        if name in ("logits", "scores") and not is_detector
+        if name in ("logits", "scores", metadata.DECODE) and not is_detector
     ]
     alike = _explained if units else _cosine
     cosines = [alike(a, b) for name, a, b in pairs if name == main]

@@ -14,14 +14,16 @@ PAGE = "web_page"
 
 
 def write(exportable, path, images=None):
-    """Writes the page, the model as an ONNX file, and what runs it."""
+    """Writes the page, the model as an ONNX file, and what runs it; returns
+    as `onnx.write`."""
     package = onnxruntime_web.fetch()  # there may be no network
     with writing(path):
         path.mkdir()
-    onnx.write(exportable, path / MODEL, images)
+    converter = onnx.write(exportable, path / MODEL, images)
     onnxruntime_web.unpack(package, path)
     with writing(path):
         (path / metadata.FILE).write_text(exportable.text, encoding="utf-8")
         page = resources.files(__package__) / PAGE
         with resources.as_file(page) as folder:
             shutil.copytree(folder, path, dirs_exist_ok=True)
+    return converter

@@ -14,6 +14,7 @@ from keras_convnext._util.progress import progress
 from keras_convnext._util.writing import check_writable
 from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import written_aside
+from keras_convnext.artifacts.running import Artifact
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.files import find_images
@@ -34,8 +35,8 @@ def detect(
     model: Annotated[
         str,
         typer.Option(
-            help="Name of the backbone, see `models`, or a `.keras` file of a "
-            "detector."
+            help="Name of the backbone, see `models`, a `.keras` file of a "
+            "detector, or what `export` made of one."
         ),
     ] = "convnext_tiny",
     weights: Annotated[
@@ -76,6 +77,7 @@ def detect(
     ] = 0.5,
     as_json: options.Json = False,
     force: options.Force = False,
+    trust: options.Trust = False,
 ) -> None:
     """Find the objects in images: boxes, classes, scores and masks.
 
@@ -87,6 +89,8 @@ def detect(
 
     Example: keras-convnext detect photos --model convnext_base --detector
     cascade_mask_rcnn --score 0.05 --results found.json
+
+    Example: keras-convnext detect photos --model mine.onnx
 
     Example: keras-convnext detect 'photos/*.jpg' --model mine.keras --scale 1
     --scale 1.5 --flip --json
@@ -100,17 +104,9 @@ def detect(
         check_output(results, force, (".json",))
     rows, in_coco = if_none_is_readable(paths), []
     if not rows:
-        searcher = load_on_backbone(model, weights, DETECTORS[detector])
-        check_detector(searcher)
-        find = functools.partial(
-            detection.detect,
-            searcher,
-            score=score,
-            scales=scale or (1.0,),
-            flip=flip,
-            multiple=multiple,
-            verbose=False,
-        )
+        searcher = load_on_backbone(model, weights, DETECTORS[detector], trust)
+        views = {"scale": scale, "flip": flip, "multiple": multiple}
+        find = _finder(searcher, score, views)
         ids = _category_ids(searcher)
         with progress("detecting", len(paths), "images") as advance:
             for path in paths:
@@ -182,11 +178,40 @@ def _image_id(path):
     return int(path.stem) if path.stem.isdecimal() else path.stem
 
 
+def _finder(searcher, score, views):
+    """A function from pixels to what is found there."""
+    if isinstance(searcher, Artifact):
+        usual = {"scale": None, "flip": False, "multiple": MULTIPLE}
+        if others := [x for x in views if views[x] != usual[x]]:
+            raise ValueError(
+                "An exported detector looks at an image once, in one size. "
+                f"Received: {', '.join(f'`{x}`' for x in others)} for "
+                f"{str(searcher.path)!r}. Leave it out, or pass the `.keras` "
+                "file"
+            )
+        return functools.partial(
+            detection.detect_exported, searcher, score=score
+        )
+    check_detector(searcher)
+    return functools.partial(
+        detection.detect,
+        searcher,
+        score=score,
+        scales=views["scale"] or (1.0,),
+        flip=views["flip"],
+        multiple=views["multiple"],
+        verbose=False,
+    )
+
+
 def _category_ids(model):
-    """COCO's, where the classes are COCO's."""
-    if model.info.class_names == coco.NAMES:
-        return coco.CATEGORY_IDS
-    return range(model.classes)
+    """COCO's, where the classes are COCO's; else the numbers themselves."""
+    if isinstance(model, Artifact):
+        classes = model.metadata["classes"]
+        names = classes and tuple(name for _, name in classes)
+    else:
+        names = model.info.class_names
+    return coco.CATEGORY_IDS if names == coco.NAMES else range(sys.maxsize)
 
 
 def _as_dict(found):

@@ -33,7 +33,8 @@ def export(
     quantization: Annotated[
         str | None,
         typer.Option(
-            help="TFLite: float16, dynamic or int8. ONNX, Triton, web: int8."
+            help="TFLite: float16, dynamic or int8. ONNX, Triton, web: "
+            "float16, int8_weight_only or int8."
         ),
     ] = None,
     representative_data: Annotated[

@@ -44,17 +44,19 @@ def load_model(name, weights, trust=False, **arguments):
     return keras_convnext.create_model(name, weights=weights, **arguments)
 
 
-def load_on_backbone(name, weights, build):
-    """A segmenter or detector: a `.keras` file's, or on a backbone by name.
+def load_on_backbone(name, weights, build, trust=False):
+    """A segmenter or detector: of a file, or on a backbone by name.
 
     Args:
-        name: of the backbone, or a path.
+        name: of the backbone, or a path: of what `export` wrote an `Artifact`.
         weights: of the whole, for a name: tag, file, or `"none"`.
         build: function of a backbone, and of `weights`.
+        trust: whether a file may run code when it is opened.
     """
 
-    if _is_keras(name):
-        return load_model(name, weights)
+    opened = opened_file(name, trust)
+    if opened is not None:
+        return opened
     if weights == "none":
         tell(
             "keras-convnext: the weights are random, and the classes mean "
@@ -138,7 +140,7 @@ def is_classifier(model):
     """Whether a model, or an `Artifact`, has labels for whole images."""
     if isinstance(model, running.Artifact):
         outputs = {*model.metadata["outputs"]}
-        is_detector = embedded.BOXES in outputs
+        is_detector = embedded.is_detector(outputs)
         return bool(outputs.intersection(embedded.HEADS)) and not is_detector
     return isinstance(model, keras_convnext.ConvNeXtModel)
 

@@ -8,6 +8,7 @@ import numpy as np
 import typer
 
 from keras_convnext._util.checks import one_of
+from keras_convnext.artifacts.running import Artifact
 from keras_convnext.cli import options
 from keras_convnext.cli.files import check_output
 from keras_convnext.cli.loading import load_on_backbone
@@ -27,8 +28,8 @@ def segment(
     model: Annotated[
         str,
         typer.Option(
-            help="Name of the backbone, see `models`, or a `.keras` file of "
-            "an UperNet."
+            help="Name of the backbone, see `models`, a `.keras` file of an "
+            "UperNet, or what `export` made of one."
         ),
     ] = "convnext_tiny",
     weights: Annotated[
@@ -57,6 +58,7 @@ def segment(
     ] = 0.5,
     as_json: options.Json = False,
     force: options.Force = False,
+    trust: options.Trust = False,
 ) -> None:
     """Color an image by the class of every pixel.
 
@@ -67,6 +69,9 @@ def segment(
     Example: keras-convnext segment street.jpg --model convnext_base --weights
     upernet_convnext_base_22k_640x640.pth --crop 640 --output classes.png
 
+    Example: keras-convnext segment street.jpg --model mine.onnx --output
+    classes.png
+
     Example: keras-convnext segment street.jpg --model mine.keras --mode whole
     --scale 0.75 --scale 1 --flip --output classes.png --json
     """
@@ -76,20 +81,19 @@ def segment(
     one_of("mode", mode, MODES)
     pixels = segmentation.read_pixels(image)
     build = functools.partial(segmentation.UperNet, auxiliary=False)
-    segmenter = load_on_backbone(model, weights, build)
+    segmenter = load_on_backbone(model, weights, build, trust)
     labels = segmentation.segment(
         segmenter, pixels, mode, scale or (1.0,), flip, crop=crop
     )
-    classes = segmenter.outputs[0].shape[-1]
-    segmentation.write_overlay(output, pixels, labels, classes, opacity)
+    names, of_model = _known(segmenter)
+    segmentation.write_overlay(output, pixels, labels, len(names), opacity)
     result = {
         "image": str(image),
         "output": str(output),
-        "model": segmenter.variant.name,
-        "weights": segmenter.info.weights,
+        **of_model,
         "height": labels.shape[0],
         "width": labels.shape[1],
-        "classes": _shares(labels, segmenter.info.class_names),
+        "classes": _shares(labels, names),
     }
     lines = [
         f"{row['share']:8.2%}  {row['class']} ({row['id']})"
@@ -98,13 +102,25 @@ def segment(
     show(result, as_json, [str(output), *lines])
 
 
+def _known(segmenter):
+    """The names of its classes, or else numbers, and what it says it is."""
+    if isinstance(segmenter, Artifact):
+        metadata = segmenter.metadata
+        names = [name for _, name in metadata["classes"]]
+        return names, {key: metadata[key] for key in ("model", "weights")}
+    info, classes = segmenter.info, segmenter.outputs[0].shape[-1]
+    names = info.class_names or [str(number) for number in range(classes)]
+    of_model = {"model": segmenter.variant.name, "weights": info.weights}
+    return names, of_model
+
+
 def _shares(labels, names):
     """The classes that have pixels, the largest first."""
 
     counts = np.bincount(labels.ravel())
     return [
         {
-            "class": names[index] if names else str(index),
+            "class": names[index],
             "id": int(index),
             "share": float(counts[index] / labels.size),
         }

@@ -95,14 +95,22 @@ def onnx_activation(g, layer, x):
     return write(g, x)
 
 
+class UnknownInOnnx(ValueError):
+    """A layer that has no ONNX form.
+
+    Attributes:
+        layer: what it is, in words.
+    """
+
+    def __init__(self, layer):
+        super().__init__(
+            "Expected layers that have an ONNX form. Received: " + layer
+        )
+        self.layer = layer
+
+
 def unknown_in_onnx(layer, reason):
-    kinds = sorted({kind.__name__ for kind, x in _FORMS.items() if x.onnx})
-    return ValueError(
-        f"ONNX files are written from layers of {kinds}, channels_last, with "
-        f"activations of {[x.__name__ for x in ACTIVATIONS]}. Received: "
-        f"{layer.name!r}, a {type(layer).__name__} {reason}. Export to "
-        "'saved_model', or a model without this layer"
-    )
+    return UnknownInOnnx(f"{layer.name!r}, a {type(layer).__name__} {reason}")
 
 
 ACTIVATIONS.update(

@@ -289,6 +289,10 @@ def _onnx_permute(g, layer, x):
     return g.add("Transpose", x, perm=(0, *layer.dims))
 
 
+def _onnx_concatenation(g, layer, x):
+    return g.add("Concat", *x, axis=layer.axis, name=layer.name)
+
+
 def _onnx_add(g, layer, x):
     return functools.reduce(lambda total, name: g.add("Add", total, name), x)
 
@@ -388,6 +392,7 @@ forms.add(
     onnx=functools.partial(_onnx_pool, "ReduceMax"),
     torch=forms.call,
 )
+forms.add(keras.layers.Concatenate, onnx=_onnx_concatenation)
 forms.add(keras.layers.Dropout, onnx=forms.onnx_same, tensorflow=forms.same)
 forms.add(keras.layers.Permute, onnx=_onnx_permute)
 forms.add(keras.layers.Rescaling, onnx=_onnx_rescaling)

@@ -110,5 +110,7 @@ def of_own_layers(model):
 def functional(model):
     """Of one input, also what was a `Sequential`."""
     outputs = model.outputs
-    output = outputs[0] if len(outputs) == 1 else model.output
+    output = getattr(model, "output", None)  # not every Sequential has it
+    if len(outputs) == 1 and not isinstance(output, dict):
+        output = outputs[0]
     return keras.Model(model.inputs[0], output, name=model.name)

@@ -47,7 +47,10 @@ FORMATS = [
     ("tflite", "float16"),
     ("tflite", "int8"),
     ("onnx", None),
+    ("onnx", "float16"),
+    ("onnx", "int8_weight_only"),
 ]
+INTEGERS = ("int8", "int8_weight_only")
 NAMES = ("v1", "v2", "isotropic_layer_scale", "overlap")
 # One row of each format in `make test`, each of another family; the one of
 # SavedModel is `test_saved_models_of_any_size_take_jpeg`.
@@ -101,14 +104,14 @@ def check_row(format, quantization, name, record_property, tmp_path):
     model, peer = pair(name)
     model.class_names = CLASSES
     model.save(tmp_path / "model.keras")
-    is_int8 = quantization == "int8"
+    is_int8 = quantization in INTEGERS
     path = tmp_path / f"artifact{ENDING[format]}"
     report = keras_convnext.export(
         model,
         path,
         format,
         quantization=quantization,
-        representative_data=crops(60) if is_int8 else None,
+        representative_data=crops(60) if quantization == "int8" else None,
         verbose=False,
     )
     # int8 spreads over many images what it rounds in each.
@@ -125,7 +128,7 @@ def check_row(format, quantization, name, record_property, tmp_path):
     record_property("spread of logits over images", f"{spread:.2f}")
     record_property("MB", f"{report.size_bytes / 1e6:.2f}")
     assert not set(report.operations or {}) & set(FOREIGN)
-    if quantization == "float16":
+    if (format, quantization) == ("tflite", "float16"):
         assert "float16" in weights_of_tflite(path)
     if is_int8:
         again = open_artifact(path).run(images.astype("float32"))["logits"]
@@ -174,6 +177,75 @@ def check_predict(folder, artifact):
 def softmax(logits):
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     return exponentials / exponentials.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("quantization", ["float16", "int8_weight_only"])
+def test_fewer_bits_of_onnx_equal_the_peers(
+    quantization, record_property, tmp_path
+):
+    check_row("onnx", quantization, "v2", record_property, tmp_path)
+
+
+@short_on("torch")
+def test_weights_of_eight_bits_are_rounded_and_nothing_else(tmp_path):
+    """Those of each output by 127 steps of their own."""
+    import onnx
+
+    model, _ = pair("v1", input_shape=(32, 32, 3))
+    keras_convnext.export(
+        model,
+        tmp_path / "m.onnx",
+        quantization="int8_weight_only",
+        verbose=False,
+    )
+    rounded = keras_convnext.optimize_for_inference(
+        model, fold_normalization=False
+    )
+    kernels = [x for x in rounded.weights if x.name == "kernel"]
+    for kernel in kernels:
+        values = keras.ops.convert_to_numpy(kernel)
+        # Depthwise kernels have their channels before the last axis.
+        *_, before, last = values.shape
+        rows = values.reshape(-1, before if last == 1 else last)
+        steps = np.abs(rows).max(axis=0) / 127
+        kernel.assign((np.round(rows / steps) * steps).reshape(values.shape))
+    images = photographs(32, 32).astype("float32")
+    expected = outputs_of(rounded, images)
+    found = run_onnx(tmp_path / "m.onnx", images)["scores"]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    assert np.abs(found - outputs_of(model, images)).max() > 1e-3
+    stored = onnx.load(tmp_path / "m.onnx").graph.initializer
+    integers = [x for x in stored if x.data_type == onnx.TensorProto.INT8]
+    assert len(integers) == len(kernels) == 2 * 5 + 5 + 4 + 1
+
+
+@short_on("torch")
+def test_sums_over_all_pixels_stay_in_float32(tmp_path):
+    """Of large responses float16 has no such sums."""
+    import onnx
+
+    model, _ = pair("v2")
+    keras_convnext.export(
+        model,
+        tmp_path / "m.onnx",
+        quantization="float16",
+        verify=False,
+        verbose=False,
+    )
+    proto = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / "m.onnx"))
+    types = {
+        x.name: x.type.tensor_type.elem_type for x in proto.graph.value_info
+    }
+    kinds = {
+        node.op_type: onnx.TensorProto.DataType.Name(types[node.input[0]])
+        for node in proto.graph.node
+        if node.op_type in ("ReduceL2", "MatMul", "LayerNormalization")
+    }
+    assert kinds == {
+        "ReduceL2": "FLOAT",
+        "MatMul": "FLOAT16",
+        "LayerNormalization": "FLOAT16",
+    }
 
 
 @pytest.mark.every_backend

@@ -21,13 +21,14 @@ from keras_convnext.layers import plain
 from keras_convnext.models.model import ModelCard
 
 SHAPE = (8, 8, 4)
-TWICE = (plain.Add, layers.Add)
+TWICE = (plain.Add, layers.Add, layers.Concatenate)
 # Arguments of a layer of each kind.
 SAMPLES = {
     ModelCard: {},
     layers.Activation: {"activation": "gelu"},
     layers.Add: {},
     layers.BatchNormalization: {},
+    layers.Concatenate: {},
     layers.Conv2D: {"filters": 3, "kernel_size": 2, "strides": 2},
     layers.Conv2DTranspose: {"filters": 3, "kernel_size": 2, "strides": 2},
     layers.Dense: {"units": 3},
@@ -83,7 +84,7 @@ def check(found, expected):
 
 
 def test_every_kind_has_a_sample():
-    # Those of detectors: tests/tasks/test_detection_export.py.
+    # Those of tasks: test_detection_export.py, test_segmentation_export.py.
     own = {kind for kind in forms.kinds() if ".tasks." not in kind.__module__}
     assert set(SAMPLES) == own
 

@@ -7,12 +7,14 @@ import keras
 import numpy as np
 import pytest
 from conftest import LONG_WHERE_COMPILED
+from conftest import short_on
 from detector_files import file_of
 from detector_files import small
 from mmdet_reference import answers
 from mmdet_reference import formula
 from PIL import Image
 
+import keras_convnext
 from keras_convnext import ConvNeXt
 from keras_convnext import detection
 from keras_convnext.tasks.detection import masks
@@ -284,3 +286,37 @@ def test_the_command_prints_what_it_finds(run, photographs, tmp_path, found):
     first, *lines = printed.splitlines()
     assert first.endswith("b.png")
     assert lines and all("nothing" in x or " at " in x for x in lines)
+
+
+@short_on("torch")
+def test_the_command_takes_exported_files(run, photographs, model, tmp_path):
+    photo = photographs / "b.png"
+    model.save(tmp_path / "m.keras")
+    keras_convnext.export(model, tmp_path / "m.onnx", verify=False)
+    rows, results = [], []
+    for name in ("m.keras", "m.onnx"):
+        file = tmp_path / f"{name}.json"
+        status, printed, errors = run(
+            *(photo, "--model", tmp_path / name, "--score", 0.1, "--json"),
+            *("--results", file),
+        )
+        assert status == 0, errors
+        rows += json.loads(printed)
+        results.append(json.loads(file.read_text()))
+    expected, found = (x["detections"] for x in rows)
+    assert [x["class"] for x in found] == [x["class"] for x in expected]
+    assert len(found) > 1
+    for ours, theirs in zip(found, expected):
+        assert ours["score"] == pytest.approx(theirs["score"], abs=1e-4)
+        np.testing.assert_allclose(
+            ours["box"], theirs["box"], rtol=0, atol=1e-2
+        )
+    expected, found = (
+        [(x["image_id"], x["category_id"]) for x in one] for one in results
+    )
+    assert found == expected
+    status, _, errors = run(
+        *(photo, "--model", tmp_path / "m.onnx", "--scale", 2, "--flip")
+    )
+    assert status == 2
+    assert "`--scale`, `--flip` for" in " ".join(errors.split())

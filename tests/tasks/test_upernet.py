@@ -15,15 +15,15 @@ from conftest import long_where_compiled
 from conftest import random_images
 from families import FAMILIES
 from families import SMALL
-from peers import import_timm
 from peers import peer_logits
-from peers import randomize
 from peers import renamed_state
 from peers import timm_peer
 from PIL import Image
 from safetensors.torch import save_file
 from sklearn.metrics import confusion_matrix
 from torch.nn import functional as F
+from upernet_peers import CLASSES
+from upernet_peers import peer_of
 
 from keras_convnext import ConvNeXt
 from keras_convnext import Variant
@@ -42,43 +42,7 @@ from keras_convnext.weights import layouts
 
 pytestmark = LONG_WHERE_COMPILED
 
-CLASSES, CHANNELS = 7, 16
 BACKEND = keras.backend.backend()
-
-
-def peer_of(variant, classes=CLASSES):
-    """transformers' model; no weight and no statistic is left as it starts."""
-    import_timm()
-    import transformers
-
-    config = transformers.ConvNextConfig
-    if variant.grn:
-        config = transformers.ConvNextV2Config
-    backbone = config(
-        hidden_sizes=list(variant.dims),
-        depths=list(variant.depths),
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
-    model = transformers.UperNetForSemanticSegmentation(
-        transformers.UperNetConfig(
-            backbone_config=backbone,
-            hidden_size=CHANNELS,
-            auxiliary_channels=CHANNELS // 2,
-            num_labels=classes,
-        )
-    )
-    generator = torch.Generator().manual_seed(1)
-    for name, buffer in model.named_buffers():
-        noise = torch.rand(buffer.shape, generator=generator)
-        if name.endswith("running_mean"):
-            buffer.copy_(noise - 0.5)
-        elif name.endswith("running_var"):
-            buffer.copy_(noise + 0.5)
-    randomize(model)
-    with torch.no_grad():
-        for head in (model.decode_head, model.auxiliary_head):
-            head.classifier.weight.mul_(10)  # logits of some size
-    return model
 
 
 # The official repository cannot be installed: its names, from transformers'.

@@ -62,10 +62,10 @@ def detect_exported(
 def _sides(artifact):
     """The short and the long side of its images; raises for no detector."""
     preprocessing = artifact.preprocessing
-    if embedded.BOXES not in artifact.metadata["outputs"] or not preprocessing:
+    outputs = artifact.metadata["outputs"]
+    if not embedded.is_detector(outputs) or not preprocessing:
         raise ValueError(
             "Expected an exported detector. Received: "
-            f"{str(artifact.path)!r} with outputs "
-            f"{artifact.metadata['outputs']}"
+            f"{str(artifact.path)!r} with outputs {outputs}"
         )
     return preprocessing.image_size

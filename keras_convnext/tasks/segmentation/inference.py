@@ -15,10 +15,10 @@ from keras_convnext._util.progress import progress
 from keras_convnext._util.ranges import Count
 from keras_convnext._util.ranges import Positive
 from keras_convnext._util.ranges import in_range
+from keras_convnext.artifacts.running import Artifact
 from keras_convnext.images.reading import Photograph
-from keras_convnext.tasks.segmentation.model import DECODE
+from keras_convnext.tasks.segmentation.exported import segmenter_of
 from keras_convnext.tasks.segmentation.model import SegmentationModel
-from keras_convnext.tasks.segmentation.model import check_segmenter
 from keras_convnext.tasks.segmentation.resampling import resized
 from keras_convnext.tasks.views import checked_scales
 
@@ -34,7 +34,7 @@ STRIP_ELEMENTS = 2**24
 
 @in_range
 def segment(
-    model: SegmentationModel,
+    model: SegmentationModel | Artifact,
     image: PathLike | Images,
     mode: str = "slide",
     scales: Sequence[Positive] = (1.0,),
@@ -54,7 +54,8 @@ def segment(
     multi-scale ones of `mode="whole", scales=MULTI_SCALE, flip=True`.
 
     Args:
-        model: a `SegmentationModel`, such as `UperNet` returns.
+        model: a `SegmentationModel`, such as `UperNet` returns, or an exported
+            one, as `open_artifact` returns it.
         image: path of a photograph, which is turned upright, or a `uint8`
             array `(height, width, 3)` of 0–255.
         mode: `"slide"`: windows of `crop` pixels, logits averaged where they
@@ -92,19 +93,20 @@ def segment(
         (60, 80)
     """
     pixels = read_pixels(image)
-    views = _views(model, pixels, mode, scales, flip, crop, stride)
+    segmenter = segmenter_of(model)
+    views = _views(segmenter, pixels, mode, scales, flip, crop, stride)
     if len(views) > 1:
-        shares = _mean(model, pixels, views, verbose)
+        shares = _mean(segmenter, pixels, views, verbose)
         return shares.argmax(axis=-1).astype("int32")
     labels = np.empty(pixels.shape[:2], "int32")
-    for rows, shares in _strips(model, pixels, views, verbose):
+    for rows, shares in _strips(segmenter, pixels, views, verbose):
         labels[rows] = shares.argmax(axis=-1)
     return labels
 
 
 @in_range
 def class_probabilities(
-    model: SegmentationModel,
+    model: SegmentationModel | Artifact,
     image: PathLike | Images,
     mode: str = "slide",
     scales: Sequence[Positive] = (1.0,),
@@ -126,16 +128,16 @@ def class_probabilities(
         ValueError: as `segment`.
     """
     pixels = read_pixels(image)
-    views = _views(model, pixels, mode, scales, flip, crop, stride)
-    return _mean(model, pixels, views, verbose)
+    segmenter = segmenter_of(model)
+    views = _views(segmenter, pixels, mode, scales, flip, crop, stride)
+    return _mean(segmenter, pixels, views, verbose)
 
 
-def _views(model, pixels, mode, scales, flip, crop, stride):
+def _views(segmenter, pixels, mode, scales, flip, crop, stride):
     """Of each way to look at an image its size, windows, and if mirrored."""
-    check_segmenter(model)
     one_of("mode", mode, MODES)
     if crop is None:
-        crop = min(model.info.preprocessing.image_size)
+        crop = segmenter.crop
     if stride is None:
         stride = max(crop * 2 // 3, 1)
     if stride > crop:
@@ -143,7 +145,7 @@ def _views(model, pixels, mode, scales, flip, crop, stride):
             "`stride` must be at most `crop`, or pixels between windows "
             f"are left out. Received: stride={stride}, crop={crop}"
         )
-    classes = model.outputs[0].shape[-1]
+    classes = segmenter.classes
     views = []
     for scale in checked_scales(scales):
         size = scaled_size(pixels.shape[:2], crop, scale)
@@ -154,24 +156,24 @@ def _views(model, pixels, mode, scales, flip, crop, stride):
             f"{classes} classes",
         )
         boxes = windows(size, crop if mode == "slide" else max(size), stride)
-        _check_fit(model, size, boxes[0], scale)
+        _check_fit(segmenter, size, boxes[0], scale)
         flips = (False, True) if flip else (False,)
         views += [(size, boxes, is_flipped) for is_flipped in flips]
     return views
 
 
-def _mean(model, pixels, views, verbose):
-    shape = *pixels.shape[:2], model.outputs[0].shape[-1]
+def _mean(segmenter, pixels, views, verbose):
+    shape = *pixels.shape[:2], segmenter.classes
     check_memory(
         4 * math.prod(shape), f"Probabilities of shape {shape} for an image"
     )
     total = np.zeros(shape, "float32")
-    for rows, shares in _strips(model, pixels, views, verbose):
+    for rows, shares in _strips(segmenter, pixels, views, verbose):
         total[rows] += shares
     return np.divide(total, len(views), out=total)
 
 
-def _strips(model, pixels, views, verbose):
+def _strips(segmenter, pixels, views, verbose):
     """Yields a slice of rows and their probabilities, view by view.
 
     A photograph's worth of all classes at once would take gigabytes.
@@ -183,7 +185,7 @@ def _strips(model, pixels, views, verbose):
             view = ops.convert_to_numpy(resized(_batch(pixels), *size))[0]
             if is_flipped:
                 view = view[:, ::-1]
-            logits = _logits(model, view, boxes, advance)
+            logits = _logits(segmenter, view, boxes, advance)
             logits = _batch(logits[:, ::-1] if is_flipped else logits)
             step = max(STRIP_ELEMENTS // (width * logits.shape[-1]), 1)
             for start in range(0, height, step):
@@ -223,13 +225,12 @@ def read_pixels(image: PathLike | Images) -> Images:
     return Photograph(image).pixels()
 
 
-def _logits(model, view, boxes, advance):
+def _logits(segmenter, view, boxes, advance):
     """Logits of a whole view, averaged where its windows overlap."""
     total, counts = 0.0, np.zeros((*view.shape[:2], 1), "float32")
     for top, left, bottom, right in boxes:
         window = np.ascontiguousarray(view[top:bottom, left:right])
-        outputs = model.predict_on_batch(window[None])
-        outputs = outputs[DECODE] if isinstance(outputs, dict) else outputs
+        outputs = segmenter.logits(window[None])
         if not np.ndim(total):
             total = np.zeros((*view.shape[:2], outputs.shape[-1]), "float32")
         total[top:bottom, left:right] += outputs[0]
@@ -242,7 +243,7 @@ def _batch(x):
     return ops.convert_to_tensor(np.ascontiguousarray(x)[None], "float32")
 
 
-def _check_fit(model, size, box, scale):
+def _check_fit(segmenter, size, box, scale):
     """Whether the model takes windows as large as this box."""
     if min(size) < SMALLEST:
         raise ValueError(
@@ -252,11 +253,10 @@ def _check_fit(model, size, box, scale):
             f"pixels at scale {scale}"
         )
     height, width = box[2] - box[0], box[3] - box[1]
-    taken = model.input_shape[1:3]
+    taken = segmenter.size
     if any(x not in (None, y) for x, y in zip(taken, (height, width))):
         raise ValueError(
-            f"The model {model.name!r} takes images of {taken[0]}x{taken[1]} "
-            "pixels alone. Build its backbone with `input_shape=(None, None, "
-            "3)`, the default without top, for any. Received: windows of "
+            f"The model {segmenter.name} takes images of {taken[0]}x{taken[1]} "
+            f"pixels alone. {segmenter.remedy}. Received: windows of "
             f"{height}x{width} pixels at scale {scale}"
         )

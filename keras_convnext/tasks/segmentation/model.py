@@ -5,12 +5,12 @@ from typing import Any
 import keras
 
 from keras_convnext._util.serialization import register
+from keras_convnext.artifacts.metadata import DECODE
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.variants import Variant
 
 CARD = "segmentation_card"
-# The output that is the prediction, and the one that helps to train it.
-DECODE = "decode"
+# The output that helps to train `DECODE`, the prediction.
 AUXILIARY = "auxiliary"
 
 
@@ -53,6 +53,13 @@ class SegmentationModel(keras.Model):
         """The `Variant` of the backbone."""
         # An UperNet stands on nothing without one.
         return self.info.variant  # type: ignore[return-value]
+
+    def without_auxiliary(self) -> keras.Model:
+        """The same with the one output `"decode"`, as it is exported."""
+        output = self.output
+        if isinstance(output, dict):
+            output = output[DECODE]
+        return keras.Model(self.inputs, {DECODE: output}, name=self.name)
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True

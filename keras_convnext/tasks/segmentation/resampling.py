@@ -6,9 +6,11 @@ need not be known before the model runs, and every backend computes the same.
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_convnext._util.serialization import register
+from keras_convnext.layers import forms
 
 
 def resized(x, height, width, rows=None):
@@ -165,3 +167,48 @@ class GridAveragePooling(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "size": self.size}
+
+
+def _onnx_resize(g, layer, inputs):
+    x, like = inputs
+    x = g.add("Transpose", x, perm=(0, 3, 1, 2))
+    kept = g.add("Shape", x, end=2)
+    sides = g.add("Shape", like, start=1, end=3)
+    x = g.add(
+        "Resize",
+        x,
+        "",
+        "",
+        g.add("Concat", kept, sides, axis=0),
+        mode="linear",
+        coordinate_transformation_mode="half_pixel",
+    )
+    return g.add("Transpose", x, perm=(0, 2, 3, 1), name=layer.name)
+
+
+def _onnx_pool(g, layer, x):
+    """`_averaging` and `_product`, of sizes that the graph reads itself."""
+    for axis in (1, 2):
+        size = g.add("Shape", x, start=1, end=2)
+        cells = np.arange(layer.size)
+        starts = g.add("Div", g.add("Mul", size, cells), layer.size)
+        ends = g.add("Mul", size, cells + 1)
+        ends = g.add("Add", ends, layer.size - 1)
+        ends = g.add("Div", ends, layer.size)
+        starts, ends = (g.add("Unsqueeze", e, [1]) for e in (starts, ends))
+        pixels = g.add("Range", 0, g.add("Squeeze", size), 1)
+        inside = g.add(
+            "And",
+            g.add("GreaterOrEqual", pixels, starts),
+            g.add("Less", pixels, ends),
+        )
+        counts = g.cast(g.add("Sub", ends, starts), "float32")
+        matrix = g.add("Div", g.cast(inside, "float32"), counts)
+        x = g.add("Transpose", x, perm=(0, 2, 1, 3))
+        name = layer.name if axis == 2 else None
+        x = g.add("MatMul", matrix, x, name=name)
+    return x
+
+
+forms.add(BilinearResize, onnx=_onnx_resize)
+forms.add(GridAveragePooling, onnx=_onnx_pool)
