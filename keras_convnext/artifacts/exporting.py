@@ -33,6 +33,7 @@ def export(
     quantization: str | None = None,
     representative_data: PathLike | Array | None = None,
     image_size: Count | tuple[Count, Count] | str | None = None,
+    batch_size: str | None = None,
     data_format: str | None = None,
     input_dtype: str = "float32",
     features: bool = False,
@@ -71,6 +72,8 @@ def export(
             of images of 0–255, or a folder of images; some hundred.
         image_size: `None` for the model's own, an int or `(height, width)`,
             or `"dynamic"`.
+        batch_size: `None` for what the format has: any, and in TFLite 1; or
+            `"dynamic"` for any there, too.
         data_format: layout of the input, `"channels_last"` or
             `"channels_first"`; `None` for the model's own.
         input_dtype: `"float32"` or `"uint8"`.
@@ -117,6 +120,7 @@ def export(
         input_dtype,
         quantization,
         features,
+        batch_size,
     )
     check_packages(format, quantization, verify and verification_data is None)
     images = real_images.to_calibrate(representative_data, metadata)

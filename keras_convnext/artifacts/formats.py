@@ -20,6 +20,7 @@ class Format:
         running: the same of the runtime.
         backend: that the writer runs on; `None` for any.
         quantizations: beside `None`, which is float32.
+        batch: images that its files take at once; `None` for any number.
         beside: name of the file of weights that may lie beside the first.
         inside: of a folder, the file in it that tells the format.
     """
@@ -29,6 +30,7 @@ class Format:
     running: tuple[str, ...] = ()
     backend: str | None = None
     quantizations: tuple[str, ...] = ()
+    batch: int | None = None
     beside: str | None = None
     inside: str | None = None
 
@@ -49,6 +51,7 @@ FORMATS = {
         ("tensorflow", "ai_edge_litert"),
         backend="tensorflow",
         quantizations=("float16", "dynamic", "int8"),
+        batch=1,  # what delegates of phones take
     ),
     "onnx": ONNX,
     "openvino": Format(".xml", ("onnx", "openvino"), beside="{stem}.bin"),

@@ -66,8 +66,9 @@ def named_outputs(model, features=False):
 
     Numbers in the units of their targets are `values`.
     """
-    if isinstance(model.output, dict):
-        outputs = dict(model.output)
+    structure = rebuilding.output_of(model)
+    if isinstance(structure, dict):
+        outputs = dict(structure)
     elif len(model.outputs) > 1:
         outputs = dict(zip(model.output_names, model.outputs))
     else:
@@ -94,11 +95,11 @@ def named(model, features=False):
     return keras.Model(model.inputs[0], outputs, name=model.name)
 
 
-def image(model, size):
+def image(model, size, batch=None):
     """A new float32 input of a model, of the given height and width."""
     channels = inspection.image_shape(model)[2]
     shape = to_layout(*size, channels, inspection.data_format(model))
-    return keras.Input(shape, name="image", dtype="float32")
+    return keras.Input(shape, batch, name="image", dtype="float32")
 
 
 def _is_head_activation(layer):

@@ -38,6 +38,7 @@ def of_model(
     input_dtype="float32",
     quantization=None,
     features=False,
+    batch_size=None,
 ):
     """What there is to know, as a dict.
 
@@ -46,6 +47,7 @@ def of_model(
         size: `(height, width)` of the artifact's input, each `None` for any;
             `None` for the model's own.
         data_format, input_dtype, quantization, features: as for `export`.
+        batch_size: how many images it takes at once, `None` for any number.
 
     Returns:
         `model`, `weights`, `license`: what it is; `classes`: a list of
@@ -57,7 +59,8 @@ def of_model(
         score from which on an image has it, or `None`; `temperature`, what
         a calibration divided the logits by, or `None`; `units` of `values`: a
         dict of `mean` and `std` of each target in training, by which they are
-        scaled already, or `None`; `label_set`; `quantization`; `producer`.
+        scaled already, or `None`; `label_set`; `quantization`; `batch_size`;
+        `producer`.
     """
     outputs = list(graph.named_outputs(model, features))
     card = inspection.info_of(model)
@@ -90,6 +93,7 @@ def of_model(
         "temperature": info.temperature,
         "units": _units(model, outputs),
         "quantization": quantization,
+        "batch_size": batch_size,
     }
 
 
@@ -205,6 +209,7 @@ LATER = {
     "thresholds": _are_numbers,
     "temperature": _is_positive,
     "units": _are_units,
+    "batch_size": lambda value: value is None or is_positive_int(value),
 }
 
 

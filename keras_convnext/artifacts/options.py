@@ -59,12 +59,19 @@ def of_images(model, format, quantization):
 
 
 def checked(
-    model, format, image_size, data_format, input_dtype, quantization, features
+    model,
+    format,
+    image_size,
+    data_format,
+    input_dtype,
+    quantization,
+    features,
+    batch_size=None,
 ):
     """The metadata of the artifact, or a `ValueError`: what was expected."""
     graph.check(model)
     inspection.check_not_quantized(model)
-    check_choices(format, data_format, input_dtype, quantization)
+    check_choices(format, data_format, input_dtype, quantization, batch_size)
     if format == "tflite":
         _check_tflite_size(model)
     if format == "web":
@@ -82,15 +89,24 @@ def checked(
             "input_dtype='uint8'. Pass 'float32'"
         )
     values = metadata.of_model(
-        model, size, data_format, input_dtype, quantization, features
+        model,
+        size,
+        data_format,
+        input_dtype,
+        quantization,
+        features,
+        FORMATS[format].batch if batch_size is None else None,
     )
     if format == "web":
         _check_shown(values)
     return values
 
 
-def check_choices(format, data_format, input_dtype, quantization):
+def check_choices(
+    format, data_format, input_dtype, quantization, batch_size=None
+):
     """Raises `ValueError` for what no model can be exported to."""
+    one_of("batch_size", batch_size, (None, "dynamic"))
     one_of("input_dtype", input_dtype, metadata.INPUT_DTYPES)
     one_of("data_format", data_format, (None, *DATA_FORMATS))
     quantizations = (None, *FORMATS[format].quantizations)

@@ -281,7 +281,8 @@ def open_onnx(path, threads=0):
 
 
 def _open_tflite(path):
-    """A TFLite file in the LiteRT interpreter, image by image."""
+    """A TFLite file in the LiteRT interpreter, image by image where it has
+    that batch."""
     litert = require("ai_edge_litert.interpreter", "TFLite files")
     metadata = embedded.from_json(tflite.read_metadata(path))
     if metadata is None:
@@ -289,11 +290,12 @@ def _open_tflite(path):
     serve = litert.Interpreter(str(path)).get_signature_runner()
     (image_details,) = serve.get_input_details().values()
     details = serve.get_output_details()
+    is_any = image_details["shape_signature"][0] == -1
 
     def run(inputs):
+        batches = [inputs] if is_any else np.split(inputs, len(inputs))
         results = [
-            serve(image=_quantized(image[None], image_details))
-            for image in inputs
+            serve(image=_quantized(batch, image_details)) for batch in batches
         ]
         return {
             name: np.concatenate([_dequantized(x[name], row) for x in results])

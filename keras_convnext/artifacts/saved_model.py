@@ -13,19 +13,17 @@ SERVING = "serving_default"
 JPEG = "serving_jpeg"
 
 
-def write(exportable, path, images=None, batch=None):
+def write(exportable, path, images=None):
     """Writes a folder with the signatures `serving_default`, from images to
     named outputs, and for RGB `serving_jpeg`, from encoded JPEG or PNG.
 
-    Detectors have the first alone.
-
-    Batches may have any size, or that of `batch`, and then no JPEG.
+    Detectors, and what becomes a file of another format, have the first alone.
     """
     import tensorflow as tf
 
     forward = tf_graph.forward(exportable)
     image = tf.TensorSpec(
-        (batch, *exportable.input_shape),
+        (exportable.metadata["batch_size"], *exportable.input_shape),
         exportable.metadata["input_dtype"],
         name="image",
     )
@@ -35,7 +33,7 @@ def write(exportable, path, images=None, batch=None):
     outputs = exportable.outputs
     # A detector's boxes would be in pixels that nobody knows.
     is_known = preprocessing is not None and not metadata.is_detector(outputs)
-    if batch is None and is_rgb and is_known:
+    if exportable.format == "saved_model" and is_rgb and is_known:
         signatures[JPEG] = _from_jpeg(tf, exportable, forward, preprocessing)
     module = tf.Module()
     module.variables_ = [x.value for x in forward.model.variables]

@@ -32,7 +32,8 @@ def forward(exportable):
     """A function from the artifact's images to a dict of its outputs."""
     import tensorflow as tf
 
-    image = graph.image(exportable.lean, exportable.size)
+    batch = exportable.metadata["batch_size"]
+    image = graph.image(exportable.lean, exportable.size, batch)
     rewritten = twin(exportable.lean, image)
 
     def forward(image):

@@ -20,11 +20,11 @@ CHECKSUM = f"{metadata.KEY}.sha256"
 
 
 def write(exportable, path, images=None):
-    """Converts through a SavedModel of batch size 1."""
+    """Converts through a SavedModel."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
-        saved_model.write(exportable, folder, batch=1)
+        saved_model.write(exportable, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(
             folder, signature_keys=[saved_model.SERVING]
         )

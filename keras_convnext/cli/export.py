@@ -48,6 +48,13 @@ def export(
             "given."
         ),
     ] = None,
+    batch_size: Annotated[
+        str | None,
+        typer.Option(
+            help="For TFLite: 'dynamic' for any number of images at once; 1 if "
+            "not given."
+        ),
+    ] = None,
     data_format: Annotated[
         str | None,
         typer.Option(help="channels_last or channels_first, of the input."),
@@ -94,7 +101,9 @@ def export(
     # Before the weights are fetched.
     format = export_options.format_of(output, format)
     export_options.check_target(output, format, force)
-    export_options.check_choices(format, data_format, input_dtype, quantization)
+    export_options.check_choices(
+        format, data_format, input_dtype, quantization, batch_size
+    )
     images = {
         "representative_data": representative_data,
         "verification_data": verification_data,
@@ -109,6 +118,7 @@ def export(
             format,
             quantization=quantization,
             image_size=_size(image_size),
+            batch_size=batch_size,
             data_format=data_format,
             input_dtype=input_dtype,
             features=features,

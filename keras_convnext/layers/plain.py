@@ -353,9 +353,9 @@ def _torch_add(layer, inputs):
 
 
 def _tensorflow_dense(layer, x):
-    """At any size a 1×1 convolution: a matrix product's shape arithmetic
-    would stay in the graph."""
-    if len(x.shape) != 4 or None not in x.shape[1:]:
+    """At any size or batch a 1×1 convolution: a matrix product's shape
+    arithmetic would stay in the graph."""
+    if len(x.shape) != 4 or None not in x.shape:
         return layer(x)
     kernel = ops.reshape(layer.kernel, (1, 1, *layer.kernel.shape))
     x = ops.conv(x, kernel, data_format="channels_last")

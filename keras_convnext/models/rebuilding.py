@@ -109,8 +109,12 @@ def of_own_layers(model):
 
 def functional(model):
     """Of one input, also what was a `Sequential`."""
-    outputs = model.outputs
-    output = getattr(model, "output", None)  # not every Sequential has it
-    if len(outputs) == 1 and not isinstance(output, dict):
-        output = outputs[0]
-    return keras.Model(model.inputs[0], output, name=model.name)
+    return keras.Model(model.inputs[0], output_of(model), name=model.name)
+
+
+def output_of(model):
+    """The outputs in their structure; one alone as a tensor, or in a dict."""
+    if isinstance(model, keras.Sequential):  # which may have no `output`
+        return model.outputs[0]
+    is_plain = len(model.outputs) == 1 and not isinstance(model.output, dict)
+    return model.outputs[0] if is_plain else model.output

@@ -186,6 +186,86 @@ def test_fewer_bits_of_onnx_equal_the_peers(
     check_row("onnx", quantization, "v2", record_property, tmp_path)
 
 
+@short_on("tensorflow")
+@pytest.mark.parametrize(
+    "quantization", [None, pytest.param("int8", marks=pytest.mark.long)]
+)
+def test_tflite_of_any_batch(quantization, tmp_path):
+    """No arithmetic of shapes, and one image where nobody asks for more."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    model, peer = pair("v2")
+    path = tmp_path / "m.tflite"
+    report = keras_convnext.export(
+        model,
+        path,
+        quantization=quantization,
+        representative_data=crops(60) if quantization else None,
+        batch_size="dynamic",
+        verbose=False,
+    )
+    assert not report.problem
+    assert not {"SHAPE", "RESHAPE", "PACK"} & set(report.operations)
+    many = Interpreter(str(path)).get_signature_runner()
+    details = many.get_input_details()["image"]
+    assert list(details["shape_signature"]) == [-1, 64, 64, 3]
+    assert list(details["shape"]) == [1, 64, 64, 3]
+    images = crops(5).astype(details["dtype"])
+    found = many(image=images)
+    if quantization is None:
+        theirs = peer_logits(peer, images)
+        bound = 1e-4 * max(1, np.abs(theirs).max())
+        np.testing.assert_allclose(found["logits"], theirs, rtol=0, atol=bound)
+    alone = [many(image=x[None])["logits"].copy() for x in images]
+    again = many(image=images)["logits"]
+    scale = many.get_output_details()["logits"]["quantization"][0] or 1e-5
+    np.testing.assert_allclose(
+        np.concatenate(alone).astype(float), again, rtol=0, atol=scale
+    )
+    artifact = open_artifact(path)
+    given = []
+    run = artifact._run
+    artifact._run = lambda x: given.append(len(x)) or run(x)
+    assert artifact.predict(images).shape == (5, 11)
+    assert given == [5]
+
+
+BYTES = [
+    pytest.param(*row, marks=pytest.mark.long)
+    for row in [
+        *FORMATS,
+        ("tflite", "dynamic"),
+        ("onnx", "int8"),
+        ("openvino", None),
+        ("torch", None),
+    ]
+]
+
+
+@pytest.mark.parametrize("format, quantization", BYTES)
+def test_every_format_takes_bytes(format, quantization, tmp_path):
+    model, peer = pair("v1")
+    endings = {**ENDING, "openvino": ".xml", "torch": ".pt2"}
+    path = tmp_path / f"m{endings[format]}"
+    report = keras_convnext.export(
+        model,
+        path,
+        format,
+        quantization=quantization,
+        representative_data=crops(60) if quantization == "int8" else None,
+        input_dtype="uint8",
+        verbose=False,
+    )
+    assert not report.problem
+    images = photographs()
+    assert images.dtype == "uint8"
+    found = open_artifact(path).run(images)["logits"]
+    theirs = peer_logits(peer, images)
+    bound = {None: 1e-4, "float16": 1e-2}.get(quantization, 0.3)
+    bound *= max(1, np.abs(theirs).max())
+    np.testing.assert_allclose(found, theirs, rtol=0, atol=bound)
+
+
 @short_on("torch")
 def test_weights_of_eight_bits_are_rounded_and_nothing_else(tmp_path):
     """Those of each output by 127 steps of their own."""
@@ -547,6 +627,7 @@ def test_int8_reads_digits_of_the_demo(record_property, tmp_path):
         ("tflite", "int8"),
         ("tflite", "dynamic"),
         ("onnx", "int8"),
+        ("onnx", "int8_weight_only"),
     ):
         name = f"{format} {quantization}"
         path = tmp_path / f"{quantization}.{format}"
@@ -566,7 +647,8 @@ def test_int8_reads_digits_of_the_demo(record_property, tmp_path):
         record_property(f"{name} agrees", f"{report.agreement:.2%}")
         assert report.images == len(images) >= 300
         assert report.agreement >= 0.95
-        assert accuracy >= demo["accuracy"] - 0.01
+        # One image of 359 is 0.28 points.
+        assert accuracy >= demo["accuracy"] - 0.005
 
 
 @pytest.mark.long

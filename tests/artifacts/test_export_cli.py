@@ -231,6 +231,7 @@ class Subclassed(keras.Model):
         ("m.onnx", {"image_size": "big"}, "'dynamic', or an int"),
         ("m.onnx", {"data_format": "NCHW"}, "channels_first"),
         ("m.onnx", {"input_dtype": "int8"}, "uint8"),
+        ("m.tflite", {"batch_size": "any"}, "dynamic"),
     ],
 )
 def test_bad_arguments_end_before_any_work(

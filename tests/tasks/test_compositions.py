@@ -13,8 +13,11 @@ from composed_emoji import write_coco
 from conftest import long_where_compiled
 from peers import import_timm
 from scipy import ndimage
+from sklearn.metrics import confusion_matrix
 
+import keras_convnext
 from keras_convnext import detection
+from keras_convnext import open_artifact
 from keras_convnext.data import load_digits
 from keras_convnext.data import read_coco
 
@@ -136,6 +139,43 @@ def test_a_segmenter_outlines_emoji(record_property):
     record_property("CPU minutes of training", f"{minutes:.1f}")
     assert found >= 0.65
     assert constant < 0.1
+
+
+@pytest.mark.long
+def test_files_of_eight_bits_outline_emoji(record_property, tmp_path):
+    """At most half a point below the file of float32."""
+    train, held_out = compose_emoji(2400, 200)
+    model = dense_models.segmenter(len(CLASSES) + 1)
+    dense_models.train_segmenter(model, train, epochs=2)
+    found = {}
+    for ending, quantization in (
+        ("onnx", None),
+        ("onnx", "int8_weight_only"),
+        ("onnx", "int8"),
+        ("tflite", "dynamic"),
+        ("tflite", "int8"),
+    ):
+        path = tmp_path / f"{quantization}.{ending}"
+        is_int8 = quantization == "int8"
+        keras_convnext.export(
+            model,
+            path,
+            quantization=quantization,
+            representative_data=train.images[:200] if is_int8 else None,
+            verify=False,
+            verbose=False,
+        )
+        outputs = open_artifact(path).outputs_of(held_out.images)["decode"]
+        counts = confusion_matrix(
+            held_out.class_masks.ravel(), outputs.argmax(-1).ravel()
+        )
+        both = np.diag(counts)
+        union = counts.sum(0) + counts.sum(1) - both
+        found[ending, quantization] = iou = np.mean(both / union)
+        record_property(f"{ending} {quantization}", f"{iou:.4f}")
+    float32 = found["onnx", None]
+    assert float32 >= 0.65
+    assert min(found.values()) >= float32 - 0.005
 
 
 def sources(folder, train_count, test_count, size):
