@@ -194,7 +194,7 @@ def _check_web_size(model):
 
 def _check_shown(values):
     """Whether the page can read images for a model, and show its answers."""
-    is_shown = set(metadata.HEADS) & set(values["outputs"])
+    is_shown = {*metadata.HEADS, metadata.DECODE} & {*values["outputs"]}
     if (
         values["preprocessing"] is None
         or values["channels"] != 3
@@ -202,7 +202,8 @@ def _check_shown(values):
     ):
         raise ValueError(
             "A web page is for models of RGB images that know their "
-            "preprocessing and name classes or numbers. Received: "
+            "preprocessing, and name classes, numbers or the class of each "
+            "pixel. Received: "
             f"{values['model']!r} of {values['channels']} channels, with "
             f"preprocessing={values['preprocessing']} and outputs "
             f"{values['outputs']}. Export it to 'onnx', and write the page "

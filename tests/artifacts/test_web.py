@@ -18,6 +18,7 @@ from runs import printed
 from web_page import FILES
 
 import keras_convnext
+from keras_convnext import detection
 from keras_convnext.artifacts import onnxruntime_web
 from keras_convnext.artifacts import open_artifact
 from keras_convnext.artifacts import options
@@ -186,6 +187,15 @@ def test_what_no_page_shows_is_refused(make, message, monkeypatch, tmp_path):
     monkeypatch.setattr(onnxruntime_web, "fetch", None)
     with pytest.raises(ValueError, match=f"{message}.*to 'onnx'"):
         keras_convnext.export(make(), tmp_path / "site", "web")
+    assert not list(tmp_path.iterdir())
+
+
+def test_detectors_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(onnxruntime_web, "fetch", None)
+    backbone = keras_convnext.ConvNeXtAtto(weights=None, include_top=False)
+    model = detection.MaskRCNN(backbone, ["cat", "dog"], channels=8, units=8)
+    with pytest.raises(ValueError, match="Detectors are exported.*Received"):
+        keras_convnext.export(model, tmp_path / "site", "web")
     assert not list(tmp_path.iterdir())
 
 

@@ -3,10 +3,12 @@
 import json
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import web_page
 from conftest import LONG_WHERE_COMPILED
+from conftest import predict
 from exported import PHOTOGRAPHS
 from exported import pair
 from web_page import FILES
@@ -14,6 +16,7 @@ from web_page import needs_chromium
 
 import keras_convnext
 from keras_convnext import load_image_for
+from keras_convnext import segmentation
 from keras_convnext.artifacts import onnxruntime_web
 from keras_convnext.artifacts import open_artifact
 from keras_convnext.artifacts.metadata import FILE
@@ -89,6 +92,8 @@ def assert_rows(found, expected):
 
 LOGITS = """const { ask } = await import("./page.js");
 return [...(await ask("answer", IT)).values.logits];"""
+PICTURE = """const { ask } = await import("./page.js");
+return (await ask("answer", IT)).picture.data;"""
 GIVE = """const transfer = new DataTransfer();
 transfer.items.add(new File([CONTENT], "x.jpg"));
 const event = { dataTransfer: transfer, clipboardData: transfer };
@@ -227,6 +232,73 @@ def test_many_labels_have_their_thresholds(site, visit, tmp_path):
     lines = browser.value(f"{lines}.map(x => parseFloat(x.style.left))")
     goals = 100 * thresholds[order[ranks]]
     np.testing.assert_allclose(lines, goals, rtol=1e-5, atol=0)
+    web_page.assert_quiet(browser, address)
+
+
+def segmenter(image):
+    """A small UperNet with random weights; in an image all classes are near."""
+    backbone = keras_convnext.ConvNeXt(
+        *((1, 1, 1, 1), (8, 16, 16, 16)),
+        include_top=False,
+        input_shape=(None, None, 3),
+    )
+    names = ["sky", "sea", "land", "tree", "tower"]
+    options = {"channels": 8, "crop": 64, "auxiliary": False}
+    model = segmentation.UperNet(backbone, names, **options)
+    generator = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        noise = generator.normal(0, 0.3, variable.shape)
+        variable.assign(keras.ops.convert_to_numpy(variable) + noise)
+    (bias,) = (x for x in model.trainable_variables if x.shape == (5,))
+    small = image[None, ::4, ::4].astype("float32")  # about as it is resized
+    logits = predict(model, small)
+    bias.assign(bias - np.median(logits, axis=(0, 1, 2)))
+    return model
+
+
+@needs_chromium
+def test_segmenters_show_what_segment_finds(site, visit, tmp_path):
+    pixels = PHOTOGRAPHS[0][:300, ::2]
+    model = segmenter(pixels)
+    folder = site[0].with_name("segmenter")
+    keras_convnext.export(model, folder, "web", verify=False, verbose=False)
+    labels = segmentation.segment(model, pixels, verbose=False)
+    shares = np.bincount(labels.ravel(), minlength=5) / labels.size
+    assert np.count_nonzero(shares > 0.01) > 3
+    image = tmp_path / "x.png"
+    image.write_bytes(web_page.encoded(pixels))
+    browser, address = visit("segmenter")
+    browser.choose("#file", image)
+    found = answered(browser)
+    names = model.info.class_names
+    order = [x for x in np.argsort(-shares) if shares[x]]
+    assert_rows(found, [(names[x], 100 * shares[x]) for x in order])
+    script = PICTURE.replace("IT", web_page.blob(image.read_bytes()))
+    picture = web_page.bytes_of(browser, script, *pixels.shape)
+    expected = segmentation.overlaid(pixels, labels, 5)
+    # Where two logits are all but equal another may be the larger one.
+    is_same = (picture == expected).all(axis=-1)
+    assert np.mean(is_same) > 0.999
+    assert "windows of 64 × 64" in web_page.text_of(browser, "seen")
+    web_page.assert_quiet(browser, address)
+
+
+@needs_chromium
+@pytest.mark.parametrize("quantization", ["float16", "int8_weight_only"])
+def test_smaller_models_answer_as_in_python(site, visit, quantization):
+    model, _ = pair("v2")
+    folder = site[0].with_name(quantization)
+    options = {"verify": False, "verbose": False, "quantization": quantization}
+    keras_convnext.export(model, folder, "web", **options)
+    content = web_page.encoded(PHOTOGRAPHS[0])
+    _, logits = expected_of(open_artifact(folder), content)
+    browser, address = visit(quantization)
+    script = LOGITS.replace("IT", web_page.blob(content))
+    found = web_page.run(browser, script)
+    # float16 is rounded after other operations than in Python.
+    bound = 1e-2 * max(1, np.abs(logits).max())
+    np.testing.assert_allclose(found, logits, rtol=0, atol=bound)
+    assert np.ptp(logits) > 10 * bound
     web_page.assert_quiet(browser, address)
 
 
