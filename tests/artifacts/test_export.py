@@ -190,9 +190,10 @@ def test_fewer_bits_of_onnx_equal_the_peers(
 @pytest.mark.parametrize(
     "quantization", [None, pytest.param("int8", marks=pytest.mark.long)]
 )
-def test_tflite_of_any_batch(quantization, tmp_path):
+def test_tflite_of_any_batch(quantization, monkeypatch, tmp_path):
     """No arithmetic of shapes, and one image where nobody asks for more."""
     from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import SignatureRunner
 
     model, peer = pair("v2")
     path = tmp_path / "m.tflite"
@@ -223,9 +224,12 @@ def test_tflite_of_any_batch(quantization, tmp_path):
         np.concatenate(alone).astype(float), again, rtol=0, atol=scale
     )
     artifact = open_artifact(path)
-    given = []
-    run = artifact._run
-    artifact._run = lambda x: given.append(len(x)) or run(x)
+    given, call = [], SignatureRunner.__call__
+    monkeypatch.setattr(
+        SignatureRunner,
+        "__call__",
+        lambda self, image: given.append(len(image)) or call(self, image=image),
+    )
     assert artifact.predict(images).shape == (5, 11)
     assert given == [5]
 
