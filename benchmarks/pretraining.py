@@ -1,8 +1,9 @@
 """What masked pre-training costs: its steps beside supervised ones.
 
 Steps of a classifier and of a masked autoencoder on the same architecture take
-turns, with the optimizer of their recipes; ratios are of neighbors. The third
-row is the encoder alone: its features, and their gradients.
+turns, with the optimizer of their recipes; ratios are of neighbors. Times are
+of the processor, all threads together, so that other work changes them less.
+The third row is the encoder alone: its features, and their gradients.
 
     KERAS_BACKEND=jax python benchmarks/pretraining.py
 """
@@ -51,12 +52,12 @@ def main():
     seconds = {name: [] for name in steps}
     for step in range(arguments.rounds + 2):
         for name, run in steps.items():
-            start = time.perf_counter()
+            start = time.process_time()
             run()
             if step >= 2:  # compiled and warm
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(time.process_time() - start)
     base = seconds["supervised"]
-    print(f"| {keras.backend.backend()} | ms a step | ratio | spread |")
+    print(f"| {keras.backend.backend()} | CPU ms a step | ratio | spread |")
     print("| --- | ---: | ---: | --- |")
     for name, own in seconds.items():
         ratios = sorted(a / b for a, b in zip(own, base))

@@ -68,6 +68,8 @@ def build(variant: Variant, *args: Any, **kwargs: Any) -> ConvNeXtModel:
         loading.load(model, source, options.layer_prefix, takes_backbone)
         if options.include_preprocessing:
             loading.warn_of_normalization(source, preprocessing)
+        if options.include_top:
+            loading.tell_of_size(source, preprocessing)
     return model
 
 

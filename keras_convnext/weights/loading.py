@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from keras_convnext._util.checks import all_numbers
+from keras_convnext._util.telling import tell
 from keras_convnext.facts.info import ModelInfo
 from keras_convnext.facts.layer_names import HEAD_WITH_WEIGHTS
 from keras_convnext.facts.layer_names import Part
@@ -256,6 +257,23 @@ def warn_of_normalization(source, preprocessing):
             f"{source.name} was trained on images normalized with "
             f"{' and '.join(unlike)}. Pass `mean=` and `std=` as in the file.",
             stacklevel=4,
+        )
+
+
+def tell_of_size(source, preprocessing):
+    """Says so where an encoder gets a classifier for images of another size."""
+    known = source.info.preprocessing
+    if source.classes is not None or known is None:
+        return
+    own, wanted = (
+        "×".join(map(str, dict.fromkeys(x.image_size)))
+        for x in (known, preprocessing)
+    )
+    if own != wanted:
+        tell(
+            f"{source.name} is an encoder for images of {own} pixels; the "
+            f"model takes {wanted}. To train at the encoder's size, pass "
+            f"`image_size={own}` (`--image-size {own}`)"
         )
 
 

@@ -311,6 +311,26 @@ def test_train_begins_with_the_encoder(end, tmp_path):
     )
 
 
+def test_another_size_than_that_of_pretraining_is_told(end, capsys):
+    """In one line, where a classifier goes on the encoder."""
+    _, output = end
+    options = {
+        **{"depths": (1, 1), "dims": (4, 6), "patch_size": 2, "grn": True},
+        **{"layer_scale_init_value": 0.0, "weights": output / "encoder.keras"},
+    }
+
+    def told(size, **more):
+        capsys.readouterr()
+        ConvNeXt(**options, input_shape=(size, size, 3), **more)
+        return capsys.readouterr().err
+
+    assert told(SIZE, classes=2) == ""
+    assert told(2 * SIZE, include_top=False) == ""
+    (line,) = told(2 * SIZE, classes=2).splitlines()
+    assert f"for images of {SIZE} pixels; the model takes {2 * SIZE}." in line
+    assert line.endswith(f"pass `image_size={SIZE}` (`--image-size {SIZE}`)")
+
+
 @long_where_compiled
 def test_a_stopped_run_goes_on(end, photographs, tmp_path, monkeypatch):
     """Within an epoch, to the same weights and rows bit for bit."""
@@ -355,11 +375,12 @@ def test_from_a_folder_to_a_classifier(photographs, tmp_path, monkeypatch):
     folder = runs.write_photographs(tmp_path / "data", ((4, 4), (2, 2)))
     said = runs.printed(
         *("train", "--data", folder, "--output", tmp_path / "classifier"),
-        *(*name, *epoch, "--weights", encoder),
+        *(*name[:2], "--image-size", "96", *epoch, "--weights", encoder),
         # So that it stays what it began with.
         *("--learning-rate", "1e-12", "--minimum-learning-rate", "0"),
     )
     assert "written:" in said
+    assert said.count("for images of 64 pixels; the model takes 96.") == 1
     trained = keras.saving.load_model(tmp_path / "classifier/last.keras")
     for layer in keras.saving.load_model(encoder).layers:
         for one, other in zip(
