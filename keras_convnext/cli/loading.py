@@ -113,7 +113,7 @@ def open_classifier(name, weights, is_rgb=False, trust=False, **arguments):
         )
     outputs = metadata["outputs"]
     if not is_classifier(artifact) or (is_rgb and metadata["channels"] != 3):
-        command = "detect" if embedded.BOXES in outputs else None
+        command = "detect" if embedded.is_detector(outputs) else None
         _refuse(kind, name, f"{what} to {outputs}", command)
     return artifact
 

@@ -359,7 +359,11 @@ def test_all_private_attributes_are_in_the_table():
     for path in ROOT.glob("keras_convnext/**/*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
-                case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                case (
+                    ast.FunctionDef(name=name)
+                    | ast.AsyncFunctionDef(name=name)
+                    | ast.ClassDef(name=name)
+                ):
                     own.add(name)
                 case ast.Attribute(attr=name, ctx=ast.Store()):
                     own.add(name)

@@ -295,11 +295,11 @@ def test_tags_fetch_the_official_file(
     path = file_of(detector, tmp_path)
     addresses = []
 
-    def download(address, target):
+    def download(address, target, _):
         addresses.append(address)
         shutil.copy(path, target)
 
-    monkeypatch.setattr(hub, "_download", download)
+    monkeypatch.setattr(hub.downloading, "download", download)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     found = DETECTORS[detector](backbone(name=model), weights="coco")
     assert addresses == [f"https://dl.fbaipublicfiles.com/convnext/coco/{file}"]

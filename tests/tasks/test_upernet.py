@@ -347,11 +347,11 @@ def test_tags_fetch_the_official_file(saved, monkeypatch, tmp_path):
     _, _, folder = saved()
     addresses = []
 
-    def download(address, path):
+    def download(address, path, _):
         addresses.append(address)
         shutil.copy(folder / "upernet.pth", path)
 
-    monkeypatch.setattr(hub, "_download", download)
+    monkeypatch.setattr(hub.downloading, "download", download)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     row = segmentation.CHECKPOINTS[0]
     renamed = Variant("convnext_tiny", **SMALL)
