@@ -54,7 +54,7 @@ demo: $(DEMO_VENV)/ready  ## train on handwritten digits (default BACKEND=tensor
 check: lint  ## lint, and the tests nearest to the change since origin/main (default BACKEND=torch); 2 min
 	$(TEST_VENV)/bin/python tests/check.py $(BACKEND)
 
-test: $(TEST_VENV)/ready  ## run the tests (default: on all three backends); 10 to 22 min, one BACKEND 4 to 10
+test: $(TEST_VENV)/ready  ## run the tests (default: on all three backends); 10 to 30 min, one BACKEND 4 to 12
 	$(TEST_VENV)/bin/python tests/run.py $(BACKENDS)
 
 test-long: $(TEST_VENV)/ready .venv-mmdet/ready  ## run the long proofs and write tests/LONG.md; up to 2 hours

@@ -6,7 +6,6 @@ python conversion/make_model_zoo.py --check    # exit status 1 if one is stale
 
 import argparse
 import contextlib
-import csv
 import functools
 import os
 import sys
@@ -29,8 +28,6 @@ from keras_convnext.weights import registry
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "model_zoo.md"
 CHART = ROOT / "docs" / "model_zoo.svg"
-# Measured by benchmarks/models.py.
-SPEEDS = ROOT / "benchmarks" / "speed" / "models.csv"
 BACKBONE = 'create_model("{0.model}", include_top=False, weights=None)'
 
 
@@ -94,7 +91,6 @@ COLUMNS = {
     "size": "---:",
     "M params": "---:",
     "GMACs": "---:",
-    "images/s": "---:",
     "license": "---",
     "line that loads it": "---",
     "crop": "---",
@@ -127,7 +123,6 @@ def make_page():
         head=" | ".join(COLUMNS),
         rule=" | ".join(COLUMNS.values()),
         checkpoints="\n".join(map(checkpoint, everything)),
-        speeds=told_speeds(),
         architectures="\n".join(map(architecture, VARIANTS.values())),
     )
 
@@ -157,7 +152,6 @@ def checkpoint(row):
         str(row.image_size),
         f"{counts.parameters / 1e6:.1f}",
         billions(counts.macs),
-        speeds().get((row.task, row.model, row.image_size), "–"),
         row.license,
         f"`{task.line.format(row)}`",
         f"{row.crop_mode} {row.crop_pct:g}",
@@ -208,34 +202,6 @@ def costs(task, model, size, classes):
             )
             built = TASKS[task].head(backbone, classes=classes)
         return profile(built)
-
-
-@functools.cache
-def measured():
-    """Rows of the measured speeds, if there are any."""
-    if not SPEEDS.exists():
-        return []
-    with SPEEDS.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def speeds():
-    return {
-        ("classify", row["model"], int(row["size"])): row["images_per_second"]
-        for row in measured()
-    }
-
-
-def told_speeds():
-    """How they were measured."""
-    if not measured():
-        return "No speed is measured yet."
-    row = measured()[0]
-    return (
-        f"Speeds were measured by `benchmarks/models.py` on {row['date']}: "
-        f"single images on PyTorch, float32, {row['processor']}, "
-        f"{row['threads']} threads, random weights."
-    )
 
 
 def aliases_of(row):

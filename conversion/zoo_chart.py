@@ -8,17 +8,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from matplotlib.ticker import StrMethodFormatter
 
-OTHERS = "others"
-COLORS = {
-    OTHERS: "#9e9e9e",
-    "ConvNeXt, ImageNet-1k": "#00897b",
-    "ConvNeXt, from ImageNet-22k": "#1e88e5",
-    "ConvNeXt V2, ImageNet-1k": "#d81b60",
+OTHERS = ("others", "#9e9e9e")
+# The papers' checkpoints of each size, by their tag: name and color.
+SERIES = {
+    "fb_in1k": ("ConvNeXt, ImageNet-1k", "#00897b"),
+    "fb_in22k_ft_in1k": ("ConvNeXt, from ImageNet-22k", "#1e88e5"),
+    "fcmae_ft_in1k": ("ConvNeXt V2, ImageNet-1k", "#d81b60"),
 }
-# The papers' checkpoints of each size, by their tag.
-SERIES = dict(
-    zip(("fb_in1k", "fb_in22k_ft_in1k", "fcmae_ft_in1k"), list(COLORS)[1:])
-)
 # Matplotlib writes colors; this one becomes that of the page's text.
 TEXT = "#010203"
 STYLE = {
@@ -62,18 +58,16 @@ def draw(points, anchor):
 
 
 def draw_panel(ax, points, anchor):
-    groups = {name: [] for name in COLORS}
+    groups = {series: [] for series in (OTHERS, *SERIES.values())}
     for row, cost in points:
         groups[series_of(row)].append((cost, row.top1, row))
-    for name, group in groups.items():
+    for (name, color), group in groups.items():
         costs, accuracies, rows = zip(*sorted(group, key=lambda x: x[:2]))
-        marks = ax.scatter(
-            costs, accuracies, s=26, color=COLORS[name], zorder=3
-        )
+        marks = ax.scatter(costs, accuracies, s=26, color=color, zorder=3)
         marks.set_urls([f"#{anchor(row)}" for row in rows])
         marks.set_label(name)
-        if name != OTHERS:
-            ax.plot(costs, accuracies, color=COLORS[name])
+        if name != OTHERS[0]:
+            ax.plot(costs, accuracies, color=color)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -35,6 +35,8 @@ class Format:
     inside: str | None = None
 
 
+# The ONNX file in a folder of Triton or of a web page.
+MODEL_FILE = "model.onnx"
 ONNX = Format(
     ".onnx",
     ("onnx",),

@@ -1,6 +1,7 @@
 """What may be asked of an export, checked before work starts."""
 
 import numbers
+from typing import NamedTuple
 
 from keras_convnext._util.checks import one_of
 from keras_convnext._util.image_layout import DATA_FORMATS
@@ -13,8 +14,35 @@ from keras_convnext.models.builder import total_stride
 
 # Those with non-maximum suppression, or with loops that compute it.
 DETECTION_FORMATS = ("onnx", "openvino", "saved_model")
-TFLITE_LIMIT = 2**31 - 1
-WEB_LIMIT = 2**31 - 2**24
+
+
+class Limit(NamedTuple):
+    """The most bytes of float32 weights in files of a format.
+
+    Attributes:
+        bytes: int.
+        expected, instead: of the error, before and after the figures.
+    """
+
+    bytes: int
+    expected: str
+    instead: str
+
+
+LIMITS = {
+    # The converter holds float32 on its way to anything smaller.
+    "tflite": Limit(
+        2**31 - 1,
+        "The TFLite converter and its files hold",
+        "export to 'onnx' or 'saved_model'",
+    ),
+    # Browsers hold that in one array, and a file is one there.
+    "web": Limit(
+        2**31 - 2**24,
+        "A browser takes models of",
+        "serve this one from a server",
+    ),
+}
 
 
 def format_of(path, format):
@@ -72,10 +100,7 @@ def checked(
     graph.check(model)
     inspection.check_not_quantized(model)
     check_choices(format, data_format, input_dtype, quantization, batch_size)
-    if format == "tflite":
-        _check_tflite_size(model)
-    if format == "web":
-        _check_web_size(model)
+    _check_bytes(model, format)
     size = _size(model, image_size)
     if None in size and (quantization == "int8"):
         raise ValueError(
@@ -170,25 +195,14 @@ def _size(model, image_size):
     return tuple(int(x) for x in pair)
 
 
-def _check_tflite_size(model):
-    # The converter holds float32 on its way to anything smaller.
+def _check_bytes(model, format):
     size = model.count_params() * 4
-    if size > TFLITE_LIMIT:
+    limit = LIMITS.get(format)
+    if limit is not None and size > limit.bytes:
         raise ValueError(
-            "The TFLite converter and its files hold at most 2 GB. Received: "
-            f"{model.name!r} with {size / 1e9:.1f} GB of float32 weights. "
-            "Choose a smaller model, or export to 'onnx' or 'saved_model'"
-        )
-
-
-def _check_web_size(model):
-    # Browsers hold at most 2 GB in one array, and a file is one there.
-    size = model.count_params() * 4
-    if size > WEB_LIMIT:
-        raise ValueError(
-            "A browser takes models of at most 2 GB. Received: "
-            f"{model.name!r} with {size / 1e9:.1f} GB of float32 weights. "
-            "Choose a smaller model, or serve this one from a server"
+            f"{limit.expected} at most 2 GB. Received: {model.name!r} with "
+            f"{size / 1e9:.1f} GB of float32 weights. Choose a smaller model, "
+            f"or {limit.instead}"
         )
 
 

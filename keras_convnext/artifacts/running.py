@@ -20,6 +20,8 @@ from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts import saved_model_graph
 from keras_convnext.artifacts import tflite
 from keras_convnext.artifacts import torch_archive
+from keras_convnext.artifacts.formats import FORMATS
+from keras_convnext.artifacts.formats import MODEL_FILE
 from keras_convnext.facts import labels
 from keras_convnext.images.levels import check_levels
 from keras_convnext.images.preprocessing import Preprocessing
@@ -53,8 +55,7 @@ def open_artifact(path: PathLike, trust: bool = False) -> "Artifact":
     """
     path = newest_version(path)
     kind = "" if path.is_dir() else path.suffix
-    is_other = path.is_dir() and not (path / "saved_model.pb").exists()
-    if kind not in RUNTIMES or is_other:
+    if kind not in RUNTIMES or _is_other_folder(path):
         raise ValueError(
             "Expected a file that ends in one of "
             f"{[x for x in RUNTIMES if x]}, or the folder of a SavedModel. "
@@ -381,12 +382,18 @@ RUNTIMES = {
 def newest_version(path: PathLike) -> Path:
     """Of a folder of versions what is in the newest; others as they are."""
     path = Path(path)
-    is_folder = path.is_dir() and not (path / "saved_model.pb").exists()
-    folders = [x for x in path.iterdir() if x.is_dir()] if is_folder else []
+    inside = path.iterdir() if _is_other_folder(path) else ()
+    folders = [x for x in inside if x.is_dir()]
     versions = {int(x.name): x for x in folders if x.name.isdecimal()}
     newest = versions[max(versions)] if versions else path
-    file = newest / "model.onnx"  # as Triton and web pages call it
+    file = newest / MODEL_FILE
     return file if file.exists() else newest
+
+
+def _is_other_folder(path):
+    """Whether it is a folder, and not that of a SavedModel."""
+    file = path / FORMATS["saved_model"].inside
+    return path.is_dir() and not file.exists()
 
 
 def operations(path):

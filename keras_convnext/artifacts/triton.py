@@ -12,8 +12,9 @@ from keras_convnext._util.writing import writing
 from keras_convnext.artifacts import metadata as embedded
 from keras_convnext.artifacts import onnx as onnx_files
 from keras_convnext.artifacts.formats import FORMATS
+from keras_convnext.artifacts.formats import MODEL_FILE
 
-FILE, LABELS = "model.onnx", "labels.txt"
+LABELS = "labels.txt"
 # Triton has no default above 1 that batches.
 MAX_BATCH_SIZE = 32
 # As long as a first image may wait for others.
@@ -40,7 +41,7 @@ parameters {{ key: "{key}" value {{ string_value: {metadata} }} }}
 def write(exportable, path, images=None):
     """Writes the model's folder, which belongs into a model repository;
     returns as `onnx.write`."""
-    file = path / "1" / FILE
+    file = path / "1" / MODEL_FILE
     with writing(path):
         file.parent.mkdir(parents=True)
     converter = onnx_files.write(exportable, file, images)

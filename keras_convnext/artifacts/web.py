@@ -7,8 +7,8 @@ from keras_convnext._util.writing import writing
 from keras_convnext.artifacts import metadata
 from keras_convnext.artifacts import onnx
 from keras_convnext.artifacts import onnxruntime_web
+from keras_convnext.artifacts.formats import MODEL_FILE
 
-MODEL = "model.onnx"
 # The page itself, which is the same for all models.
 PAGE = "web_page"
 
@@ -19,7 +19,7 @@ def write(exportable, path, images=None):
     package = onnxruntime_web.fetch()  # there may be no network
     with writing(path):
         path.mkdir()
-    converter = onnx.write(exportable, path / MODEL, images)
+    converter = onnx.write(exportable, path / MODEL_FILE, images)
     onnxruntime_web.unpack(package, path)
     with writing(path):
         (path / metadata.FILE).write_text(exportable.text, encoding="utf-8")

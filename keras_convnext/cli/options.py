@@ -55,6 +55,21 @@ Trust = Annotated[
     bool,
     typer.Option("--trust", help="Open the model even if it runs code."),
 ]
+TopOrReached = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Classes per image, as far as there are: 5 if not given; of many "
+        "labels all from their thresholds on.",
+    ),
+]
+Threshold = Annotated[
+    ranges.Part | None,
+    typer.Option(
+        help="For models of many labels: the score from which on an image has "
+        "one; the model's own, or 0.5, if not given."
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at a time.")]
 Engine = Annotated[
     str,

@@ -2,13 +2,11 @@
 
 import json
 import sys
-from typing import Annotated
 
 import numpy as np
 import typer
 
 from keras_convnext._util.progress import progress
-from keras_convnext._util.ranges import Part
 from keras_convnext.artifacts.acceleration.accelerated import of_artifact
 from keras_convnext.artifacts.acceleration.engines import MODEL
 from keras_convnext.artifacts.answers import answering
@@ -23,21 +21,8 @@ def predict(
     images: options.Images,
     model: options.ModelOrArtifact = "convnext_tiny",
     weights: options.Weights = "imagenet",
-    top: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Classes per image, as far as there are: 5 if not given; of "
-            "many labels all from their thresholds on.",
-        ),
-    ] = None,
-    threshold: Annotated[
-        Part | None,
-        typer.Option(
-            help="For models of many labels: the score from which on an image "
-            "has one; the model's own, or 0.5, if not given."
-        ),
-    ] = None,
+    top: options.TopOrReached = None,
+    threshold: options.Threshold = None,
     as_json: options.Json = False,
     tta: options.Tta = None,
     batch_size: options.BatchSize = 32,

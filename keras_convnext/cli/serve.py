@@ -8,7 +8,6 @@ import typer
 from keras_convnext import cli
 from keras_convnext._util import network
 from keras_convnext._util.ranges import NotNegative
-from keras_convnext._util.ranges import Part
 from keras_convnext._util.ranges import Positive
 from keras_convnext._util.requirements import require
 from keras_convnext.cli import options
@@ -33,22 +32,8 @@ def serve(
     ] = 8000,
     weights: options.Weights = "imagenet",
     engine: options.Engine = "keras",
-    top: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Classes per image, as far as there are: 5 if not given; of "
-            "many labels all from their thresholds on. A request may ask for "
-            "another number by /predict?top=3.",
-        ),
-    ] = None,
-    threshold: Annotated[
-        Part | None,
-        typer.Option(
-            help="For models of many labels: the score from which on an image "
-            "has one; the model's own, or 0.5, if not given."
-        ),
-    ] = None,
+    top: options.TopOrReached = None,
+    threshold: options.Threshold = None,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Images at a time, at most.")
     ] = 16,
@@ -82,8 +67,9 @@ def serve(
     """Answer images over HTTP with classes and scores, until Ctrl-C.
 
     POST /predict takes the bytes of one image, or a form with one or several,
-    and answers in JSON. GET /health, /metadata and /metrics tell of the
-    server. It answers what it has taken before it ends, with status 0.
+    and answers in JSON; /predict?top=3 asks for three classes. GET /health,
+    /metadata and /metrics tell of the server. It answers what it has taken
+    before it ends, with status 0.
 
     Example: keras-convnext serve run/best.keras
 

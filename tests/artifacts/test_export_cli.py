@@ -335,7 +335,8 @@ def quantized(model):
 
 
 def test_tflite_says_its_limit_before_work(model, monkeypatch, tmp_path):
-    monkeypatch.setattr(options, "TFLITE_LIMIT", 1000)
+    small = options.LIMITS["tflite"]._replace(bytes=1000)
+    monkeypatch.setitem(options.LIMITS, "tflite", small)
     with pytest.raises(ValueError, match="hold at most 2 GB.*'onnx'"):
         export(model, tmp_path / "m.tflite")
 

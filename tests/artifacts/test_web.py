@@ -200,6 +200,7 @@ def test_detectors_are_refused(monkeypatch, tmp_path):
 
 
 def test_models_too_large_for_a_browser_are_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(options, "WEB_LIMIT", 1000)
+    limit = options.LIMITS["web"]._replace(bytes=1000)
+    monkeypatch.setitem(options.LIMITS, "web", limit)
     with pytest.raises(ValueError, match="at most 2 GB.*Received"):
         keras_convnext.export(small(), tmp_path / "site", "web")

@@ -59,11 +59,13 @@ def zoo(browser, tmp_path_factory):
         assert not browser.told("Runtime.exceptionThrown", "Log.entryAdded")
 
 
-def column(browser, number):
+def column(browser, head):
     """The cells of a column that are to be seen."""
     return browser.value(
-        "[...document.querySelectorAll('.zoo tbody tr')].filter(x => !x.hidden)"
-        f".map(x => x.cells[{number}].textContent)"
+        "(() => { const heads = [...document.querySelectorAll('.zoo th')];"
+        f"const index = heads.findIndex(x => x.textContent === '{head}');"
+        "return [...document.querySelectorAll('.zoo tbody tr')]"
+        ".filter(x => !x.hidden).map(x => x.cells[index].textContent) })()"
     )
 
 
@@ -85,34 +87,34 @@ def click(browser, head):
 
 def test_the_zoo_sorts(zoo):
     click(zoo, "GMACs")
-    found = [float(x) for x in column(zoo, 5)]
+    found = [float(x) for x in column(zoo, "GMACs")]
     assert found == sorted(found, reverse=True) and found[0] > 1000
     click(zoo, "GMACs")
-    assert [float(x) for x in column(zoo, 5)] == found[::-1]
+    assert [float(x) for x in column(zoo, "GMACs")] == found[::-1]
     click(zoo, "score")  # without a score comes last
-    scores = column(zoo, 2)
+    scores = column(zoo, "score")
     first = [float(x.split()[0]) for x in scores if x != "–"]
     assert first == sorted(first, reverse=True)
     assert set(scores[len(first) :]) == {"–"}
     click(zoo, "checkpoint")
-    assert column(zoo, 0) == sorted(column(zoo, 0))
+    assert column(zoo, "checkpoint") == sorted(column(zoo, "checkpoint"))
 
 
 def test_the_zoo_filters(zoo):
-    everything = column(zoo, 0)
+    everything = column(zoo, "checkpoint")
     enter(zoo, "Name", "TINY fb_")
-    names = column(zoo, 0)
+    names = column(zoo, "checkpoint")
     assert names == [x for x in everything if "tiny" in x and "fb_" in x]
     enter(zoo, "Task", "detect")
-    assert set(column(zoo, 1)) == {"detect"}
+    assert set(column(zoo, "task")) == {"detect"}
     enter(zoo, "Name", "")
     enter(zoo, "License", "apache-2.0")
-    assert set(column(zoo, 7)) == {"apache-2.0"}
+    assert set(column(zoo, "license")) == {"apache-2.0"}
     enter(zoo, "Task", "")
     enter(zoo, "GMACs", "5")
     enter(zoo, "M params", "9")
-    assert max(float(x) for x in column(zoo, 5)) <= 5
-    assert max(float(x) for x in column(zoo, 4)) <= 9
+    assert max(float(x) for x in column(zoo, "GMACs")) <= 5
+    assert max(float(x) for x in column(zoo, "M params")) <= 9
     assert zoo.value("document.querySelector('.zoo output').textContent") == (
-        f"{len(column(zoo, 0))} of {len(everything)}"
+        f"{len(column(zoo, 'checkpoint'))} of {len(everything)}"
     )

@@ -67,12 +67,13 @@ def _outlines(job):
     masks = {
         int(x): numbers == x for x in np.unique(numbers) if x not in NO_OBJECT
     }
+    extents = {number: _extent(mask) for number, mask in masks.items()}
     likeness = {
-        (number, i): _overlap(_extent(mask), box) + OWN * (number == i + 1)
-        for (number, mask), (i, box) in itertools.product(
-            masks.items(), enumerate(boxes)
+        (number, i): overlap + OWN * (number == i + 1)
+        for (number, extent), (i, box) in itertools.product(
+            extents.items(), enumerate(boxes)
         )
-        if _overlap(_extent(mask), box) > 0
+        if (overlap := _overlap(extent, box)) > 0
     }
     outlines = [None] * len(boxes)
     for number, i in sorted(likeness, key=likeness.get, reverse=True):
