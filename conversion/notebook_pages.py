@@ -36,7 +36,8 @@ def page_of(notebook, name):
     for cell in notebook["cells"]:
         text = "".join(cell["source"]).strip()
         if cell["cell_type"] == "markdown":
-            parts.append(text)
+            # A link of the notebook's, as the site has it.
+            parts.append(text.replace("](../docs/", "](../"))
             continue
         parts.append(f"```python\n{text}\n```")
         for output in cell["outputs"]:

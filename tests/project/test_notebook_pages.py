@@ -15,7 +15,10 @@ def test_cells_and_outputs_are_shown_in_order():
     picture = base64.b64encode(b"pixels").decode()
     notebook = {
         "cells": [
-            {"cell_type": "markdown", "source": ["# Title\n", "\n", "Text.\n"]},
+            {
+                "cell_type": "markdown",
+                "source": ["# Title\n", "\n", "[Text](../docs/a/b.md)\n"],
+            },
             {
                 "cell_type": "code",
                 "source": ["print(1)\n", "figure"],
@@ -35,10 +38,21 @@ def test_cells_and_outputs_are_shown_in_order():
     }
     text, pictures = notebook_pages.page_of(notebook, "name")
     assert text == (
-        "# Title\n\nText.\n\n```python\nprint(1)\nfigure\n```\n\n"
+        "# Title\n\n[Text](../a/b.md)\n\n```python\nprint(1)\nfigure\n```\n\n"
         "```text\n1\n```\n\n![](name_0.png)\n\n```text\n2\n```\n"
     )
     assert pictures == {"name_0.png": b"pixels"}
+
+
+def test_links_of_notebooks_lead_to_files():
+    links = [
+        (notebook.name, link)
+        for notebook in notebook_pages.NOTEBOOKS.glob("*.ipynb")
+        for link in re.findall(r"\]\((\.[^)]*)\)", notebook.read_text())
+    ]
+    assert ("few_labels.ipynb", "../docs/how_to/few_labels.md") in links
+    for notebook, link in links:
+        assert (notebook_pages.NOTEBOOKS / link).is_file(), (notebook, link)
 
 
 def test_every_notebook_is_a_tutorial_of_the_site():
