@@ -1,16 +1,18 @@
 """Opens every page of the built site in headless Chromium, and complains.
 
-Usage: python tests/browse_site.py [SITE]
+Usage: python tests/browse_site.py [SITE] [--pictures FOLDER]
 
 No page may ask another host for anything, write to the console, or be wider
 than a window of 1200 or 390 pixels. Without Chromium nothing is checked, and a
-line says so.
+line says so. With `--pictures` it writes what it sees of each page, in both
+widths, light and dark, for people to look at.
 """
 
 import argparse
 import contextlib
 import functools
 import http.server
+import itertools
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,13 +23,16 @@ import chromium
 
 ROOT = Path(__file__).parents[1]
 WIDTHS = (1200, 390)
+SCHEMES = ("light", "dark")
 SECONDS = 600
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("site", nargs="?", type=Path, default=ROOT / "site")
-    site = parser.parse_args().site
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER")
+    arguments = parser.parse_args()
+    site, pictures = arguments.site, arguments.pictures
     path = chromium.find()
     if path is None:
         print(
@@ -35,18 +40,33 @@ def main() -> int:
         )
         return 0
     pages = sorted(x.relative_to(site) for x in site.glob("**/*.html"))
+    # Other colors change nothing of what is complained of.
+    schemes = SCHEMES if pictures else SCHEMES[:1]
     found = []
     with served(site) as address, chromium.browser(path, SECONDS) as browser:
-        for width in WIDTHS:
-            for page in pages:
-                browser.open(f"{address}/{page}", width)
-                found += [
-                    f"{page} at {width} pixels: {x}"
-                    for x in complaints(browser, address, width)
-                ]
+        for view in itertools.product(pages, WIDTHS, schemes):
+            page, width, scheme = view
+            browser.open(f"{address}/{page}", width, scheme)
+            found += [
+                f"{page} at {width} pixels: {x}"
+                for x in complaints(browser, address, width)
+            ]
+            if pictures:
+                write_picture(browser, pictures, *view)
     print(*found, sep="\n", end="\n" if found else "")
     print(f"{len(pages)} pages opened, {len(found)} complaints.")
     return int(bool(found))
+
+
+def write_picture(
+    browser: chromium.Browser, folder: Path, page: Path, width: int, scheme: str
+) -> None:
+    """`how_to_export_390_dark.png` and the like."""
+    folder.mkdir(parents=True, exist_ok=True)
+    place = page.parent if page.name == "index.html" else page.with_suffix("")
+    name = "_".join(place.parts) or "index"
+    file = folder / f"{name}_{width}_{scheme}.png"
+    file.write_bytes(browser.picture())
 
 
 def complaints(browser: chromium.Browser, address: str, width: int) -> Iterator:

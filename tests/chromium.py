@@ -1,8 +1,9 @@
-"""A page in headless Chromium: its text, its console, what it asks for.
+"""A page in headless Chromium: text, console, requests, a picture of it.
 
 Chromium's own protocol, over two pipes: no package is needed for it.
 """
 
+import base64
 import contextlib
 import json
 import os
@@ -59,8 +60,14 @@ class Browser:
                 assert "error" not in answer, answer
                 return answer["result"]
 
-    def open(self, url, width):
-        """Opens a page of so many pixels, and waits until it is loaded."""
+    def open(self, url, width, scheme="light"):
+        """Opens a page of so many pixels, and waits until it is loaded.
+
+        Args:
+            url: of the page.
+            width: of the window, pixels.
+            scheme: of colors that the reader prefers, `"light"` or `"dark"`.
+        """
         if not self._session:
             target = self.send("Target.createTarget", url="about:blank")
             answer = self.send("Target.attachToTarget", **target, flatten=True)
@@ -75,6 +82,7 @@ class Browser:
             )
         self.events.clear()
         self.resize(width)
+        self.dress(scheme)
         self.send("Page.navigate", url=url)
         while not self.told("Page.loadEventFired"):
             self._read()
@@ -86,6 +94,27 @@ class Browser:
             **{"width": width, "height": 900, "deviceScaleFactor": 1},
             mobile=width < 600,
         )
+
+    def dress(self, scheme):
+        """Says which colors the reader prefers, `"light"` or `"dark"`."""
+        media = {"name": "prefers-color-scheme", "value": scheme}
+        self.send("Emulation.setEmulatedMedia", features=[media])
+
+    def picture(self, most=3000):
+        """The page as the bytes of a PNG file, down to so many pixels."""
+        root = "document.documentElement"
+        width, height = (
+            self.value(f"{root}.{x}") for x in ("clientWidth", "scrollHeight")
+        )
+        answer = self.send(
+            "Page.captureScreenshot",
+            captureBeyondViewport=True,
+            clip={
+                **{"x": 0, "y": 0, "width": width},
+                **{"height": min(height, most), "scale": 1},
+            },
+        )
+        return base64.b64decode(answer["data"])
 
     def value(self, expression):
         """What a piece of JavaScript gives, or its promise."""

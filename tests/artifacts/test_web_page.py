@@ -153,8 +153,7 @@ def test_the_page_fits_phones_light_and_dark(visit):
         assert wide == width
     colors = []
     for scheme in ("light", "dark"):
-        media = {"name": "prefers-color-scheme", "value": scheme}
-        browser.send("Emulation.setEmulatedMedia", features=[media])
+        browser.dress(scheme)
         colors.append(browser.value(BACKGROUND))
     assert colors == ["rgb(255, 255, 255)", "rgb(20, 25, 27)"]
     web_page.assert_quiet(browser, address)

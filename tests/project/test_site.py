@@ -1,9 +1,12 @@
 """The site in headless Chromium: what a reader must not meet, and the zoo."""
 
+import sys
+
 import browse_site
 import chromium
 import markdown
 import pytest
+from PIL import Image
 
 ASSETS = browse_site.ROOT / "docs" / "assets"
 pytestmark = [
@@ -43,6 +46,34 @@ def test_faults_of_a_page_are_told(body, browser, tmp_path):
         browser.open(f"{address}/page.html", 1200)
         found = [*browse_site.complaints(browser, address, 1200)]
     assert found == FAULTS[body]
+
+
+COLORED = FAULTY.format("""<meta name="viewport" content="width=device-width">
+<style>html { height: 1000px }
+@media (prefers-color-scheme: dark) { html { background: #000 } }</style>""")
+
+
+def test_pages_are_photographed_in_both_widths_and_colors(
+    tmp_path, monkeypatch
+):
+    site, pictures = tmp_path / "site", tmp_path / "pictures"
+    for name in ("index.html", "how_to/web/index.html"):
+        (site / name).parent.mkdir(parents=True)
+        (site / name).write_text(COLORED)
+    arguments = ["", str(site), "--pictures", str(pictures)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert browse_site.main() == 0
+    colors = {"light": (255,) * 3, "dark": (0,) * 3}
+    for page in ("index", "how_to_web"):
+        for width in browse_site.WIDTHS:
+            for scheme, color in colors.items():
+                with Image.open(
+                    pictures / f"{page}_{width}_{scheme}.png"
+                ) as picture:
+                    assert picture.size == (width, 1000)
+                    seen = picture.convert("RGB").getpixel((9, 999))
+                assert seen == color
+    assert len([*pictures.iterdir()]) == 8
 
 
 @pytest.fixture(scope="module")
