@@ -8,7 +8,10 @@ pytestmark = pytest.mark.once
 
 QUESTIONS = yaml.safe_load((prose.ROOT / "docs" / "questions.yml").read_text())
 # Pages of docstrings, and of reasons.
-WITHOUT_QUESTIONS = ("docs/reference/", "docs/decisions/", "docs/readers.md")
+WITHOUT_QUESTIONS = (
+    *("docs/reference/", "docs/decisions/", "docs/readers.md"),
+    prose.NOTES,  # part of docs/benchmarks.md
+)
 
 OPENING = "Read this if you train; at the end you have a model.\n\n"
 LONG = " ".join(["word"] * 31) + "."
@@ -63,6 +66,12 @@ def test_a_bad_page_is_told(expected):
 
 def test_a_good_page_passes():
     assert not [*prose.complaints_of_page("page.md", GOOD_PAGE)]
+
+
+def test_notes_are_part_of_a_page_that_has_the_opening():
+    (found,) = prose.complaints_of_page(prose.NOTES, f"# Title\n\n{LONG}")
+    assert found.text == LONG
+    assert prose.NOTES in {prose.name_of(path) for path in prose.pages()}
 
 
 def test_the_line_is_named():
