@@ -6,12 +6,15 @@ does this too, but brings some forty packages with it.
 
 import base64
 import json
+import re
 from pathlib import Path
 
 from mkdocs.structure.files import File
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 FOLDER = "tutorials"
+# Of terminals, which rich's tables have.
+COLORS = re.compile(r"\x1b\[[\d;]*m")
 
 
 def on_files(files, config):
@@ -54,4 +57,4 @@ def page_of(notebook, name):
 def text_of(output):
     """What a cell printed, or the value of its last line."""
     text = output.get("text") or output.get("data", {}).get("text/plain", "")
-    return "".join(text).rstrip()
+    return COLORS.sub("", "".join(text)).rstrip()

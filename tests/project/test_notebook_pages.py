@@ -30,7 +30,7 @@ def test_cells_and_outputs_are_shown_in_order():
                             "text/plain": ["<Figure>"],
                         }
                     },
-                    {"data": {"text/plain": ["2"]}},
+                    {"data": {"text/plain": ["\x1b[1;36m2\x1b[0m"]}},
                     {"text": ["\n"]},
                 ],
             },
