@@ -4,32 +4,43 @@
 
 No TPU is needed, but `libtpu`. Rows that are in `results.json` are not compiled
 again, and every row is written when it is there: stop it at any time. A row
-that takes longer than `--minutes` is left out, and named in the table.
+that takes more than `--minutes` of one core is left out, and named in the
+table.
 """
 
 import argparse
 import json
+import resource
+import signal
 import subprocess
 import sys
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 
 from report import write
 
+from keras_convnext.training.distribution.keeping import ON_TPUS
+from keras_convnext.training.distribution.planning import Job
+from keras_convnext.training.distribution.planning import possible
+
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
 WORKER = FOLDER / "worker.py"
-V5E = ("v5e:1x1", "v5e:2x4", "v5e:8x8", "v5e:16x16")
+TINY, BASE = "convnext_tiny", "convnext_base"
+XLARGE, HUGE = "convnext_xlarge", "convnextv2_huge"
 # The smallest first: what is learned from them serves the others.
 STEPS = [
     {"model": model, "topology": topology}
-    for model, topologies in {
-        "convnext_tiny": V5E,
-        "convnext_base": (*V5E, "v5p:2x2x1", "v6e:2x4"),
-        "convnext_xlarge": V5E,
-        "convnextv2_huge": V5E,
+    for topology, models in {
+        "v5e:1x1": (TINY, BASE, XLARGE, HUGE),
+        "v5e:2x4": (TINY, BASE, XLARGE, HUGE),
+        "v5p:2x2x1": (BASE,),
+        "v6e:2x4": (BASE,),
+        "v5e:8x8": (TINY, BASE, XLARGE, HUGE),
+        "v5e:16x16": (TINY, BASE, XLARGE, HUGE),
     }.items()
-    for topology in topologies
+    for model in models
 ]
 # Tiny's stages at 224 pixels: height and width, channels.
 FORMS = [
@@ -42,11 +53,22 @@ FORMS = [
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--minutes", type=int, default=60, help="of one core")
     parser.add_argument("--only", choices=("steps", "forms"))
     parser.add_argument("--again", action="store_true", help="what took long")
+    parser.add_argument(
+        "--formulas",
+        action="store_true",
+        help="compile nothing, and estimate all steps anew; on any backend",
+    )
     asked = parser.parse_args()
-    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = read()
+    if asked.formulas:
+        for row in results.values():
+            if row["kind"] == "steps" and row["figures"]:
+                row["figures"]["plan"] = estimate(row["figures"]["plan"])
+        save(results)
+        return
     for kind, rows in {"forms": FORMS, "steps": STEPS}.items():
         if asked.only not in (None, kind):
             continue
@@ -56,15 +78,15 @@ def main():
             if known and not (asked.again and known["figures"] is None):
                 continue
             figures, reason = compiled(kind, row, asked.minutes)
-            results[key] = {
+            done = {
                 "kind": kind,
                 **row,
                 "date": date.today().isoformat(),
                 "figures": figures,
                 "reason": reason,
             }
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-            write(results, FOLDER / "results.md")
+            # Another process may have written others meanwhile.
+            save({**read(), key: done})
             print(key, reason or "", flush=True)
 
 
@@ -74,15 +96,36 @@ def compiled(kind, row, minutes):
     A compiler keeps what it has taken of memory.
     """
     command = [sys.executable, str(WORKER), kind, json.dumps(row)]
-    try:
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, timeout=60 * minutes, check=True
-        )
-    except subprocess.TimeoutExpired:
-        return None, f"longer than {minutes:g} minutes"
-    except subprocess.CalledProcessError as error:
-        return None, f"ended with status {error.returncode}"
+    seconds = 60 * minutes
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 60))
+
+    done = subprocess.run(command, stdout=subprocess.PIPE, preexec_fn=limit)
+    if done.returncode == -signal.SIGXCPU:
+        return None, f"longer than {minutes} minutes of one core"
+    if done.returncode:
+        return None, f"ended with status {done.returncode}"
     return json.loads(done.stdout.splitlines()[-1]), None
+
+
+def estimate(plan):
+    """What the formulas say today of the step of a plan."""
+    known = {x.name: plan[x.name] for x in fields(Job) if x.name in plan}
+    (found,) = possible(Job(**known), ON_TPUS)
+    return found.as_dict()
+
+
+def read():
+    """All rows by name."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def save(results):
+    """Writes all rows as JSON, one a line, and as tables."""
+    rows = [f"{json.dumps(k)}: {json.dumps(x)}" for k, x in results.items()]
+    RESULTS.write_text("{\n" + ",\n".join(rows) + "\n}\n")
+    write(results, FOLDER / "results.md")
 
 
 if __name__ == "__main__":

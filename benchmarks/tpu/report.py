@@ -35,7 +35,6 @@ how much of them is padding to whole tiles; and the compiler's estimate of
 cycles, as parts of all. An instruction counts for the layer that it is named
 after, though XLA fuses neighbors into it.
 """
-MOST = 12
 
 
 def write(results, path):
@@ -91,7 +90,8 @@ def _form(row):
     forward, training = (row["figures"][x] for x in ("forward", "training"))
     cells = [f"{row['side']}²×{row['channels']}", row["dtype"], row["form"]]
     for one in (forward, training):
-        cells += [as_text(one["bytes_accessed"]), as_text(one["temporaries"])]
+        sizes = one["bytes_accessed"], one["temporaries"]
+        cells += [f"{size / 1e6:,.0f} MB" for size in sizes]
     seconds = forward["seconds"] + training["seconds"]
     return _line([*cells, f"{seconds:.0f} s"])
 
@@ -107,7 +107,7 @@ def _parts(row):
         f"{as_text(total)} in all.\n\n"
         "| part | moved | padding | cycles |\n| --- | ---: | ---: | ---: |\n"
     ]
-    for name, (padded, size, count) in list(parts.items())[:MOST]:
+    for name, (padded, size, count) in parts.items():
         waste = 1 - size / padded if padded else 0
         lines.append(
             _line(

@@ -15,6 +15,7 @@ from keras_convnext.training.distribution import compiling
 from keras_convnext.training.distribution import hlo
 
 BATCH = 64
+MOST = 12
 
 
 def step(row):
@@ -26,19 +27,25 @@ def step(row):
 
 
 def parts(text):
-    """Bytes as laid out, bytes of numbers and cycles, by part of the model."""
+    """Bytes as laid out, bytes of numbers and cycles, by part of the model.
+
+    The parts that move most have names, and the others are one.
+    """
     sums = {}
     for one in hlo.traffic(text):
         key = part_of(one.label) or f"other {one.opcode}"
         taken = one.padded, one.size, one.cycles
         before = sums.get(key, (0, 0, 0))
         sums[key] = tuple(map(sum, zip(before, taken)))
-    return dict(sorted(sums.items(), key=lambda item: -item[1][0]))
+    ordered = sorted(sums.items(), key=lambda item: -item[1][0])
+    most, others = ordered[:MOST], [taken for _, taken in ordered[MOST:]]
+    return {**dict(most), "others": [sum(x) for x in zip(*others)] or [0] * 3}
 
 
 def part_of(label):
     """Stage, part and direction of the layer that an operation is of."""
-    for segment in label.split("/"):
+    # The last: a block that is computed again has its layers inside.
+    for segment in reversed(label.split("/")):
         name = parse(segment.rstrip(")").split("(")[-1])
         if name.part in (None, ""):
             continue

@@ -7,10 +7,13 @@ from keras_convnext.facts.layer_names import BLOCK_PARTS
 from keras_convnext.facts.layer_names import LayerName
 from keras_convnext.facts.layer_names import Part
 from keras_convnext.facts.layer_names import parse
+from keras_convnext.layers.jax_functions import target
 
 # What is not computed again: random states are not drawn twice.
 OUTSIDE = (Part.DROP_PATH, Part.ADD)
 PARTS = tuple(part for part in BLOCK_PARTS if part not in OUTSIDE)
+# From an expansion on: of the two widest maps of a block one is kept.
+ACTIVATED = (Part.ACTIVATION, Part.GRN, Part.PROJECT)
 
 
 @register
@@ -90,22 +93,56 @@ def rematerialized(model: keras.Model) -> keras.Model:
         >>> lean = keras_convnext.rematerialized(model)
         >>> lean.compile("adamw", "sparse_categorical_crossentropy")
     """
+    if _is_done(model) or not _blocks(model):
+        raise ValueError(
+            "Expected a model with the blocks of a ConvNeXt, not nested in "
+            f"another and not rematerialized yet. Received: {model.name!r}. "
+            "Build upon `rematerialized(backbone)`"
+        )
+    return _computed_again(model, PARTS)
+
+
+def for_training(model, rematerialize):
+    """The model that is trained: what it keeps depends on where it runs.
+
+    On TPUs it computes the activations of expansions again, see the figures
+    in benchmarks/NOTES.md.
+
+    Args:
+        model: a `keras.Model`.
+        rematerialize: bool, whether to compute whole blocks again.
+
+    Returns:
+        A model on the same layers, or the model itself.
+    """
+    if rematerialize:
+        return rematerialized(model)
+    if target() == "tpu" and not _is_done(model) and _blocks(model):
+        return _computed_again(model, ACTIVATED)
+    return model
+
+
+def _is_done(model):
+    return any(isinstance(x, Rematerialized) for x in model.layers)
+
+
+def _blocks(model):
+    """The layers of each block of a ConvNeXt by part, by name of the block."""
     blocks: dict[LayerName, dict[str, keras.layers.Layer]] = {}
     for layer in model.layers:
         name = parse(layer.name)
         if name.block is not None and name.part in PARTS:
             whole = name.of(Part.REMATERIALIZED)
             blocks.setdefault(whole, {})[name.part] = layer
-    is_done = any(isinstance(x, Rematerialized) for x in model.layers)
-    if is_done or not blocks:
-        raise ValueError(
-            "Expected a model with the blocks of a ConvNeXt, not nested in "
-            f"another and not rematerialized yet. Received: {model.name!r}. "
-            "Build upon `rematerialized(backbone)`"
-        )
+    # Those of the roadmap's other networks have another order.
+    return {k: v for k, v in blocks.items() if Part.DEPTHWISE in v}
+
+
+def _computed_again(model, parts):
+    """A model that keeps the input of such parts alone, which are in a row."""
     last, dropped = {}, set()
-    for name, parts in blocks.items():
-        ordered = [parts[part] for part in PARTS if part in parts]
+    for name, layers in _blocks(model).items():
+        ordered = [layers[part] for part in parts if part in layers]
         *inner, end = (layer.name for layer in ordered)
         dropped.update(inner)
         last[end] = Rematerialized(

@@ -18,7 +18,7 @@ from keras_convnext._util.ranges import check_ordered
 from keras_convnext._util.ranges import in_range
 from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
-from keras_convnext.models.rematerialization import rematerialized
+from keras_convnext.models.rematerialization import for_training
 from keras_convnext.models.sigmoid import like
 from keras_convnext.training import distribution
 from keras_convnext.training import freezing
@@ -147,7 +147,7 @@ def find_learning_rate(
     )
     # Another model of the same layers: that of the caller is not compiled.
     trained, _ = recipe.adapted(like(logits, logits.outputs[0]), seed)
-    trained = rematerialized(trained) if rematerialize else trained
+    trained = for_training(trained, rematerialize)
     with _unchanged(model, trained), freezing.restored(trained):
         recipe.compile(trained, batches.steps_per_epoch, metrics=[], data=data)
         rates = _Exponential(lowest, highest, steps)

@@ -17,7 +17,7 @@ from keras_convnext._util.telling import tell
 from keras_convnext.data import TrainLoader
 from keras_convnext.data.source import Source
 from keras_convnext.models.model import ConvNeXtModel
-from keras_convnext.models.rematerialization import rematerialized
+from keras_convnext.models.rematerialization import for_training
 from keras_convnext.models.sigmoid import with_sigmoid
 from keras_convnext.training import callbacks
 from keras_convnext.training import distribution
@@ -195,7 +195,7 @@ def train(
             held_out = cluster.eval_loader(*images)
             measuring = _by_batch(cluster, held_out, counts, averages)
     trained, merge = recipe.adapted(model, seed)
-    trained = rematerialized(trained) if rematerialize else trained
+    trained = for_training(trained, rematerialize)
     trained = cluster.for_training(trained)
     if guide is not None:
         trained = distilled(trained, guide, recipe, seed)

@@ -11,7 +11,11 @@ import keras_convnext
 from keras_convnext import optimizers
 from keras_convnext import recipes
 from keras_convnext import rematerialized
+from keras_convnext.facts.layer_names import parse
+from keras_convnext.layers.jax_functions import compiling_for
 from keras_convnext.models.rematerialization import Rematerialized
+from keras_convnext.models.rematerialization import for_training
+from keras_convnext.tasks import roadmap
 
 pytestmark = LONG_WHERE_COMPILED
 
@@ -111,7 +115,8 @@ def test_torch_keeps_less():
 @pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="counts what a vjp holds"
 )
-def test_jax_keeps_less():
+@pytest.mark.parametrize("is_whole, less", [(True, 2.5), (False, 1.3)])
+def test_jax_keeps_less(is_whole, less):
     """XLA on CPUs may still merge the second computation with the first."""
     import jax
 
@@ -124,14 +129,39 @@ def test_jax_keeps_less():
             return results
 
         trainable = [x.value for x in model.trainable_variables]
-        _, backward = jax.vjp(outputs, trainable)
+        results, backward = jax.vjp(outputs, trainable)
         arrays = {id(x): x.size for x in jax.tree.leaves(backward)}
-        return sum(arrays.values())
+        return sum(arrays.values()), backward(results)
 
     images = random_images((16, 32, 32, 3))
-    model = new_model()
+    model = new_model(grn=not is_whole)
+    with compiling_for("tpu"):
+        lean = for_training(model, is_whole)
+    size, gradients = kept(model)
+    lean_size, lean_gradients = kept(lean)
     # Of a GELU the plain model keeps the input alone: it has less to save.
-    assert kept(rematerialized(model)) < kept(model) / 2.5
+    assert lean_size < size / less
+    for found, expected in zip(
+        *map(jax.tree.leaves, (lean_gradients, gradients))
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.every_backend
+def test_tpus_compute_activations_again():
+    model = new_model(grn=True)
+    assert for_training(model, False) is model
+    with compiling_for("tpu"):
+        lean = for_training(model, False)
+        assert for_training(lean, False) is lean
+    inside = [
+        [parse(layer.name).part for layer in whole.layers]
+        for whole in lean.layers
+        if isinstance(whole, Rematerialized)
+    ]
+    # Which of the other backends knows what it will run on?
+    is_jax = keras.backend.backend() == "jax"
+    assert inside == 3 * is_jax * [["activation", "grn", "project"]]
 
 
 @pytest.mark.every_backend
@@ -162,5 +192,12 @@ def test_tensorflow_computes_blocks_again():
 
 def test_models_without_blocks_are_refused():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match="blocks of a ConvNeXt"):
+        rematerialized(model)
+
+
+@pytest.mark.every_backend
+def test_blocks_in_another_order_are_refused():
+    model = roadmap.build("resnet", "small", classes=2)
     with pytest.raises(ValueError, match="blocks of a ConvNeXt"):
         rematerialized(model)

@@ -12,6 +12,7 @@ from keras_convnext.training.distribution import compiling
 from keras_convnext.training.distribution.chips import Chip
 from keras_convnext.training.distribution.keeping import ON_TPUS
 from keras_convnext.training.distribution.planning import ACTIVATION_BYTES
+from keras_convnext.training.distribution.planning import Job
 from keras_convnext.training.distribution.planning import Plan
 from keras_convnext.training.distribution.planning import as_text
 from keras_convnext.training.distribution.planning import best
@@ -194,21 +195,19 @@ def compiled_plan(
         name
     )
     # Where nothing fits by the formulas, the compiler has the last word.
-    estimate = best(
-        possible(
-            name,
-            len(devices),
-            chip.memory,
-            batch_size,
-            image_size,
-            classes,
-            dtype,
-            average,
-            gradient_accumulation_steps,
-            rematerialize,
-            ON_TPUS,
-        )
+    job = Job(
+        model=name,
+        devices=len(devices),
+        memory=chip.memory,
+        batch_size=batch_size,
+        image_size=image_size,
+        classes=classes,
+        dtype=dtype,
+        average=average,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        rematerialize=rematerialize,
     )
+    estimate = best(possible(job, ON_TPUS))
     changed = chosen.replace(
         batch_size=batch_size,
         image_size=image_size,

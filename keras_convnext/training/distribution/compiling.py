@@ -26,7 +26,7 @@ from keras_convnext._util.version import __version__
 from keras_convnext._util.writing import make_folder
 from keras_convnext._util.writing import written_aside
 from keras_convnext.layers.jax_functions import compiling_for
-from keras_convnext.models.rematerialization import rematerialized
+from keras_convnext.models.rematerialization import for_training
 from keras_convnext.training.distribution import hlo
 from keras_convnext.training.distribution import in_jax
 from keras_convnext.training.distribution.chips import CHIPS
@@ -193,7 +193,7 @@ def _lowered(recipe, name, classes, device, dtype, rematerialize):
 
     def build():
         model = recipe.build(name, classes, dtype=dtype)
-        model = rematerialized(model) if rematerialize else model
+        model = for_training(model, rematerialize)
         recipe.compile(model, steps_per_epoch=steps)
         model.optimizer.build(model.trainable_variables)
         # Loss and metrics make their variables when they are called.

@@ -9,6 +9,7 @@ from keras_convnext.models.rematerialization import OUTSIDE
 
 # A sum keeps none of its terms, and a card passes on what it is given.
 NOTHING = (Part.DROP_PATH, Part.CARD)
+NORMS = (Part.STEM_NORM, Part.DOWNSAMPLE_NORM, Part.NORM)
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,10 @@ class Keeping:
             bytes: in any training, in mixed precision, with a moving average,
             on several devices, and with several micro-batches.
         again: parts whose outputs are computed again going backward.
-        lanes: int, numbers of channels are filled up to multiples of it.
+        lanes: int, a whole number of them holds the channels of a position, or
+            the images of a batch, whichever leaves fewer of them empty.
         pixel_bytes: of a number of the images, which are kept apart.
+        statistic_bytes: of what a normalization keeps of each position.
     """
 
     always: dict
@@ -32,6 +35,7 @@ class Keeping:
     again: tuple
     lanes: int
     pixel_bytes: int
+    statistic_bytes: int
 
     def state(self, parameters, devices, steps, is_mixed, average):
         """Bytes of what there is for each parameter, by name."""
@@ -42,11 +46,12 @@ class Keeping:
         kinds |= self.accumulating if steps > 1 else {}
         return {name: size * parameters for name, size in kinds.items()}
 
-    def elements(self, costs):
+    def elements(self, costs, images):
         """Elements that going backward needs of one image.
 
         Args:
             costs: a `Profile`.
+            images: int, of a batch.
 
         Returns:
             `(between, inside, largest)`: those between blocks, those inside of
@@ -59,8 +64,7 @@ class Keeping:
             if name.part in NOTHING + self.again:
                 continue
             *places, channels = layer.output_shape or (1,)
-            filled = math.ceil(channels / self.lanes) * self.lanes
-            size = math.prod(places) * filled
+            size = math.prod(places) * self.filled(channels, images)
             if name.block is None or name.part in OUTSIDE:
                 between += size
             else:
@@ -68,6 +72,21 @@ class Keeping:
                 blocks[block] = blocks.get(block, 0) + size
         inside = sum(blocks.values())
         return between, inside, max(blocks.values(), default=0)
+
+    def filled(self, channels, images):
+        """Numbers that the channels of a position take, for each image."""
+        whole = math.ceil(channels / self.lanes) * self.lanes
+        batch = math.ceil(images / self.lanes) * self.lanes
+        return min(whole, channels * batch / images)
+
+    def statistics(self, costs):
+        """Bytes of what normalizations keep of one image."""
+        places = [
+            math.prod(layer.output_shape[:-1])
+            for layer in costs.layers
+            if parse(layer.name).part in NORMS
+        ]
+        return self.statistic_bytes * sum(places)
 
 
 # Keras keeps weights, gradients and slots in float32 under mixed precision,
@@ -81,10 +100,13 @@ LAYER_BY_LAYER = Keeping(
     again=(),
     lanes=1,
     pixel_bytes=0,
+    statistic_bytes=0,
 )
 # As XLA's compiler for TPUs does it, by benchmarks/tpu: gradients go into the
 # weights at once where nobody else has to know them, casts are part of the
 # products, and normalizations and products with a vector cost less than room.
+# `for_training` asks for the activations to be computed again. Images are there
+# as they come and cast, and statistics are four numbers.
 ON_TPUS = Keeping(
     always={"weights": 4, "moments": 8},
     mixed={},
@@ -92,12 +114,10 @@ ON_TPUS = Keeping(
     several={"gradients": 4},
     accumulating={"accumulated gradients": 4},
     again=(
-        Part.NORMALIZATION,
-        Part.STEM_NORM,
-        Part.DOWNSAMPLE_NORM,
-        Part.NORM,
-        Part.LAYER_SCALE,
+        *(Part.NORMALIZATION, *NORMS, Part.LAYER_SCALE),
+        *(Part.ACTIVATION, Part.GRN),
     ),
     lanes=128,
-    pixel_bytes=4,
+    pixel_bytes=6,
+    statistic_bytes=16,
 )

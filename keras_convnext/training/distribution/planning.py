@@ -1,5 +1,6 @@
 """What a training would take, on paper: memory, batches and time."""
 
+import functools
 import math
 import re
 from dataclasses import asdict
@@ -29,6 +30,29 @@ FEWEST_IMAGES = 8
 ACCUMULATIONS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 # A second forward pass beside a forward and a backward one of twice its work.
 REMATERIALIZED_WORK = 4 / 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained, and on what.
+
+    Attributes:
+        model: name of an architecture.
+        devices: int.
+        memory: int, bytes of a device.
+        The others as for `plan`.
+    """
+
+    model: str
+    devices: int
+    memory: int
+    batch_size: int = 4096
+    image_size: int = 224
+    classes: int = 1000
+    dtype: str = "mixed_bfloat16"
+    average: bool = True
+    gradient_accumulation_steps: int | None = None
+    rematerialize: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -190,20 +214,19 @@ def plan(
             "A step's time follows from `rate` and `bandwidth` together. "
             f"Received: rate={rate}, bandwidth={bandwidth}"
         )
-    candidates = possible(
-        name,
-        devices,
-        available,
-        batch_size,
-        image_size,
-        classes,
-        dtype,
-        average,
-        gradient_accumulation_steps,
-        rematerialize,
-        LAYER_BY_LAYER,
+    job = Job(
+        model=name,
+        devices=devices,
+        memory=available,
+        batch_size=batch_size,
+        image_size=image_size,
+        classes=classes,
+        dtype=dtype,
+        average=average,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        rematerialize=rematerialize,
     )
-    chosen = best(candidates)
+    chosen = best(possible(job, LAYER_BY_LAYER))
     if not chosen.fits:
         raise ValueError(
             f"A device needs at least {as_text(chosen.needed / FILL)} for "
@@ -214,56 +237,32 @@ def plan(
     return _with_times(chosen, rate, bandwidth)
 
 
-def possible(
-    name,
-    devices,
-    memory,
-    batch_size,
-    image_size,
-    classes,
-    dtype,
-    average,
-    gradient_accumulation_steps,
-    rematerialize,
-    keeping,
-):
+def possible(job, keeping):
     """The `Plan`s there are, the better ones first, whether they fit or not.
 
     Args:
-        name: of an architecture.
-        memory: int, bytes of a device.
+        job: a `Job`.
         keeping: a `Keeping`.
-        The others as for `plan`.
     """
-    if batch_size % devices:
+    if job.batch_size % job.devices:
         raise ValueError(
             "The batch must be divisible by the number of devices. Received: "
-            f"batch_size={batch_size}, devices={devices}"
+            f"batch_size={job.batch_size}, devices={job.devices}"
         )
-    with without_numbers():
-        costs = profile(
-            create_model(
-                name,
-                weights=None,
-                classes=classes,
-                input_shape=(image_size, image_size, 3),
-            )
-        )
-    share = batch_size // devices
+    costs = _costs(job.model, job.classes, job.image_size)
+    share = job.batch_size // job.devices
+    asked = job.gradient_accumulation_steps
     plans = [
-        _plan(
-            costs, devices, memory, share, steps, again, dtype, average, keeping
-        )
-        for again in _asked(rematerialize, (False, True))
-        for steps in _asked(gradient_accumulation_steps, ACCUMULATIONS)
+        _plan(job, costs, steps, again, keeping)
+        for again in _asked(job.rematerialize, (False, True))
+        for steps in _asked(asked, ACCUMULATIONS)
         if _is_even(share, steps)
     ]
     if not plans:
         raise ValueError(
             "Micro-batches must divide a device's images, and have at least "
-            f"{FEWEST_IMAGES}. Received: gradient_accumulation_steps="
-            f"{gradient_accumulation_steps}, batch_size={batch_size}, "
-            f"devices={devices}"
+            f"{FEWEST_IMAGES}. Received: gradient_accumulation_steps={asked}, "
+            f"batch_size={job.batch_size}, devices={job.devices}"
         )
     return plans
 
@@ -304,6 +303,15 @@ def as_bytes(name, size):
     return int(number)
 
 
+@functools.cache
+def _costs(name, classes, image_size):
+    shape = image_size, image_size, 3
+    with without_numbers():
+        return profile(
+            create_model(name, weights=None, classes=classes, input_shape=shape)
+        )
+
+
 def _asked(value, choices):
     return choices if value is None else (value,)
 
@@ -315,30 +323,31 @@ def _is_even(share, steps):
     )
 
 
-def _plan(costs, devices, memory, share, steps, again, dtype, average, keeping):
-    images = share // steps
-    between, inside, largest = keeping.elements(costs)
+def _plan(job, costs, steps, again, keeping):
+    images = job.batch_size // job.devices // steps
+    between, inside, largest = keeping.elements(costs, images)
     elements = between + (largest if again else inside)
-    of_an_image = elements * ACTIVATION_BYTES[dtype]
+    of_an_image = elements * ACTIVATION_BYTES[job.dtype]
     of_an_image += math.prod(costs.input_shape) * keeping.pixel_bytes
+    of_an_image += keeping.statistics(costs)
     return Plan(
-        model=costs.name,
+        model=job.model,
         parameters=costs.parameters,
-        devices=devices,
-        batch_size=share * devices,
+        devices=job.devices,
+        batch_size=job.batch_size,
         gradient_accumulation_steps=steps,
         device_batch=images,
         rematerialize=again,
-        dtype=dtype,
+        dtype=job.dtype,
         state=keeping.state(
             costs.parameters,
-            devices,
+            job.devices,
             steps,
-            dtype.startswith("mixed"),
-            average,
+            job.dtype.startswith("mixed"),
+            job.average,
         ),
-        activations=of_an_image * images,
-        memory=memory,
+        activations=round(of_an_image * images),
+        memory=job.memory,
         compute_seconds=None,
         reduce_seconds=None,
     )
