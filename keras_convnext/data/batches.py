@@ -2,6 +2,7 @@
 
 import functools
 import math
+import sys
 from collections.abc import Iterable
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,7 @@ class Batches(keras.utils.PyDataset):
 
         self._order = functools.lru_cache(maxsize=2)(order)
         self._pool = ThreadPoolExecutor(WORKERS)
+        self._memory = Memory()
 
     def __len__(self) -> int:
         whole = math.floor if self.pipeline.training else math.ceil
@@ -84,7 +86,8 @@ class Batches(keras.utils.PyDataset):
         numbers = order[start : start + self.batch_size].tolist()
         first = self._first(epoch, index)
         places = self._places[: len(numbers)]
-        images = self._new(len(places))
+        shape, dtype = self._spec
+        images = self._memory.array((len(places), *shape), dtype)
 
         def fill(start):
             return [
@@ -111,11 +114,6 @@ class Batches(keras.utils.PyDataset):
         """The number of what is mixed with one another, and which that is."""
         return [(first, slice(None))]
 
-    def _new(self, count: int) -> Array:
-        """Memory for so many images."""
-        shape, dtype = self._spec
-        return np.zeros((count, *shape), dtype)
-
     @functools.cached_property
     def _spec(self):
         """The shape and dtype of a sample, by an example."""
@@ -129,3 +127,43 @@ class Batches(keras.utils.PyDataset):
     def _fill(self, out: Array, number: int, seed: tuple[int, int]) -> Any:
         """Makes the sample of an image; returns its label."""
         return self.pipeline.sample(self.source[number], seed, out)["labels"]
+
+
+class Memory:
+    """Arrays in memory that is used again when nobody holds it any more.
+
+    Fresh memory costs more than filling it: the system clears every page.
+
+    Examples:
+        >>> from keras_convnext.data.batches import Memory
+        >>> memory = Memory()
+        >>> place = memory.array((2, 3), "float32").ctypes.data
+        >>> place == memory.array((2, 3), "float32").ctypes.data
+        True
+    """
+
+    # As many batches as wait in threads; of more, the memory is given back.
+    KEPT = WORKERS + 2
+
+    def __init__(self):
+        self._owners = []
+
+    def array(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """An array of any contents, of which nothing else holds a part."""
+        for owner in self._owners:
+            is_free = sys.getrefcount(owner) == HELD_HERE_ALONE
+            if is_free and (owner.shape, owner.dtype) == (shape, dtype):
+                return owner[...]
+        owner = np.empty(shape, dtype)
+        self._owners = [*self._owners, owner][-self.KEPT :]
+        # Views, and views of views, hold the array whose memory they are.
+        return owner[...]
+
+
+def _held():
+    """The references to what stands in a list alone, as a loop counts them."""
+    for owner in [object()]:
+        return sys.getrefcount(owner)
+
+
+HELD_HERE_ALONE = _held()

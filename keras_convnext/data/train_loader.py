@@ -161,8 +161,12 @@ class TrainLoader(Batches):
 
     def _specs(self):
         """The shapes and dtypes of a batch, in its structure."""
-        labels = np.zeros_like(self.source.labels[:1])
-        example = self.pipeline.batch((self._new(1), labels), (0, 0))
+        shape, dtype = self._spec
+        one = (
+            np.zeros((1, *shape), dtype),
+            np.zeros_like(self.source.labels[:1]),
+        )
+        example = self.pipeline.batch(one, (0, 0))
         count = self._kept.stop - self._kept.start
 
         def spec(x):

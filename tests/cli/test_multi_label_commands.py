@@ -67,6 +67,7 @@ def invoke(*arguments):
     return result.stdout
 
 
+@long_where_compiled
 def test_from_a_file_of_arrays_to_names(colors, model, tmp_path):
     output = tmp_path / "run"
     summary = json.loads(

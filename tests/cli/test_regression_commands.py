@@ -73,6 +73,7 @@ def invoke(*arguments):
     return result.stdout
 
 
+@long_where_compiled
 def test_from_a_list_to_numbers(ages, model, tmp_path):
     output, best = tmp_path / "run", tmp_path / "run" / "best.keras"
     more = ("--target", "age")

@@ -2,16 +2,19 @@
 
 import subprocess
 import sys
+import weakref
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import torch
 from conftest import long_where_compiled
 
 from keras_convnext import ConvNeXt
 from keras_convnext import load_image
 from keras_convnext import recipes
+from keras_convnext.data.batches import Memory
 
 pytestmark = pytest.mark.once
 
@@ -129,6 +132,47 @@ def test_maps_write_where_they_are_told_and_nowhere_else():
     result, _ = pipeline.batch((floats, labels), (0, 1), out=floats)
     assert result is floats
     np.testing.assert_array_equal(floats, mixed)
+
+
+HELD = {
+    "whole": lambda x: x,
+    "a part of a part": lambda x: x[1:][0, :, 0],
+    "the backend's": keras.ops.convert_to_tensor,
+    "torch's": torch.from_numpy,
+}
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("held", HELD)
+def test_no_batch_that_is_held_is_written_over(held):
+    batches = RECIPE.train_data(photos(32), 5)
+    kept = [HELD[held](batches[i][0]) for i in range(4)]
+    found = [keras.ops.convert_to_numpy(x).copy() for x in kept]
+    for _ in range(3):
+        collect(batches)
+        batches.on_epoch_end()
+    for array, expected in zip(kept, found, strict=True):
+        array = keras.ops.convert_to_numpy(array)
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_the_memory_of_batches_is_used_again_and_bounded():
+    memory = Memory()
+    first = memory.array((2, 3), "float32")
+    place, part = first.ctypes.data, first[0]
+    assert first.flags.writeable and first.dtype == "float32"
+    assert memory.array((2, 3), "float32").ctypes.data != place
+    del first
+    assert memory.array((2, 3), "float32").ctypes.data != place
+    del part
+    for shape, dtype in (((3, 2), "float32"), ((2, 3), "int32")):
+        assert memory.array(shape, dtype).ctypes.data != place
+    assert memory.array((2, 3), "float32").ctypes.data == place
+    held = [memory.array((2, 3), "float32") for _ in range(99)]
+    assert len({x.ctypes.data for x in held}) == 99
+    gone = [weakref.ref(x.base) for x in held]
+    del held
+    assert sum(x() is not None for x in gone) <= Memory.KEPT
 
 
 def test_arrays_are_shuffled_anew_every_epoch_and_none_is_lost():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import layer_name_spelling
 import pytest
+from conftest import LONG_WHERE_COMPILED
 from families import FAMILIES
 
 import keras_convnext
@@ -21,6 +22,8 @@ from keras_convnext.models.construction import build
 from keras_convnext.models.profiling import without_numbers
 from keras_convnext.tasks import roadmap
 from keras_convnext.tasks import segmentation
+
+pytestmark = LONG_WHERE_COMPILED
 
 PACKAGE = Path(keras_convnext.__file__).parent
 # Some are words of the grammar, or do not end one.

@@ -275,7 +275,10 @@ def test_saved_pyramids_return_whole(data_format, tmp_path):
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "dtype",
+    [pytest.param("mixed_bfloat16", marks=LONG_WHERE_COMPILED), "float64"],
+)
 def test_the_dtype_is_that_of_the_model(dtype, float64):
     model = ConvNeXt(**SMALL, include_top=False, dtype=dtype)
     pyramid = feature_pyramid(model, norm=True)

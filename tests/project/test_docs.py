@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import race
 import typer
+from conftest import short_on
 from docs_code import blocks
 from hub_server import serve
 from typer.testing import CliRunner
@@ -45,7 +46,7 @@ def section(title, page=ROOT / "README.md"):
     return page.read_text().split(f"## {title}\n")[1].split("\n## ")[0]
 
 
-# These train in a test of their own.
+# These train in a test of their own; the README's on every backend.
 TRAINING = {
     "fine_tune": (section("Fine-tune"), 5),
     "paper": (section("With `fit`", BY_THE_PAPER), 1000),
@@ -91,7 +92,10 @@ def test_code_runs(page, enter, monkeypatch):
         docs_code.run(code, names(page), known)
 
 
-@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize(
+    "name",
+    ["fine_tune", pytest.param("paper", marks=short_on("torch"))],
+)
 def test_the_training_code_trains(name, enter):
     part, classes = TRAINING[name]
     (snippet,) = blocks(part, "python")

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from conftest import long_where_compiled
 from runs import RECIPE
 from runs import new_model
 from runs import splits
@@ -71,6 +72,7 @@ def test_weights_load(ending, answers):
     check_equal("v1", model, answers)
 
 
+@long_where_compiled
 def test_a_killed_run_goes_on(tmp_path):
     output = tmp_path / "run"
     shutil.copytree(FOLDER / "run", output)

@@ -10,7 +10,6 @@ from composed_digits import compose_digits
 from composed_emoji import CLASSES
 from composed_emoji import compose_emoji
 from composed_emoji import write_coco
-from conftest import long_where_compiled
 from peers import import_timm
 from scipy import ndimage
 from sklearn.metrics import confusion_matrix
@@ -195,7 +194,7 @@ def precisions(model, source):
     return result.boxes["ap50"], result.masks["ap50"]
 
 
-@long_where_compiled
+@pytest.mark.long
 def test_a_mask_rcnn_learns_some_emoji(tmp_path):
     """In eighty steps a very small one finds some; untrained it finds none."""
     train, held_out, _ = sources(tmp_path, 640, 24, 96)

@@ -125,6 +125,7 @@ def test_other_formats_train_alike(format, masks, tmp_path):
     assert (folder / "last.keras").exists()
 
 
+@long_where_compiled
 def test_a_model_by_name_has_the_classes_and_the_size(objects, tmp_path):
     # Of which nothing is trained: `--dry-run`.
     more = ("--short-side", "64", "--drop-path-rate", "0", "--dry-run")
@@ -183,6 +184,7 @@ def test_data_without_objects_are_refused(objects, tmp_path):
     )
 
 
+@long_where_compiled
 def test_detectors_of_other_classes_are_refused(objects, tmp_path):
     for classes in (3, [f"class {i}" for i in range(10)]):
         model = saved_model(tmp_path, classes)
@@ -297,16 +299,31 @@ def test_a_trained_detector_is_measured_and_finds(objects, ends, tmp_path):
     assert len(found[0]["detections"]) == WIDTHS["detections"]
 
 
+def with_checkpoints(objects, model, output):
+    more = ("--recipe", NAME, "--deterministic", "--checkpoint-steps", "1")
+    return words(objects, model, output, *more)
+
+
 @short_on("torch")
+def test_a_stopped_run_ends_as_the_whole_one(
+    objects, ends, tmp_path, monkeypatch
+):
+    model, whole = ends()
+    arguments = with_checkpoints(objects, model, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        runs.stop_at(STEPS - 1, patch)
+        assert isinstance(runs.invoke(*arguments).exception, runs.Stop)
+    runs.printed(*arguments)
+    check_same(tmp_path / "run", whole)
+
+
+@pytest.mark.long
 def test_a_killed_run_ends_as_the_whole_one(
     objects, ends, tmp_path, monkeypatch
 ):
     model, whole = ends()
     monkeypatch.setenv("JAX_ENABLE_X64", "1")
-    arguments = words(
-        *(objects, model, tmp_path / "run", "--recipe", NAME),
-        *("--deterministic", "--checkpoint-steps", "1"),
-    )
+    arguments = with_checkpoints(objects, model, tmp_path / "run")
     # In the midst of the checkpoint of step 5, which is the sixth: that of
     # step 3, whose epoch ends, is written once.
     process = runs.start(arguments, kill_in_save=STEPS)
@@ -338,7 +355,7 @@ def check_two_devices(name, objects, ends, tmp_path, atol):
     check_same(tmp_path / "run", whole, atol, rtol=2e-6)
 
 
-@short_on("torch")
+@pytest.mark.long
 def test_two_devices_train_as_one(objects, ends, tmp_path):
     check_two_devices(NAME, objects, ends, tmp_path, atol=1e-12)
 

@@ -68,6 +68,7 @@ def is_hidden(inputs):
     return mask.repeat(PATCH, axis=1).repeat(PATCH, axis=2)
 
 
+@long_where_compiled
 @pytest.mark.parametrize(
     "statistics", ["image", pytest.param("batch", marks=LONG_WHERE_COMPILED)]
 )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import BACKEND
+from conftest import long_where_compiled
 from conftest import predict
 from conftest import random_images
 from conftest import short_on
@@ -164,7 +165,9 @@ def softened(logits, is_multi_label):
     return special.softmax(logits, -1)
 
 
-@pytest.mark.parametrize("loss", ["softmax", "binary"])
+@pytest.mark.parametrize(
+    "loss", ["softmax", pytest.param("binary", marks=short_on("torch"))]
+)
 def test_a_step_adds_up_labels_teacher_and_maps(loss, float64):
     """By hand in NumPy, from what both models return by themselves."""
     is_many = loss == "binary"
@@ -233,6 +236,7 @@ def test_a_step_adds_up_labels_teacher_and_maps(loss, float64):
     assert [x.trainable for x in teacher.variables] == trainable
 
 
+@long_where_compiled
 def test_a_run_learns_from_a_teacher_that_stays(data, tmp_path):
     """In compiled steps; and nothing of the teacher is in any file."""
     student, teacher = new_model(), new_teacher()

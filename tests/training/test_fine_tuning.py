@@ -18,6 +18,7 @@ from runs import check_equal
 from runs import command
 from runs import invoke
 from runs import start
+from runs import stop_at
 from runs import write_photographs
 from safetensors.numpy import load_file
 
@@ -213,6 +214,7 @@ def test_weights_rest_in_a_step_that_leaves_them_out(optimizer):
         assert moved == any(variable is x for x in learning)
 
 
+@long_where_compiled
 def test_fit_trains_the_head_first_by_the_callbacks(data):
     model = new_model()
     recipe = RECIPE.replace(head_epochs=1, freeze="stem", ema_decay=None)
@@ -336,6 +338,7 @@ def shapes_seen(monkeypatch):
     return seen
 
 
+@long_where_compiled
 def test_crops_grow_with_the_epochs(data, tmp_path, monkeypatch):
     seen = shapes_seen(monkeypatch)
     model = new_model(input_shape=(None, None, 3))
@@ -522,42 +525,50 @@ def check_ends(found, expected):
     check_equal(found[1], expected[1])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("all", marks=short_on("torch")),
-        *(
-            pytest.param(x, marks=pytest.mark.long)
-            for x in HABITS
-            if x != "all"
-        ),
-    ],
-)
-def test_a_killed_run_ends_as_the_whole_one(name, photographs, tmp_path):
-    """Killed as it saves its first epoch, then as it saves its second."""
-    model = saved_model(tmp_path)
+def two_commands(name, photographs, folder):
+    """Of one run that nothing disturbs, and of one that is cut short."""
+    model = saved_model(folder)
     more = ("--loader", "python", "--checkpoint-steps", "2", "--epochs", "4")
     more += (*as_options(HABITS[name]), "--rand-augment", "none")
-    whole, killed = (
-        command(photographs, model, tmp_path / x, *more)
-        for x in ("whole", "killed")
-    )
-    for saves in (2, 3):
-        process = start(killed, kill_in_save=saves)
-        printed = process.communicate(timeout=170)[0]
-        assert process.returncode == -signal.SIGKILL, printed
-        if name == "all":  # each start costs seconds
-            break
-    for arguments in (whole, killed):
+    return [
+        command(photographs, model, folder / x, *more) for x in ("whole", "cut")
+    ]
+
+
+def check_both_end_alike(commands, folder):
+    for arguments in commands:
         result = invoke(*arguments)
         assert result.exit_code == 0, result.output
-    check_ends(end_of(tmp_path / "killed"), end_of(tmp_path / "whole"))
+    check_ends(end_of(folder / "cut"), end_of(folder / "whole"))
     one, other = (
-        keras.saving.load_model(tmp_path / x / "last.keras").get_weights()
-        for x in ("whole", "killed")
+        keras.saving.load_model(folder / x / "last.keras").get_weights()
+        for x in ("whole", "cut")
     )
     for found, expected in zip(one, other):
         np.testing.assert_array_equal(found, expected)
+
+
+@short_on("torch")
+def test_a_stopped_run_ends_as_the_whole_one(
+    photographs, tmp_path, monkeypatch
+):
+    whole, cut = two_commands("all", photographs, tmp_path)
+    with monkeypatch.context() as patch:
+        stop_at(STEPS + 1, patch)
+        assert isinstance(invoke(*cut).exception, Stop)
+    check_both_end_alike((whole, cut), tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", HABITS)
+def test_a_killed_run_ends_as_the_whole_one(name, photographs, tmp_path):
+    """Killed as it saves its first epoch, then as it saves its second."""
+    whole, cut = two_commands(name, photographs, tmp_path)
+    for saves in (2, 3):
+        process = start(cut, kill_in_save=saves)
+        printed = process.communicate(timeout=170)[0]
+        assert process.returncode == -signal.SIGKILL, printed
+    check_both_end_alike((whole, cut), tmp_path)
 
 
 @pytest.mark.long

@@ -570,7 +570,10 @@ def test_a_compiled_recipe_takes_any_data_that_fit_takes():
     )
 
 
-@pytest.mark.parametrize("weighted", ["samples", "classes"])
+@pytest.mark.parametrize(
+    "weighted",
+    ["samples", pytest.param("classes", marks=LONG_WHERE_COMPILED)],
+)
 def test_weights_and_losses_of_ones_own_are_as_keras_has_them(weighted):
     images, labels = random_images((16, 32, 32, 3)), np.arange(16) % 3
     weights = {
@@ -756,7 +759,13 @@ def test_averaged_weights_need_an_average():
         pass
 
 
-@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "mixed_float16",
+        pytest.param("mixed_bfloat16", marks=LONG_WHERE_COMPILED),
+    ],
+)
 def test_mixed_precision_trains_with_everything_on(dtype):
     images, labels = random_images((16, 32, 32, 3)), np.arange(16) % 3
     recipe = QUICK.replace(
@@ -775,7 +784,9 @@ def test_mixed_precision_trains_with_everything_on(dtype):
     assert int(model.optimizer.iterations) == 4
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize(
+    "accumulation", [pytest.param(1, marks=LONG_WHERE_COMPILED), 2]
+)
 def test_training_goes_on_after_load_model_as_if_nothing_happened(
     accumulation, tmp_path
 ):

@@ -354,7 +354,7 @@ def float64_schedules(float64):
     "name",
     [
         "v1_accumulated",
-        "v2_single",
+        pytest.param("v2_single", marks=LONG_WHERE_COMPILED),
         pytest.param("isotropic", marks=LONG_WHERE_COMPILED),
     ],
 )
