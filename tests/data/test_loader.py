@@ -460,7 +460,7 @@ def test_a_process_reads_its_images_and_their_partners(good):
         good, process_index=1, process_count=4, mixup_group=8, loader="python"
     )
     read = []
-    loader._fill = lambda out, number, seed: read.append(seed[1]) or 0
+    loader._fill = lambda out, _, seed: out.fill(0) or read.append(seed[1]) or 0
     list(loader.batches(loader.steps - 1))
     first = 8 * (loader.steps - 1)
     assert sorted(read) == [first + x for x in (2, 3, 4, 5)]
