@@ -1,11 +1,11 @@
 """Commands on several devices of this machine, in processes of their own."""
 
-import os
 import socket
 import subprocess
 import sys
 
 import keras
+from environment import alone
 
 BACKEND = keras.backend.backend()
 SECONDS = 170
@@ -26,8 +26,7 @@ def start(words, program=("-m", "keras_convnext"), **environment):
     return subprocess.Popen(
         [sys.executable, *program, *words],
         env={
-            **os.environ,
-            "KERAS_BACKEND": BACKEND,
+            **alone(BACKEND),
             "JAX_ENABLE_X64": "1",
             "OMP_NUM_THREADS": "1",
             **environment,

@@ -53,3 +53,16 @@ def backend():
     import keras
 
     return keras.backend.backend()
+
+
+def alone(backend):
+    """Variables of a process in which no other backend is to be found."""
+    absent = Path(__file__).parent / "absent"
+    paths = [str(absent), os.environ.get("PYTHONPATH", "")]
+    others = {"jax", "tensorflow", "torch"} - {backend}
+    return {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "ABSENT": " ".join(sorted(others)),
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }

@@ -1,13 +1,13 @@
 """What the tests of training runs share: data, a model, a command."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+from environment import alone
 from PIL import Image
 from sklearn import datasets
 from typer.testing import CliRunner
@@ -117,7 +117,7 @@ def start(arguments, seconds=0.0, kill_in_save=0):
     return subprocess.Popen(
         [sys.executable, str(script), str(seconds), str(kill_in_save)]
         + arguments,
-        env={**os.environ, "KERAS_BACKEND": keras.backend.backend()},
+        env=alone(keras.backend.backend()),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

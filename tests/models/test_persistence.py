@@ -1,6 +1,5 @@
 """Models and weights survive files, clones, nesting and other backends."""
 
-import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -12,6 +11,7 @@ import pytest
 from conftest import long_where_compiled
 from conftest import predict
 from conftest import random_images
+from environment import alone
 from families import FAMILIES
 from families import SMALL
 from peers import PEERS
@@ -267,7 +267,7 @@ def test_the_next_backend_loads_the_file_and_agrees(tmp_path):
             tmp_path / "images.npy",
             tmp_path / "output.npz",
         ],
-        env={**os.environ, "KERAS_BACKEND": backend},
+        env=alone(backend),
         check=True,
     )
     output = np.load(tmp_path / "output.npz")
