@@ -33,9 +33,6 @@ NIGHTLY := $(if $(filter nightly,$(KERAS)),.venv-newest/nightly)
 
 # What only the benchmark takes.
 BENCHMARK_PACKAGES := onnxscript==0.7.2 zeromodels==1.3.6
-GPU_OPTIONS := --contestant '*/torch' --contestant '*/tensorflow' --contestant '*/jax' \
-	--contestant 'timm/eager' --contestant 'timm/compiled' \
-	--batch-size 1 --batch-size 64 --batch-size 256 --training-batch-size 64 --training-image-size 224
 
 # The reference for detectors, without what it cannot do without a compiler.
 MMDET_BASE := torch onnx onnxruntime scipy matplotlib rich pyyaml pycocotools six
@@ -77,8 +74,8 @@ benchmark: $(TEST_VENV)/benchmark-ready  ## time inference and training beside o
 
 # On an accelerator that $(PYTHON) has the builds for: those of this file are
 # for CPUs.
-benchmark-gpu:  ## the same in bfloat16 for Tiny and Base, in your own environment; writes benchmarks/gpu_MODEL
-	for model in convnext_tiny convnext_base; do KERAS_BACKEND=$(or $(BACKEND),torch) $(PYTHON) benchmarks/race --model $$model --dtype mixed_bfloat16 $(GPU_OPTIONS) --output benchmarks/gpu_$$model --force || exit 1; done
+benchmark-gpu:  ## two steps, Tiny, Base and V2-Tiny in bfloat16, depthwise forms, in your own environment; 12 min; writes benchmarks/gpu
+	$(PYTHON) benchmarks/gpu.py
 
 benchmark-depthwise: $(TEST_VENV)/ready  ## time the depthwise convolution's forms on every backend
 	for backend in $(BACKENDS); do KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=3 $(TEST_VENV)/bin/python benchmarks/depthwise.py || exit 1; done

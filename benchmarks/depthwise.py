@@ -27,11 +27,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--dtype", default="float32", help="a policy of Keras")
     arguments = parser.parse_args()
+    keras.config.set_dtype_policy(arguments.dtype)
     print(
         f"keras {keras.__version__} on {keras.backend.backend()}, "
         f"{platform.processor() or platform.machine()}, batch "
-        f"{arguments.batch}; this package chooses {choose_implementation()}\n"
+        f"{arguments.batch}, {arguments.dtype}; this package chooses "
+        f"{choose_implementation()}\n"
     )
     names = list(IMPLEMENTATIONS)
     print(
