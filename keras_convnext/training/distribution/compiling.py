@@ -48,7 +48,11 @@ SETTINGS = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-TOO_MUCH = re.compile(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm")
+# With the size of everything, or where it gives up early of temporaries alone.
+TOO_MUCH = re.compile(
+    r"(?:Used |temporaries \()([\d.]+)([KMGT])"
+    r"(?: of |\) exceeds available HBM \()([\d.]+)([KMGT])"
+)
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 

@@ -106,18 +106,15 @@ LAYER_BY_LAYER = Keeping(
 # weights at once where nobody else has to know them, casts are part of the
 # products, and normalizations and products with a vector cost less than room.
 # `for_training` asks for the activations to be computed again. Images are there
-# as they come and cast, and statistics are four numbers.
+# as they come and as the stem takes them, and statistics are four numbers.
 ON_TPUS = Keeping(
     always={"weights": 4, "moments": 8},
     mixed={},
     average={"average": 4},
     several={"gradients": 4},
     accumulating={"accumulated gradients": 4},
-    again=(
-        *(Part.NORMALIZATION, *NORMS, Part.LAYER_SCALE),
-        *(Part.ACTIVATION, Part.GRN),
-    ),
+    again=(*NORMS, Part.ACTIVATION, Part.GRN, Part.LAYER_SCALE),
     lanes=128,
-    pixel_bytes=6,
+    pixel_bytes=4,
     statistic_bytes=16,
 )
