@@ -381,6 +381,22 @@ def test_steps_are_made_of_shapes_alone(monkeypatch):
 
 
 @ON_JAX
+def test_averages_of_large_variables_begin_on_many_devices():
+    """From 250 MB on, in all copies, Keras compiles what makes a variable."""
+    import jax
+
+    def average():
+        variable = keras.Variable("zeros", shape=(70_000_000,))
+        optimizer = keras_convnext.optimizers.AdamW(use_ema=True)
+        optimizer.build([variable])
+        return optimizer.variables[-1].value
+
+    spread = keras.distribution.DataParallel(devices=["cpu:0"])
+    with spread.scope():
+        assert jax.eval_shape(average).shape == (70_000_000,)
+
+
+@ON_JAX
 @pytest.mark.long
 @pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,

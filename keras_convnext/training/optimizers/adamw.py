@@ -178,10 +178,7 @@ class AdamW(keras.optimizers.AdamW):
     ):
         """Averages begin as copies; Keras begins them at 0."""
         if name == "average":
-
-            def initializer(shape, dtype=None):
-                return ops.stop_gradient(ops.copy(reference_variable))
-
+            initializer = _CopyOf(reference_variable)
         return super().add_variable_from_reference(
             reference_variable, name, initializer
         )
@@ -385,6 +382,20 @@ class AdamW(keras.optimizers.AdamW):
             "trained_from": dict(self.trained_from),
             "decayed": list(self.decayed),
         }
+
+
+class _CopyOf(keras.initializers.Initializer):
+    """Begins a variable as another one.
+
+    An object: JAX cannot compile a function's `__call__`, which Keras asks for
+    where a variable is large and on several devices.
+    """
+
+    def __init__(self, variable):
+        self.variable = variable
+
+    def __call__(self, shape, dtype=None):
+        return ops.stop_gradient(ops.copy(self.variable))
 
 
 def _of_layer(values, variable, default):
