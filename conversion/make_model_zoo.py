@@ -6,6 +6,7 @@ python conversion/make_model_zoo.py --check    # exit status 1 if one is stale
 
 import argparse
 import contextlib
+import csv
 import functools
 import os
 import sys
@@ -28,6 +29,8 @@ from keras_convnext.weights import registry
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "model_zoo.md"
 CHART = ROOT / "docs" / "model_zoo.svg"
+# Measured by benchmarks/zoo.py.
+SPEEDS = ROOT / "benchmarks" / "speed" / "zoo.csv"
 BACKBONE = 'create_model("{0.model}", include_top=False, weights=None)'
 
 
@@ -91,6 +94,7 @@ COLUMNS = {
     "size": "---:",
     "M params": "---:",
     "GMACs": "---:",
+    "images/s": "---:",
     "license": "---",
     "line that loads it": "---",
     "crop": "---",
@@ -123,6 +127,7 @@ def make_page():
         head=" | ".join(COLUMNS),
         rule=" | ".join(COLUMNS.values()),
         checkpoints="\n".join(map(checkpoint, everything)),
+        speeds=told_speeds(),
         architectures="\n".join(map(architecture, VARIANTS.values())),
     )
 
@@ -152,6 +157,7 @@ def checkpoint(row):
         str(row.image_size),
         f"{counts.parameters / 1e6:.1f}",
         billions(counts.macs),
+        speed(row),
         row.license,
         f"`{task.line.format(row)}`",
         f"{row.crop_mode} {row.crop_pct:g}",
@@ -202,6 +208,36 @@ def costs(task, model, size, classes):
             )
             built = TASKS[task].head(backbone, classes=classes)
         return profile(built)
+
+
+def speed(row):
+    """Images per second, if that was measured."""
+    found = measured().get((row.model, str(row.image_size)))
+    is_timed = found is not None and row.task == "classify"
+    return found["images_per_second"] if is_timed else "–"
+
+
+def told_speeds():
+    """How they were measured."""
+    dates, processors, threads = (
+        sorted({row[x] for row in measured().values()})
+        for x in ("date", "processor", "threads")
+    )
+    days = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    return (
+        f"Speeds were measured by `benchmarks/zoo.py` on {days}. The processor "
+        f"was {' or '.join(processors)}, with {' or '.join(threads)} threads. "
+        "The model ran on PyTorch in float32, by `predict_on_batch`, with one "
+        "image at a time. Its weights were random, and it had 1000 classes. "
+        "Segmenters and detectors were not measured."
+    )
+
+
+@functools.cache
+def measured():
+    """Rows of measured speeds by architecture and image size."""
+    with SPEEDS.open(newline="") as file:
+        return {(x["model"], x["size"]): x for x in csv.DictReader(file)}
 
 
 def aliases_of(row):

@@ -45,6 +45,7 @@ function enhance(zoo) {
   const license = choice(unique(rows, index("license")));
   const macs = input("number", "any");
   const parameters = input("number", "any");
+  const speed = input("number", "any");
   const count = document.createElement("output");
   const controls = document.createElement("form");
   controls.append(
@@ -53,14 +54,18 @@ function enhance(zoo) {
     labeled("License", license),
     labeled("GMACs up to", macs),
     labeled("M params up to", parameters),
+    labeled("Images/s from", speed),
     count,
   );
   zoo.prepend(controls);
 
   function filter() {
     const words = name.value.toLowerCase().split(/\s+/);
+    const value = (row, column) => number(row.cells[index(column)].textContent);
     const most = (row, column, limit) =>
-      !limit.value || number(row.cells[index(column)].textContent) <= Number(limit.value);
+      !limit.value || value(row, column) <= Number(limit.value);
+    const least = (row, column, limit) =>
+      !limit.value || value(row, column) >= Number(limit.value);
     for (const row of rows) {
       const text = row.cells[0].textContent;
       row.hidden = !(
@@ -70,7 +75,8 @@ function enhance(zoo) {
             !select.value || row.cells[index(column)].textContent === select.value,
         ) &&
         most(row, "GMACs", macs) &&
-        most(row, "M params", parameters)
+        most(row, "M params", parameters) &&
+        least(row, "images/s", speed)
       );
     }
     count.textContent = `${rows.filter((x) => !x.hidden).length} of ${rows.length}`;

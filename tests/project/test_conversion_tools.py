@@ -1,6 +1,7 @@
 """The maintainers' batch tools, on checkpoints from a local server."""
 
 import ast
+import csv
 import importlib.util
 import json
 import re
@@ -71,7 +72,7 @@ def test_the_model_zoo_names_all_models_and_checkpoints():
     """And each line that loads one: of which model and which tag."""
     text = (CONVERSION.parent / "docs" / "model_zoo.md").read_text()
     rows = re.findall(r'^\| <span id="[^"]+"></span>(.*) \|$', text, re.M)
-    loaded = {}
+    loaded, speeds = {}, {}
     for row in rows:
         name, *_, line, _, _, _ = row.split(" | ")
         (call,) = ast.parse(line.strip("`")).body
@@ -83,6 +84,7 @@ def test_the_model_zoo_names_all_models_and_checkpoints():
         model, tag = texts
         assert name == f"{model}.{tag}"
         loaded[name] = call.value.func.id
+        speeds[name] = row.split(" | ")[6]
     checkpoints = [
         x for task in registry.TASKS for x in registry.checkpoints(task)
     ]
@@ -94,6 +96,15 @@ def test_the_model_zoo_names_all_models_and_checkpoints():
         "cascade_mask_rcnn": "CascadeMaskRCNN",
     }
     assert loaded == {x.name: builders[x.task] for x in checkpoints}
+    with (CONVERSION.parent / "benchmarks/speed/zoo.csv").open() as file:
+        measured = {
+            ("classify", x["model"], x["size"]): x["images_per_second"]
+            for x in csv.DictReader(file)
+        }
+    assert speeds == {
+        x.name: measured.get((x.task, x.model, str(x.image_size)), "–")
+        for x in checkpoints
+    }
     architectures = re.findall(r"^\| (\w+) \| \(", text, re.M)
     assert architectures == list(VARIANTS)
 

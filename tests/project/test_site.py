@@ -127,6 +127,11 @@ def test_the_zoo_sorts(zoo):
     first = [float(x.split()[0]) for x in scores if x != "–"]
     assert first == sorted(first, reverse=True)
     assert set(scores[len(first) :]) == {"–"}
+    click(zoo, "images/s")
+    speeds = column(zoo, "images/s")
+    first = [float(x) for x in speeds if x != "–"]
+    assert first == sorted(first, reverse=True)
+    assert set(speeds[len(first) :]) == {"–"}
     click(zoo, "checkpoint")
     assert column(zoo, "checkpoint") == sorted(column(zoo, "checkpoint"))
 
@@ -146,6 +151,8 @@ def test_the_zoo_filters(zoo):
     enter(zoo, "M params", "9")
     assert max(float(x) for x in column(zoo, "GMACs")) <= 5
     assert max(float(x) for x in column(zoo, "M params")) <= 9
+    enter(zoo, "Images/s from", "20")
+    assert min(float(x) for x in column(zoo, "images/s")) >= 20
     assert zoo.value("document.querySelector('.zoo output').textContent") == (
         f"{len(column(zoo, 'checkpoint'))} of {len(everything)}"
     )
