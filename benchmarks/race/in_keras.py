@@ -70,6 +70,33 @@ class OursOptimized(Ours):
         return keras_convnext.optimize_for_inference(model)
 
 
+class OursCompiled(Ours):
+    """By the backend's own compiler."""
+
+    def prepare(self, images, labels):
+        run = super().prepare(images, labels)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        self.model.compile(self.optimizer(), loss, jit_compile=True)
+        return run
+
+
+class OursFrozen(Ours):
+    """By PyTorch's compiler, with weights that it has packed."""
+
+    def prepare(self, images, labels):
+        fast = keras_convnext.accelerate(
+            self.model, "inductor", cache=False, verbose=False
+        )
+        return lambda: fast(images)
+
+
+class OursRematerialized(Ours):
+    def build(self, job, shape, activation):
+        return keras_convnext.rematerialized(
+            super().build(job, shape, activation)
+        )
+
+
 class KerasApplications(KerasModel):
     def build(self, job, shape, activation):
         build = getattr(keras.applications, job["their_model"])
