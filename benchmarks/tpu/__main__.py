@@ -51,6 +51,13 @@ FORMS = [
 ]
 
 
+WANTED = {
+    " ".join([kind, *map(str, row.values())]): (kind, row)
+    for kind, rows in {"forms": FORMS, "steps": STEPS}.items()
+    for row in rows
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=int, default=60, help="of one core")
@@ -69,25 +76,23 @@ def main():
                 row["figures"]["plan"] = estimate(row["figures"]["plan"])
         save(results)
         return
-    for kind, rows in {"forms": FORMS, "steps": STEPS}.items():
+    for key, (kind, row) in WANTED.items():
+        known = results.get(key)
         if asked.only not in (None, kind):
             continue
-        for row in rows:
-            key = " ".join([kind, *map(str, row.values())])
-            known = results.get(key)
-            if known and not (asked.again and known["figures"] is None):
-                continue
-            figures, reason = compiled(kind, row, asked.minutes)
-            done = {
-                "kind": kind,
-                **row,
-                "date": date.today().isoformat(),
-                "figures": figures,
-                "reason": reason,
-            }
-            # Another process may have written others meanwhile.
-            save({**read(), key: done})
-            print(key, reason or "", flush=True)
+        if known and not (asked.again and known["figures"] is None):
+            continue
+        figures, reason = compiled(kind, row, asked.minutes)
+        done = {
+            "kind": kind,
+            **row,
+            "date": date.today().isoformat(),
+            "figures": figures,
+            "reason": reason,
+        }
+        # Another process may have written others meanwhile.
+        save({**read(), key: done})
+        print(key, reason or "", flush=True)
 
 
 def compiled(kind, row, minutes):
@@ -125,7 +130,7 @@ def save(results):
     """Writes all rows as JSON, one a line, and as tables."""
     rows = [f"{json.dumps(k)}: {json.dumps(x)}" for k, x in results.items()]
     RESULTS.write_text("{\n" + ",\n".join(rows) + "\n}\n")
-    write(results, FOLDER / "results.md")
+    write(results, WANTED, FOLDER / "results.md")
 
 
 if __name__ == "__main__":

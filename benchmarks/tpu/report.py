@@ -37,8 +37,8 @@ after, though XLA fuses neighbors into it.
 """
 
 
-def write(results, path):
-    """Writes all tables."""
+def write(results, wanted, path):
+    """Writes all tables, of the results that there are of those wanted."""
     done = {key: x for key, x in results.items() if x["figures"]}
     steps = [x for x in done.values() if x["kind"] == "steps"]
     forms = [x for x in done.values() if x["kind"] == "forms"]
@@ -50,6 +50,9 @@ def write(results, path):
     ]
     if missing:
         lines.append(f"\nLeft out: {'; '.join(missing)}.\n")
+    waiting = [name for name in wanted if name not in results]
+    if waiting:
+        lines.append(f"\nNot compiled yet: {'; '.join(waiting)}.\n")
     if forms:
         lines += [FORMS, *map(_form, forms)]
     if steps:
