@@ -5,6 +5,7 @@ does this too, but brings some forty packages with it.
 """
 
 import base64
+import itertools
 import json
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ from mkdocs.structure.files import File
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 FOLDER = "tutorials"
+MOST_LINES, LAST_LINES = 40, 12  # of what a cell printed
 # Of terminals, which rich's tables have.
 COLORS = re.compile(r"\x1b\[[\d;]*m")
 
@@ -43,15 +45,26 @@ def page_of(notebook, name):
             parts.append(text.replace("](../docs/", "](../"))
             continue
         parts.append(f"```python\n{text}\n```")
-        for output in cell["outputs"]:
-            data = output.get("data", {})
-            if "image/png" in data:
+        by_kind = itertools.groupby(
+            cell["outputs"], lambda x: "image/png" in x.get("data", {})
+        )
+        for is_picture, outputs in by_kind:
+            if not is_picture:
+                parts += printed(outputs)
+                continue
+            for output in outputs:
                 file = f"{name}_{len(pictures)}.png"
-                pictures[file] = base64.b64decode(data["image/png"])
+                pictures[file] = base64.b64decode(output["data"]["image/png"])
                 parts.append(f"![]({file})")
-            elif printed := text_of(output):
-                parts.append(f"```text\n{printed}\n```")
     return "\n\n".join(parts) + "\n", pictures
+
+
+def printed(outputs):
+    """What was printed, one after another, as one block or none."""
+    lines = "\n".join(filter(None, map(text_of, outputs))).splitlines()
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES - LAST_LINES : -LAST_LINES] = ["…"]
+    return ["\n".join(("```text", *lines, "```"))] if lines else []
 
 
 def text_of(output):

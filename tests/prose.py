@@ -1,12 +1,13 @@
 """Checks that the documentation is plain English: `make docs` runs it.
 
-It reads the pages of the site with benchmarks/NOTES.md, README.md,
-CONTRIBUTING.md, and the docstrings of the names in docs/reference and of
-commands, as text: nothing is imported.
+It reads the pages of the site with the notebooks and benchmarks/NOTES.md,
+README.md, CONTRIBUTING.md, and the docstrings of the names in docs/reference
+and of commands, as text: nothing is imported.
 """
 
 import ast
 import dataclasses
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -87,12 +88,17 @@ def all_complaints() -> Iterator[Complaint]:
 
 def pages() -> list[Path]:
     found = sorted(ROOT.glob("docs/**/*.md"))
+    found += sorted(ROOT.glob("notebooks/*.ipynb"))
     found += [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / NOTES]
     return found
 
 
 def read_page(path: Path) -> str:
-    """Its text without the settings at its head."""
+    """Its text without the settings at its head; of a notebook its prose."""
+    if path.suffix == ".ipynb":
+        cells = json.loads(path.read_text())["cells"]
+        texts = [x["source"] for x in cells if x["cell_type"] == "markdown"]
+        return "\n\n".join(map("".join, texts)) + "\n"
     return re.sub(r"\A---\n.*?\n---\n", "", path.read_text(), flags=re.S)
 
 

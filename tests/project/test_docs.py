@@ -20,15 +20,18 @@ import keras
 import numpy as np
 import pytest
 import race
+import reference_pictures
 import typer
 from conftest import short_on
 from docs_code import blocks
 from hub_server import serve
+from PIL import Image
 from typer.testing import CliRunner
 
 import keras_convnext
 from keras_convnext import cli
 from keras_convnext import recipes
+from keras_convnext import visualize
 from keras_convnext.cli import app
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +112,31 @@ def test_the_training_code_trains(name, enter):
     assert len(loss) == known["recipe"].epochs
     assert np.isfinite(loss).all()
     assert known["model"].output_shape == (None, classes)
+
+
+@pytest.mark.once
+def test_the_reference_shows_what_is_drawn():
+    pages = (ROOT / "docs" / "reference").glob("*.md")
+    text = "".join(page.read_text() for page in pages)
+    shown = re.findall(r"!\[[^\]]+\]\(pictures/(\w+)\.webp\)", text)
+    files = [*(ROOT / "docs" / "reference" / "pictures").iterdir()]
+    assert sorted(shown) == sorted(x.stem for x in files)
+    assert sum(x.stat().st_size for x in files) < 400_000
+    draw = {*visualize.__all__} - {"new_figure", "written_figure"}
+    # No notebook has a picture of it yet.
+    draw -= {"explanation"}
+    assert {*draw, "overlaid", "write_run_report"} <= {*shown}
+
+
+@pytest.mark.once
+def test_pictures_of_the_reference_are_those_of_the_notebooks():
+    for name, place in reference_pictures.IN_NOTEBOOKS.items():
+        drawn = reference_pictures.cut_out(*place)
+        with Image.open(reference_pictures.FOLDER / f"{name}.webp") as file:
+            assert file.size == drawn.size, name
+            shown = np.asarray(file.convert("RGB"), "float32")
+        # WebP changes some pixels.
+        assert np.abs(shown - np.asarray(drawn)).mean() < 8, name
 
 
 def test_every_recipe_is_named():

@@ -31,6 +31,7 @@ def test_cells_and_outputs_are_shown_in_order():
                         }
                     },
                     {"data": {"text/plain": ["\x1b[1;36m2\x1b[0m"]}},
+                    {"text": ["3\n"]},
                     {"text": ["\n"]},
                 ],
             },
@@ -39,9 +40,17 @@ def test_cells_and_outputs_are_shown_in_order():
     text, pictures = notebook_pages.page_of(notebook, "name")
     assert text == (
         "# Title\n\n[Text](../a/b.md)\n\n```python\nprint(1)\nfigure\n```\n\n"
-        "```text\n1\n```\n\n![](name_0.png)\n\n```text\n2\n```\n"
+        "```text\n1\n```\n\n![](name_0.png)\n\n```text\n2\n3\n```\n"
     )
     assert pictures == {"name_0.png": b"pixels"}
+
+
+def test_of_long_texts_the_beginning_and_the_end_are_shown():
+    outputs = [{"text": [f"{x}\n"]} for x in range(100)]
+    (block,) = notebook_pages.printed(outputs)
+    lines = block.splitlines()[1:-1]
+    assert lines[:2] == ["0", "1"] and lines[-1] == "99"
+    assert len(lines) == notebook_pages.MOST_LINES + 1 and "…" in lines
 
 
 def test_links_of_notebooks_lead_to_files():

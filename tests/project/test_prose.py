@@ -1,5 +1,7 @@
 """The check of the documentation's English finds what it should."""
 
+import json
+
 import prose
 import pytest
 import yaml
@@ -68,10 +70,24 @@ def test_a_good_page_passes():
     assert not [*prose.complaints_of_page("page.md", GOOD_PAGE)]
 
 
+def test_prose_of_notebooks_is_read_without_their_code(tmp_path):
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title\n", OPENING.strip()]},
+        {"cell_type": "code", "source": ["What = 1"], "outputs": []},
+        {"cell_type": "markdown", "source": ["What is missing is refused."]},
+    ]
+    path = tmp_path / "page.ipynb"
+    path.write_text(json.dumps({"cells": cells}))
+    text = prose.read_page(path)
+    (found,) = prose.complaints_of_page("page.ipynb", text)
+    assert found.text == "What is missing is refused."
+
+
 def test_notes_are_part_of_a_page_that_has_the_opening():
     (found,) = prose.complaints_of_page(prose.NOTES, f"# Title\n\n{LONG}")
     assert found.text == LONG
-    assert prose.NOTES in {prose.name_of(path) for path in prose.pages()}
+    names = {prose.name_of(path) for path in prose.pages()}
+    assert {prose.NOTES, "notebooks/export.ipynb"} <= names
 
 
 def test_the_line_is_named():
@@ -126,7 +142,7 @@ def test_every_page_has_questions():
 
 @pytest.mark.parametrize("page", QUESTIONS)
 def test_a_page_has_its_answers(page):
-    text = joined((prose.ROOT / page).read_text())
+    text = joined(prose.read_page(prose.ROOT / page))
     for row in QUESTIONS[page]:
         assert row["question"].endswith("?")
         assert joined(str(row["found"])) in text, row["question"]
