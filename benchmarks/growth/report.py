@@ -22,11 +22,10 @@ HEAD = """\
 
 Written by `python benchmarks/growth`: ConvNeXt in float32, each point in a \
 process of its own. A cell has the cost of one image, and in brackets its \
-ratio to the first row of the group. Time is that of the processor, all \
-threads together, in milliseconds: a median of calls after warming up. Memory \
-is the peak of the process beyond its imports, divided by the images of a \
-batch, in MB. Weights and the first call's compilation are in it. MACs are \
-those of one image, by the first row's.
+ratio to the first row of the group. Time is a median of calls after warming \
+up, in milliseconds. Memory is the peak of the process beyond its imports, \
+divided by the images of a batch, in MB. Weights and the first call's \
+compilation are in it. MACs are those of one image, by the first row's.
 """
 
 
@@ -132,7 +131,7 @@ def _cell(first, row, cost):
 
 def milliseconds(row):
     """Of one image."""
-    return 1e3 * row["cpu_seconds"] / row["batch_size"]
+    return 1e3 * row["seconds"] / row["batch_size"]
 
 
 def megabytes(row):
@@ -201,7 +200,7 @@ def chart(done, figure=None):
         for axes, (cost, unit) in zip(
             panels[:, column],
             (
-                (milliseconds, "ms of the processor an image"),
+                (milliseconds, "ms an image"),
                 (total, "MB of a process"),
             ),
         ):
