@@ -46,6 +46,8 @@ def main() -> int:
     with served(site) as address, chromium.browser(path, SECONDS) as browser:
         for view in itertools.product(pages, WIDTHS, schemes):
             page, width, scheme = view
+            if pictures:  # the theme keeps the colors of the first visit
+                browser.forget(address)
             browser.open(f"{address}/{page}", width, scheme)
             found += [
                 f"{page} at {width} pixels: {x}"
@@ -74,6 +76,8 @@ def complaints(browser: chromium.Browser, address: str, width: int) -> Iterator:
     shown = browser.value("document.documentElement.scrollWidth")
     if shown > width:
         yield f"it is {shown} pixels wide"
+    if browser.value("document.querySelector('.doc-module') !== null"):
+        yield "it describes a module: name the function in it, `a.b.b`"
     for event in browser.told("Network.requestWillBeSent"):
         url = event["request"]["url"]
         if not url.startswith((address, "data:", "blob:")):

@@ -100,6 +100,14 @@ class Browser:
         media = {"name": "prefers-color-scheme", "value": scheme}
         self.send("Emulation.setEmulatedMedia", features=[media])
 
+    def forget(self, address):
+        """Removes what pages of a server have stored."""
+        if self._session:
+            self.send(
+                "Storage.clearDataForOrigin",
+                **{"origin": address, "storageTypes": "local_storage"},
+            )
+
     def picture(self, most=3000):
         """The page as the bytes of a PNG file, down to so many pixels."""
         root = "document.documentElement"

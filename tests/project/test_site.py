@@ -26,6 +26,9 @@ FAULTS = {
         "the console says 'Failed to load resource: "
         "net::ERR_NAME_NOT_RESOLVED'",
     ],
+    '<div class="doc doc-module">x': [
+        "it describes a module: name the function in it, `a.b.b`"
+    ],
     "<script>missing()</script>": ["a script fails: 'Uncaught'"],
     "<script>console.log(7)</script>": [
         "a script writes [{'type': 'number', 'value': 7, 'description': '7'}]"
@@ -48,9 +51,12 @@ def test_faults_of_a_page_are_told(body, browser, tmp_path):
     assert found == FAULTS[body]
 
 
+# Keeps the colors of the first visit, as the theme does.
 COLORED = FAULTY.format("""<meta name="viewport" content="width=device-width">
-<style>html { height: 1000px }
-@media (prefers-color-scheme: dark) { html { background: #000 } }</style>""")
+<style>html { height: 1000px }</style><script>
+localStorage.color ??= matchMedia("(prefers-color-scheme: dark)").matches
+  ? "#000" : "#fff";
+document.documentElement.style.background = localStorage.color</script>""")
 
 
 def test_pages_are_photographed_in_both_widths_and_colors(
