@@ -80,9 +80,12 @@ class Browser:
                 **{"autoAttach": True, "flatten": True},
                 waitForDebuggerOnStart=True,
             )
-        self.events.clear()
         self.resize(width)
         self.dress(scheme)
+        self._go(url)
+
+    def _go(self, url):
+        self.events.clear()
         self.send("Page.navigate", url=url)
         while not self.told("Page.loadEventFired"):
             self._read()
@@ -101,8 +104,9 @@ class Browser:
         self.send("Emulation.setEmulatedMedia", features=[media])
 
     def forget(self, address):
-        """Removes what pages of a server have stored."""
+        """Leaves the page, and removes what those of a server have stored."""
         if self._session:
+            self._go("about:blank")
             self.send(
                 "Storage.clearDataForOrigin",
                 **{"origin": address, "storageTypes": "local_storage"},
