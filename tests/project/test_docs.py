@@ -9,6 +9,7 @@ import functools
 import importlib
 import inspect
 import io
+import json
 import pkgutil
 import re
 import shlex
@@ -17,6 +18,7 @@ from pathlib import Path
 import click
 import docs_code
 import keras
+import notebook_pages
 import numpy as np
 import pytest
 import race
@@ -164,10 +166,15 @@ def test_a_folder_is_trained_and_evaluated(enter):
     assert "top-1" in result.output
 
 
+TEXTS = {names(page): page.read_text() for page in PAGES}
+if ON_TORCH:
+    for path in sorted(notebook_pages.NOTEBOOKS.glob("*.ipynb")):
+        cells = json.loads(path.read_text())
+        TEXTS[names(path)], _ = notebook_pages.page_of(cells, path.stem)
 COMMANDS = [
-    (names(page), re.split("  #| > ", line)[0])
-    for page in PAGES
-    for code in blocks(page.read_text(), "sh")
+    (name, re.split("  #| > ", line)[0])
+    for name, text in TEXTS.items()
+    for code in blocks(text, "sh")
     for line in code.replace("\\\n", " ").splitlines()
     if line.startswith("keras-convnext ")
 ]
