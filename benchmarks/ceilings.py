@@ -21,7 +21,8 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
-os.environ["KERAS_BACKEND"] = "torch"  # counts without memory
+if __name__ == "__main__":  # tests have a backend already
+    os.environ["KERAS_BACKEND"] = "torch"  # counts without memory
 
 from race import machine
 from race.contestants import BACKENDS

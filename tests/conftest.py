@@ -59,6 +59,8 @@ def pytest_collection_finish():
     """
     gc.collect()
     gc.freeze()
+    now = environment.backend()
+    assert now == BACKEND, f"a module set KERAS_BACKEND={now} on import"
 
 
 def pytest_report_header():

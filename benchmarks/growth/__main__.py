@@ -1,7 +1,10 @@
 """`python benchmarks/growth` measures the package of this checkout."""
 
+import os
 import sys
 from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "torch"  # counts without memory
 
 # In place of this folder, which Python puts there: what is imported is in the
 # two above it.

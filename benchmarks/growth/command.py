@@ -11,14 +11,11 @@ machine processor time would be as wrong: PyTorch's threads wait in loops.
 import argparse
 import functools
 import json
-import os
 import statistics
 import time
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-
-os.environ["KERAS_BACKEND"] = "torch"  # counts without memory
 
 from race import machine
 from race.contestants import Contestant

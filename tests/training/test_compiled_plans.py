@@ -1,5 +1,6 @@
 """Training steps compiled for TPUs, of which none is here."""
 
+import functools
 import importlib.util
 import json
 from dataclasses import fields
@@ -224,17 +225,23 @@ def test_maps_on_tpus_fill_whole_tiles():
 
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "tpu" / "results.json"
+# A program that does not fit is given up before its memory is arranged: the
+# compiler's figure for V2-Huge on one chip is 1.5 times that of the formulas.
 STEPS = [
     row["figures"]
     for row in json.loads(RESULTS.read_text()).values()
-    if row["kind"] == "steps" and row["figures"]
+    if row["kind"] == "steps"
+    and row["figures"]
+    and row["figures"]["program"]["fits"]
 ]
 JOB = [field.name for field in fields(planning.Job)]
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="models without memory")
 @pytest.mark.parametrize("model", sorted({x["plan"]["model"] for x in STEPS}))
-def test_the_formulas_are_within_a_tenth_of_the_compiler(model):
+def test_the_formulas_are_within_a_tenth_of_the_compiler(model, monkeypatch):
+    costs = functools.cache(planning._costs)
+    monkeypatch.setattr(planning, "_costs", costs)
     for row in STEPS:
         known = row["plan"]
         if known["model"] != model:

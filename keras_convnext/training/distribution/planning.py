@@ -1,6 +1,5 @@
 """What a training would take, on paper: memory, batches and time."""
 
-import functools
 import math
 import re
 from dataclasses import asdict
@@ -303,7 +302,6 @@ def as_bytes(name, size):
     return int(number)
 
 
-@functools.cache
 def _costs(name, classes, image_size):
     shape = image_size, image_size, 3
     with without_numbers():
