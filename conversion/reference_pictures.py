@@ -26,8 +26,9 @@ WIDEST = 900  # pixels
 # that, from 0 at the top to 1.
 IN_NOTEBOOKS = {
     "grad_cam": ("features_and_gradcam", 0, (0, 1)),
-    "feature_maps": ("features_and_gradcam", 1, (0, 0.59)),
-    "filters": ("features_and_gradcam", 1, (0.59, 1)),
+    "explanation": ("features_and_gradcam", 1, (0, 1)),
+    "feature_maps": ("features_and_gradcam", 2, (0, 0.59)),
+    "filters": ("features_and_gradcam", 2, (0.59, 1)),
     "augmentation_grid": ("recipe_anatomy", 2, (0, 1)),
     "learning_rate_range": ("read_a_run", 0, (0, 1)),
     "learning_curves": ("read_a_run", 1, (0, 1)),

@@ -36,7 +36,7 @@ def test_notebooks_are_committed_with_their_pictures(path):
 
 
 # Not executed since the command measures what they take.
-UNMEASURED = ("detection", "features_and_gradcam")
+UNMEASURED = ("detection",)
 SCRIPT = re.compile(r"As a script: \[[^\]]+\]\(\.\./(docs/[\w/]+\.md)\)")
 
 
