@@ -25,6 +25,7 @@ WIDEST = 900  # pixels
 # Of each the notebook, the number of its picture there, and which part of
 # that, from 0 at the top to 1.
 IN_NOTEBOOKS = {
+    "drawn": ("detection", 1, (0, 1)),
     "grad_cam": ("features_and_gradcam", 0, (0, 1)),
     "explanation": ("features_and_gradcam", 1, (0, 1)),
     "feature_maps": ("features_and_gradcam", 2, (0, 0.59)),

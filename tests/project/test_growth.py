@@ -136,6 +136,9 @@ def test_what_rises_is_told():
     text = report.as_markdown(batches)
     assert f"- {most}: time of a multiply-add is 1.50 times" in text
     assert f"- {sixteen}" not in text
+    # 1 MB for each 1000 pixels beyond those before.
+    sides = rows("inference", "image_size", (1, 2, 8), (66.4, 100.2, 312.1))
+    assert "memory" not in [kind for _, kind, _ in report.rises(sides)]
     # As much as there is more work: nothing to tell.
     models = rows(*("training", "model"), (1, 2, 4), (1, 9, 90), (1, 2, 4))
     assert [*report.rises(models)] == []

@@ -35,8 +35,6 @@ def test_notebooks_are_committed_with_their_pictures(path):
     assert any("image/png" in x.get("data", {}) for x in outputs)
 
 
-# Not executed since the command measures what they take.
-UNMEASURED = ("detection",)
 SCRIPT = re.compile(r"As a script: \[[^\]]+\]\(\.\./(docs/[\w/]+\.md)\)")
 
 
@@ -46,8 +44,6 @@ def test_notebooks_say_what_they_take_and_name_a_script(path):
     first = "".join(json.loads(path.read_text())["cells"][0]["source"])
     script = path.parents[1] / SCRIPT.search(first)[1]
     assert "```" in script.read_text()
-    if path.stem in UNMEASURED:
-        return
     (costs,) = execute_notebook.SENTENCE.findall(first)
     seconds, gigabytes = re.search(
         r"took (\d+) .*, and ([\d.]+) GB", costs
