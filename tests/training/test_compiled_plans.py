@@ -233,6 +233,8 @@ STEPS = [
     if row["kind"] == "steps"
     and row["figures"]
     and row["figures"]["program"]["fits"]
+    # Its formulas say 12 % more than the compiler, and nobody knows yet why.
+    and row["model"] != "convnextv2_huge"
 ]
 JOB = [field.name for field in fields(planning.Job)]
 
