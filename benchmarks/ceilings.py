@@ -18,7 +18,6 @@ import statistics
 import tempfile
 import time
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 
 if __name__ == "__main__":  # tests have a backend already
@@ -146,10 +145,7 @@ def measured(starter, task, contestants, rounds):
         **asdict(task),
         "seconds": seconds,
         "failures": failures,
-        "date": date.today().isoformat(),
-        "processor": machine.describe()["cpu"],
-        "cores": len(usable_cores()),
-        "versions": machine.versions(),
+        **machine.conditions(),
     }
 
 

@@ -57,12 +57,9 @@ def backend():
 
 def alone(backend):
     """Variables of a process in which no other backend is to be found."""
-    absent = Path(__file__).parent / "absent"
-    paths = [str(absent), os.environ.get("PYTHONPATH", "")]
-    others = {"jax", "tensorflow", "torch"} - {backend}
-    return {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "ABSENT": " ".join(sorted(others)),
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-    }
+    from keras_convnext._util import subprocesses
+
+    others = sorted({"jax", "tensorflow", "torch"} - {backend})
+    found = subprocesses.environment(backend, ABSENT=" ".join(others))
+    paths = [str(Path(__file__).parent / "absent"), found["PYTHONPATH"]]
+    return {**found, "PYTHONPATH": os.pathsep.join(paths)}

@@ -14,7 +14,6 @@ import json
 import statistics
 import time
 from dataclasses import asdict
-from datetime import date
 from pathlib import Path
 
 from race import machine
@@ -73,10 +72,7 @@ def measured(point):
     task = Task(mode, point.batch_size, point.image_size)
     starter = Starter(point.model, "float32", usable_cores(), None)
     conditions = {
-        "date": date.today().isoformat(),
-        "processor": machine.describe()["cpu"],
-        "cores": len(usable_cores()),
-        "versions": machine.versions(),
+        **machine.conditions(),
         "macs": macs(point.model, point.image_size),
     }
     try:

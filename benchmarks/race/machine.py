@@ -2,6 +2,7 @@
 
 import os
 import platform
+from datetime import date
 
 from keras_convnext._util import requirements
 from keras_convnext._util.machine import cpu_name
@@ -24,6 +25,16 @@ def describe():
         "usable_cores": len(usable_cores()),
         "memory_bytes": _memory(),
         "os": platform.platform(),
+    }
+
+
+def conditions():
+    """Of one measurement, for a table that may hold others' too."""
+    return {
+        "date": date.today().isoformat(),
+        "processor": cpu_name(),
+        "cores": len(usable_cores()),
+        "versions": versions(),
     }
 
 
