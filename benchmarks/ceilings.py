@@ -73,8 +73,8 @@ GROUPS["torch"] += [
 # It compiles for minutes.
 GROUPS["torch, compiled"] = [
     GROUPS["torch"][0],
-    way("ours-compiled", "torch", "in_keras.py:OursCompiled"),
-    way("ours-frozen", "torch", "in_keras.py:OursFrozen", ("inference",)),
+    CONTESTANTS["ours-compiled/torch"],
+    CONTESTANTS["ours-frozen/torch"],
 ]
 
 

@@ -129,6 +129,29 @@ CONTESTANTS = {
         ),
         *(
             Contestant(
+                f"ours-accelerated/{name}",
+                "in_keras.py:OursAccelerated",
+                name,
+                (name, "openvino", "onnxruntime"),
+                modes=("inference",),
+            )
+            for name in BACKENDS
+        ),
+        Contestant(
+            "ours-compiled/torch",
+            "in_keras.py:OursCompiled",
+            "torch",
+            ("torch",),
+        ),
+        Contestant(
+            "ours-frozen/torch",
+            "in_keras.py:OursFrozen",
+            "torch",
+            ("torch",),
+            modes=("inference",),
+        ),
+        *(
+            Contestant(
                 f"keras.applications/{name}",
                 "in_keras.py:KerasApplications",
                 name,
@@ -158,12 +181,29 @@ CONTESTANTS = {
             TIMM,
         ),
         Contestant(
-            "timm/compiled",
-            "in_torch.py:TimmCompiled",
+            "timm/channels_last",
+            "in_torch.py:TimmChannelsLast",
             "torch",
             ("torch", "timm"),
             "ours/torch",
             TIMM,
+        ),
+        Contestant(
+            "timm/compiled",
+            "in_torch.py:TimmCompiled",
+            "torch",
+            ("torch", "timm"),
+            "ours-compiled/torch",
+            TIMM,
+        ),
+        Contestant(
+            "timm/frozen",
+            "in_torch.py:TimmFrozen",
+            "torch",
+            ("torch", "timm"),
+            "ours-frozen/torch",
+            TIMM,
+            modes=("inference",),
         ),
         Contestant(
             "transformers/eager",

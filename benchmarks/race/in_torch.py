@@ -44,12 +44,12 @@ class TorchModel:
 
     takes_normalized = True
     is_compiled = False
+    format = torch.contiguous_format
 
     def __init__(self, job):
         torch.set_num_threads(job["threads"])
         self.kind = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = "CPU"
-        self.format = torch.contiguous_format
         if self.kind == "cuda":
             self.device = torch.cuda.get_device_name()
             self.format = torch.channels_last
@@ -114,8 +114,20 @@ class Timm(TorchModel):
         return timm.create_model(job["their_model"])
 
 
+class TimmChannelsLast(Timm):
+    format = torch.channels_last
+
+
 class TimmCompiled(Timm):
     is_compiled = True
+
+
+class TimmFrozen(TimmCompiled):
+    """With weights that the compiler has packed."""
+
+    def predict(self):
+        with torch._inductor.config.patch(freezing=True):
+            return super().predict()
 
 
 class Swin(TorchModel):
