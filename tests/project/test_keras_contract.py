@@ -32,6 +32,7 @@ SLOTS = 3 * VARIABLES  # momentum, velocity and average
 # the numbers on torch; the others trace a step, and run their trace.
 CALLS = {
     "_apply_weight_decay": STEPS,
+    "_backend_apply_gradients": STEPS,
     "_backend_update_step": STEPS,
     "_clip_gradients": STEPS,
     "_get_current_learning_rate": STEPS,
@@ -140,7 +141,8 @@ def built(optimizer):
 
 def has_slots(name):
     def check(_):
-        slots = getattr(built(KERAS_OPTIMIZER(use_ema=True)), name)
+        optimizer = KERAS_OPTIMIZER(use_ema=True, gradient_accumulation_steps=2)
+        slots = getattr(built(optimizer), name)
         shapes = [tuple(slot.shape) for slot in slots]
         assert shapes == [(3, 2), (2,)], f"{name}: {shapes}"
 
@@ -151,6 +153,13 @@ def variable_index(_):
     optimizer = built(KERAS_OPTIMIZER())
     variables = optimizer._trainable_variables
     assert [optimizer._get_variable_index(x) for x in variables] == [0, 1]
+
+
+def iterations(_):
+    """It counts micro-batches; the public property counts steps."""
+    optimizer = built(KERAS_OPTIMIZER(gradient_accumulation_steps=2))
+    optimizer._iterations.assign(7)
+    assert int(optimizer.iterations) == 3
 
 
 def learning_rate(_):
@@ -310,10 +319,12 @@ CONTRACT = {
     "Optimizer.update_step": update_step,
     'add_variable_from_reference(name="average")': names_of_slots,
     "Optimizer._get_variable_index": variable_index,
+    "Optimizer._iterations": iterations,
     "Optimizer._learning_rate": learning_rate,
     **{
         f"Optimizer.{name}": has_slots(name)
         for name in (
+            "_accumulated_gradients",
             "_momentums",
             "_velocities",
             "_model_variables_moving_average",

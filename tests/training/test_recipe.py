@@ -849,6 +849,36 @@ def test_the_learning_rate_is_that_of_the_optimizer_step():
 
 
 @pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="the others do so in Keras"
+)
+def test_micro_batches_compute_no_step_on_jax():
+    """All roots, which steps alone have, are in one branch."""
+    import jax
+
+    optimizer = optimizers.AdamW(
+        gradient_accumulation_steps=4, global_clipnorm=1.0
+    )
+    weights = [keras.Variable(np.ones((3, 5)))]
+    optimizer.build(weights)
+    state, values = (
+        [x.value for x in y] for y in (optimizer.variables, weights)
+    )
+    step = jax.make_jaxpr(optimizer.stateless_apply)(state, values, values)
+
+    def roots(program, branch=None):
+        for equation in program.eqns:
+            name, parts = equation.primitive.name, equation.params
+            if name == "sqrt":
+                yield branch
+            for number, part in enumerate(parts.get("branches", ())):
+                yield from roots(part.jaxpr, number)
+            if "jaxpr" in parts:
+                yield from roots(parts["jaxpr"].jaxpr, branch)
+
+    assert {*roots(step.jaxpr)} == {1}
+
+
+@pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="the others step one by one"
 )
 def test_torch_updates_whole_groups(monkeypatch):

@@ -254,6 +254,50 @@ class AdamW(keras.optimizers.AdamW):
             [scope.get_current_value(x) for x in self.variables],
         )
 
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        """On JAX Keras computes the step of each micro-batch, and drops it."""
+        if (
+            self.gradient_accumulation_steps
+            and keras.backend.backend() == "jax"
+        ):
+            self._jax_accumulate(grads, trainable_variables)
+        else:
+            super()._backend_apply_gradients(grads, trainable_variables)
+
+    def _jax_accumulate(self, grads, trainable_variables):
+        """Adds gradients up, or makes a step of them: one of both is run."""
+        import jax
+
+        steps = self.gradient_accumulation_steps
+        indices = map(self._get_variable_index, trainable_variables)
+        sums = [self._accumulated_gradients[i] for i in indices]
+        totals = [a + b for a, b in zip(sums, grads)]
+        variables = [*trainable_variables, *self.variables]
+        before = [variable.value for variable in variables]
+
+        def add_up():
+            for variable, total in zip(sums, totals):
+                variable.assign(total)
+
+        def step():
+            means = self._clip_gradients([total / steps for total in totals])
+            rate = self.learning_rate
+            self._backend_update_step(means, trainable_variables, rate)
+            for variable in sums:
+                variable.assign(ops.zeros(variable.shape, variable.dtype))
+
+        def values_after(change):
+            with keras.StatelessScope(list(zip(variables, before))) as scope:
+                change()
+            return [scope.get_current_value(x) for x in variables]
+
+        is_last = (self._iterations + 1) % steps == 0
+        after = jax.lax.cond(
+            is_last, lambda: values_after(step), lambda: values_after(add_up)
+        )
+        for variable, value in zip(variables, after):
+            variable.assign(value)
+
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         indices = map(self._get_variable_index, trainable_variables)
         if any(self._starts[i] for i in indices) and not self.is_staged:
