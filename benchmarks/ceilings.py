@@ -59,6 +59,7 @@ GROUPS = {
     backend: [
         way(PRODUCTS, backend, f"in_products.py:{backend.title()}Products"),
         CONTESTANTS[f"ours/{backend}"],
+        way("ours-keeping", backend, "in_keras.py:OursKeeping"),
         CONTESTANTS[f"ours-optimized/{backend}"],
     ]
     for backend in BACKENDS

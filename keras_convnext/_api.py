@@ -11,6 +11,7 @@ from keras_convnext import data
 from keras_convnext import layers
 from keras_convnext import training
 from keras_convnext import visualize
+from keras_convnext._util.memory import keep_freed_memory
 from keras_convnext._util.version import __version__
 from keras_convnext.artifacts import accelerate
 from keras_convnext.artifacts import export
@@ -107,6 +108,7 @@ __all__ = [
     "export",
     "feature_pyramid",
     "imagenet1k_from_22k",
+    "keep_freed_memory",
     "layers",
     "list_models",
     "list_weights",

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from keras_convnext._util import backend_choice
 from keras_convnext._util.ctrl_c import end_at_once_by_ctrl_c
 from keras_convnext._util.ctrl_c import is_command
+from keras_convnext._util.memory import keep_freed_memory
 
 # What ends a command with its message alone.
 ERRORS = (ValueError, ImportError, OSError, ArithmeticError)
@@ -42,6 +43,7 @@ def begin() -> None:
     """Prepares for a command, if this process is one."""
     if not is_command():
         return
+    keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.excepthook = _tell
     warnings.showwarning = show_warning

@@ -113,9 +113,11 @@ def test_shares_are_of_the_products_on_the_same_backend(started, tmp_path):
     assert started == [
         ("inference, batch 8, 224 px", "products/jax"),
         ("inference, batch 8, 224 px", "ours/jax"),
+        ("inference, batch 8, 224 px", "ours-keeping/jax"),
         ("inference, batch 8, 224 px", "ours-optimized/jax"),
         ("training, batch 8, 128 px", "products/jax"),
         ("training, batch 8, 128 px", "ours/jax"),
+        ("training, batch 8, 128 px", "ours-keeping/jax"),
     ]
     results = json.loads((tmp_path / "ceilings.json").read_text())
     row = results["inference, batch 8, 224 px, jax"]
