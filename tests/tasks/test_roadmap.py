@@ -246,6 +246,11 @@ def test_a_study_of_any_length_warms_up_for_the_same_part(
     roadmap.study(data, data, tmp_path, **options)
     page = " ".join((tmp_path / "roadmap.md").read_text().split())
     assert "epochs 5 warmup epochs 0.5 batch size" in page
+    assert "| 50.00 |" in page  # one seed has no deviation
+    again = tmp_path / "two"
+    again.mkdir()
+    roadmap.study(data, data, again, **{**options, "seeds": 2})
+    assert "| 50.00 ± 0.00 |" in (again / "roadmap.md").read_text()
 
 
 def test_a_study_goes_on_without_matplotlib(

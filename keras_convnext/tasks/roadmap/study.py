@@ -178,7 +178,9 @@ def as_markdown(rows: Iterable[dict[str, Any]]) -> str:
         measured = "–"
         if row.get("measured"):
             percent = 100 * np.array(row["measured"])
-            measured = f"{percent.mean():.2f} ± {percent.std():.2f}"
+            measured = f"{percent.mean():.2f}"
+            if len(percent) > 1:
+                measured += f" ± {percent.std():.2f}"
         lines.append(
             f"| {title} | {row['parameters'] / 1e6:.2f} M | "
             f"{row['macs'] / 1e9:.4g} | {row['accuracy']:.2f} | "
