@@ -67,6 +67,7 @@ def test_what_was_freed_is_used_again_in_every_thread():
     assert min(faults) > 50_000
 
 
+@on_glibc
 def test_what_users_decided_stays():
     answer, faults = run("keep", MALLOC_ARENA_MAX="2")
     assert answer == "False"
