@@ -30,9 +30,9 @@ from keras_convnext.data.targets import TargetArrays
 from keras_convnext.data.targets import open_targets
 from keras_convnext.data.tfds import Tfds
 from keras_convnext.data.train_loader import TrainLoader
-from keras_convnext.data.unlabelled import ImageFiles
-from keras_convnext.data.unlabelled import ListedImages
-from keras_convnext.data.unlabelled import open_images
+from keras_convnext.data.unlabeled import ImageFiles
+from keras_convnext.data.unlabeled import ListedImages
+from keras_convnext.data.unlabeled import open_images
 
 __all__ = [
     "Arrays",

@@ -31,7 +31,7 @@ DIGESTED = {"single-label": "<i4", "multi-label": "u1", "regression": "<f8"}
 
 
 class Source:
-    """Labelled images by number, wherever they are kept.
+    """Labeled images by number, wherever they are kept.
 
     Subclasses read; order, decoding, augmentation and batches are the same
     for all of them.

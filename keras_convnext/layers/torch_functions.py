@@ -9,10 +9,9 @@ from keras import ops
 
 from keras_convnext.layers.arithmetic import at_least_float32
 
-# Memory of this size and more goes back to the system when it is freed (the
-# largest M_MMAP_THRESHOLD of glibc), and to fault it in again takes longer than
-# to compute what is kept there: worth a slower function without any.
-RETURNED_BYTES = 32 * 2**20
+# Squares of so much at a time stay in a core's own cache, and in memory that is
+# used again: glibc gives that of a whole image back to the system each time.
+SQUARED_BYTES = 2 * 2**20
 
 
 def is_recorded():
@@ -110,13 +109,12 @@ def multiply_add(inputs, scale, shift, out=None):
 
 def sum_of_squares(inputs):
     """The energy of each channel: `(batch, 1, 1, channels)`."""
-    import torch
-
-    # Sizes may be unknown to a compiler, which knows better than to keep it.
-    if torch.compiler.is_compiling() or inputs.nbytes < RETURNED_BYTES:
+    # Sizes may be unknown to a compiler, which keeps no squares anyway.
+    if not runs_eagerly_on_cpu(inputs):
         return inputs.square().sum((1, 2), keepdim=True)
-    norms = torch.linalg.vector_norm(inputs, dim=(1, 2), keepdim=True)
-    return norms.square()
+    rows = inputs.shape[1] * SQUARED_BYTES // max(1, inputs.nbytes)
+    parts = inputs.split(max(1, rows), dim=1)
+    return sum(part.square().sum((1, 2), keepdim=True) for part in parts)
 
 
 def _tensors(kernel, bias):

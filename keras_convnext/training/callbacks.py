@@ -258,7 +258,7 @@ class Progress(keras.callbacks.Callback):
         averages=False,
         table=None,
         reason=None,
-        is_labelled=True,
+        is_labeled=True,
     ):
         """Prints what is trained on, and where an earlier run goes on.
 
@@ -267,7 +267,7 @@ class Progress(keras.callbacks.Callback):
             averages: whether the averaged weights are the ones measured.
             table: what else to print before the first step, or `None`.
             reason: why the run ended before its last step, or `None`.
-            is_labelled: whether labels are trained on.
+            is_labeled: whether labels are trained on.
         """
         held_out = "none" if validation is None else f"{len(validation)}"
         is_regression = getattr(data, "is_regression", False)
@@ -275,7 +275,7 @@ class Progress(keras.callbacks.Callback):
         self._print(
             f"{len(data)} images of {len(data.classes)} {kind}; held out: "
             f"{held_out}"
-            if is_labelled
+            if is_labeled
             else f"{len(data)} images, of which no labels are looked at"
         )
         run, steps = self.run, self.steps

@@ -142,14 +142,14 @@ def _trained(work, run, saving, tracking):
     )
     if cluster.is_writer:
         watchers += [*callbacks.drawing(run), tracking, progress]
-    is_labelled = work.metric is not None
+    is_labeled = work.metric is not None
     progress.tell_beginning(
         work.data,
         work.validation,
         work.averages,
         work.table,
         stopping.reason(),
-        is_labelled,
+        is_labeled,
     )
     with progress.bar:
         while run.step < work.steps and not is_over:
@@ -171,7 +171,7 @@ def _trained(work, run, saving, tracking):
                 )
             is_over = stopping.is_over()
     work.merge()
-    if is_labelled and work.validation is None and cluster.is_writer:
+    if is_labeled and work.validation is None and cluster.is_writer:
         tell(f"no validation images: `{run.result}` has the last weights")
     more = {"skipped": work.batches.skipped}
     reason = stopping.reason()
