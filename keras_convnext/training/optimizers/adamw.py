@@ -243,16 +243,12 @@ class AdamW(keras.optimizers.AdamW):
                 optimizer_variables, grads, trainable_variables
             )
         trained = [x for x in self._trainable_variables if x.trainable]
-        state = [
-            *zip(trained, trainable_variables),
-            *zip(self.variables, optimizer_variables),
-        ]
-        with keras.StatelessScope(state_mapping=state) as scope:
-            self.apply(grads, trained)
-        return (
-            [scope.get_current_value(x) for x in trained],
-            [scope.get_current_value(x) for x in self.variables],
+        values = _values_after(
+            lambda: self.apply(grads, trained),
+            [*trained, *self.variables],
+            [*trainable_variables, *optimizer_variables],
         )
+        return values[: len(trained)], values[len(trained) :]
 
     def _backend_apply_gradients(self, grads, trainable_variables):
         """On JAX Keras computes the step of each micro-batch, and drops it."""
@@ -286,14 +282,11 @@ class AdamW(keras.optimizers.AdamW):
             for variable in sums:
                 variable.assign(ops.zeros(variable.shape, variable.dtype))
 
-        def values_after(change):
-            with keras.StatelessScope(list(zip(variables, before))) as scope:
-                change()
-            return [scope.get_current_value(x) for x in variables]
-
         is_last = (self._iterations + 1) % steps == 0
         after = jax.lax.cond(
-            is_last, lambda: values_after(step), lambda: values_after(add_up)
+            is_last,
+            lambda: _values_after(step, variables, before),
+            lambda: _values_after(add_up, variables, before),
         )
         for variable, value in zip(variables, after):
             variable.assign(value)
@@ -440,6 +433,13 @@ class _CopyOf(keras.initializers.Initializer):
 
     def __call__(self, shape, dtype=None):
         return ops.stop_gradient(ops.copy(self.variable))
+
+
+def _values_after(change, variables, before):
+    """What variables would be if `change` ran where they are `before`."""
+    with keras.StatelessScope(list(zip(variables, before))) as scope:
+        change()
+    return [scope.get_current_value(x) for x in variables]
 
 
 def _of_layer(values, variable, default):
