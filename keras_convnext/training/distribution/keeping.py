@@ -17,9 +17,10 @@ class Keeping:
     """What is kept; the bytes are those of each parameter.
 
     Attributes:
-        always, mixed, average, several, accumulating: dicts from what it is to
-            bytes: in any training, in mixed precision, with a moving average,
-            on several devices, and with several micro-batches.
+        always, mixed, average, several, mixed_several, accumulating: dicts
+            from what it is to bytes: in any training, in mixed precision, with
+            a moving average, on several devices, on several in mixed
+            precision, and with several micro-batches. Later ones count.
         again: parts whose outputs are computed again going backward.
         lanes: int, a whole number of them holds the channels of a position, or
             the images of a batch, whichever leaves fewer of them empty.
@@ -31,6 +32,7 @@ class Keeping:
     mixed: dict
     average: dict
     several: dict
+    mixed_several: dict
     accumulating: dict
     again: tuple
     lanes: int
@@ -43,6 +45,7 @@ class Keeping:
         kinds |= self.average if average else {}
         kinds |= self.mixed if is_mixed else {}
         kinds |= self.several if devices > 1 else {}
+        kinds |= self.mixed_several if is_mixed and devices > 1 else {}
         kinds |= self.accumulating if steps > 1 else {}
         return {name: size * parameters for name, size in kinds.items()}
 
@@ -96,6 +99,7 @@ LAYER_BY_LAYER = Keeping(
     mixed={"weights in half precision": 2},
     average={"average": 4},
     several={"all-reduce buckets": 4},  # see `gradients.AveragedGradients`
+    mixed_several={},
     accumulating={"accumulated gradients": 4},
     again=(),
     lanes=1,
@@ -103,8 +107,9 @@ LAYER_BY_LAYER = Keeping(
     statistic_bytes=0,
 )
 # As XLA's compiler for TPUs does it, by benchmarks/tpu: gradients go into the
-# weights at once where nobody else has to know them, casts are part of the
-# products, and normalizations and products with a vector cost less than room.
+# weights at once where nobody else has to know them, and wait as they were
+# exchanged where others do; casts are part of the products, and normalizations
+# and products with a vector cost less than room.
 # `for_training` asks for the activations to be computed again. Images are there
 # as they come and as the stem takes them, and statistics are four numbers.
 ON_TPUS = Keeping(
@@ -112,6 +117,7 @@ ON_TPUS = Keeping(
     mixed={},
     average={"average": 4},
     several={"gradients": 4},
+    mixed_several={"gradients": 2},
     accumulating={"accumulated gradients": 4},
     again=(*NORMS, Part.ACTIVATION, Part.GRN, Part.LAYER_SCALE),
     lanes=128,
