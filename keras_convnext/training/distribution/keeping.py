@@ -38,6 +38,7 @@ class Keeping:
     lanes: int
     pixel_bytes: int
     statistic_bytes: int
+    program_bytes: int
 
     def state(self, parameters, devices, steps, is_mixed, average):
         """Bytes of what there is for each parameter, by name."""
@@ -82,6 +83,13 @@ class Keeping:
         batch = math.ceil(images / self.lanes) * self.lanes
         return min(whole, channels * batch / images)
 
+    def program(self, costs):
+        """Bytes of the instructions, by name."""
+        names = [parse(layer.name) for layer in costs.layers]
+        blocks = {x.of("") for x in names if x.block is not None}
+        size = self.program_bytes * len(blocks)
+        return {"program": size} if size else {}
+
     def statistics(self, costs):
         """Bytes of what normalizations keep of one image."""
         places = [
@@ -105,6 +113,7 @@ LAYER_BY_LAYER = Keeping(
     lanes=1,
     pixel_bytes=0,
     statistic_bytes=0,
+    program_bytes=0,  # nobody compiles one
 )
 # As XLA's compiler for TPUs does it, by benchmarks/tpu: gradients go into the
 # weights at once where nobody else has to know them, and wait as they were
@@ -123,4 +132,5 @@ ON_TPUS = Keeping(
     lanes=128,
     pixel_bytes=4,
     statistic_bytes=16,
+    program_bytes=2_000_000,
 )

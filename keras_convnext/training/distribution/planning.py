@@ -66,7 +66,8 @@ class Plan:
         device_batch: int, images of a device at a time.
         rematerialize: whether blocks are computed again going backward.
         dtype: name of the policy.
-        state: dict from what is kept for each parameter to bytes.
+        state: dict from what is kept for each parameter, and of the program,
+            to bytes.
         activations: bytes of a device's images.
         memory: bytes that there are on a device.
         compute_seconds, reduce_seconds: of one optimizer step: for the images
@@ -343,7 +344,8 @@ def _plan(job, costs, steps, again, keeping):
             steps,
             job.dtype.startswith("mixed"),
             job.average,
-        ),
+        )
+        | keeping.program(costs),
         activations=round(of_an_image * images),
         memory=job.memory,
         compute_seconds=None,
