@@ -232,7 +232,11 @@ def _lines(axes, done, name, cost):
             label = f"{backend}, {way}"
             axes.loglog(at, values, style, color=color, marker=".", label=label)
             ticks.update(at)
-    if ticks:
-        shown = [f"{x:.3g}" for x in sorted(ticks)]
-        axes.set_xticks(sorted(ticks), shown)
+    shown = []
+    for tick in sorted(ticks):
+        # Those of two close models would be written over one another.
+        if not shown or tick > 1.2 * shown[-1]:
+            shown.append(tick)
+    if shown:
+        axes.set_xticks(shown, [f"{x:.3g}" for x in shown])
         axes.tick_params(axis="x", which="minor", labelbottom=False)
