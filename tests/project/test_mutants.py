@@ -4,7 +4,9 @@ from collections import Counter
 from pathlib import Path
 
 import mutants
+import pytest
 
+pytestmark = pytest.mark.once
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "keras_convnext"
 # Nothing in them computes or decides.
