@@ -40,15 +40,20 @@ class Keeping:
     statistic_bytes: int
     program_bytes: int
 
-    def state(self, parameters, devices, steps, is_mixed, average):
-        """Bytes of what there is for each parameter, by name."""
+    def state(self, costs, devices, steps, is_mixed, average):
+        """Bytes of what there is whatever the images, by name."""
         kinds = dict(self.always)
         kinds |= self.average if average else {}
         kinds |= self.mixed if is_mixed else {}
         kinds |= self.several if devices > 1 else {}
         kinds |= self.mixed_several if is_mixed and devices > 1 else {}
         kinds |= self.accumulating if steps > 1 else {}
-        return {name: size * parameters for name, size in kinds.items()}
+        sizes = {name: x * costs.parameters for name, x in kinds.items()}
+        if self.program_bytes:
+            names = [parse(layer.name) for layer in costs.layers]
+            blocks = {x.of("") for x in names if x.block is not None}
+            sizes["program"] = self.program_bytes * len(blocks)
+        return sizes
 
     def elements(self, costs, images):
         """Elements that going backward needs of one image.
@@ -82,13 +87,6 @@ class Keeping:
         whole = math.ceil(channels / self.lanes) * self.lanes
         batch = math.ceil(images / self.lanes) * self.lanes
         return min(whole, channels * batch / images)
-
-    def program(self, costs):
-        """Bytes of the instructions, by name."""
-        names = [parse(layer.name) for layer in costs.layers]
-        blocks = {x.of("") for x in names if x.block is not None}
-        size = self.program_bytes * len(blocks)
-        return {"program": size} if size else {}
 
     def statistics(self, costs):
         """Bytes of what normalizations keep of one image."""

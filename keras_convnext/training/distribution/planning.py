@@ -339,13 +339,12 @@ def _plan(job, costs, steps, again, keeping):
         rematerialize=again,
         dtype=job.dtype,
         state=keeping.state(
-            costs.parameters,
+            costs,
             job.devices,
             steps,
             job.dtype.startswith("mixed"),
             job.average,
-        )
-        | keeping.program(costs),
+        ),
         activations=round(of_an_image * images),
         memory=job.memory,
         compute_seconds=None,
